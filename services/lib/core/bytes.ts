@@ -1,0 +1,212 @@
+// A growing byte buffer and unsigned varints (LEB128): the base of every codec of ours.
+// Numbers above 2^53 - 1 do not occur in our formats; varints are bounded accordingly.
+import { AppError } from './errors.ts';
+
+const utf8Encoder = new TextEncoder();
+const utf8Decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+
+/** Bytes of the longest varint that holds a number up to 2^53 - 1. */
+export const VARINT_BYTES_MAX = 8;
+
+/** Appends to a buffer that doubles when full. `bytes` is valid up to `length`. */
+export class ByteWriter {
+  bytes: Uint8Array<ArrayBuffer>;
+  view: DataView;
+  length = 0;
+
+  constructor(capacityBytes = 1024) {
+    this.bytes = new Uint8Array(capacityBytes);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  /** Makes room for `extra` more bytes. Views on `bytes` taken before are stale afterwards. */
+  reserve(extra: number): void {
+    const needed = this.length + extra;
+    if (needed <= this.bytes.length) return;
+    const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2));
+    grown.set(this.bytes.subarray(0, this.length));
+    this.bytes = grown;
+    this.view = new DataView(grown.buffer);
+  }
+
+  u8(value: number): void {
+    this.reserve(1);
+    this.bytes[this.length++] = value;
+  }
+
+  u16(value: number): void {
+    this.reserve(2);
+    this.view.setUint16(this.length, value, true);
+    this.length += 2;
+  }
+
+  u32(value: number): void {
+    this.reserve(4);
+    this.view.setUint32(this.length, value, true);
+    this.length += 4;
+  }
+
+  f64(value: number): void {
+    this.reserve(8);
+    this.view.setFloat64(this.length, value, true);
+    this.length += 8;
+  }
+
+  varint(value: number): void {
+    this.reserve(VARINT_BYTES_MAX);
+    this.length = putVarint(this.bytes, this.length, value);
+  }
+
+  raw(source: Uint8Array, start = 0, end = source.length): void {
+    const count = end - start;
+    this.reserve(count);
+    if (count < 32) {
+      for (let i = 0; i < count; i++) this.bytes[this.length + i] = source[start + i]!;
+    } else {
+      this.bytes.set(source.subarray(start, end), this.length);
+    }
+    this.length += count;
+  }
+
+  /** Length as varint, then UTF-8. */
+  string(text: string): void {
+    const room = text.length * 3;
+    this.reserve(VARINT_BYTES_MAX + room);
+    const encoded = utf8Encoder.encode(text);
+    this.varint(encoded.length);
+    this.raw(encoded);
+  }
+
+  /** Zero bytes up to the next multiple of `alignment`. */
+  align(alignment: number): void {
+    while (this.length % alignment !== 0) this.u8(0);
+  }
+
+  reset(): void {
+    this.length = 0;
+  }
+
+  /** A copy of what was written, owned by the caller. */
+  take(): Uint8Array<ArrayBuffer> {
+    return this.bytes.slice(0, this.length);
+  }
+}
+
+/** Writes `value` at `at`; returns the position behind it. The caller has made room for VARINT_BYTES_MAX. */
+export function putVarint(dst: Uint8Array, at: number, value: number): number {
+  let rest = value;
+  let position = at;
+  while (rest > 127) {
+    dst[position++] = (rest % 128) | 128;
+    rest = rest < 0x80000000 ? rest >>> 7 : Math.floor(rest / 128);
+  }
+  dst[position++] = rest;
+  return position;
+}
+
+/** Reads a byte sequence front to back. Running over the end throws `bad_data`, never reads beside it. */
+export class ByteReader {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly end: number;
+  position: number;
+
+  constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.position = start;
+    this.end = end;
+  }
+
+  get remaining(): number {
+    return this.end - this.position;
+  }
+
+  #need(count: number): number {
+    const at = this.position;
+    if (count < 0 || at + count > this.end) {
+      throw new AppError(
+        'bad_data',
+        `truncated: ${count} bytes wanted at offset ${at}, ${this.end - at} left`,
+      );
+    }
+    this.position = at + count;
+    return at;
+  }
+
+  u8(): number {
+    return this.bytes[this.#need(1)]!;
+  }
+
+  u16(): number {
+    return this.view.getUint16(this.#need(2), true);
+  }
+
+  u32(): number {
+    return this.view.getUint32(this.#need(4), true);
+  }
+
+  f64(): number {
+    return this.view.getFloat64(this.#need(8), true);
+  }
+
+  varint(): number {
+    let value = 0;
+    let factor = 1;
+    for (let i = 0; i < VARINT_BYTES_MAX; i++) {
+      const byte = this.u8();
+      value += (byte & 127) * factor;
+      if (byte < 128) {
+        if (!Number.isSafeInteger(value)) break;
+        return value;
+      }
+      factor *= 128;
+    }
+    throw new AppError('bad_data', `varint over 2^53 - 1 at offset ${this.position}`);
+  }
+
+  /** The next `count` bytes as a view; valid as long as the source is. */
+  raw(count: number): Uint8Array {
+    const at = this.#need(count);
+    return this.bytes.subarray(at, at + count);
+  }
+
+  string(): string {
+    const count = this.varint();
+    return decodeUtf8(this.bytes, this.#need(count), this.position);
+  }
+
+  align(alignment: number): void {
+    const over = this.position % alignment;
+    if (over !== 0) this.#need(alignment - over);
+  }
+}
+
+/** UTF-8 bytes as a string; short ASCII runs avoid the decoder's call overhead. */
+export function decodeUtf8(bytes: Uint8Array, start: number, end: number): string {
+  if (end - start <= 24) {
+    let text = '';
+    for (let i = start; i < end; i++) {
+      const byte = bytes[i]!;
+      if (byte > 127) return utf8Decoder.decode(bytes.subarray(start, end));
+      text += String.fromCharCode(byte);
+    }
+    return text;
+  }
+  return utf8Decoder.decode(bytes.subarray(start, end));
+}
+
+/** UTF-8 of a string. */
+export function encodeUtf8(text: string): Uint8Array<ArrayBuffer> {
+  return utf8Encoder.encode(text);
+}
+
+/** Negative, zero or positive as `a` sorts before, with or after `b`, byte by byte. */
+export function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  const shared = Math.min(a.length, b.length);
+  for (let i = 0; i < shared; i++) {
+    const difference = a[i]! - b[i]!;
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}

@@ -1,0 +1,58 @@
+// What writers (gateway, scraper, alert evaluator) see of the distributor. A write is a batch of columns: the writer
+// resolves label sets to series references once, and sends references, timestamps and values from then on.
+import type { Labels } from '../model/labels.ts';
+import type { MetricMetadata } from '../wire/contracts.ts';
+
+/** A series reference: a small non-negative integer, valid for one tenant as long as the process lives. */
+export type SeriesReference = number;
+
+/** Samples to be written, as columns; reused from write to write by its owner. */
+export interface WriteColumns {
+  /** Samples in use in each column. */
+  count: number;
+  /** Uint32Array[≥ count]. */
+  references: Uint32Array;
+  /** Float64Array[≥ count], Unix milliseconds, integers. */
+  timestampsMs: Float64Array;
+  /** Float64Array[≥ count]. */
+  values: Float64Array;
+}
+
+export interface WriteOutcome {
+  /** Samples durable on a quorum, duplicates of what was there included. */
+  readonly written: number;
+  /** Samples that were refused for good (timestamp outside the window, limits). */
+  readonly rejected: number;
+  /** The first refusal, for people: the reason, the series, the value. */
+  readonly firstRejection: string | undefined;
+}
+
+/** One tenant's door to the cluster. */
+export interface Appender {
+  /**
+   * The reference of a label set, making it known when it is new. Checks label rules.
+   *
+   * @throws AppError `bad_data` with the label and the rule that it breaks; `resource_exhausted` over the series limit.
+   */
+  resolve(labels: Labels): SeriesReference;
+  /**
+   * The same from canonical label bytes (model/labels.ts) in bytes[start, end), which are copied.
+   */
+  resolveBytes(bytes: Uint8Array, start: number, end: number): SeriesReference;
+  /**
+   * Writes the first `count` samples. The columns may be reused once the promise settles, not before.
+   *
+   * @throws AppError `unavailable` when some partition has no quorum now (nothing is known of those samples; a resend is
+   *         harmless), `resource_exhausted` when the tenant is over its quota.
+   */
+  write(
+    columns: WriteColumns,
+    metadata: readonly MetricMetadata[],
+    signal: AbortSignal,
+  ): Promise<WriteOutcome>;
+}
+
+/** Appenders by tenant. */
+export interface Distributor {
+  appender(tenant: string): Appender;
+}

@@ -1,0 +1,53 @@
+// Samples of one series as columns. Values stay in typed arrays: a number[] or any arithmetic would turn the staleness
+// marker's signalling NaN into an ordinary one.
+
+/** High and low word of the staleness marker, a signalling NaN with payload 2. */
+export const STALE_NAN_HIGH = 0x7ff00000;
+export const STALE_NAN_LOW = 2;
+/** The same after something made the NaN quiet. */
+export const STALE_NAN_QUIET_HIGH = 0x7ff80000;
+
+/** Growable columns of one series' float samples, reused from series to series. */
+export class SampleColumns {
+  /** Unix milliseconds, strictly ascending in [0, count). */
+  timestampsMs: Float64Array<ArrayBuffer>;
+  /** Values in [0, count), bit for bit as written. */
+  values: Float64Array<ArrayBuffer>;
+  count = 0;
+
+  constructor(capacity = 256) {
+    this.timestampsMs = new Float64Array(capacity);
+    this.values = new Float64Array(capacity);
+  }
+
+  /** Makes room for `capacity` samples in all; keeps what is there. Views taken before are stale afterwards. */
+  reserve(capacity: number): void {
+    if (capacity <= this.values.length) return;
+    const size = Math.max(capacity, this.values.length * 2);
+    const timestampsMs = new Float64Array(size);
+    timestampsMs.set(this.timestampsMs.subarray(0, this.count));
+    this.timestampsMs = timestampsMs;
+    // Copied as words: a Float64Array copy keeps NaN payloads too, this makes it certain.
+    const values = new Float64Array(size);
+    new Uint8Array(values.buffer).set(new Uint8Array(this.values.buffer, 0, this.count * 8));
+    this.values = values;
+  }
+}
+
+/** Words of a Float64Array: index 2i is the low, 2i + 1 the high word of element i on this little-endian machine. */
+export function wordsOf(values: Float64Array): Uint32Array {
+  return new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
+}
+
+/** True when element `index` is the staleness marker, also after something quietened it. */
+export function isStaleAt(words: Uint32Array, index: number): boolean {
+  if (words[2 * index] !== STALE_NAN_LOW) return false;
+  const high = words[2 * index + 1];
+  return high === STALE_NAN_HIGH || high === STALE_NAN_QUIET_HIGH;
+}
+
+/** Writes the staleness marker's canonical bits. */
+export function putStale(words: Uint32Array, index: number): void {
+  words[2 * index] = STALE_NAN_LOW;
+  words[2 * index + 1] = STALE_NAN_HIGH;
+}

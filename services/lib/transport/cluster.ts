@@ -1,0 +1,30 @@
+// The other services as one service sees them: who owns which partition, and a client for each live member. All-in-one
+// has a fixed one; in a cluster it follows the membership.
+import type { Placement } from '../placement/placement.ts';
+import type {
+  AlertEvaluatorDefinition,
+  IngesterDefinition,
+  QuerierDefinition,
+  ScraperDefinition,
+  StoreDefinition,
+} from '../wire/contracts.ts';
+import type { Client } from './rpc.ts';
+
+/** A member and how to call it. */
+export interface Peer<C> {
+  readonly instance: string;
+  readonly client: C;
+}
+
+/** A view that changes under its reader: ask again for each request, keep nothing. */
+export interface Cluster {
+  /** Undefined until the first placement is known; writes then answer `unavailable`. */
+  placement(): Placement | undefined;
+  /** Copies that a sample should have: `--cluster.replication-factor`. */
+  readonly replicationFactor: number;
+  ingesters(): readonly Peer<Client<typeof IngesterDefinition>>[];
+  stores(): readonly Peer<Client<typeof StoreDefinition>>[];
+  queriers(): readonly Peer<Client<typeof QuerierDefinition>>[];
+  scrapers(): readonly Peer<Client<typeof ScraperDefinition>>[];
+  alertEvaluators(): readonly Peer<Client<typeof AlertEvaluatorDefinition>>[];
+}

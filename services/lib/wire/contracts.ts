@@ -1,0 +1,79 @@
+// The door to the generated code: message types and service definitions of proto/tidemark/v1, under the names that
+// services use. Nothing else outside wire/ and transport/ knows that ts-proto made them.
+import { AlertEvaluatorDefinition } from './gen/tidemark/v1/alert_evaluator.ts';
+import { AppendOutcome, IngesterDefinition } from './gen/tidemark/v1/ingester.ts';
+import { QuerierDefinition, ResultType } from './gen/tidemark/v1/querier.ts';
+import { MatchType } from './gen/tidemark/v1/read.ts';
+import { ScraperDefinition, TargetState } from './gen/tidemark/v1/scraper.ts';
+import { StoreDefinition } from './gen/tidemark/v1/store.ts';
+
+export type {
+  Alert,
+  AlertingRule,
+  AlertmanagersRequest,
+  AlertmanagersResponse,
+  Rule,
+  RuleGroup,
+  RuleGroupsRequest,
+  RuleGroupsResponse,
+} from './gen/tidemark/v1/alert_evaluator.ts';
+export type {
+  AppendRequest,
+  AppendResponse,
+  HeadStatisticsRequest,
+  HeadStatisticsResponse,
+  MetadataRequest,
+  MetadataResponse,
+  MetricMetadata,
+  NamedCount,
+  SealRequest,
+  SealResponse,
+} from './gen/tidemark/v1/ingester.ts';
+export type {
+  LabelSearchRequest,
+  LabelSearchResponse,
+  MatcherSet,
+  QueryHeader,
+  QueryRequest,
+  QueryResponse,
+  QueryTrailer,
+  SeriesRequest,
+  SeriesResponse,
+} from './gen/tidemark/v1/querier.ts';
+export type {
+  Coverage,
+  LabelsRequest,
+  LabelsResponse,
+  Matcher as WireMatcher,
+  PartitionCoverage,
+  SelectRequest as WireSelectRequest,
+  SelectResponse,
+} from './gen/tidemark/v1/read.ts';
+export type {
+  ActiveTarget,
+  DroppedTarget,
+  TargetsRequest,
+  TargetsResponse,
+} from './gen/tidemark/v1/scraper.ts';
+export type {
+  BlockFile,
+  BlockHeader,
+  BlockPiece,
+  BlockSummary,
+  FetchBlockRequest,
+  ListBlocksRequest,
+  ListBlocksResponse,
+  PutBlockRequest,
+  PutBlockResponse,
+} from './gen/tidemark/v1/store.ts';
+export {
+  AlertEvaluatorDefinition,
+  AppendOutcome,
+  IngesterDefinition,
+  MatchType,
+  QuerierDefinition,
+  ResultType,
+  ScraperDefinition,
+  StoreDefinition,
+  TargetState,
+};

@@ -1,0 +1,114 @@
+// Codec of docs/series-frame.md: a ChunkSink that writes frames, and a walk over a received one.
+import { ByteReader, ByteWriter } from '../core/bytes.ts';
+import { AppError } from '../core/errors.ts';
+import type { ChunkSink } from '../model/chunk-sink.ts';
+
+const VERSION = 1;
+/** A frame is closed once it has this many bytes: large enough to amortise a message, small enough to stream. */
+export const FRAME_BYTES_TARGET = 1 << 20;
+
+/** Collects series into frames; take each finished frame with `takeFrames`, the rest with `finish`. */
+export class SeriesFrameWriter implements ChunkSink {
+  readonly #out = new ByteWriter(64 * 1024);
+  readonly #chunks = new ByteWriter(4096);
+  #series = 0;
+  #chunkCount = 0;
+  #open = false;
+  #frames: Uint8Array<ArrayBuffer>[] = [];
+
+  constructor() {
+    this.#begin();
+  }
+
+  beginSeries(bytes: Uint8Array, start: number, end: number): void {
+    this.#closeSeries();
+    if (this.#out.length >= FRAME_BYTES_TARGET) this.#closeFrame();
+    this.#out.varint(end - start);
+    this.#out.raw(bytes, start, end);
+    this.#open = true;
+    this.#series++;
+  }
+
+  chunk(
+    encoding: number,
+    minTimeMs: number,
+    maxTimeMs: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    const chunks = this.#chunks;
+    chunks.u8(encoding);
+    chunks.f64(minTimeMs);
+    chunks.f64(maxTimeMs);
+    chunks.varint(end - start);
+    chunks.raw(bytes, start, end);
+    this.#chunkCount++;
+  }
+
+  /** Frames finished since the last call; the caller owns them. */
+  takeFrames(): Uint8Array<ArrayBuffer>[] {
+    const frames = this.#frames;
+    this.#frames = [];
+    return frames;
+  }
+
+  /** Closes the last frame and takes all that are left. */
+  finish(): Uint8Array<ArrayBuffer>[] {
+    this.#closeSeries();
+    if (this.#series > 0) this.#closeFrame();
+    return this.takeFrames();
+  }
+
+  #begin(): void {
+    this.#out.reset();
+    this.#out.u32(VERSION);
+    this.#out.u32(0);
+    this.#series = 0;
+  }
+
+  #closeSeries(): void {
+    if (!this.#open) return;
+    this.#out.varint(this.#chunkCount);
+    this.#out.raw(this.#chunks.bytes, 0, this.#chunks.length);
+    this.#chunks.reset();
+    this.#chunkCount = 0;
+    this.#open = false;
+  }
+
+  #closeFrame(): void {
+    this.#out.view.setUint32(4, this.#series, true);
+    this.#frames.push(this.#out.take());
+    this.#begin();
+  }
+}
+
+/**
+ * Walks a frame into a sink. Ranges passed on are in `frame` and stay valid as long as it does.
+ *
+ * @throws AppError `bad_data` when the frame is truncated or of an unknown version.
+ */
+export function readSeriesFrame(frame: Uint8Array, sink: ChunkSink): void {
+  const reader = new ByteReader(frame);
+  const version = reader.u32();
+  if (version !== VERSION) throw new AppError('bad_data', `series frame of unknown version ${version}`);
+  const seriesCount = reader.u32();
+  for (let i = 0; i < seriesCount; i++) {
+    const labelBytes = reader.varint();
+    const labelsAt = reader.position;
+    reader.raw(labelBytes);
+    sink.beginSeries(frame, labelsAt, labelsAt + labelBytes);
+    const chunkCount = reader.varint();
+    for (let c = 0; c < chunkCount; c++) {
+      const encoding = reader.u8();
+      const minTimeMs = reader.f64();
+      const maxTimeMs = reader.f64();
+      const chunkBytes = reader.varint();
+      const chunkAt = reader.position;
+      reader.raw(chunkBytes);
+      sink.chunk(encoding, minTimeMs, maxTimeMs, frame, chunkAt, chunkAt + chunkBytes);
+    }
+  }
+  if (reader.remaining !== 0)
+    throw new AppError('bad_data', `series frame has ${reader.remaining} bytes too many`);
+}
