@@ -46,11 +46,11 @@ export async function freePort(): Promise<number> {
 export interface RunningProcess {
   readonly pid: number;
   /** Standard output and error so far, the last 64 KiB. */
-  output(): string;
+  readonly output: () => string;
   /** Exit code, or the signal's name; undefined while it runs. */
-  exited(): number | string | undefined;
+  readonly exited: () => number | string | undefined;
   /** Sends the signal and waits for the end. */
-  end(signal?: NodeJS.Signals): Promise<void>;
+  readonly end: (signal?: NodeJS.Signals) => Promise<void>;
 }
 
 /** Starts a program; it is ended with the test that started it, at the latest. */
@@ -111,7 +111,8 @@ export async function waitFor<T>(
       last = caught;
     }
     if (performance.now() > deadline) {
-      const reason = last === undefined ? '' : `: ${String(last)}`;
+      const reason =
+        last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`;
       throw new Error(`${what}: not within ${timeoutMs} ms${reason}\n${options.describe?.() ?? ''}`);
     }
     await new Promise((resolve) => setTimeout(resolve, 50));

@@ -64,7 +64,7 @@ export async function callApi(
   endpoint: string,
   parameters: Readonly<Record<string, string>>,
 ): Promise<{ httpStatus: number; body: ApiAnswer }> {
-  const response = await fetch(`${base}/api/v1/${endpoint}?${new URLSearchParams(parameters)}`);
+  const response = await fetch(`${base}/api/v1/${endpoint}?${new URLSearchParams(parameters).toString()}`);
   return { httpStatus: response.status, body: (await response.json()) as ApiAnswer };
 }
 
