@@ -3,7 +3,7 @@
 // TIDEMARK_KILLS sets the number of kills (default 50); the seed is printed and can be set by TIDEMARK_SEED.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { freePort } from '../support/process.ts';
+import { freePort } from '../support/programs.ts';
 import { encodeWriteRequest, postWrite, snappyLiterals } from '../support/remote-write-body.ts';
 import { freshFolder, startTidemark, type Tidemark } from '../support/tidemark.ts';
 

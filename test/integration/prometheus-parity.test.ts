@@ -5,7 +5,8 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
-import { answers, findProgram, freePort, hasPrograms, startProcess, waitFor } from '../support/process.ts';
+import { hasPrograms, startProcess } from '../support/process.ts';
+import { answers, findProgram, freePort, waitFor } from '../support/programs.ts';
 import {
   freshFolder,
   type MatrixSeries,

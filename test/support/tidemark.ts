@@ -2,7 +2,8 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { answers, freePort, type RunningProcess, repositoryRoot, startProcess, waitFor } from './process.ts';
+import { type RunningProcess, startProcess } from './process.ts';
+import { answers, freePort, repositoryRoot, waitFor } from './programs.ts';
 
 export interface Tidemark extends RunningProcess {
   /** `http://127.0.0.1:<port>`. */

@@ -1,0 +1,125 @@
+// `npm run bench`: Tidemark beside Debian's prometheus and victoria-metrics in one run, on data made from real node-exporter
+// scrapes: remote-write samples per server CPU-second, bytes per sample, memory, and the twelve queries.
+// usage: npm run bench -- [--targets 100] [--scrapes 240] [--runs 7] [--systems tidemark,victoria-metrics] [--only write|query]
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import {
+  availableSystems,
+  blocksFolderOf,
+  bytesBelow,
+  residentBytesOf,
+  type System,
+  type SystemName,
+  startSystem,
+} from './systems.ts';
+
+const sharedBench = path.resolve(
+  fileURLToPath(new URL('../', import.meta.url)),
+  process.env.TIDEMARK_SHARED ?? '../shared',
+  'bench',
+);
+
+interface Replay {
+  readonly file: string;
+  readonly series: number;
+  readonly samples: number;
+  /** Unix seconds of the last scrape. */
+  readonly endSeconds: number;
+  /** Seconds between first and last scrape. */
+  readonly spanSeconds: number;
+}
+
+const STEP_MS = 15_000;
+
+function makeReplay(folder: string, targets: number, scrapes: number): Replay {
+  const file = path.join(folder, 'replay.rw');
+  const startMs = Date.now() - scrapes * STEP_MS;
+  const printed = execFileSync(
+    process.execPath,
+    [
+      path.join(sharedBench, 'gen.mjs'),
+      file,
+      ...['--targets', String(targets), '--scrapes', String(scrapes), '--start-ms', String(startMs)],
+    ],
+    { encoding: 'utf8' },
+  );
+  const { series, samples } = JSON.parse(printed) as { series: number; samples: number };
+  const endSeconds = Math.floor((startMs + (scrapes - 1) * STEP_MS) / 1000);
+  return { file, series, samples, endSeconds, spanSeconds: Math.floor(((scrapes - 1) * STEP_MS) / 1000) };
+}
+
+function write(system: System, replay: Replay): void {
+  const idle = residentBytesOf(system.pid);
+  const printed = execFileSync(
+    process.execPath,
+    [
+      path.join(sharedBench, 'replay.mjs'),
+      replay.file,
+      `${system.url}/api/v1/write`,
+      ...['--samples', String(replay.samples), '--pids', String(system.pid)],
+    ],
+    { encoding: 'utf8', maxBuffer: 1 << 24 },
+  );
+  const perSeries = (residentBytesOf(system.pid) - idle) / replay.series;
+  console.log(`${system.name.padEnd(17)} ${printed.trim()} memory_bytes_per_series=${Math.round(perSeries)}`);
+}
+
+async function measureDisk(system: System, replay: Replay): Promise<void> {
+  await system.settle();
+  const bytes = bytesBelow(blocksFolderOf(system));
+  const what = system.name === 'prometheus' ? 'log and head chunks' : 'blocks, index included';
+  console.log(
+    `${system.name.padEnd(17)} ${(bytes / replay.samples).toFixed(3)} bytes per sample on disk (${what})`,
+  );
+}
+
+function query(systems: readonly System[], replay: Replay, runs: number): void {
+  const named = systems.map((system) => `${system.name}=${system.url},${system.pid}`);
+  const span = Math.max(60, replay.spanSeconds - 40);
+  execFileSync(process.execPath, [path.join(sharedBench, 'qbench.mjs'), String(runs), ...named], {
+    stdio: 'inherit',
+    env: { ...process.env, END: String(replay.endSeconds), SPAN: String(span) },
+  });
+}
+
+const { values: options } = parseArgs({
+  options: {
+    targets: { type: 'string', default: '100' },
+    scrapes: { type: 'string', default: '240' },
+    runs: { type: 'string', default: '7' },
+    systems: { type: 'string', default: availableSystems().join(',') },
+    only: { type: 'string', default: '' },
+  },
+});
+
+const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-bench-'));
+const systems: System[] = [];
+try {
+  console.log(`making ${options.targets} targets × ${options.scrapes} scrapes …`);
+  const replay = makeReplay(folder, Number(options.targets), Number(options.scrapes));
+  console.log(
+    `${replay.series} series, ${replay.samples} samples\n\nremote write 1.0, server CPU from /proc:`,
+  );
+  for (const name of options.systems.split(',')) {
+    const system = await startSystem(name as SystemName);
+    systems.push(system);
+    write(system, replay);
+  }
+  if (options.only !== 'write') {
+    console.log(`\nqueries over ${replay.spanSeconds} s, medians of ${options.runs}, samples in memory:`);
+    query(systems, replay, Number(options.runs));
+  }
+  console.log('\non disk:');
+  for (const system of systems) await measureDisk(system, replay);
+  if (options.only !== 'write') {
+    console.log('\nthe same queries, samples in blocks:');
+    query(systems, replay, Number(options.runs));
+  }
+} finally {
+  for (const system of systems) await system.stop();
+  rmSync(folder, { recursive: true, force: true });
+}

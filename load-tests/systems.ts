@@ -1,0 +1,153 @@
+// The systems that benchmarks compare: Tidemark's all-in-one and Debian's prometheus and victoria-metrics, each on loopback
+// with a folder of its own. CPU and memory come from /proc, of the very process.
+import { spawn } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { answers, findProgram, freePort, repositoryRoot, waitFor } from '../test/support/programs.ts';
+
+export type SystemName = 'tidemark' | 'prometheus' | 'victoria-metrics';
+
+export interface System {
+  readonly name: SystemName;
+  readonly url: string;
+  readonly pid: number;
+  /** Its folder on disk. */
+  readonly folder: string;
+  /** Everything it was sent is in its long-term form on disk afterwards, as far as the system can be asked to. */
+  readonly settle: () => Promise<void>;
+  readonly stop: () => Promise<void>;
+}
+
+/** What is on this machine. */
+export function availableSystems(): SystemName[] {
+  const found: SystemName[] = ['tidemark'];
+  if (findProgram('prometheus') !== undefined) found.push('prometheus');
+  if (findProgram('victoria-metrics') !== undefined) found.push('victoria-metrics');
+  return found;
+}
+
+/** Starts a system and waits until it answers. */
+export async function startSystem(name: SystemName): Promise<System> {
+  const folder = mkdtempSync(path.join(tmpdir(), `bench-${name}-`));
+  const port = await freePort();
+  const { command, args } = commandOf(name, folder, port);
+  const child = spawn(command, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+  let errors = '';
+  child.stderr.on('data', (piece: Buffer) => {
+    errors = (errors + piece.toString()).slice(-8192);
+  });
+  const url = `http://127.0.0.1:${port}`;
+  const health = name === 'victoria-metrics' ? '/health' : '/-/ready';
+  await waitFor(`${name} ready`, () => answers(url + health), { describe: () => errors });
+  return {
+    name,
+    url,
+    pid: child.pid ?? -1,
+    folder,
+    settle: () => settle(name, url),
+    stop: async () => {
+      const gone = new Promise((resolve) => child.once('exit', resolve));
+      child.kill('SIGKILL');
+      await gone;
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+function commandOf(name: SystemName, folder: string, port: number): { command: string; args: string[] } {
+  const address = `127.0.0.1:${port}`;
+  const config = path.join(folder, 'prometheus.yml');
+  const storage = path.join(folder, 'data');
+  mkdirSync(storage);
+  writeFileSync(config, 'global: {}\n');
+  switch (name) {
+    case 'tidemark':
+      return {
+        command: process.execPath,
+        args: [
+          path.join(repositoryRoot, 'services/all-in-one/main.ts'),
+          `--config.file=${config}`,
+          `--data.dir=${storage}`,
+          `--web.listen-address=${address}`,
+          '--web.enable-admin-api',
+        ],
+      };
+    case 'prometheus':
+      return {
+        command: findProgram(name)!,
+        args: [
+          `--config.file=${config}`,
+          `--storage.tsdb.path=${storage}`,
+          `--web.listen-address=${address}`,
+          '--web.enable-remote-write-receiver',
+        ],
+      };
+    case 'victoria-metrics':
+      return {
+        command: findProgram(name)!,
+        args: [
+          `-httpListenAddr=${address}`,
+          `-storageDataPath=${storage}`,
+          '-search.disableCache',
+          '-retentionPeriod=1y',
+        ],
+      };
+  }
+}
+
+async function settle(name: SystemName, url: string): Promise<void> {
+  switch (name) {
+    case 'tidemark':
+      await mustAnswer(`${url}/api/v1/admin/tsdb/seal`, 'POST');
+      return;
+    case 'victoria-metrics':
+      await mustAnswer(`${url}/internal/force_flush`, 'GET');
+      await mustAnswer(`${url}/internal/force_merge`, 'GET');
+      await new Promise((resolve) => setTimeout(resolve, 5000));
+      return;
+    case 'prometheus':
+      // Prometheus makes blocks of whole two-hour ranges only; it cannot be asked to.
+      return;
+  }
+}
+
+async function mustAnswer(url: string, method: string): Promise<void> {
+  const response = await fetch(url, { method });
+  const text = await response.text();
+  if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${text}`);
+}
+
+/** Resident memory, bytes. */
+export function residentBytesOf(pid: number): number {
+  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
+}
+
+/** Bytes of all files below a folder. */
+export function bytesBelow(folder: string): number {
+  if (!existsSync(folder)) return 0;
+  let sum = 0;
+  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile()) continue;
+    try {
+      sum += statSync(path.join(entry.parentPath, entry.name)).size;
+    } catch {
+      // Merged away since it was listed.
+    }
+  }
+  return sum;
+}
+
+/** Where a system keeps its long-term data. */
+export function blocksFolderOf(system: System): string {
+  return path.join(system.folder, 'data', system.name === 'tidemark' ? 'blocks' : '');
+}

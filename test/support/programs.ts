@@ -1,0 +1,61 @@
+// Where programs and ports are, and waiting for something to come true: for tests and load tests, free of the test runner.
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const repositoryRoot = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Programs of Debian's packages lie here too, whatever the PATH of the test run. */
+const FOLDERS = [...(process.env.PATH ?? '').split(':'), '/usr/bin', '/usr/sbin', '/usr/local/bin'];
+
+/** Absolute path of a program, or undefined. */
+export function findProgram(name: string): string | undefined {
+  for (const folder of FOLDERS) {
+    const candidate = path.join(folder, name);
+    if (folder !== '' && existsSync(candidate)) return candidate;
+  }
+  return undefined;
+}
+
+/** A loopback port that was free a moment ago. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  await new Promise((resolve) => server.close(resolve));
+  return address.port;
+}
+
+/** Asks `attempt` every 50 ms until it gives something; fails with what `describe` says after `timeoutMs`. */
+export async function waitFor<T>(
+  what: string,
+  attempt: () => Promise<T | undefined | false>,
+  options: { readonly timeoutMs?: number; readonly describe?: () => string } = {},
+): Promise<T> {
+  const timeoutMs = options.timeoutMs ?? 20_000;
+  const deadline = performance.now() + timeoutMs;
+  let last: unknown;
+  for (;;) {
+    try {
+      const result = await attempt();
+      if (result !== undefined && result !== false) return result;
+    } catch (caught) {
+      last = caught;
+    }
+    if (performance.now() > deadline) {
+      const reason =
+        last === undefined ? '' : `: ${last instanceof Error ? last.message : JSON.stringify(last)}`;
+      throw new Error(`${what}: not within ${timeoutMs} ms${reason}\n${options.describe?.() ?? ''}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** True once the URL answers 2xx. */
+export async function answers(url: string): Promise<boolean> {
+  const response = await fetch(url);
+  await response.arrayBuffer();
+  return response.ok;
+}
