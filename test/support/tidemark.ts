@@ -10,6 +10,7 @@ export interface Tidemark extends RunningProcess {
   readonly url: string;
   readonly port: number;
   readonly dataDir: string;
+  readonly configFile: string;
 }
 
 /** A fresh folder for data and configuration. */
@@ -49,7 +50,7 @@ export async function startTidemark(
     },
     { describe: running.output, timeoutMs: options.timeoutMs ?? 30_000 },
   );
-  return { ...running, url, port, dataDir };
+  return { ...running, url, port, dataDir, configFile };
 }
 
 interface ApiAnswer {
