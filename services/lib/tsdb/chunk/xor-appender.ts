@@ -36,9 +36,9 @@ export function xorStateTimeMs(times: Float64Array, base: number): number {
   return times[base >>> 1]!;
 }
 
-/** True when the last sample's value has these words. */
+/** True when the last sample's value has these words (signed or unsigned). */
 export function xorStateHasValue(words: Uint32Array, base: number, low: number, high: number): boolean {
-  return words[base + VALUE_LOW] === low && words[base + VALUE_HIGH] === high;
+  return ((words[base + VALUE_LOW]! ^ low) | (words[base + VALUE_HIGH]! ^ high)) === 0;
 }
 
 /**
@@ -47,7 +47,7 @@ export function xorStateHasValue(words: Uint32Array, base: number, low: number, 
  * @param words,times  Two views of the same memory; the state is at words[base, base + XOR_STATE_WORDS), base even.
  * @param bytes        Has XOR_APPEND_BYTES_MAX bytes of room behind the chunk; what they hold does not matter.
  * @param timeMs       A safe integer, above the last sample's by at most 2^53 - 1.
- * @param low,high     Unsigned words of the value.
+ * @param low,high     Words of the value, as signed integers: V8 passes these without a heap number.
  *
  * Cost: about 10 ns, no allocation. The caller bounds the count to 65535.
  */

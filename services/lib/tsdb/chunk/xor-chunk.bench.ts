@@ -14,14 +14,14 @@ const kinds: Readonly<Record<string, (i: number) => number>> = {
   noise: (i) => Math.sin(i * 1.7) * 1000,
 };
 
-for (const [kind, valueOf] of Object.entries(kinds)) {
+for (const [kind, makeValue] of Object.entries(kinds)) {
   const columns = new SampleColumns(SAMPLES);
   const encoded = new ByteWriter();
   const ends: number[] = [];
   for (let c = 0; c < CHUNKS; c++) {
     for (let i = 0; i < SAMPLES; i++) {
       columns.timestampsMs[i] = 1_700_000_000_000 + i * 15_000 + ((i * 7 + c) % 11 === 0 ? 1 : 0);
-      columns.values[i] = valueOf(c * SAMPLES + i);
+      columns.values[i] = makeValue(c * SAMPLES + i);
     }
     encodeXorChunk(columns.timestampsMs, columns.values, 0, SAMPLES, encoded);
     ends.push(encoded.length);
