@@ -1,0 +1,194 @@
+// Writes the two data files of a sorted block, section by section: docs/format/block.md draws each.
+import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { ByteWriter } from '../../core/bytes.ts';
+import {
+  CHUNK_PAGE_BYTES,
+  CHUNKS_MAGIC,
+  FILE_VERSION,
+  GROUP_SIZE,
+  INDEX_FOOTER_BYTES,
+  INDEX_MAGIC,
+  INDEX_PAGE_BYTES,
+} from './block-format.ts';
+import { sharedPrefixBytes, sharedSuffixBytes } from './byte-ranges.ts';
+import type { ChunkSpill } from './chunk-spill.ts';
+import { collectPostings, writeLabelTables } from './label-table-writer.ts';
+import type { OutputFile } from './output-file.ts';
+import { PagedWriter, type SectionTable } from './paged-writer.ts';
+import type { SeriesCollector } from './series-collector.ts';
+import type { SeriesOrder } from './series-order.ts';
+import { UNITS_PER_PAGE, type WorkPacer } from './work-pacer.ts';
+
+/** Work of one series, labels and chunks, in the pacer's units. */
+const UNITS_PER_SERIES = 4;
+
+export interface BlockSource {
+  readonly collector: SeriesCollector;
+  readonly order: SeriesOrder;
+  readonly spill: ChunkSpill;
+}
+
+export interface BlockOutputs {
+  readonly index: OutputFile;
+  readonly chunks: OutputFile;
+}
+
+/** Magic and version: the first bytes of a file. */
+export function fileHeader(magic: number): Uint8Array<ArrayBuffer> {
+  const header = new ByteWriter(8);
+  header.u32(magic);
+  header.u32(FILE_VERSION);
+  return header.take();
+}
+
+/** Digests of what makes a block the one it is: all series and all chunks, before paging and compression. */
+export interface ContentDigests {
+  readonly series: Buffer;
+  readonly chunks: Buffer;
+}
+
+/** Writes both files up to their last byte; closing them is the caller's. */
+export async function writeBlockFiles(
+  source: BlockSource,
+  outputs: BlockOutputs,
+  pacer: WorkPacer,
+): Promise<ContentDigests> {
+  const { collector, order } = source;
+  outputs.index.append(fileHeader(INDEX_MAGIC));
+  outputs.chunks.append(fileHeader(CHUNKS_MAGIC));
+  const written = await writeSeries(source, outputs, pacer);
+  const postings = await collectPostings(collector, order, pacer);
+  const tables = await writeLabelTables(collector.pairs, order.pairOrder, postings, outputs.index, pacer);
+  const directory = new ByteWriter(4096);
+  directory.f64(collector.minTimeMs);
+  directory.f64(collector.maxTimeMs);
+  directory.varint(collector.partitions.length);
+  directory.varint(tables.nameCount);
+  const sections = [
+    written.chunks,
+    written.series,
+    written.groups,
+    tables.postings,
+    tables.values,
+    tables.names,
+  ];
+  for (const section of sections) writeSectionTable(section, directory);
+  const directoryBytes = directory.length;
+  directory.u32(directoryBytes);
+  directory.u32(FILE_VERSION);
+  directory.u32(INDEX_MAGIC);
+  directory.u32(crc32(directory.bytes.subarray(0, directoryBytes + INDEX_FOOTER_BYTES - 4)));
+  outputs.index.append(directory.take());
+  return written.digests;
+}
+
+function writeSectionTable(section: SectionTable, directory: ByteWriter): void {
+  directory.varint(section.rawBytes);
+  directory.varint(section.pageBytes);
+  directory.varint(section.storedBytes.length);
+  for (const bytes of section.storedBytes) directory.varint(bytes);
+}
+
+interface WrittenSeries {
+  readonly chunks: SectionTable;
+  readonly series: SectionTable;
+  readonly groups: SectionTable;
+  readonly digests: ContentDigests;
+}
+
+/** Chunks, series and groups, in one walk over the sorted series. */
+async function writeSeries(
+  source: BlockSource,
+  outputs: BlockOutputs,
+  pacer: WorkPacer,
+): Promise<WrittenSeries> {
+  const { collector, order } = source;
+  const chunksHash = createHash('sha256');
+  const seriesHash = createHash('sha256');
+  const groupPages: Uint8Array<ArrayBuffer>[] = [];
+  const chunks = new PagedWriter(CHUNK_PAGE_BYTES, (page) => outputs.chunks.append(page), chunksHash);
+  const series = new PagedWriter(INDEX_PAGE_BYTES, (page) => outputs.index.append(page), seriesHash);
+  const groups = new PagedWriter(INDEX_PAGE_BYTES, (page) => groupPages.push(page));
+  const labels = new LabelFolder(source);
+  let groupStart = 0;
+  for (let id = 0; id < order.seriesOrder.length; id++) {
+    const number = order.seriesOrder[id]!;
+    if (id % GROUP_SIZE === 0) {
+      if (id > 0) groups.raw.varint(series.position - groupStart);
+      groupStart = series.position;
+      series.raw.varint(chunks.position);
+      labels.restart();
+    }
+    labels.write(number, series.raw);
+    series.raw.varint(collector.partitions.array[number]!);
+    writeChunks(source, number, series.raw, chunks.raw);
+    const pages = chunks.cut() + series.cut() + groups.cut();
+    if (pacer.spend(UNITS_PER_SERIES + pages * UNITS_PER_PAGE)) {
+      await outputs.chunks.flushIfLarge();
+      await outputs.index.flushIfLarge();
+      await pacer.pause();
+    }
+  }
+  groups.raw.varint(series.position - groupStart);
+  const tables = { chunks: chunks.finish(), series: series.finish(), groups: groups.finish() };
+  for (const page of groupPages) outputs.index.append(page);
+  return { ...tables, digests: { series: seriesHash.digest(), chunks: chunksHash.digest() } };
+}
+
+/** Writes label bytes against those of the series before: what they share in front and behind is not repeated. */
+class LabelFolder {
+  readonly #source: BlockSource;
+  #previous = new ByteWriter(1024);
+  #current = new ByteWriter(1024);
+
+  constructor(source: BlockSource) {
+    this.#source = source;
+  }
+
+  /** The next series is written whole. */
+  restart(): void {
+    this.#previous.reset();
+  }
+
+  write(series: number, dst: ByteWriter): void {
+    const { collector, order } = this.#source;
+    const { pairs } = collector;
+    const current = this.#current;
+    const previous = this.#previous;
+    current.reset();
+    const end = collector.pairStarts.array[series + 1]!;
+    for (let i = collector.pairStarts.array[series]!; i < end; i++) {
+      const pair = order.pairOrder[collector.seriesPairs.array[i]!]!;
+      current.raw(pairs.bytes, pairs.startOf(pair), pairs.endOf(pair));
+    }
+    const { length } = current;
+    const prefix = sharedPrefixBytes(current.bytes, 0, length, previous.bytes, 0, previous.length);
+    const suffix = sharedSuffixBytes(current.bytes, prefix, length, previous.bytes, prefix, previous.length);
+    dst.varint(prefix);
+    dst.varint(suffix);
+    dst.varint(length - prefix - suffix);
+    dst.raw(current.bytes, prefix, length - suffix);
+    this.#previous = current;
+    this.#current = previous;
+  }
+}
+
+function writeChunks(source: BlockSource, series: number, dst: ByteWriter, chunkBytes: ByteWriter): void {
+  const { collector, spill } = source;
+  const { chunks } = collector;
+  const first = collector.chunkStarts.array[series]!;
+  const end = collector.chunkStarts.array[series + 1]!;
+  let since = collector.minTimeMs;
+  dst.varint(end - first);
+  for (let i = first; i < end; i++) {
+    const minTimeMs = chunks.minTimesMs.array[i]!;
+    dst.u8(chunks.encodings.array[i]!);
+    dst.varint(minTimeMs - since);
+    dst.varint(chunks.maxTimesMs.array[i]! - minTimeMs);
+    dst.varint(chunks.sampleCounts.array[i]!);
+    dst.varint(chunks.bytes.array[i]!);
+    spill.read(chunks.positions.array[i]!, chunks.bytes.array[i]!, chunkBytes);
+    since = minTimeMs;
+  }
+}
