@@ -21,7 +21,14 @@ export type AtModifier =
  * `5m * 2`). `kind: 'literal'` is by far the most common.
  */
 export type DurationExpr =
-  | { readonly kind: 'literal'; readonly durationMs: number; readonly pos: Position }
+  | {
+      readonly kind: 'literal';
+      /** May have a fraction inside an operation: arithmetic is in seconds (`5m * 2` is 300 times 2). */
+      readonly durationMs: number;
+      /** Written with a unit; matters for printing only. */
+      readonly isDuration?: boolean;
+      readonly pos: Position;
+    }
   | {
       readonly kind: 'operation';
       readonly operator: '+' | '-' | '*' | '/' | '%' | '^' | 'step' | 'range' | 'min' | 'max';
@@ -127,6 +134,9 @@ export type BinaryOperator =
   | '>'
   | '<='
   | '>='
+  /** Trim a native histogram: drop observations above (`</`) or below (`>/`) the right side. */
+  | '</'
+  | '>/'
   | 'and'
   | 'or'
   | 'unless';

@@ -1,0 +1,44 @@
+// The value of a number or duration token.
+import { AppError } from '../../core/errors.ts';
+import { parseDuration } from '../../model/duration.ts';
+import { goQuote } from './go-quote.ts';
+import type { Token } from './token.ts';
+import type { TokenStream } from './token-stream.ts';
+
+/** Longest duration, seconds: what a signed 64-bit count of nanoseconds holds. */
+const DURATION_SECONDS_MAX = 2 ** 63 / 1e9;
+
+/** Value of a number token, seconds of a duration token. */
+export function literalValue(tokens: TokenStream, token: Token): number {
+  return token.kind === 'duration' ? durationSeconds(tokens, token) : numberValue(tokens, token);
+}
+
+function durationSeconds(tokens: TokenStream, token: Token): number {
+  try {
+    return parseDuration(token.text) / 1000;
+  } catch (caught) {
+    if (caught instanceof AppError) tokens.fail(token.start, caught.message);
+    throw caught;
+  }
+}
+
+function numberValue(tokens: TokenStream, token: Token): number {
+  const text = token.text.toLowerCase();
+  if (text === 'inf') return Number.POSITIVE_INFINITY;
+  if (text === 'nan') return Number.NaN;
+  const digits = text.replaceAll('_', '');
+  // A leading zero makes an integer octal, as in Go; 08 is not octal and so decimal.
+  const value = /^0[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number(digits);
+  if (!Number.isFinite(value)) {
+    tokens.fail(
+      token.start,
+      `error parsing number: strconv.ParseFloat: parsing ${goQuote(token.text)}: value out of range`,
+    );
+  }
+  return value;
+}
+
+/** Whether so many seconds fit a duration. */
+export function isDurationInRange(seconds: number): boolean {
+  return seconds <= DURATION_SECONDS_MAX && seconds >= -DURATION_SECONDS_MAX;
+}
