@@ -45,7 +45,7 @@ export interface AppendRequest {
   /** Placement epoch under which the writer chose this ingester. */
   epoch: number;
   /** Columns of samples, by partition: services/lib/wire/docs/append-batch.md. May be empty. */
-  batch: Buffer;
+  batch: Uint8Array;
   /** Metric metadata that came with the samples. Kept on a best-effort basis. */
   metadata: MetricMetadata[];
 }
@@ -123,7 +123,7 @@ export interface SealResponse {
 }
 
 function createBaseAppendRequest(): AppendRequest {
-  return { tenant: "", writerId: "", sequence: 0, epoch: 0, batch: Buffer.alloc(0), metadata: [] };
+  return { tenant: "", writerId: "", sequence: 0, epoch: 0, batch: new Uint8Array(0), metadata: [] };
 }
 
 export const AppendRequest: MessageFns<AppendRequest> = {
@@ -199,7 +199,7 @@ export const AppendRequest: MessageFns<AppendRequest> = {
               break;
             }
 
-            message.batch = Buffer.from(reader.bytes());
+            message.batch = reader.bytes();
             continue;
           }
           case 6: {
@@ -231,7 +231,7 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     message.writerId = object.writerId ?? "";
     message.sequence = object.sequence ?? 0;
     message.epoch = object.epoch ?? 0;
-    message.batch = object.batch ?? Buffer.alloc(0);
+    message.batch = object.batch ?? new Uint8Array(0);
     message.metadata = object.metadata?.map((e) => MetricMetadata.fromPartial(e)) || [];
     return message;
   },

@@ -60,7 +60,7 @@ export interface QueryResponse {
     | { $case: "header"; value: QueryHeader }
     | //
     /** Result series as columns: services/lib/wire/docs/result-frame.md. */
-    { $case: "frame"; value: Buffer }
+    { $case: "frame"; value: Uint8Array }
     | { $case: "trailer"; value: QueryTrailer }
     | undefined;
 }
@@ -103,7 +103,7 @@ export interface SeriesRequest {
 
 export interface SeriesResponse {
   /** A series frame without chunks, sorted by labels over the whole stream. */
-  frame: Buffer;
+  frame: Uint8Array;
   /** On the last message. */
   truncated: boolean;
 }
@@ -337,7 +337,7 @@ export const QueryResponse: MessageFns<QueryResponse> = {
               break;
             }
 
-            message.part = { $case: "frame", value: Buffer.from(reader.bytes()) };
+            message.part = { $case: "frame", value: reader.bytes() };
             continue;
           }
           case 3: {
@@ -742,7 +742,7 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
 };
 
 function createBaseSeriesResponse(): SeriesResponse {
-  return { frame: Buffer.alloc(0), truncated: false };
+  return { frame: new Uint8Array(0), truncated: false };
 }
 
 export const SeriesResponse: MessageFns<SeriesResponse> = {
@@ -774,7 +774,7 @@ export const SeriesResponse: MessageFns<SeriesResponse> = {
               break;
             }
 
-            message.frame = Buffer.from(reader.bytes());
+            message.frame = reader.bytes();
             continue;
           }
           case 2: {
@@ -802,7 +802,7 @@ export const SeriesResponse: MessageFns<SeriesResponse> = {
   },
   fromPartial(object: DeepPartial<SeriesResponse>): SeriesResponse {
     const message = createBaseSeriesResponse();
-    message.frame = object.frame ?? Buffer.alloc(0);
+    message.frame = object.frame ?? new Uint8Array(0);
     message.truncated = object.truncated ?? false;
     return message;
   },

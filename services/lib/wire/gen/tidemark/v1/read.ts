@@ -67,7 +67,7 @@ export interface SelectRequest {
 
 export interface SelectResponse {
   /** One series frame, at most 1 MiB unless a single series is larger. */
-  frame: Buffer;
+  frame: Uint8Array;
   /** Set on the last message only: what the answer accounts for. */
   coverage: Coverage | undefined;
 }
@@ -331,7 +331,7 @@ export const SelectRequest: MessageFns<SelectRequest> = {
 };
 
 function createBaseSelectResponse(): SelectResponse {
-  return { frame: Buffer.alloc(0), coverage: undefined };
+  return { frame: new Uint8Array(0), coverage: undefined };
 }
 
 export const SelectResponse: MessageFns<SelectResponse> = {
@@ -363,7 +363,7 @@ export const SelectResponse: MessageFns<SelectResponse> = {
               break;
             }
 
-            message.frame = Buffer.from(reader.bytes());
+            message.frame = reader.bytes();
             continue;
           }
           case 2: {
@@ -391,7 +391,7 @@ export const SelectResponse: MessageFns<SelectResponse> = {
   },
   fromPartial(object: DeepPartial<SelectResponse>): SelectResponse {
     const message = createBaseSelectResponse();
-    message.frame = object.frame ?? Buffer.alloc(0);
+    message.frame = object.frame ?? new Uint8Array(0);
     message.coverage = (object.coverage !== undefined && object.coverage !== null)
       ? Coverage.fromPartial(object.coverage)
       : undefined;

@@ -44,7 +44,7 @@ export interface BlockPiece {
   /** Index into the header's files. */
   file: number;
   /** The next bytes of that file, at most 1 MiB. */
-  bytes: Buffer;
+  bytes: Uint8Array;
 }
 
 export interface PutBlockResponse {
@@ -322,7 +322,7 @@ export const BlockFile: MessageFns<BlockFile> = {
 };
 
 function createBaseBlockPiece(): BlockPiece {
-  return { file: 0, bytes: Buffer.alloc(0) };
+  return { file: 0, bytes: new Uint8Array(0) };
 }
 
 export const BlockPiece: MessageFns<BlockPiece> = {
@@ -362,7 +362,7 @@ export const BlockPiece: MessageFns<BlockPiece> = {
               break;
             }
 
-            message.bytes = Buffer.from(reader.bytes());
+            message.bytes = reader.bytes();
             continue;
           }
         }
@@ -383,7 +383,7 @@ export const BlockPiece: MessageFns<BlockPiece> = {
   fromPartial(object: DeepPartial<BlockPiece>): BlockPiece {
     const message = createBaseBlockPiece();
     message.file = object.file ?? 0;
-    message.bytes = object.bytes ?? Buffer.alloc(0);
+    message.bytes = object.bytes ?? new Uint8Array(0);
     return message;
   },
 };

@@ -1,0 +1,47 @@
+// From ts-proto's service definitions to grpc-js' method tables, and the channel options that both sides share.
+import type { ChannelOptions, MethodDefinition } from '@grpc/grpc-js';
+import type { ServiceDefinition } from './rpc.ts';
+
+interface MessageCodec {
+  encode(message: unknown): { finish(): Uint8Array };
+  decode(bytes: Uint8Array): unknown;
+}
+
+/** Largest message either side takes: a batch or a frame is about 1 MiB, one very large series may be more. */
+export const MESSAGE_BYTES_MAX = 64 << 20;
+
+/** Keep-alive finds half-open connections within half a minute; the window lets a stream fill a fast link. */
+export const CHANNEL_OPTIONS: ChannelOptions = {
+  'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+  'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
+  'grpc.keepalive_time_ms': 20_000,
+  'grpc.keepalive_timeout_ms': 10_000,
+  'grpc.keepalive_permit_without_calls': 1,
+  'grpc.initial_reconnect_backoff_ms': 100,
+  'grpc.max_reconnect_backoff_ms': 5_000,
+};
+
+/** The methods of a service, by their key in the definition. */
+export function grpcMethodsOf(
+  definition: ServiceDefinition,
+): Record<string, MethodDefinition<unknown, unknown>> {
+  const methods: Record<string, MethodDefinition<unknown, unknown>> = {};
+  for (const [key, method] of Object.entries(definition.methods)) {
+    const request = method.requestType as unknown as MessageCodec;
+    const response = method.responseType as unknown as MessageCodec;
+    methods[key] = {
+      path: `/${definition.fullName}/${method.name}`,
+      requestStream: method.requestStream,
+      responseStream: method.responseStream,
+      requestSerialize: (message) => asBuffer(request.encode(message).finish()),
+      requestDeserialize: (bytes) => request.decode(bytes),
+      responseSerialize: (message) => asBuffer(response.encode(message).finish()),
+      responseDeserialize: (bytes) => response.decode(bytes),
+    };
+  }
+  return methods;
+}
+
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
