@@ -3,7 +3,12 @@
 import type { Labels } from '../model/labels.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
 
-/** A series reference: a small non-negative integer, valid for one tenant as long as the process lives. */
+/**
+ * A series reference: a small non-negative integer, valid for one tenant of this process. A series that was neither resolved
+ * nor written for `referenceIdleMs` (distributor.ts; hours) is forgotten, so that churn does not fill the memory. Its
+ * reference is never given to another series: writing it fails with `failed_precondition`, and nothing of that write is sent.
+ * Whoever keeps references drops them then and resolves again.
+ */
 export type SeriesReference = number;
 
 /** Samples to be written, as columns; reused from write to write by its owner. */
@@ -42,8 +47,9 @@ export interface Appender {
   /**
    * Writes the first `count` samples. The columns may be reused once the promise settles, not before.
    *
-   * @throws AppError `unavailable` when some partition has no quorum now (nothing is known of those samples; a resend is
-   *         harmless), `resource_exhausted` when the tenant is over its quota.
+   * @throws AppError `unavailable` when some partition has no quorum now, or none in time (nothing is known of those samples;
+   *         a resend is harmless), `resource_exhausted` when the tenant is over its quota, `failed_precondition` when a
+   *         reference was forgotten (see SeriesReference), `bad_data` for more than 2^20 samples.
    */
   write(
     columns: WriteColumns,
