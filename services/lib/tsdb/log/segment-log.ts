@@ -1,0 +1,442 @@
+// The segment log: append with group commit, rotation, deletion of old segments. One writer, one folder; formats and the
+// rules of recovery are in docs/format/log.md. What records mean is the caller's business.
+import { randomInt } from 'node:crypto';
+import path from 'node:path';
+import { assert } from '../../core/assert.ts';
+import { ByteWriter } from '../../core/bytes.ts';
+import type { Clock } from '../../core/clock.ts';
+import { type Disk, type DiskFile, errorCodeOf } from '../../core/disk.ts';
+import { AppError } from '../../core/errors.ts';
+import {
+  encodeRecord,
+  encodeSegmentHead,
+  RECORD_HEAD_BYTES,
+  RECORD_PAYLOAD_BYTES_MAX,
+  SEGMENT_HEAD_BYTES,
+} from './record.ts';
+import {
+  type Damage,
+  listSegments,
+  type RecordVisitor,
+  type ReplayReport,
+  replaySegments,
+  segmentName,
+} from './replay.ts';
+
+export interface SegmentLogOptions {
+  readonly folder: string;
+  /** A segment is closed before it would exceed this, unless a single record is larger. */
+  readonly segmentBytesMax: number;
+  /** Least time from one fdatasync to the next, while less than `commitBytes` wait. */
+  readonly groupCommitMs: number;
+  /** This many waiting bytes are committed at once. */
+  readonly commitBytes: number;
+  /** Bytes appended and not yet durable, at most; above it appends are refused. */
+  readonly bytesInFlightMax: number;
+  /** Appends are refused while the file system has less than this free. */
+  readonly freeBytesMin: number;
+  /** Numbers of new segments are above this: what a checkpoint says, for when all segments are gone. */
+  readonly segmentAbove: number;
+}
+
+export interface SegmentLogDeps {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  /** A write or sync failed in a way after which nothing is known: must end the process. Never called twice. */
+  readonly onFatal: (error: AppError) => void;
+  readonly onDamage: (damage: Damage) => void;
+  /** After each commit: bytes written and duration in milliseconds. */
+  readonly onCommit?: (bytes: number, elapsedMs: number) => void;
+}
+
+/** A record's place, and when it is safe. */
+export interface Appended {
+  readonly segment: number;
+  /** Resolves when durable; rejects with `unavailable` when it could not be written now (a resend is harmless). */
+  readonly durable: Promise<void>;
+}
+
+export interface SegmentLog {
+  readonly replayed: ReplayReport;
+  /**
+   * Appends a record with the payload in payload[start, end), which is copied.
+   *
+   * @throws AppError `unavailable` over the bytes in flight, on a disk without space, or after close.
+   */
+  append(
+    type: number,
+    writer: number,
+    sequence: number,
+    payload: Uint8Array,
+    start: number,
+    end: number,
+  ): Appended;
+  /** Throws what `append` would throw for `bytes` of payload. */
+  checkRoom(bytes: number): void;
+  /** Later records go to a segment of at least the returned number, all earlier ones are in segments below it. */
+  rotate(): number;
+  /** Number of the segment that the next record goes to, if it fits. */
+  readonly segment: number;
+  /** Lowest segment that exists or is to come: no record of a lower one will be replayed. */
+  readonly firstSegment: number;
+  /** Deletes segments below `segment`, oldest first; the current one stays. Durable when it resolves. */
+  deleteBefore(segment: number): Promise<void>;
+  /** Bytes of segments on disk and of those waiting. */
+  readonly bytesOnDisk: number;
+  readonly bytesInFlight: number;
+  /** Resolves when all that was appended is durable. */
+  flush(): Promise<void>;
+  /** Flushes and closes. Safe to call twice. */
+  close(): Promise<void>;
+}
+
+/** Records that are committed together, all of one segment. */
+interface Batch {
+  readonly segment: number;
+  readonly out: ByteWriter;
+  readonly durable: Promise<void>;
+  readonly resolve: () => void;
+  /** On a full disk writers are told `unavailable`; the bytes are written later all the same. */
+  readonly reject: (error: AppError) => void;
+}
+
+/** The disk's free space is asked for this often at most. */
+const SPACE_CHECK_MS = 1000;
+/** After ENOSPC the same bytes are tried again at this interval. */
+const FULL_RETRY_MS = 200;
+
+/**
+ * Replays the folder's segments into `visit`, then opens a new segment for appending.
+ *
+ * @throws errors of the disk as they come; the process should end.
+ */
+export async function openSegmentLog(
+  options: SegmentLogOptions,
+  deps: SegmentLogDeps,
+  visit: RecordVisitor,
+): Promise<SegmentLog> {
+  const { disk } = deps;
+  checkOptions(options);
+  await disk.makeFolder(options.folder);
+  const replayed: ReplayReport = { records: 0, bytes: 0, quarantined: 0, truncatedBytes: 0 };
+  await replaySegments(options.folder, visit, replayed, deps);
+  const sizes = new Map<number, number>();
+  for (const segment of await listSegments(disk, options.folder)) {
+    const file = await disk.open(path.join(options.folder, segmentName(segment)), 'read');
+    try {
+      sizes.set(segment, await file.size());
+    } finally {
+      await file.close();
+    }
+  }
+  const last = Math.max(options.segmentAbove, ...sizes.keys());
+  const log = new DiskSegmentLog(options, deps, replayed, sizes, last + 1);
+  await log.checkSpace();
+  return log;
+}
+
+class DiskSegmentLog implements SegmentLog {
+  readonly replayed: ReplayReport;
+  readonly #options: SegmentLogOptions;
+  readonly #deps: SegmentLogDeps;
+  /** Segment number → bytes, for those on disk. */
+  readonly #sizes: Map<number, number>;
+  readonly #queue: Batch[] = [];
+  #spare: ByteWriter | undefined;
+  #segment: number;
+  #segmentBytes = SEGMENT_HEAD_BYTES;
+  #salt = newSalt();
+  /** Invariant: bytes of all batches in the queue, those being written included. */
+  #bytesInFlight = 0;
+  #bytesOnDisk = 0;
+  #file: DiskFile | undefined;
+  #fileSegment = 0;
+  #fileBytes = 0;
+  #running: Promise<void> | undefined;
+  /** The batch on its way to the disk: nothing may join it. */
+  #writing: Batch | undefined;
+  #wake: AbortController | undefined;
+  #lastCommitMs = Number.NEGATIVE_INFINITY;
+  #lowSpace: string | undefined;
+  #spaceCheckedMs = Number.NEGATIVE_INFINITY;
+  #failed: AppError | undefined;
+  #closed = false;
+
+  constructor(
+    options: SegmentLogOptions,
+    deps: SegmentLogDeps,
+    replayed: ReplayReport,
+    sizes: Map<number, number>,
+    segment: number,
+  ) {
+    this.#options = options;
+    this.#deps = deps;
+    this.replayed = replayed;
+    this.#sizes = sizes;
+    this.#segment = segment;
+    for (const bytes of sizes.values()) this.#bytesOnDisk += bytes;
+  }
+
+  get segment(): number {
+    return this.#segment;
+  }
+
+  get firstSegment(): number {
+    let first = this.#queue[0]?.segment ?? this.#segment;
+    for (const segment of this.#sizes.keys()) first = Math.min(first, segment);
+    return first;
+  }
+
+  get bytesOnDisk(): number {
+    return this.#bytesOnDisk;
+  }
+
+  get bytesInFlight(): number {
+    return this.#bytesInFlight;
+  }
+
+  checkRoom(bytes: number): void {
+    if (this.#failed !== undefined) throw this.#failed;
+    if (this.#closed) throw new AppError('unavailable', 'the log is closed: this ingester is shutting down');
+    if (bytes > RECORD_PAYLOAD_BYTES_MAX) {
+      throw new AppError(
+        'bad_data',
+        `a log record of ${bytes} bytes is over the limit of ${RECORD_PAYLOAD_BYTES_MAX}; send smaller batches`,
+      );
+    }
+    if (this.#deps.clock.monotonicMs() - this.#spaceCheckedMs >= SPACE_CHECK_MS) void this.checkSpace();
+    if (this.#lowSpace !== undefined) throw new AppError('unavailable', this.#lowSpace);
+    const limit = this.#options.bytesInFlightMax;
+    if (this.#bytesInFlight > 0 && this.#bytesInFlight + bytes > limit) {
+      throw new AppError(
+        'unavailable',
+        `the log has ${this.#bytesInFlight} bytes waiting for the disk, ${bytes} more exceed ${limit}; send again later`,
+      );
+    }
+  }
+
+  append(
+    type: number,
+    writer: number,
+    sequence: number,
+    payload: Uint8Array,
+    start: number,
+    end: number,
+  ): Appended {
+    this.checkRoom(end - start);
+    const bytes = RECORD_HEAD_BYTES + end - start;
+    const { segmentBytesMax } = this.#options;
+    if (this.#segmentBytes > SEGMENT_HEAD_BYTES && this.#segmentBytes + bytes > segmentBytesMax)
+      this.rotate();
+    const batch = this.#openBatch();
+    encodeRecord(batch.out, this.#salt, type, writer, sequence, payload, start, end);
+    this.#segmentBytes += bytes;
+    this.#bytesInFlight += bytes;
+    if (batch.out.length >= this.#options.commitBytes) this.#wake?.abort();
+    this.#running ??= this.#run();
+    return { segment: this.#segment, durable: batch.durable };
+  }
+
+  rotate(): number {
+    if (this.#segmentBytes > SEGMENT_HEAD_BYTES) {
+      this.#segment++;
+      this.#segmentBytes = SEGMENT_HEAD_BYTES;
+      this.#salt = newSalt();
+    }
+    return this.#segment;
+  }
+
+  async deleteBefore(segment: number): Promise<void> {
+    const { disk } = this.#deps;
+    const { folder } = this.#options;
+    let deleted = 0;
+    for (const old of [...this.#sizes.keys()].sort((a, b) => a - b)) {
+      if (old >= segment || old >= this.#segment) break;
+      if (this.#file !== undefined && old >= this.#fileSegment) break;
+      await disk.remove(path.join(folder, segmentName(old)));
+      this.#bytesOnDisk -= this.#sizes.get(old)!;
+      this.#sizes.delete(old);
+      deleted++;
+    }
+    if (deleted > 0) await disk.syncFolder(folder);
+  }
+
+  async flush(): Promise<void> {
+    while (this.#running !== undefined && this.#failed === undefined) {
+      this.#wake?.abort();
+      await this.#running;
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.flush();
+    await this.#file?.close();
+    this.#file = undefined;
+  }
+
+  async checkSpace(): Promise<void> {
+    const { disk, clock } = this.#deps;
+    const { folder, freeBytesMin } = this.#options;
+    this.#spaceCheckedMs = clock.monotonicMs();
+    let freeBytes: number;
+    try {
+      ({ freeBytes } = await disk.space(folder));
+    } catch {
+      return;
+    }
+    this.#lowSpace =
+      freeBytes >= freeBytesMin
+        ? undefined
+        : `the disk of the log (${folder}) has ${freeBytes} bytes free, under the watermark of ${freeBytesMin}; free space, writes resume by themselves`;
+  }
+
+  #openBatch(): Batch {
+    const last = this.#queue[this.#queue.length - 1];
+    // The first one may be on its way to the disk.
+    const isOpen = last !== undefined && last !== this.#writing && last.segment === this.#segment;
+    if (isOpen && last.out.length < this.#options.commitBytes) return last;
+    const out = this.#spare ?? new ByteWriter(64 * 1024);
+    this.#spare = undefined;
+    out.reset();
+    let resolve!: () => void;
+    let reject!: (error: AppError) => void;
+    const durable = new Promise<void>((onDurable, onRefused) => {
+      resolve = onDurable;
+      reject = onRefused;
+    });
+    // Each waiter sees the rejection on its own; without one it must not end the process.
+    durable.catch(() => undefined);
+    const batch: Batch = { segment: this.#segment, out, durable, resolve, reject };
+    if (this.#segmentBytes === SEGMENT_HEAD_BYTES) encodeSegmentHead(out, this.#segment, this.#salt);
+    this.#queue.push(batch);
+    return batch;
+  }
+
+  /** Commits until nothing waits. */
+  async #run(): Promise<void> {
+    try {
+      while (this.#queue.length > 0) {
+        await this.#waitForTurn();
+        await this.#commitFirst();
+      }
+    } catch (caught) {
+      this.#fail(caught);
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  /** Lets what arrives in the same turn of the event loop join, then keeps the distance between commits. */
+  async #waitForTurn(): Promise<void> {
+    await new Promise((resolve) => setImmediate(resolve));
+    const { clock } = this.#deps;
+    const { groupCommitMs, commitBytes } = this.#options;
+    const restMs = this.#lastCommitMs + groupCommitMs - clock.monotonicMs();
+    if (restMs <= 0 || this.#queue[0]!.out.length >= commitBytes || this.#closed) return;
+    this.#wake = new AbortController();
+    try {
+      await clock.sleep(restMs, this.#wake.signal);
+    } catch {
+      // Woken early: enough bytes wait, or the log is to be flushed.
+    }
+    this.#wake = undefined;
+  }
+
+  async #commitFirst(): Promise<void> {
+    const { clock, onCommit } = this.#deps;
+    const batch = this.#queue[0]!;
+    this.#writing = batch;
+    const startedMs = clock.monotonicMs();
+    this.#lastCommitMs = startedMs;
+    const file = await this.#fileOf(batch);
+    await this.#writeWhole(file, batch);
+    await file.sync();
+    this.#fileBytes += batch.out.length;
+    this.#sizes.set(batch.segment, this.#fileBytes);
+    this.#bytesOnDisk += batch.out.length;
+    this.#queue.shift();
+    this.#writing = undefined;
+    this.#bytesInFlight = this.#queue.reduce((sum, { out }) => sum + out.length, 0);
+    this.#spare = batch.out;
+    onCommit?.(batch.out.length, clock.monotonicMs() - startedMs);
+    batch.resolve();
+  }
+
+  async #fileOf(batch: Batch): Promise<DiskFile> {
+    if (this.#file !== undefined && this.#fileSegment === batch.segment) return this.#file;
+    const { disk } = this.#deps;
+    const { folder } = this.#options;
+    await this.#file?.close();
+    this.#file = undefined;
+    const name = path.join(folder, segmentName(batch.segment));
+    const file = await this.#whileFull(async () => {
+      const created = await disk.open(name, 'create');
+      try {
+        // The head alone first: it is the batch's first bytes.
+        await created.write(batch.out.bytes, 0, SEGMENT_HEAD_BYTES, 0);
+        await created.sync();
+        await disk.syncFolder(folder);
+        return created;
+      } catch (caught) {
+        await created.close();
+        throw caught;
+      }
+    });
+    this.#file = file;
+    this.#fileSegment = batch.segment;
+    this.#fileBytes = 0;
+    return file;
+  }
+
+  async #writeWhole(file: DiskFile, batch: Batch): Promise<void> {
+    await this.#whileFull(() => file.write(batch.out.bytes, 0, batch.out.length, this.#fileBytes));
+  }
+
+  /** Repeats a write while the disk is full. The bytes stay, waiting writers are told; other errors are fatal. */
+  async #whileFull<T>(write: () => Promise<T>): Promise<T> {
+    const { clock } = this.#deps;
+    for (;;) {
+      try {
+        return await write();
+      } catch (caught) {
+        const code = errorCodeOf(caught);
+        if (code !== 'ENOSPC' && code !== 'EDQUOT') throw caught;
+        this.#lowSpace = `the disk of the log (${this.#options.folder}) is full (${code}); free space, writes resume by themselves`;
+        this.#spaceCheckedMs = clock.monotonicMs();
+        this.#refuseWaiting();
+        if (this.#closed) throw caught;
+        await clock.sleep(FULL_RETRY_MS);
+      }
+    }
+  }
+
+  #refuseWaiting(): void {
+    for (const batch of this.#queue) batch.reject(new AppError('unavailable', this.#lowSpace!));
+  }
+
+  #fail(caught: unknown): void {
+    const reason = caught instanceof Error ? caught.message : String(caught);
+    this.#failed = new AppError(
+      'unavailable',
+      `the log in ${this.#options.folder} cannot be written: ${reason}; the process must restart`,
+      { cause: caught },
+    );
+    for (const batch of this.#queue) batch.reject(this.#failed);
+    this.#deps.onFatal(this.#failed);
+  }
+}
+
+function newSalt(): number {
+  return randomInt(0, 2 ** 32);
+}
+
+/** Fails loudly on settings that could not work. */
+function checkOptions(options: SegmentLogOptions): void {
+  const { segmentBytesMax, commitBytes, groupCommitMs } = options;
+  assert(segmentBytesMax >= 4096, `segmentBytesMax ${segmentBytesMax} >= 4096`);
+  assert(
+    commitBytes > 0 && groupCommitMs >= 0,
+    `commitBytes ${commitBytes} > 0, groupCommitMs ${groupCommitMs} >= 0`,
+  );
+}
