@@ -169,5 +169,6 @@ function requireArithmetic(at: DurationContext, operand: DurationExpr): void {
 /** A duration that stands alone has whole milliseconds, cut from whole nanoseconds as Prometheus does. */
 function toTopLevel(duration: DurationExpr): DurationExpr {
   if (duration.kind !== 'literal') return duration;
-  return { ...duration, durationMs: Math.trunc(Math.round(duration.durationMs * 1e6) / 1e6) };
+  const durationMs = Math.trunc(Math.round(duration.durationMs * 1e6) / 1e6);
+  return { kind: 'literal', durationMs, pos: duration.pos };
 }
