@@ -1,0 +1,71 @@
+// The control plane as services see it: who is there, who owns what, who holds a lease. NATS carries it in a cluster
+// (nats-control-plane.ts). Everything in it can be rebuilt from the members, so losing it loses no sample.
+import type { Member } from '../placement/placement.ts';
+
+export type ServiceName = 'scraper' | 'ingester' | 'store' | 'querier' | 'alert-evaluator' | 'gateway';
+
+/** `starting`: not yet able to do its job. `draining`: takes no new work. */
+export type MemberState = 'starting' | 'ready' | 'draining';
+
+/** What a process says of itself with every heartbeat. */
+export interface MemberRecord extends Member {
+  readonly service: ServiceName;
+  readonly version: string;
+  /** `host:port` of its gRPC server; empty when it has none. */
+  readonly grpcAddress: string;
+  /** `host:port` of its HTTP server. */
+  readonly httpAddress: string;
+  /** Unix milliseconds. */
+  readonly startedAtMs: number;
+  readonly state: MemberState;
+}
+
+/** A member as an observer sees it. */
+export interface MemberView extends MemberRecord {
+  /** Milliseconds since the observer last heard of it, by the observer's monotonic clock. */
+  readonly heartbeatAgeMs: number;
+}
+
+/** What the placement is computed from (placement/placement.ts); the same on every node that has the same epoch. */
+export interface PlacementRecord {
+  /** Grows with every change; writes carry it. */
+  readonly epoch: number;
+  readonly partitionCount: number;
+  readonly replicationFactor: number;
+  readonly ingesters: readonly Member[];
+}
+
+/** An exclusive right, held by one process at a time. */
+export interface Lease {
+  readonly name: string;
+  /** Fencing token: greater than that of every earlier holder. */
+  readonly token: number;
+  /** False once another process holds it, or it could not be renewed in time. */
+  isHeld(): boolean;
+  release(): Promise<void>;
+}
+
+export interface ControlPlane {
+  /** Connects and begins to watch. Resolves at once; what is known grows with time. */
+  start(): Promise<void>;
+  /** Leaves: other members see it at once. */
+  stop(): Promise<void>;
+  /** Sets what this process says of itself, and says it. */
+  announce(record: MemberRecord): Promise<void>;
+  /** Live members, sorted by service and instance. While the control plane is out of reach: the last known. */
+  members(): readonly MemberView[];
+  /** The last known placement. */
+  placement(): PlacementRecord | undefined;
+  /**
+   * Replaces the placement when nobody did so since `placement()` was read.
+   *
+   * @returns whether it did.
+   */
+  replacePlacement(next: PlacementRecord): Promise<boolean>;
+  /** The lease, when it is free or was not renewed for its time to live; undefined when another process holds it. */
+  tryAcquire(name: string): Promise<Lease | undefined>;
+  /** Whether the control plane answers right now. */
+  isConnected(): boolean;
+  /** Calls back after members or placement changed; the answer ends it. */
+  onChange(listener: () => void): () => void;
+}

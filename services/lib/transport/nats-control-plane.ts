@@ -1,0 +1,317 @@
+// The control plane over NATS JetStream key-value buckets. Works with nats-server 2.9.10: expiry is judged by the observer's
+// monotonic clock since the last revision seen, never by bucket time-outs, and leases move by compare-and-set alone.
+// With NATS gone the last known members and placement stay; with NATS back and empty, every member says again what it knows.
+import { jetstream } from '@nats-io/jetstream';
+import { type KV, Kvm } from '@nats-io/kv';
+import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node';
+import type { Clock } from '../core/clock.ts';
+import { toAppError } from '../core/errors.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { ControlPlane, Lease, MemberRecord, MemberView, PlacementRecord } from './control-plane.ts';
+
+export interface NatsControlPlaneOptions {
+  /** nats:// or tls:// URLs; any one of them is enough to begin with. */
+  readonly servers: readonly string[];
+  /** Names the buckets: clusters with different names share a NATS. */
+  readonly clusterName: string;
+  /** Copies of each bucket: 1, 3 or 5. */
+  readonly bucketReplicas: number;
+  /** Between two heartbeats of this process. */
+  readonly heartbeatMs: number;
+  /** A member not heard of for so long is gone; a lease not renewed for so long is free. */
+  readonly expiryMs: number;
+  /** User and password, token, credentials file content or TLS files, as NATS names them. */
+  readonly connection: Pick<NodeConnectionOptions, 'user' | 'pass' | 'token' | 'authenticator' | 'tls'>;
+}
+
+/** Longest answer of NATS that we wait for. */
+const REQUEST_TIMEOUT_MS = 2_000;
+const PLACEMENT_KEY = 'placement';
+
+interface Heard {
+  readonly record: MemberRecord;
+  revision: number;
+  heardAtMs: number;
+}
+
+interface HeardLease {
+  holder: string;
+  revision: number;
+  heardAtMs: number;
+}
+
+interface HeldLease {
+  readonly name: string;
+  revision: number;
+  renewedAtMs: number;
+  lost: boolean;
+}
+
+export class NatsControlPlane implements ControlPlane {
+  readonly #options: NatsControlPlaneOptions;
+  readonly #clock: Clock;
+  readonly #logger: Logger;
+  readonly #heard = new Map<string, Heard>();
+  readonly #leases = new Map<string, HeardLease>();
+  readonly #held = new Map<string, HeldLease>();
+  readonly #listeners = new Set<() => void>();
+  readonly #stopping = new AbortController();
+  readonly #loops: Promise<void>[] = [];
+  #connection: NatsConnection | undefined;
+  #bucket: KV | undefined;
+  #own: MemberRecord | undefined;
+  #placement: PlacementRecord | undefined;
+  #placementRevision = 0;
+  /** When the watch last brought something, by the monotonic clock; our own heartbeat comes back through it. */
+  #echoAtMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: NatsControlPlaneOptions, deps: { readonly clock: Clock; readonly logger: Logger }) {
+    this.#options = options;
+    this.#clock = deps.clock;
+    this.#logger = deps.logger;
+  }
+
+  async start(): Promise<void> {
+    this.#loops.push(this.#watchForever(), this.#beatForever());
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    this.#stopping.abort();
+    const connection = this.#connection;
+    const leave = async (): Promise<void> => {
+      for (const lease of this.#held.values()) await this.#bucket?.delete(leaseKey(lease.name));
+      if (this.#own !== undefined) await this.#bucket?.delete(memberKey(this.#own));
+    };
+    await leave().catch(() => {});
+    await connection?.close().catch(() => {});
+    await Promise.allSettled(this.#loops);
+  }
+
+  async announce(record: MemberRecord): Promise<void> {
+    this.#own = record;
+    await this.#beat().catch(() => {});
+  }
+
+  members(): readonly MemberView[] {
+    const now = this.#clock.monotonicMs();
+    const views: MemberView[] = [];
+    for (const { record, heardAtMs } of this.#heard.values()) {
+      views.push({ ...record, heartbeatAgeMs: now - heardAtMs });
+    }
+    return views.sort((a, b) => (memberKey(a) < memberKey(b) ? -1 : 1));
+  }
+
+  placement(): PlacementRecord | undefined {
+    return this.#placement;
+  }
+
+  isConnected(): boolean {
+    return this.#clock.monotonicMs() - this.#echoAtMs < 3 * this.#options.heartbeatMs;
+  }
+
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  async replacePlacement(next: PlacementRecord): Promise<boolean> {
+    const bucket = this.#bucket;
+    if (bucket === undefined) return false;
+    try {
+      const text = JSON.stringify(next);
+      const revision =
+        this.#placementRevision === 0
+          ? await bucket.create(PLACEMENT_KEY, text)
+          : await bucket.update(PLACEMENT_KEY, text, this.#placementRevision);
+      this.#takePlacement(next, revision);
+      return true;
+    } catch (caught) {
+      this.#logger.debug({ err: toAppError(caught), epoch: next.epoch }, 'placement not replaced');
+      return false;
+    }
+  }
+
+  async tryAcquire(name: string): Promise<Lease | undefined> {
+    const bucket = this.#bucket;
+    const own = this.#own;
+    if (bucket === undefined || own === undefined || !this.isConnected()) return undefined;
+    const known = this.#leases.get(name);
+    if (known !== undefined && this.#clock.monotonicMs() - known.heardAtMs < this.#options.expiryMs)
+      return undefined;
+    try {
+      const holder = memberKey(own);
+      const revision =
+        known === undefined
+          ? await bucket.create(leaseKey(name), holder)
+          : await bucket.update(leaseKey(name), holder, known.revision);
+      const held: HeldLease = { name, revision, renewedAtMs: this.#clock.monotonicMs(), lost: false };
+      this.#held.set(name, held);
+      return this.#leaseOf(held, revision);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #leaseOf(held: HeldLease, token: number): Lease {
+    return {
+      name: held.name,
+      token,
+      isHeld: () =>
+        !held.lost && this.#clock.monotonicMs() - held.renewedAtMs < (this.#options.expiryMs * 2) / 3,
+      release: async () => {
+        held.lost = true;
+        this.#held.delete(held.name);
+        await this.#bucket?.delete(leaseKey(held.name), { previousSeq: held.revision }).catch(() => {});
+      },
+    };
+  }
+
+  async #connect(): Promise<KV> {
+    this.#connection ??= await connect({
+      ...this.#options.connection,
+      servers: [...this.#options.servers],
+      name: `tidemark ${this.#own?.service ?? ''} ${this.#own?.instance ?? ''}`.trim(),
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 250,
+      reconnectJitter: 250,
+      pingInterval: 5_000,
+      maxPingOut: 2,
+      timeout: REQUEST_TIMEOUT_MS,
+    });
+    const bucket = await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
+      `tidemark_${this.#options.clusterName}`,
+      {
+        history: 1,
+        replicas: this.#options.bucketReplicas,
+        allow_direct: false,
+      },
+    );
+    this.#bucket = bucket;
+    return bucket;
+  }
+
+  /** Watches all keys; begins anew when nothing came for three heartbeats, our own included, or when NATS was emptied. */
+  async #watchForever(): Promise<void> {
+    const { heartbeatMs } = this.#options;
+    while (!this.#stopping.signal.aborted) {
+      try {
+        const bucket = await this.#connect();
+        await this.#watch(bucket);
+      } catch (caught) {
+        this.#logger.debug({ err: toAppError(caught) }, 'control plane out of reach');
+      }
+      await this.#clock.sleep(heartbeatMs / 2, this.#stopping.signal).catch(() => {});
+    }
+  }
+
+  async #watch(bucket: KV): Promise<void> {
+    const { heartbeatMs } = this.#options;
+    const watch = await bucket.watch();
+    const begunAtMs = this.#clock.monotonicMs();
+    for (const heard of this.#heard.values()) heard.heardAtMs = begunAtMs;
+    this.#placementRevision = 0;
+    this.#leases.clear();
+    const guard = setInterval(() => {
+      const quietMs = this.#clock.monotonicMs() - Math.max(this.#echoAtMs, begunAtMs);
+      if (quietMs > 3 * heartbeatMs || this.#stopping.signal.aborted) watch.stop();
+    }, heartbeatMs / 2);
+    try {
+      for await (const entry of watch) {
+        this.#echoAtMs = this.#clock.monotonicMs();
+        this.#take(entry.key, entry.operation === 'PUT' ? entry.string() : undefined, entry.revision);
+      }
+    } finally {
+      clearInterval(guard);
+      watch.stop();
+    }
+  }
+
+  #take(key: string, text: string | undefined, revision: number): void {
+    const now = this.#clock.monotonicMs();
+    if (key === PLACEMENT_KEY) {
+      if (text !== undefined) this.#takePlacement(JSON.parse(text) as PlacementRecord, revision);
+      else this.#placementRevision = 0;
+    } else if (key.startsWith('lease.')) {
+      this.#takeLease(key.slice('lease.'.length), text, revision, now);
+    } else if (text === undefined) {
+      if (this.#heard.delete(key)) this.#changed();
+    } else {
+      const record = JSON.parse(text) as MemberRecord;
+      const before = this.#heard.get(key)?.record;
+      this.#heard.set(key, { record, revision, heardAtMs: now });
+      if (before === undefined || JSON.stringify(before) !== text) this.#changed();
+    }
+  }
+
+  #takeLease(name: string, text: string | undefined, revision: number, now: number): void {
+    if (text === undefined) this.#leases.delete(name);
+    else this.#leases.set(name, { holder: text, revision, heardAtMs: now });
+    // Our own renewals come back through the watch, some before their answer does.
+    const held = this.#held.get(name);
+    const ours = this.#own !== undefined && text === memberKey(this.#own);
+    if (held !== undefined && !ours && revision > held.revision) {
+      held.lost = true;
+      this.#held.delete(name);
+    }
+  }
+
+  /** An emptied NATS may bring an older epoch than ours: the greater one stays, and is written again. */
+  #takePlacement(record: PlacementRecord, revision: number): void {
+    this.#placementRevision = Math.max(this.#placementRevision, revision);
+    if (this.#placement !== undefined && record.epoch <= this.#placement.epoch) return;
+    this.#placement = record;
+    this.#changed();
+  }
+
+  async #beatForever(): Promise<void> {
+    while (!this.#stopping.signal.aborted) {
+      try {
+        await this.#beat();
+      } catch (caught) {
+        this.#logger.debug({ err: toAppError(caught) }, 'heartbeat not sent');
+        await this.#connect().catch(() => {});
+      }
+      this.#expire();
+      await this.#clock.sleep(this.#options.heartbeatMs, this.#stopping.signal).catch(() => {});
+    }
+  }
+
+  async #beat(): Promise<void> {
+    const bucket = this.#bucket;
+    if (bucket === undefined) return;
+    if (this.#own !== undefined) await bucket.put(memberKey(this.#own), JSON.stringify(this.#own));
+    for (const held of this.#held.values()) await this.#renew(bucket, held);
+  }
+
+  async #renew(bucket: KV, held: HeldLease): Promise<void> {
+    const sentAtMs = this.#clock.monotonicMs();
+    const holder = this.#own === undefined ? '' : memberKey(this.#own);
+    held.revision = await bucket.update(leaseKey(held.name), holder, held.revision);
+    held.renewedAtMs = sentAtMs;
+  }
+
+  /** Members fall silent only while we hear others: when we hear nobody, it is we who are cut off. */
+  #expire(): void {
+    if (!this.isConnected()) return;
+    const now = this.#clock.monotonicMs();
+    for (const [key, { heardAtMs, record }] of this.#heard) {
+      if (now - heardAtMs <= this.#options.expiryMs) continue;
+      this.#heard.delete(key);
+      this.#logger.info({ service: record.service, instance: record.instance }, 'member expired');
+      this.#changed();
+    }
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}
+
+function memberKey(record: Pick<MemberRecord, 'service' | 'instance'>): string {
+  return `member.${record.service}.${record.instance}`;
+}
+
+function leaseKey(name: string): string {
+  return `lease.${name}`;
+}
