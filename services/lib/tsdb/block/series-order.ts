@@ -114,6 +114,6 @@ function repeated(collector: SeriesCollector, pairOrder: Uint32Array, series: nu
   const bytes = Buffer.concat(parts);
   return new AppError(
     'bad_data',
-    `series ${decodeLabels(bytes, 0, bytes.length)} was added to the block twice`,
+    `series ${decodeLabels(bytes, 0, bytes.length).toString()} was added to the block twice`,
   );
 }

@@ -1,0 +1,119 @@
+// Reads chunk pages from a block's file: neighbours with one positioned read, each checked and expanded.
+import type { FileHandle } from 'node:fs/promises';
+import { rawBytesOfPage, type SectionMap } from './block-directory.ts';
+import { CorruptBlockError, corruptBlock, decodePage } from './page-codec.ts';
+
+/** A hole between wanted pages that is read over rather than skipped: a read costs more than these bytes. */
+const GAP_BYTES_MAX = 64 * 1024;
+/** Bytes of one read at most. */
+const READ_BYTES_MAX = 1 << 20;
+
+export class ChunkPages {
+  readonly #file: FileHandle;
+  readonly #map: SectionMap;
+  readonly #where: string;
+  /** Expanded pages of the current batch. */
+  #pages = new Map<number, Uint8Array>();
+  #joined = new Uint8Array(0);
+
+  constructor(file: FileHandle, map: SectionMap, where: string) {
+    this.#file = file;
+    this.#map = map;
+    this.#where = where;
+  }
+
+  /** First and last page of a range of the section. */
+  pageOf(position: number): number {
+    return Math.floor(position / this.#map.pageBytes);
+  }
+
+  get pageBytes(): number {
+    return this.#map.pageBytes;
+  }
+
+  get rawBytes(): number {
+    return this.#map.rawBytes;
+  }
+
+  /**
+   * Makes `wanted` (ascending, each once) the pages that `locate` can use; those already there are kept, others dropped.
+   *
+   * @throws CorruptBlockError when a page is damaged or missing.
+   */
+  async load(wanted: readonly number[]): Promise<void> {
+    const kept = new Map<number, Uint8Array>();
+    const missing: number[] = [];
+    for (const page of wanted) {
+      const raw = this.#pages.get(page);
+      if (raw === undefined) missing.push(page);
+      else kept.set(page, raw);
+    }
+    this.#pages = kept;
+    for (let at = 0; at < missing.length; ) {
+      const end = this.#endOfRun(missing, at);
+      await this.#readRun(missing.slice(at, end));
+      at = end;
+    }
+  }
+
+  /** Calls `use` with the bytes of a chunk, valid during the call. Its pages were loaded. */
+  withChunk(
+    position: number,
+    length: number,
+    use: (bytes: Uint8Array, start: number, end: number) => void,
+  ): void {
+    const { pageBytes } = this.#map;
+    const page = this.pageOf(position);
+    const inPage = position - page * pageBytes;
+    if (inPage + length <= pageBytes) {
+      use(this.#loaded(page), inPage, inPage + length);
+      return;
+    }
+    if (this.#joined.length < length) this.#joined = new Uint8Array(length * 2);
+    for (let at = 0; at < length; ) {
+      const here = this.pageOf(position + at);
+      const from = position + at - here * pageBytes;
+      const piece = this.#loaded(here).subarray(from, from + length - at);
+      this.#joined.set(piece, at);
+      at += piece.length;
+    }
+    use(this.#joined, 0, length);
+  }
+
+  #loaded(page: number): Uint8Array {
+    const raw = this.#pages.get(page);
+    if (raw === undefined) throw corruptBlock(this.#where, `page ${page} was not loaded`);
+    return raw;
+  }
+
+  #endOfRun(pages: readonly number[], from: number): number {
+    const { offsets } = this.#map;
+    const start = offsets[pages[from]!]!;
+    let end = from + 1;
+    while (end < pages.length) {
+      const gap = offsets[pages[end]!]! - offsets[pages[end - 1]! + 1]!;
+      if (gap > GAP_BYTES_MAX || offsets[pages[end]! + 1]! - start > READ_BYTES_MAX) break;
+      end++;
+    }
+    return end;
+  }
+
+  async #readRun(pages: readonly number[]): Promise<void> {
+    const { offsets } = this.#map;
+    const start = offsets[pages[0]!]!;
+    const bytes = new Uint8Array(offsets[pages[pages.length - 1]! + 1]! - start);
+    for (let at = 0; at < bytes.length; ) {
+      const { bytesRead } = await this.#file.read(bytes, at, bytes.length - at, start + at);
+      if (bytesRead === 0) throw new CorruptBlockError(`${this.#where} is corrupt: it ends at ${start + at}`);
+      at += bytesRead;
+    }
+    for (const page of pages) {
+      const where = `${this.#where}, page ${page}`;
+      const raw = rawBytesOfPage(this.#map, page);
+      this.#pages.set(
+        page,
+        decodePage(bytes, offsets[page]! - start, offsets[page + 1]! - start, raw, where),
+      );
+    }
+  }
+}
