@@ -11,6 +11,8 @@ export interface PrometheusConfig {
   readonly alerting: AlertingConfig;
   /** The file as given, secrets replaced by `<secret>`: what /api/v1/status/config shows. */
   readonly redactedYaml: string;
+  /** What the file asks for and this version does not run, a sentence each with the key path; for the log. */
+  readonly notices: readonly string[];
 }
 
 export interface GlobalConfig {
@@ -21,6 +23,8 @@ export interface GlobalConfig {
   /** Default 1m. */
   readonly evaluationIntervalMs: number;
   readonly externalLabels: Labels;
+  /** Rules are evaluated this long in the past. Default 0. */
+  readonly ruleQueryOffsetMs: number;
 }
 
 /** Credentials and transport of an HTTP client, as every section of the file spells them. */
@@ -35,7 +39,13 @@ export interface HttpClientConfig {
   /** Default true. Credentials never follow a redirect to another host. */
   readonly followRedirects: boolean;
   readonly headers: ReadonlyMap<string, readonly Secret[]>;
+  /** File read at each request instead of `basicAuth.username`. */
+  readonly usernameFile?: string | undefined;
+  /** Header → files whose contents are further values, read at each request. */
+  readonly headerFiles?: ReadonlyMap<string, readonly string[]>;
 }
+
+export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
 
 export interface TlsConfig {
   readonly caFile: string | undefined;
@@ -43,6 +53,12 @@ export interface TlsConfig {
   readonly keyFile: string | undefined;
   readonly serverName: string | undefined;
   readonly insecureSkipVerify: boolean;
+  /** PEM text instead of the file of the same name. */
+  readonly ca?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: Secret | undefined;
+  readonly minVersion?: TlsVersion | undefined;
+  readonly maxVersion?: TlsVersion | undefined;
 }
 
 export interface TargetGroup {
@@ -53,7 +69,7 @@ export interface TargetGroup {
   readonly source: string;
 }
 
-/** Service discovery that this version runs; others in the file are refused by name. */
+/** Service discovery that this version runs; others in the file are checked and stand in `notices`. */
 export interface DiscoveryConfigs {
   readonly staticConfigs: readonly TargetGroup[];
   readonly fileSdConfigs: readonly {
@@ -61,6 +77,12 @@ export interface DiscoveryConfigs {
     readonly refreshIntervalMs: number;
   }[];
 }
+
+/** `legacy`: letters, digits, underscores (and colons in metric names) only. */
+export type NameValidation = 'utf8' | 'legacy';
+
+/** How names outside the legacy set are to be escaped by the target; part of the Accept header. */
+export type NameEscaping = 'allow-utf-8' | 'underscores' | 'dots' | 'values';
 
 export type ScrapeProtocol =
   | 'PrometheusProto'
@@ -94,6 +116,10 @@ export interface ScrapeConfig {
   readonly labelNameLengthLimit: number;
   readonly labelValueLengthLimit: number;
   readonly keepDroppedTargets: number;
+  readonly nameValidation: NameValidation;
+  readonly nameEscaping: NameEscaping;
+  /** Adds scrape_timeout_seconds, scrape_sample_limit and scrape_body_size_bytes. */
+  readonly extraScrapeMetrics: boolean;
 }
 
 export interface AlertingConfig {
