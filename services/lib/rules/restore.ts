@@ -1,0 +1,54 @@
+// Restoring the clocks of `for` after a restart, from the ALERTS_FOR_STATE series that the evaluator wrote before.
+import type { Labels } from '../model/labels.ts';
+import { METRIC_NAME } from '../model/labels.ts';
+import type { AlertInstance } from './alerting-state.ts';
+
+export interface RestoreTimes {
+  /** Unix milliseconds of the restoration. */
+  readonly nowMs: number;
+  /** `--rules.alert.for-grace-period`: a restored alert fires this much later at the earliest. */
+  readonly gracePeriodMs: number;
+  readonly forMs: number;
+}
+
+/** The last ALERTS_FOR_STATE sample of an alert that was active when the evaluator went down. */
+export interface ForStateSample {
+  readonly labels: Labels;
+  /** When the sample was written, Unix milliseconds. */
+  readonly timeMs: number;
+  /** Its value: when the alert became active, Unix seconds. */
+  readonly activeAtSeconds: number;
+}
+
+/** Gives alerts their old `activeAt`, moved by the time in which nobody evaluated. */
+export function restoreAlerts(
+  alerts: Iterable<AlertInstance>,
+  samples: readonly ForStateSample[],
+  times: RestoreTimes,
+): number {
+  const byLabels = new Map<string, ForStateSample>();
+  for (const sample of samples) byLabels.set(sample.labels.without(METRIC_NAME).key, sample);
+  let restored = 0;
+  for (const alert of alerts) {
+    const sample = byLabels.get(alert.labels.key);
+    if (sample === undefined) continue;
+    alert.activeAtMs = restoredActiveAt(sample, times);
+    restored++;
+  }
+  return restored;
+}
+
+/** When a restored alert counts as active since, Unix milliseconds. */
+export function restoredActiveAt(
+  sample: Pick<ForStateSample, 'timeMs' | 'activeAtSeconds'>,
+  { nowMs, gracePeriodMs, forMs }: RestoreTimes,
+): number {
+  const downAtMs = Math.floor(sample.timeMs / 1000) * 1000;
+  const activeAtMs = Math.trunc(sample.activeAtSeconds) * 1000;
+  const remainingMs = forMs - (downAtMs - activeAtMs);
+  // It fired when the evaluator went down, and fires again at the next evaluation.
+  if (remainingMs <= 0) return activeAtMs;
+  // It would fire at once: give what it depends on the grace period to come back.
+  if (remainingMs < gracePeriodMs) return nowMs + gracePeriodMs - forMs;
+  return activeAtMs + (nowMs - downAtMs);
+}
