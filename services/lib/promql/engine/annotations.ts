@@ -1,0 +1,130 @@
+// Warnings and infos of a query, in Prometheus' words, each once. Positions are kept apart from the words, because the
+// same words at the same place count once, and because some of them collect figures while the query runs.
+import type { Position } from '../ast.ts';
+import { goQuote } from '../parse/go-quote.ts';
+import { printPosition } from '../parse/parse-error.ts';
+import { formatG, formatPrecise } from './go-format.ts';
+
+interface ForcedMonotonicity {
+  minTimeMs: number;
+  maxTimeMs: number;
+  minBucket: number;
+  maxBucket: number;
+  maxDiff: number;
+  count: number;
+}
+
+interface Annotation {
+  readonly words: string;
+  readonly position: Position;
+  readonly forced: ForcedMonotonicity | undefined;
+}
+
+const QUANTILE_HELP = 'https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile';
+
+/** Collects what is to be said about a query. */
+export class Annotations {
+  readonly #warnings = new Map<string, Annotation>();
+  readonly #infos = new Map<string, Annotation>();
+
+  invalidQuantile(value: number, at: Position): void {
+    this.#warn(`quantile value should be between 0 and 1, got ${formatG(value)}`, at);
+  }
+
+  invalidRatio(value: number, used: number, at: Position): void {
+    this.#warn(
+      `ratio value should be between -1 and 1, got ${formatG(value)}, capping to ${formatG(used)}`,
+      at,
+    );
+  }
+
+  badBucketLabel(metric: string, label: string, at: Position): void {
+    this.#warn(
+      `bucket label "le" is missing or has a malformed value of ${goQuote(label)}${forMetric(metric)}`,
+      at,
+    );
+  }
+
+  sortInRangeQuery(at: Position): void {
+    this.#warn('sort is ineffective for range queries since results are always ordered by labels', at);
+  }
+
+  possibleNonCounter(metric: string, at: Position): void {
+    this.#info(
+      `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${goQuote(metric)}`,
+      at,
+    );
+  }
+
+  incompatibleTypes(operator: string, left: string, right: string, at: Position): void {
+    this.#info(
+      `incompatible sample types encountered for binary operator ${goQuote(operator)}: ${left} ${operator} ${right}`,
+      at,
+    );
+  }
+
+  forcedMonotonicity(
+    metric: string,
+    at: Position,
+    timeMs: number,
+    minBucket: number,
+    maxBucket: number,
+    maxDiff: number,
+  ): void {
+    const words = `input to histogram_quantile needed to be fixed for monotonicity (see ${QUANTILE_HELP})${forMetric(metric)}`;
+    const forced = { minTimeMs: timeMs, maxTimeMs: timeMs, minBucket, maxBucket, maxDiff, count: 1 };
+    const known = this.#info(words, at, forced);
+    if (known === undefined || known === forced) return;
+    known.minTimeMs = Math.min(known.minTimeMs, timeMs);
+    known.maxTimeMs = Math.max(known.maxTimeMs, timeMs);
+    known.minBucket = Math.min(known.minBucket, minBucket);
+    known.maxBucket = Math.max(known.maxBucket, maxBucket);
+    known.maxDiff = Math.max(known.maxDiff, maxDiff);
+    known.count++;
+  }
+
+  /** Warnings as printed, with `(line:column)` in `query` unless it is empty. */
+  warnings(query: string): string[] {
+    return [...this.#warnings.values()].map((annotation) => `PromQL warning: ${print(annotation, query)}`);
+  }
+
+  infos(query: string): string[] {
+    return [...this.#infos.values()].map((annotation) => `PromQL info: ${print(annotation, query)}`);
+  }
+
+  #warn(words: string, position: Position): void {
+    const key = `${position.start} ${words}`;
+    if (!this.#warnings.has(key)) this.#warnings.set(key, { words, position, forced: undefined });
+  }
+
+  #info(words: string, position: Position, forced?: ForcedMonotonicity): ForcedMonotonicity | undefined {
+    const key = `${position.start} ${words}`;
+    const known = this.#infos.get(key);
+    if (known !== undefined) return known.forced;
+    this.#infos.set(key, { words, position, forced });
+    return forced;
+  }
+}
+
+function forMetric(metric: string): string {
+  return metric === '' ? '' : ` for metric name ${goQuote(metric)}`;
+}
+
+function print(annotation: Annotation, query: string): string {
+  if (query === '') return annotation.words;
+  return `${annotation.words}${printForced(annotation.forced)} (${printPosition(query, annotation.position.start)})`;
+}
+
+function printForced(forced: ForcedMonotonicity | undefined): string {
+  if (forced === undefined) return '';
+  return (
+    `, from buckets ${formatG(forced.minBucket)} to ${formatG(forced.maxBucket)}` +
+    `, with a max diff of ${formatPrecise(forced.maxDiff, 2)}, over ${forced.count} samples` +
+    ` from ${printTime(forced.minTimeMs)} to ${printTime(forced.maxTimeMs)}`
+  );
+}
+
+function printTime(timeMs: number): string {
+  const date = new Date(Math.trunc(timeMs / 1000) * 1000);
+  return Number.isNaN(date.getTime()) ? String(timeMs) : date.toISOString().replace('.000Z', 'Z');
+}

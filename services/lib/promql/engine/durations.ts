@@ -1,0 +1,87 @@
+// Durations and reference times of selectors and subqueries: duration arithmetic, `offset`, `@`.
+
+import { unreachable } from '../../core/assert.ts';
+import { AppError } from '../../core/errors.ts';
+import type { AtModifier, DurationExpr } from '../ast.ts';
+import type { Grid } from './grid.ts';
+import type { QuerySession } from './session.ts';
+
+/** Reference times firstMs + k·stepMs; stepMs is 0 where `@` pins them all to one. */
+export interface AtGrid {
+  readonly firstMs: number;
+  readonly stepMs: number;
+}
+
+/** Where a selector or subquery looks at each step, `@` and `offset` applied. */
+export function referenceTimes(
+  session: QuerySession,
+  node: { readonly at: AtModifier | undefined; readonly offset: DurationExpr | undefined },
+  grid: Grid,
+): AtGrid {
+  const offsetMs = node.offset === undefined ? 0 : evaluateDuration(session, node.offset, true);
+  const pinnedMs = pinnedTime(session, node.at);
+  if (pinnedMs !== undefined) return { firstMs: pinnedMs - offsetMs, stepMs: 0 };
+  return { firstMs: grid.startMs - offsetMs, stepMs: grid.stepMs };
+}
+
+/** Time of an `@` modifier. */
+export function pinnedTime(session: QuerySession, at: AtModifier | undefined): number | undefined {
+  switch (at?.kind) {
+    case undefined:
+      return undefined;
+    case 'time':
+      return at.timeMs;
+    case 'start':
+      return session.request.startMs;
+    case 'end':
+      return session.request.endMs;
+    default:
+      return unreachable(at);
+  }
+}
+
+/**
+ * A duration in whole milliseconds.
+ *
+ * @param negative  Whether zero and negative durations are allowed (offsets).
+ * @throws AppError `execution` in Prometheus' words.
+ */
+export function evaluateDuration(session: QuerySession, duration: DurationExpr, negative: boolean): number {
+  if (duration.kind === 'literal') return duration.durationMs;
+  const seconds = durationSeconds(session, duration);
+  if (!(seconds > 0) && !negative) throw new AppError('execution', 'duration must be greater than 0');
+  if (!(Math.abs(seconds) <= 2 ** 63)) throw new AppError('execution', 'duration is out of range');
+  return Math.trunc(seconds * 1000);
+}
+
+function durationSeconds(session: QuerySession, duration: DurationExpr): number {
+  if (duration.kind === 'literal') return duration.durationMs / 1000;
+  const right = duration.right === undefined ? 0 : durationSeconds(session, duration.right);
+  const left = duration.left === undefined ? undefined : durationSeconds(session, duration.left);
+  switch (duration.operator) {
+    case '+':
+      return (left ?? 0) + right;
+    case '-':
+      return (left ?? 0) - right;
+    case '*':
+      return (left ?? 0) * right;
+    case '/':
+      if (right === 0) throw new AppError('execution', 'division by zero');
+      return (left ?? 0) / right;
+    case '%':
+      if (right === 0) throw new AppError('execution', 'modulo by zero');
+      return (left ?? 0) % right;
+    case '^':
+      return (left ?? 0) ** right;
+    case 'step':
+      return session.request.stepMs / 1000;
+    case 'range':
+      return (session.request.endMs - session.request.startMs) / 1000;
+    case 'min':
+      return Math.min(left ?? right, right);
+    case 'max':
+      return Math.max(left ?? right, right);
+    default:
+      return unreachable(duration.operator);
+  }
+}

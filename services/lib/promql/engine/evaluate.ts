@@ -1,0 +1,177 @@
+// Opens expressions: decides which operator evaluates which node of the tree.
+import { AppError } from '../../core/errors.ts';
+import type { BinaryExpr, Call, Expr } from '../ast.ts';
+import { openAggregation } from './aggregation.ts';
+import { isSetOperator } from './arithmetic.ts';
+import { isStepInvariant, typeOf, unwrap } from './expressions.ts';
+import { openAbsence } from './functions-absent.ts';
+import {
+  openHistogramFraction,
+  openHistogramQuantile,
+  openHistogramQuantiles,
+} from './functions-histogram.ts';
+import { openLabelJoin, openLabelReplace } from './functions-labels.ts';
+import { isMapping, openClamp, openMapping, openRound } from './functions-math.ts';
+import { openSort } from './functions-order.ts';
+import { openTimestamp } from './functions-time.ts';
+import { firstStepOf, type Grid } from './grid.ts';
+import { openInfo } from './info.ts';
+import { BroadcastOperand, EMPTY_OPERAND, ScalarOperand } from './literals.ts';
+import type { VectorOperand } from './operand.ts';
+import { matrixArgument, openRangeFunction } from './range-function.ts';
+import { scalarOf } from './scalar-of.ts';
+import { openSelector } from './selector.ts';
+import type { Evaluator, QuerySession } from './session.ts';
+import { openSetOperator } from './set-operators.ts';
+import { isTrim, openTrim } from './trim.ts';
+import { openVectorBinary } from './vector-binary.ts';
+import { openNegation, openVectorScalar, scalarBinary } from './vector-scalar.ts';
+
+type OpenCall = (evaluator: Evaluator, call: Call, grid: Grid) => Promise<VectorOperand>;
+
+const CALLS: ReadonlyMap<string, OpenCall> = new Map<string, OpenCall>([
+  ['clamp', openClamp],
+  ['clamp_min', openClamp],
+  ['clamp_max', openClamp],
+  ['round', openRound],
+  ['label_replace', openLabelReplace],
+  ['label_join', openLabelJoin],
+  ['sort', openSort],
+  ['sort_desc', openSort],
+  ['sort_by_label', openSort],
+  ['sort_by_label_desc', openSort],
+  ['timestamp', openTimestamp],
+  ['histogram_quantile', openHistogramQuantile],
+  ['histogram_quantiles', openHistogramQuantiles],
+  ['histogram_fraction', openHistogramFraction],
+  ['info', openInfo],
+  ['vector', async (evaluator, call, grid) => new ScalarOperand(await evaluator.scalar(call.args[0]!, grid))],
+  [
+    'absent',
+    async (evaluator, call, grid) =>
+      openAbsence(evaluator.session, await evaluator.vector(call.args[0]!, grid), call.args[0]!, grid),
+  ],
+]);
+
+/** Functions of native histograms: float samples, the only ones there are so far, are not in their results. */
+const HISTOGRAM_ONLY = new Set([
+  'histogram_count',
+  'histogram_sum',
+  'histogram_avg',
+  'histogram_stddev',
+  'histogram_stdvar',
+]);
+
+/** Opens the expressions of one query. */
+export class TreeEvaluator implements Evaluator {
+  readonly session: QuerySession;
+
+  constructor(session: QuerySession) {
+    this.session = session;
+  }
+
+  async vector(expr: Expr, grid: Grid): Promise<VectorOperand> {
+    const inner = unwrap(expr);
+    if (typeOf(inner) === 'scalar') return new ScalarOperand(await this.scalar(inner, grid));
+    if (grid.steps > 1 && isStepInvariant(inner)) {
+      return new BroadcastOperand(await this.#open(inner, firstStepOf(grid)));
+    }
+    return this.#open(inner, grid);
+  }
+
+  async scalar(expr: Expr, grid: Grid): Promise<Float64Array<ArrayBuffer>> {
+    const inner = unwrap(expr);
+    switch (inner.kind) {
+      case 'number':
+        return new Float64Array(grid.steps).fill(inner.value);
+      case 'unary': {
+        const values = await this.scalar(inner.expr, grid);
+        if (inner.operator === '-') for (let k = 0; k < values.length; k++) values[k] = -values[k]!;
+        return values;
+      }
+      case 'binary':
+        return scalarBinary(this, inner, grid);
+      case 'call':
+        return this.#scalarCall(inner, grid);
+      default:
+        throw new AppError('execution', `expected a scalar expression, got ${inner.kind}`);
+    }
+  }
+
+  async #scalarCall(call: Call, grid: Grid): Promise<Float64Array<ArrayBuffer>> {
+    const { request } = this.session;
+    const values = new Float64Array(grid.steps);
+    switch (call.func) {
+      case 'time':
+        for (let k = 0; k < grid.steps; k++) values[k] = (grid.startMs + k * grid.stepMs) / 1000;
+        return values;
+      case 'pi':
+        return values.fill(Math.PI);
+      case 'start':
+        return values.fill(request.startMs / 1000);
+      case 'end':
+        return values.fill(request.endMs / 1000);
+      case 'step':
+        return values.fill(request.stepMs / 1000);
+      case 'range':
+        return values.fill((request.endMs - request.startMs) / 1000);
+      case 'min_of':
+      case 'max_of': {
+        const a = await this.scalar(call.args[0]!, grid);
+        const b = await this.scalar(call.args[1]!, grid);
+        const pick = call.func === 'min_of' ? Math.min : Math.max;
+        for (let k = 0; k < grid.steps; k++) values[k] = pick(a[k]!, b[k]!);
+        return values;
+      }
+      case 'scalar':
+        return scalarOf(this.session, await this.vector(call.args[0]!, grid), grid);
+      default:
+        throw new AppError('execution', `function ${call.func}() does not answer a scalar`);
+    }
+  }
+
+  #open(expr: Expr, grid: Grid): Promise<VectorOperand> {
+    switch (expr.kind) {
+      case 'vector-selector':
+        return openSelector(this.session, expr, grid, 'value');
+      case 'call':
+        return this.#openCall(expr, grid);
+      case 'aggregation':
+        return openAggregation(this, expr, grid);
+      case 'unary':
+        return openNegation(this, expr, grid);
+      case 'binary':
+        return this.#openBinary(expr, grid);
+      default:
+        throw new AppError('execution', `expected an instant vector expression, got ${expr.kind}`);
+    }
+  }
+
+  #openBinary(expr: BinaryExpr, grid: Grid): Promise<VectorOperand> {
+    if (isTrim(expr.operator)) return openTrim(this, expr, grid);
+    if (typeOf(expr.left) === 'scalar' || typeOf(expr.right) === 'scalar') {
+      return openVectorScalar(this, expr, grid);
+    }
+    const { matching } = expr;
+    if (matching === undefined) {
+      throw new AppError('execution', `operator ${expr.operator} between vectors has no matching`);
+    }
+    return isSetOperator(expr.operator)
+      ? openSetOperator(this, expr, matching, grid)
+      : openVectorBinary(this, expr, matching, grid);
+  }
+
+  async #openCall(call: Call, grid: Grid): Promise<VectorOperand> {
+    if (isMapping(call.func)) return openMapping(this, call, grid);
+    const open = CALLS.get(call.func);
+    if (open !== undefined) return open(this, call, grid);
+    if (HISTOGRAM_ONLY.has(call.func)) {
+      await this.vector(call.args[0]!, grid);
+      return EMPTY_OPERAND;
+    }
+    const matrix = matrixArgument(call);
+    if (matrix === undefined) throw new AppError('execution', `unknown function ${call.func}()`);
+    const operand = await openRangeFunction(this, call, matrix, grid);
+    return call.func === 'absent_over_time' ? openAbsence(this.session, operand, matrix, grid) : operand;
+  }
+}

@@ -1,0 +1,78 @@
+// What the engine asks of the syntax tree: types, parentheses, and which parts do not depend on the step.
+import { AppError } from '../../core/errors.ts';
+import type { Call, Expr, ValueType } from '../ast.ts';
+import { FUNCTIONS } from '../parse/functions-table.ts';
+
+/** Calls whose value depends on the step even when their arguments do not. */
+const STEP_DEPENDENT = new Set([
+  'time',
+  'timestamp',
+  'predict_linear',
+  'days_in_month',
+  'day_of_month',
+  'day_of_week',
+  'day_of_year',
+  'hour',
+  'minute',
+  'month',
+  'year',
+]);
+
+/** The expression without the parentheses around it. */
+export function unwrap(expr: Expr): Expr {
+  let inner = expr;
+  while (inner.kind === 'paren') inner = inner.expr;
+  return inner;
+}
+
+export function typeOf(expr: Expr): ValueType {
+  switch (expr.kind) {
+    case 'number':
+      return 'scalar';
+    case 'string':
+      return 'string';
+    case 'matrix-selector':
+    case 'subquery':
+      return 'matrix';
+    case 'call':
+      return FUNCTIONS.get(expr.func)?.returnType ?? 'vector';
+    case 'paren':
+    case 'unary':
+      return typeOf(expr.expr);
+    case 'binary':
+      return typeOf(expr.left) === 'scalar' && typeOf(expr.right) === 'scalar' ? 'scalar' : 'vector';
+    case 'vector-selector':
+    case 'aggregation':
+      return 'vector';
+  }
+}
+
+/** True when the expression has the same value at every step: then one evaluation will do. */
+export function isStepInvariant(expr: Expr): boolean {
+  switch (expr.kind) {
+    case 'number':
+    case 'string':
+      return true;
+    case 'vector-selector':
+    case 'subquery':
+      return expr.at !== undefined;
+    case 'matrix-selector':
+      return expr.vector.at !== undefined;
+    case 'call':
+      return !STEP_DEPENDENT.has(expr.func) && expr.args.every(isStepInvariant);
+    case 'aggregation':
+      return isStepInvariant(expr.expr) && (expr.param === undefined || isStepInvariant(expr.param));
+    case 'binary':
+      return isStepInvariant(expr.left) && isStepInvariant(expr.right);
+    case 'unary':
+    case 'paren':
+      return isStepInvariant(expr.expr);
+  }
+}
+
+/** String literal at an argument's place. */
+export function stringArgument(call: Call, index: number): string {
+  const argument = unwrap(call.args[index]!);
+  if (argument.kind === 'string') return argument.value;
+  throw new AppError('execution', `argument ${index + 1} of ${call.func}() must be a string literal`);
+}

@@ -1,0 +1,76 @@
+// sort, sort_desc, sort_by_label, sort_by_label_desc: the order of an instant query's result. Range queries are always
+// ordered by labels, so there these functions only say that they have no effect.
+import type { Labels } from '../../model/labels.ts';
+import type { Call } from '../ast.ts';
+import { stringArgument } from './expressions.ts';
+import type { Grid } from './grid.ts';
+import { ABSENT, StepColumn, type VectorOperand } from './operand.ts';
+import type { Evaluator } from './session.ts';
+import { StepTable, StoredOperand, storeVector } from './step-table.ts';
+
+/** Opens one of the sort functions. */
+export async function openSort(evaluator: Evaluator, call: Call, grid: Grid): Promise<VectorOperand> {
+  const { session } = evaluator;
+  if (session.isRange) session.annotations.sortInRangeQuery(call.pos);
+  const input = await evaluator.vector(call.args[0]!, grid);
+  if (grid.steps !== 1) return input;
+  const column = new StepColumn(1);
+  const { series, table } = await storeVector(session, input, column);
+  const rows = series.map((_, row) => row).filter((row) => table.kinds(row)[table.offset(row)] !== ABSENT);
+  if (call.func === 'sort' || call.func === 'sort_desc') {
+    const sign = call.func === 'sort' ? 1 : -1;
+    const valueAt = (row: number): number => table.values(row)[table.offset(row)]!;
+    rows.sort((a, b) => compareValues(valueAt(a), valueAt(b), sign));
+  } else {
+    const names = call.args.slice(1).map((_, i) => stringArgument(call, i + 1));
+    const sign = call.func === 'sort_by_label' ? 1 : -1;
+    rows.sort((a, b) => sign * compareByLabels(series[a]!.labels, series[b]!.labels, names));
+  }
+  const sorted = new StepTable(session, 1);
+  for (const row of rows) {
+    table.load(row, column);
+    sorted.append(column);
+  }
+  return new StoredOperand({ series: rows.map((row) => series[row]!), table: sorted });
+}
+
+/** NaN comes last in both directions. */
+function compareValues(a: number, b: number, sign: number): number {
+  if (Number.isNaN(a)) return Number.isNaN(b) ? 0 : 1;
+  if (Number.isNaN(b)) return -1;
+  return a === b ? 0 : a < b ? -sign : sign;
+}
+
+function compareByLabels(a: Labels, b: Labels, names: readonly string[]): number {
+  for (const name of names) {
+    const x = a.get(name);
+    const y = b.get(name);
+    if (x !== y) return isNaturallyLess(x, y) ? -1 : 1;
+  }
+  return a.compareTo(b);
+}
+
+/** Natural order: runs of digits compare as numbers, all else as text. */
+export function isNaturallyLess(a: string, b: string): boolean {
+  const as = a.match(/\d+|\D+/g) ?? [''];
+  const bs = b.match(/\d+|\D+/g) ?? [''];
+  for (let i = 0; i < as.length; i++) {
+    if (i >= bs.length) return false;
+    const x = as[i]!;
+    const y = bs[i]!;
+    const order = compareChunks(x, y);
+    if (order !== 0) return order < 0;
+    if (i === as.length - 1) return true;
+    if (i === bs.length - 1) return false;
+  }
+  return false;
+}
+
+function compareChunks(a: string, b: string): number {
+  if (/^\d/.test(a) && /^\d/.test(b)) {
+    const x = BigInt(a);
+    const y = BigInt(b);
+    return x === y ? 0 : x < y ? -1 : 1;
+  }
+  return a === b ? 0 : a < b ? -1 : 1;
+}

@@ -1,0 +1,39 @@
+// timestamp(v): of a selector the samples' own times, of anything else the time of evaluation.
+import type { Call } from '../ast.ts';
+import { unwrap } from './expressions.ts';
+import type { Grid } from './grid.ts';
+import { dropMetricNames, mergeSameLabels } from './names.ts';
+import type { SeriesMeta, StepColumn, VectorOperand } from './operand.ts';
+import { openSelector } from './selector.ts';
+import type { Evaluator } from './session.ts';
+
+export async function openTimestamp(evaluator: Evaluator, call: Call, grid: Grid): Promise<VectorOperand> {
+  const { session } = evaluator;
+  const argument = unwrap(call.args[0]!);
+  const isSelector = argument.kind === 'vector-selector';
+  const input = isSelector
+    ? await openSelector(session, argument, grid, 'time-seconds')
+    : await evaluator.vector(argument, grid);
+  const series = dropMetricNames(session, input.series);
+  const operand = new TimestampOperand(series, input, isSelector ? undefined : grid);
+  return session.delayedNames ? operand : mergeSameLabels(session, operand, grid);
+}
+
+class TimestampOperand implements VectorOperand {
+  readonly series: readonly SeriesMeta[];
+  readonly #input: VectorOperand;
+  readonly #grid: Grid | undefined;
+
+  constructor(series: readonly SeriesMeta[], input: VectorOperand, grid: Grid | undefined) {
+    this.series = series;
+    this.#input = input;
+    this.#grid = grid;
+  }
+
+  next(into: StepColumn): void {
+    this.#input.next(into);
+    const grid = this.#grid;
+    if (grid === undefined) return;
+    for (let k = 0; k < grid.steps; k++) into.values[k] = (grid.startMs + k * grid.stepMs) / 1000;
+  }
+}

@@ -1,0 +1,160 @@
+// rate, increase, delta, irate, idelta, resets, changes: what compares neighbouring samples of a window.
+import { extendedRate } from './extended-range.ts';
+import { ABSENT, FLOAT, type StepColumn } from './operand.ts';
+import { indexesOf, type WindowPass } from './windows.ts';
+
+/** A sample gap this much larger than the average counts as the series' end (Prometheus' extrapolation threshold). */
+const EXTRAPOLATION_THRESHOLD = 1.1;
+
+export function rate(pass: WindowPass, out: StepColumn): void {
+  counterKernel(pass, out, true);
+}
+
+export function increase(pass: WindowPass, out: StepColumn): void {
+  counterKernel(pass, out, false);
+}
+
+export function delta(pass: WindowPass, out: StepColumn): void {
+  if (pass.extension !== undefined) extendedRate(pass, out, false, false);
+  else extrapolateSteps(pass, out, undefined, 0, false, false);
+}
+
+function counterKernel(pass: WindowPass, out: StepColumn, isRate: boolean): void {
+  if (pass.extension !== undefined) {
+    extendedRate(pass, out, true, isRate);
+    return;
+  }
+  const resets = indexesOf(pass, pass.count);
+  extrapolateSteps(pass, out, resets, findResets(pass.values, pass.count, resets), true, isRate);
+}
+
+/** Indexes of samples below their predecessor. */
+export function findResets(values: Float64Array, count: number, resets: Int32Array): number {
+  let found = 0;
+  let previous = values[0]!;
+  for (let i = 1; i < count; i++) {
+    const value = values[i]!;
+    if (value < previous) resets[found++] = i;
+    previous = value;
+  }
+  return found;
+}
+
+/**
+ * First and last sample of each window, corrected for counter resets and extrapolated to the window's bounds.
+ *
+ * Cost: O(steps + resets in all windows): resets are rare, so the corrections are added up per window in Prometheus'
+ * order and keep its bits.
+ */
+function extrapolateSteps(
+  pass: WindowPass,
+  out: StepColumn,
+  resets: Int32Array | undefined,
+  resetCount: number,
+  isCounter: boolean,
+  isRate: boolean,
+): void {
+  const { timestampsMs, values, low, high, firstEndMs, endStepMs, rangeMs } = pass;
+  let reset = 0;
+  for (let k = 0; k < pass.steps; k++) {
+    const from = low[k]!;
+    const last = high[k]! - 1;
+    out.kinds[k] = ABSENT;
+    if (last <= from) continue;
+    let result = values[last]! - values[from]!;
+    if (resets !== undefined) {
+      while (reset < resetCount && resets[reset]! <= from) reset++;
+      for (let r = reset; r < resetCount && resets[r]! <= last; r++) result += values[resets[r]! - 1]!;
+    }
+    const endMs = firstEndMs + k * endStepMs;
+    const sampledSeconds = (timestampsMs[last]! - timestampsMs[from]!) / 1000;
+    const averageSeconds = sampledSeconds / (last - from);
+    const threshold = averageSeconds * EXTRAPOLATION_THRESHOLD;
+    let beforeSeconds = (timestampsMs[from]! - (endMs - rangeMs)) / 1000;
+    let afterSeconds = (endMs - timestampsMs[last]!) / 1000;
+    if (beforeSeconds >= threshold) beforeSeconds = averageSeconds / 2;
+    if (isCounter && result > 0 && values[from]! >= 0) {
+      // A counter was never below zero: do not extrapolate past the point where it was zero.
+      const toZeroSeconds = sampledSeconds * (values[from]! / result);
+      if (toZeroSeconds < beforeSeconds) beforeSeconds = toZeroSeconds;
+    }
+    if (afterSeconds >= threshold) afterSeconds = averageSeconds / 2;
+    let factor = (sampledSeconds + beforeSeconds + afterSeconds) / sampledSeconds;
+    if (isRate) factor /= rangeMs / 1000;
+    out.values[k] = result * factor;
+    out.kinds[k] = FLOAT;
+  }
+}
+
+export function irate(pass: WindowPass, out: StepColumn): void {
+  lastTwo(pass, out, true);
+}
+
+export function idelta(pass: WindowPass, out: StepColumn): void {
+  lastTwo(pass, out, false);
+}
+
+function lastTwo(pass: WindowPass, out: StepColumn, isRate: boolean): void {
+  const { timestampsMs, values, low, high } = pass;
+  for (let k = 0; k < pass.steps; k++) {
+    const last = high[k]! - 1;
+    out.kinds[k] = ABSENT;
+    if (last <= low[k]!) continue;
+    const elapsedMs = timestampsMs[last]! - timestampsMs[last - 1]!;
+    if (elapsedMs === 0) continue;
+    const isReset = isRate && values[last]! < values[last - 1]!;
+    const result = isReset ? values[last]! : values[last]! - values[last - 1]!;
+    out.values[k] = isRate ? result / (elapsedMs / 1000) : result;
+    out.kinds[k] = FLOAT;
+  }
+}
+
+export function resets(pass: WindowPass, out: StepColumn): void {
+  const found = indexesOf(pass, pass.count);
+  countEvents(pass, out, found, findResets(pass.values, pass.count, found));
+}
+
+export function changes(pass: WindowPass, out: StepColumn): void {
+  const found = indexesOf(pass, pass.count);
+  countEvents(pass, out, found, findChanges(pass.values, pass.count, found));
+}
+
+/** Indexes of samples that differ from their predecessor; NaN equals NaN. */
+function findChanges(values: Float64Array, count: number, found: Int32Array): number {
+  let changes = 0;
+  for (let i = 1; i < count; i++) {
+    const value = values[i]!;
+    const previous = values[i - 1]!;
+    if (value !== previous && !(Number.isNaN(value) && Number.isNaN(previous))) found[changes++] = i;
+  }
+  return changes;
+}
+
+/** Events whose both samples are in the window. Events are ascending, so two pointers count them. */
+function countEvents(pass: WindowPass, out: StepColumn, events: Int32Array, eventCount: number): void {
+  const { low, high } = pass;
+  let from = 0;
+  let to = 0;
+  for (let k = 0; k < pass.steps; k++) {
+    const first = firstSample(pass, k);
+    const end = high[k]!;
+    out.kinds[k] = ABSENT;
+    if (end <= low[k]! || first < 0) continue;
+    while (to < eventCount && events[to]! < end) to++;
+    while (from < to && events[from]! <= first) from++;
+    out.values[k] = to - from;
+    out.kinds[k] = FLOAT;
+  }
+}
+
+/** First sample of window k that counts; an anchored window starts with the last one at or before its start. */
+function firstSample(pass: WindowPass, k: number): number {
+  const from = pass.low[k]!;
+  if (pass.extension !== 'anchored') return from;
+  const startMs = pass.firstEndMs + k * pass.endStepMs - pass.rangeMs;
+  const last = pass.high[k]! - 1;
+  if (last < from || pass.timestampsMs[last]! <= startMs) return -1;
+  let first = from;
+  while (first < last && pass.timestampsMs[first + 1]! <= startMs) first++;
+  return first;
+}

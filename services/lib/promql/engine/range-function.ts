@@ -1,0 +1,194 @@
+// Functions over range vectors: for each series find the windows, run the function's kernel.
+import { AppError } from '../../core/errors.ts';
+import { METRIC_NAME } from '../../model/labels.ts';
+import type { Call, Expr, MatrixSelector, Position, Subquery } from '../ast.ts';
+import { unwrap } from './expressions.ts';
+import type { Grid } from './grid.ts';
+import * as overTime from './kernels-over-time.ts';
+import * as rates from './kernels-rate.ts';
+import * as regression from './kernels-regression.ts';
+import { type MatrixSource, openMatrix, reachOf } from './matrix-source.ts';
+import { dropMetricNames, rejectSameLabels } from './names.ts';
+import { countPresent, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
+import type { Evaluator, QuerySession } from './session.ts';
+import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
+
+/** Writes a value (or none) for every step of a series. */
+type Kernel = (pass: WindowPass, out: StepColumn) => void;
+
+interface RangeFunction {
+  readonly kernel: Kernel;
+  /** The result is still the metric: its name stays. */
+  readonly keepsName?: boolean;
+  /** φ must be a quantile. */
+  readonly isQuantile?: boolean;
+}
+
+const FUNCTIONS: ReadonlyMap<string, RangeFunction> = new Map<string, RangeFunction>([
+  ['rate', { kernel: rates.rate }],
+  ['increase', { kernel: rates.increase }],
+  ['delta', { kernel: rates.delta }],
+  ['irate', { kernel: rates.irate }],
+  ['idelta', { kernel: rates.idelta }],
+  ['resets', { kernel: rates.resets }],
+  ['changes', { kernel: rates.changes }],
+  ['deriv', { kernel: regression.deriv }],
+  ['predict_linear', { kernel: regression.predictLinear }],
+  ['double_exponential_smoothing', { kernel: regression.doubleExponentialSmoothing }],
+  ['holt_winters', { kernel: regression.doubleExponentialSmoothing }],
+  ['sum_over_time', { kernel: overTime.sumOverTime }],
+  ['avg_over_time', { kernel: overTime.avgOverTime }],
+  ['min_over_time', { kernel: overTime.minOverTime }],
+  ['max_over_time', { kernel: overTime.maxOverTime }],
+  ['count_over_time', { kernel: overTime.countOverTime }],
+  ['stddev_over_time', { kernel: overTime.stddevOverTime }],
+  ['stdvar_over_time', { kernel: overTime.stdvarOverTime }],
+  ['quantile_over_time', { kernel: overTime.quantileOverTime, isQuantile: true }],
+  ['mad_over_time', { kernel: overTime.madOverTime }],
+  ['present_over_time', { kernel: overTime.presentOverTime }],
+  ['absent_over_time', { kernel: overTime.presentOverTime }],
+  ['first_over_time', { kernel: overTime.firstOverTime, keepsName: true }],
+  ['last_over_time', { kernel: overTime.lastOverTime, keepsName: true }],
+  ['ts_of_first_over_time', { kernel: overTime.timeOfFirst }],
+  ['ts_of_last_over_time', { kernel: overTime.timeOfLast }],
+  ['ts_of_min_over_time', { kernel: overTime.timeOfMin }],
+  ['ts_of_max_over_time', { kernel: overTime.timeOfMax }],
+]);
+
+/** Functions that understand windows with samples outside of their bounds, as messages list them. */
+const ANCHORED_SAFE = ['changes', 'delta', 'increase', 'rate', 'resets'];
+const SMOOTHED_SAFE = ['delta', 'increase', 'rate'];
+
+/** Names that Prometheus takes for counters. */
+const COUNTER_SUFFIX = /(?:_total|_sum|_count|_bucket)$/;
+
+/** The range-vector argument of a call, if it has one. */
+export function matrixArgument(call: Call): MatrixSelector | Subquery | undefined {
+  for (const argument of call.args) {
+    const inner = unwrap(argument);
+    if (inner.kind === 'matrix-selector' || inner.kind === 'subquery') return inner;
+  }
+  return undefined;
+}
+
+/** Opens a call of a function over a range vector. */
+export async function openRangeFunction(
+  evaluator: Evaluator,
+  call: Call,
+  matrix: MatrixSelector | Subquery,
+  grid: Grid,
+): Promise<VectorOperand> {
+  const { session } = evaluator;
+  const fn = FUNCTIONS.get(call.func);
+  if (fn === undefined) throw new AppError('execution', `function ${call.func} does not take a range vector`);
+  const params: Float64Array[] = [];
+  for (const argument of call.args) {
+    if (unwrap(argument) !== matrix) params.push(await evaluator.scalar(argument, grid));
+  }
+  const source = await openMatrix(evaluator, matrix, grid);
+  checkExtension(call.func, source);
+  const before = session.samplesCurrent;
+  const operand = new RangeFunctionOperand(session, call, fn, source, params, grid);
+  if (fn.keepsName === true || session.delayedNames) return operand;
+  return rejectSameLabels(session, operand, grid, before);
+}
+
+function checkExtension(func: string, source: MatrixSource): void {
+  const { extension } = source;
+  if (extension === undefined) return;
+  const safe = extension === 'anchored' ? ANCHORED_SAFE : SMOOTHED_SAFE;
+  if (safe.includes(func)) return;
+  throw new AppError(
+    'execution',
+    `${extension} modifier can only be used with: ${safe.join(', ')} - not with ${func}`,
+  );
+}
+
+class RangeFunctionOperand implements VectorOperand {
+  readonly series: readonly SeriesMeta[];
+  readonly #session: QuerySession;
+  readonly #fn: RangeFunction;
+  readonly #source: MatrixSource;
+  readonly #pass: WindowPass;
+  readonly #counts: WindowCounts = { total: 0, largest: 0 };
+  readonly #isCounterFunction: boolean;
+  readonly #position: Position;
+  #index = 0;
+
+  constructor(
+    session: QuerySession,
+    call: Call,
+    fn: RangeFunction,
+    source: MatrixSource,
+    params: readonly Float64Array[],
+    grid: Grid,
+  ) {
+    this.series = fn.keepsName === true ? source.series : dropMetricNames(session, source.series);
+    this.#session = session;
+    this.#fn = fn;
+    this.#source = source;
+    this.#isCounterFunction = call.func === 'rate' || call.func === 'increase';
+    this.#position = call.args[0]!.pos;
+    session.charge(grid.steps * 8);
+    this.#pass = newPass(source, params, grid);
+  }
+
+  next(into: StepColumn): void {
+    const pass = this.#pass;
+    const columns = this.#source.next();
+    pass.timestampsMs = columns.timestampsMs;
+    pass.values = columns.values;
+    pass.count = columns.count;
+    const { earlierMs, laterMs } = reachOf(pass.extension, this.#session.lookbackMs);
+    findWindows(pass, earlierMs, laterMs, this.#counts);
+    const index = this.#index++;
+    if (this.#fn.isQuantile === true && this.#counts.total > 0) this.#checkQuantiles();
+    this.#fn.kernel(pass, into);
+    const found = countPresent(into.kinds, 0, pass.steps);
+    this.#session.samplesRead += this.#counts.total;
+    this.#session.holdSamples(found, this.#counts.largest);
+    if (this.#isCounterFunction && found > 0) this.#checkName(index);
+  }
+
+  #checkName(index: number): void {
+    const name = this.#source.series[index]!.labels.get(METRIC_NAME);
+    if (name !== '' && !COUNTER_SUFFIX.test(name)) {
+      this.#session.annotations.possibleNonCounter(name, this.#position);
+    }
+  }
+
+  #checkQuantiles(): void {
+    const { low, high, params, steps } = this.#pass;
+    for (let k = 0; k < steps; k++) {
+      const phi = params[0]![k]!;
+      if (high[k]! > low[k]! && !(phi >= 0 && phi <= 1)) {
+        this.#session.annotations.invalidQuantile(phi, this.#position);
+      }
+    }
+  }
+}
+
+function newPass(source: MatrixSource, params: readonly Float64Array[], grid: Grid): WindowPass {
+  return {
+    timestampsMs: new Float64Array(0),
+    values: new Float64Array(0),
+    count: 0,
+    steps: grid.steps,
+    rangeMs: source.rangeMs,
+    firstEndMs: source.ends.firstMs,
+    endStepMs: source.ends.stepMs,
+    firstEvalMs: grid.startMs,
+    evalStepMs: grid.stepMs,
+    low: new Int32Array(grid.steps),
+    high: new Int32Array(grid.steps),
+    extension: source.extension,
+    params,
+    scratch: new Float64Array(256),
+    indexes: new Int32Array(256),
+  };
+}
+
+/** The expression a function's argument stands for. */
+export function argument(call: Call, index: number): Expr {
+  return unwrap(call.args[index]!);
+}

@@ -1,0 +1,64 @@
+// Reads one series at a time into reused columns, and knows where staleness markers stand.
+import type { SeriesSet } from '../../model/queryable.ts';
+import { isStaleAt, SampleColumns, wordsOf } from '../../model/sample-columns.ts';
+import type { QuerySession } from './session.ts';
+
+/** Bytes of a sample in SampleColumns. */
+const SAMPLE_BYTES = 16;
+
+export class SeriesReader {
+  readonly columns = new SampleColumns();
+  readonly #session: QuerySession;
+  #words: Uint32Array;
+  #capacity: number;
+
+  constructor(session: QuerySession) {
+    this.#session = session;
+    this.#words = wordsOf(this.columns.values);
+    this.#capacity = this.columns.values.length;
+    session.charge(this.#capacity * SAMPLE_BYTES);
+  }
+
+  /** Words of columns.values, for isStaleAt. */
+  get words(): Uint32Array {
+    return this.#words;
+  }
+
+  /** Reads a series with its staleness markers. */
+  read(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
+    const columns = this.columns;
+    set.read(index, minTimeMs, maxTimeMs, columns);
+    if (columns.values.buffer === this.#words.buffer) return;
+    this.#words = wordsOf(columns.values);
+    this.#session.charge((columns.values.length - this.#capacity) * SAMPLE_BYTES);
+    this.#capacity = columns.values.length;
+  }
+
+  /** Reads a series without them. */
+  readFloats(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
+    this.read(set, index, minTimeMs, maxTimeMs);
+    const { columns } = this;
+    columns.count = dropStale(columns.timestampsMs, columns.values, this.#words, columns.count);
+  }
+}
+
+/** Removes staleness markers in place and answers what is left. Cost: O(n), a comparison per sample. */
+function dropStale(
+  timestampsMs: Float64Array,
+  values: Float64Array,
+  words: Uint32Array,
+  count: number,
+): number {
+  let kept = 0;
+  for (let i = 0; i < count; i++) {
+    const value = values[i]!;
+    // biome-ignore lint/suspicious/noSelfCompare: the fastest test for NaN, and only NaN can be a marker.
+    if (value !== value && isStaleAt(words, i)) continue;
+    if (kept !== i) {
+      timestampsMs[kept] = timestampsMs[i]!;
+      values[kept] = value;
+    }
+    kept++;
+  }
+  return kept;
+}

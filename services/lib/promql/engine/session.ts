@@ -1,0 +1,128 @@
+// One running query: its limits, what it has read, its annotations, and when it must let others run.
+import { AppError, throwIfAborted } from '../../core/errors.ts';
+import type { Matcher } from '../../model/matcher.ts';
+import type { Queryable, QueryContext, SeriesSet } from '../../model/queryable.ts';
+import type { Expr } from '../ast.ts';
+import { Annotations } from './annotations.ts';
+import type { Grid } from './grid.ts';
+import type { VectorOperand } from './operand.ts';
+import type { EngineOptions, QueryRequest } from './query.ts';
+
+const TOO_MANY_SAMPLES = 'query processing would load too many samples into memory in query execution';
+
+/** Evaluates expressions; what operators use to open their operands. */
+export interface Evaluator {
+  readonly session: QuerySession;
+  /** Opens an instant-vector (or scalar, as one series without labels) expression. */
+  vector(expr: Expr, grid: Grid): Promise<VectorOperand>;
+  /** A scalar expression's value at every step. */
+  scalar(expr: Expr, grid: Grid): Promise<Float64Array<ArrayBuffer>>;
+}
+
+/** Everything that belongs to one execution. */
+export class QuerySession {
+  readonly request: QueryRequest;
+  readonly options: EngineOptions;
+  readonly lookbackMs: number;
+  readonly annotations = new Annotations();
+  readonly storageWarnings = new Set<string>();
+  /** Samples held now, as Prometheus would count them. */
+  samplesCurrent = 0;
+  samplesPeak = 0;
+  samplesRead = 0;
+  readonly #queryable: Queryable;
+  readonly #context: QueryContext;
+  readonly #selects = new Map<string, Promise<SeriesSet>>();
+  readonly #sets: SeriesSet[] = [];
+  readonly #sliceMs: number;
+  readonly #nowMs: () => number;
+  #sliceStartMs: number;
+  #chargedBytes = 0;
+
+  constructor(options: EngineOptions, request: QueryRequest, queryable: Queryable, context: QueryContext) {
+    this.options = options;
+    this.request = request;
+    this.lookbackMs = request.lookbackMs ?? options.lookbackMs;
+    this.#queryable = queryable;
+    this.#context = context;
+    this.#sliceMs = options.sliceMs ?? 15;
+    this.#nowMs = options.nowMs ?? (() => performance.now());
+    this.#sliceStartMs = this.#nowMs();
+  }
+
+  /** Names are dropped when the query is done, not by each operator. */
+  get delayedNames(): boolean {
+    return this.options.features.delayedNameRemoval;
+  }
+
+  get isRange(): boolean {
+    return this.request.stepMs > 0;
+  }
+
+  /** True when the event loop has been held for long enough: then await pause(). Cheap enough to ask per series. */
+  isSliceOver(): boolean {
+    return this.#nowMs() - this.#sliceStartMs >= this.#sliceMs;
+  }
+
+  /**
+   * Lets other work of the process run.
+   *
+   * @throws the signal's reason when the query was cancelled meanwhile.
+   */
+  async pause(): Promise<void> {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    throwIfAborted(this.#context.signal);
+    this.#sliceStartMs = this.#nowMs();
+  }
+
+  /** Charges bytes to the query; all are given back by close(). */
+  charge(bytes: number): void {
+    this.#context.chargeBytes(bytes);
+    this.#chargedBytes += bytes;
+  }
+
+  /** Counts samples that are now held; `transient` more are held for a moment. */
+  holdSamples(count: number, transient = 0): void {
+    this.samplesCurrent += count;
+    const peak = this.samplesCurrent + transient;
+    if (peak > this.samplesPeak) this.samplesPeak = peak;
+    if (peak > this.options.samplesMax) throw new AppError('execution', TOO_MANY_SAMPLES);
+  }
+
+  /** After an operator consumed its operands: only its own result, of `count` samples, is held on top of `before`. */
+  settleSamples(before: number, count: number): void {
+    this.samplesCurrent = before;
+    this.holdSamples(count);
+  }
+
+  /** Series of a selector; the same request is sent once per query. */
+  select(matchers: readonly Matcher[], minTimeMs: number, maxTimeMs: number): Promise<SeriesSet> {
+    throwIfAborted(this.#context.signal);
+    const parts = matchers.map(
+      ({ name, operator, value }) => `${name.length}:${name}${operator}${value.length}:${value}`,
+    );
+    const key = `${minTimeMs};${maxTimeMs};${parts.join(';')}`;
+    const known = this.#selects.get(key);
+    if (known !== undefined) return known;
+    const pending = this.#fetch(matchers, minTimeMs, maxTimeMs);
+    this.#selects.set(key, pending);
+    return pending;
+  }
+
+  /** Gives back series and memory. */
+  close(): void {
+    for (const set of this.#sets) set.release();
+    this.#sets.length = 0;
+    if (this.#chargedBytes > 0) this.#context.chargeBytes(-this.#chargedBytes);
+    this.#chargedBytes = 0;
+  }
+
+  async #fetch(matchers: readonly Matcher[], minTimeMs: number, maxTimeMs: number): Promise<SeriesSet> {
+    const set = await this.#queryable.select({ matchers, minTimeMs, maxTimeMs }, this.#context);
+    this.#sets.push(set);
+    for (const warning of set.warnings) this.storageWarnings.add(warning);
+    this.#sliceStartMs = this.#nowMs();
+    throwIfAborted(this.#context.signal);
+    return set;
+  }
+}

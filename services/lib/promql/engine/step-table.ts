@@ -1,0 +1,110 @@
+// Step values of many series, row by row in large blocks instead of an array per series.
+import type { SeriesMeta, StepColumn, VectorOperand } from './operand.ts';
+import type { QuerySession } from './session.ts';
+
+/** Cells per block: 64 Ki values are half a megabyte, large enough that blocks are few, small enough to waste little. */
+const CELLS_PER_BLOCK = 65_536;
+
+/** Bytes of a cell: a value and its kind. */
+export const CELL_BYTES = 9;
+
+/** Rows of step values; rows are added, written and read by number. */
+export class StepTable {
+  readonly steps: number;
+  readonly session: QuerySession;
+  readonly #rowsPerBlock: number;
+  readonly #values: Float64Array<ArrayBuffer>[] = [];
+  readonly #kinds: Uint8Array<ArrayBuffer>[] = [];
+  #rows = 0;
+
+  constructor(session: QuerySession, steps: number) {
+    this.steps = steps;
+    this.session = session;
+    this.#rowsPerBlock = Math.max(1, Math.floor(CELLS_PER_BLOCK / Math.max(1, steps)));
+  }
+
+  get rows(): number {
+    return this.#rows;
+  }
+
+  /** Adds an empty row and answers its number. */
+  addRow(): number {
+    const row = this.#rows++;
+    if (row === this.#values.length * this.#rowsPerBlock) this.#grow();
+    return row;
+  }
+
+  /** Array that holds the row's values from offset(row) on. */
+  values(row: number): Float64Array<ArrayBuffer> {
+    return this.#values[Math.floor(row / this.#rowsPerBlock)]!;
+  }
+
+  /** Array that holds the row's kinds from offset(row) on. */
+  kinds(row: number): Uint8Array<ArrayBuffer> {
+    return this.#kinds[Math.floor(row / this.#rowsPerBlock)]!;
+  }
+
+  offset(row: number): number {
+    return (row % this.#rowsPerBlock) * this.steps;
+  }
+
+  /** Copies a column into a new row. */
+  append(column: StepColumn): number {
+    const row = this.addRow();
+    const offset = this.offset(row);
+    this.values(row).set(column.values, offset);
+    this.kinds(row).set(column.kinds, offset);
+    return row;
+  }
+
+  /** Copies a row into a column. */
+  load(row: number, into: StepColumn): void {
+    const offset = this.offset(row);
+    into.values.set(this.values(row).subarray(offset, offset + this.steps));
+    into.kinds.set(this.kinds(row).subarray(offset, offset + this.steps));
+  }
+
+  #grow(): void {
+    const cells = this.#rowsPerBlock * this.steps;
+    this.session.charge(cells * CELL_BYTES);
+    this.#values.push(new Float64Array(cells));
+    this.#kinds.push(new Uint8Array(cells));
+  }
+}
+
+/** A vector that is all in memory: series i is row i. */
+export interface StoredVector {
+  readonly series: readonly SeriesMeta[];
+  readonly table: StepTable;
+}
+
+/** Reads an operand to its end. */
+export async function storeVector(
+  session: QuerySession,
+  operand: VectorOperand,
+  column: StepColumn,
+): Promise<StoredVector> {
+  const table = new StepTable(session, column.values.length);
+  for (let i = 0; i < operand.series.length; i++) {
+    if (session.isSliceOver()) await session.pause();
+    operand.next(column);
+    table.append(column);
+  }
+  return { series: operand.series, table };
+}
+
+/** Hands out a stored vector. */
+export class StoredOperand implements VectorOperand {
+  readonly series: readonly SeriesMeta[];
+  readonly #table: StepTable;
+  #row = 0;
+
+  constructor(stored: StoredVector) {
+    this.series = stored.series;
+    this.#table = stored.table;
+  }
+
+  next(into: StepColumn): void {
+    this.#table.load(this.#row++, into);
+  }
+}

@@ -1,0 +1,303 @@
+// Arithmetic and comparison between two vectors. The "one" side is stored, the "many" side streams through; results
+// are rows by label set. Errors are Prometheus', and so is when they occur: only for values at the same step.
+import { AppError } from '../../core/errors.ts';
+import type { Labels } from '../../model/labels.ts';
+import type { BinaryExpr, VectorMatching } from '../ast.ts';
+import {
+  type ArithmeticOperator,
+  type ComparisonOperator,
+  compareColumn,
+  computeColumn,
+  isComparison,
+} from './arithmetic.ts';
+import type { Grid } from './grid.ts';
+import { matchedLabels, resultLabels, type Signatures, signaturesOf } from './matching.ts';
+import { sameLabelsError } from './names.ts';
+import { ABSENT, countPresent, FLOAT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import type { Evaluator, QuerySession } from './session.ts';
+import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
+
+const ONE_TO_ONE =
+  'multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)';
+const GROUPING = 'multiple matches for labels: grouping labels must ensure unique matches';
+
+/** Opens `vector ⊕ vector`, set operators excepted. */
+export async function openVectorBinary(
+  evaluator: Evaluator,
+  expr: BinaryExpr,
+  matching: VectorMatching,
+  grid: Grid,
+): Promise<VectorOperand> {
+  const { session } = evaluator;
+  const before = session.samplesCurrent;
+  const left = await evaluator.vector(expr.left, grid);
+  const right = await evaluator.vector(expr.right, grid);
+  const join = new Join(session, expr, matching, grid, left, right);
+  const result = await join.run();
+  let held = 0;
+  for (let row = 0; row < result.table.rows; row++) {
+    held += countPresent(result.table.kinds(row), result.table.offset(row), grid.steps);
+  }
+  session.settleSamples(before, held);
+  return new StoredOperand(result);
+}
+
+/** Two "one"-side series with equal signatures and values at the same step. */
+interface Conflict {
+  readonly step: number;
+  readonly first: number;
+  readonly second: number;
+}
+
+class Join {
+  readonly #session: QuerySession;
+  readonly #operator: ArithmeticOperator | ComparisonOperator;
+  readonly #returnBool: boolean;
+  readonly #matching: VectorMatching;
+  readonly #steps: number;
+  readonly #swapped: boolean;
+  readonly #many: VectorOperand;
+  readonly #one: VectorOperand;
+  readonly #manySignature: Int32Array;
+  readonly #oneSignature: Int32Array;
+  readonly #signatures: Signatures;
+  readonly #table: StepTable;
+  readonly #series: SeriesMeta[] = [];
+  readonly #rows = new Map<string, number>();
+  /** Signature of the first pair that wrote to a row. */
+  readonly #rowSignature: number[] = [];
+  /** Steps that were matched, filtered or not, by signature (one-to-one) or row; only where it can happen twice. */
+  readonly #matched = new Map<number, Uint8Array>();
+  readonly #manyCount: Int32Array;
+  readonly #holds: Uint8Array<ArrayBuffer>;
+  readonly #values: Float64Array<ArrayBuffer>;
+
+  constructor(
+    session: QuerySession,
+    expr: BinaryExpr,
+    matching: VectorMatching,
+    grid: Grid,
+    left: VectorOperand,
+    right: VectorOperand,
+  ) {
+    this.#session = session;
+    this.#operator = expr.operator as ArithmeticOperator | ComparisonOperator;
+    this.#returnBool = expr.returnBool;
+    this.#matching = matching;
+    this.#steps = grid.steps;
+    this.#swapped = matching.cardinality === 'one-to-many';
+    this.#many = this.#swapped ? right : left;
+    this.#one = this.#swapped ? left : right;
+    this.#signatures = signaturesOf(matching, left.series, right.series);
+    this.#manySignature = this.#swapped ? this.#signatures.right : this.#signatures.left;
+    this.#oneSignature = this.#swapped ? this.#signatures.left : this.#signatures.right;
+    this.#manyCount = new Int32Array(this.#signatures.count);
+    for (const signature of this.#manySignature) this.#manyCount[signature] = this.#manyCount[signature]! + 1;
+    this.#table = new StepTable(session, grid.steps);
+    this.#holds = new Uint8Array(grid.steps);
+    this.#values = new Float64Array(grid.steps);
+  }
+
+  async run(): Promise<StoredVector> {
+    const column = new StepColumn(this.#steps);
+    const one = await storeVector(this.#session, this.#one, column);
+    const bySignature = groupRows(this.#oneSignature, this.#signatures.count);
+    const conflicts = this.#findConflicts(one, bySignature);
+    const manyPresent = new Uint8Array(this.#steps);
+    // A fill value for the "many" side asks where each signature had a value there.
+    const { fillLeft, fillRight } = this.#matching;
+    const fillOne = this.#swapped ? fillLeft : fillRight;
+    const fillMany = this.#swapped ? fillRight : fillLeft;
+    const seen = fillMany === undefined ? undefined : new Map<number, Uint8Array>();
+    for (let i = 0; i < this.#many.series.length; i++) {
+      if (this.#session.isSliceOver()) await this.#session.pause();
+      this.#many.next(column);
+      mark(column.kinds, manyPresent);
+      const signature = this.#manySignature[i]!;
+      if (seen !== undefined) mark(column.kinds, flagsOf(seen, signature, this.#steps));
+      this.#matchSeries(i, column, one, bySignature[signature]!, fillOne);
+    }
+    this.#reportConflict(one, conflicts, manyPresent, fillOne !== undefined || fillMany !== undefined);
+    if (seen !== undefined) this.#fillMany(one, seen, fillMany!);
+    return { series: this.#series, table: this.#table };
+  }
+
+  /** Pairs one series of the "many" side with all that its signature has on the other. */
+  #matchSeries(
+    index: number,
+    column: StepColumn,
+    one: StoredVector,
+    rows: readonly number[],
+    fill: number | undefined,
+  ): void {
+    const meta = this.#many.series[index]!;
+    const both = new Uint8Array(this.#steps);
+    const alone = fill === undefined ? undefined : column.kinds.slice();
+    for (const row of rows) {
+      const offset = one.table.offset(row);
+      const kinds = one.table.kinds(row);
+      let any = false;
+      for (let k = 0; k < this.#steps; k++) {
+        const here = column.kinds[k] !== ABSENT && kinds[offset + k] !== ABSENT;
+        both[k] = here ? 1 : 0;
+        if (!here) continue;
+        any = true;
+        if (alone !== undefined) alone[k] = 0;
+      }
+      if (!any) continue;
+      const values = one.table.values(row);
+      this.#emit(index, meta, one.series[row]!.labels, column.values, 0, values, offset, both);
+    }
+    if (alone === undefined || !alone.includes(1)) return;
+    const filled = new Float64Array(this.#steps).fill(fill!);
+    const partner = matchedLabels(this.#matching, meta.labels);
+    this.#emit(index, meta, partner, column.values, 0, filled, 0, alone);
+  }
+
+  /** Values of the "one" side whose signature had no partner at a step. */
+  #fillMany(one: StoredVector, seen: ReadonlyMap<number, Uint8Array>, fill: number): void {
+    const filled = new Float64Array(this.#steps).fill(fill);
+    for (let row = 0; row < one.series.length; row++) {
+      const flags = seen.get(this.#oneSignature[row]!);
+      const kinds = one.table.kinds(row);
+      const offset = one.table.offset(row);
+      const alone = new Uint8Array(this.#steps);
+      for (let k = 0; k < this.#steps; k++) {
+        alone[k] = kinds[offset + k] !== ABSENT && flags?.[k] !== 1 ? 1 : 0;
+      }
+      if (!alone.includes(1)) continue;
+      const { labels, dropName } = one.series[row]!;
+      const meta = { labels: matchedLabels(this.#matching, labels), dropName };
+      this.#emit(-1 - row, meta, labels, filled, 0, one.table.values(row), offset, alone);
+    }
+  }
+
+  /** Computes a pair at the steps in `at` and adds the results to their row. */
+  #emit(
+    source: number,
+    meta: SeriesMeta,
+    oneLabels: Labels,
+    many: Float64Array,
+    manyOffset: number,
+    one: Float64Array,
+    oneOffset: number,
+    at: Uint8Array,
+  ): void {
+    const row = this.#rowOf(meta, oneLabels);
+    const signature = source >= 0 ? this.#manySignature[source]! : this.#oneSignature[-1 - source]!;
+    this.#rowSignature[row] ??= signature;
+    if (this.#manyCount[signature]! > 1) this.#checkUnique(row, signature, at);
+    const left = this.#swapped ? one : many;
+    const leftOffset = this.#swapped ? oneOffset : manyOffset;
+    const right = this.#swapped ? many : one;
+    const rightOffset = this.#swapped ? manyOffset : oneOffset;
+    const operator = this.#operator;
+    if (!isComparison(operator)) {
+      computeColumn(operator, left, leftOffset, right, rightOffset, this.#values, 0, this.#steps);
+      this.#write(row, at, this.#values, 0);
+      return;
+    }
+    compareColumn(operator, left, leftOffset, right, rightOffset, this.#holds, this.#steps);
+    if (this.#returnBool) {
+      this.#values.set(this.#holds);
+      this.#write(row, at, this.#values, 0);
+      return;
+    }
+    for (let k = 0; k < this.#steps; k++) this.#holds[k] = this.#holds[k]! & at[k]!;
+    this.#write(row, this.#holds, left, leftOffset);
+  }
+
+  #write(row: number, at: Uint8Array, values: Float64Array, valuesOffset: number): void {
+    const offset = this.#table.offset(row);
+    const outValues = this.#table.values(row);
+    const outKinds = this.#table.kinds(row);
+    for (let k = 0; k < this.#steps; k++) {
+      if (at[k] === 0) continue;
+      if (outKinds[offset + k] !== ABSENT) throw sameLabelsError();
+      outKinds[offset + k] = FLOAT;
+      outValues[offset + k] = values[valuesOffset + k]!;
+    }
+  }
+
+  #rowOf(meta: SeriesMeta, oneLabels: Labels): number {
+    const isFilter = isComparison(this.#operator);
+    const dropMetadata = !isFilter || (this.#returnBool && !this.#session.delayedNames);
+    const labels = resultLabels(this.#matching, meta.labels, oneLabels, dropMetadata);
+    const known = this.#rows.get(labels.key);
+    if (known !== undefined) return known;
+    const row = this.#table.addRow();
+    this.#rows.set(labels.key, row);
+    this.#series.push({ labels, dropName: this.#returnBool || (isFilter && meta.dropName) });
+    return row;
+  }
+
+  /**
+   * Each signature may match once per step, and in many-to-one matching once per result label set.
+   *
+   * @throws AppError `execution`.
+   */
+  #checkUnique(row: number, signature: number, at: Uint8Array): void {
+    const isOneToOne = this.#matching.cardinality === 'one-to-one';
+    // Different signatures that meet in a row are found when they write to it.
+    if (!isOneToOne && this.#rowSignature[row] !== signature) return;
+    const flags = flagsOf(this.#matched, isOneToOne ? signature : row, this.#steps);
+    for (let k = 0; k < this.#steps; k++) {
+      if (at[k] === 0) continue;
+      if (flags[k] === 1) throw new AppError('execution', isOneToOne ? ONE_TO_ONE : GROUPING);
+      flags[k] = 1;
+    }
+  }
+
+  #findConflicts(one: StoredVector, bySignature: readonly (readonly number[])[]): Conflict[] {
+    const conflicts: Conflict[] = [];
+    for (const rows of bySignature) {
+      if (rows.length < 2) continue;
+      for (let k = 0; k < this.#steps; k++) {
+        let first = -1;
+        for (const row of rows) {
+          if (one.table.kinds(row)[one.table.offset(row) + k] === ABSENT) continue;
+          if (first >= 0) conflicts.push({ step: k, first, second: row });
+          if (first >= 0) break;
+          first = row;
+        }
+      }
+    }
+    return conflicts.sort((a, b) => a.step - b.step || a.second - b.second);
+  }
+
+  #reportConflict(
+    one: StoredVector,
+    conflicts: readonly Conflict[],
+    manyPresent: Uint8Array,
+    filled: boolean,
+  ): void {
+    const conflict = conflicts.find(({ step }) => filled || manyPresent[step] === 1);
+    if (conflict === undefined) return;
+    const second = one.series[conflict.second]!.labels;
+    const group = matchedLabels(this.#matching, second);
+    throw new AppError(
+      'execution',
+      `found duplicate series for the match group ${group.toString()} on the ${this.#swapped ? 'left' : 'right'} hand-side of the operation: ` +
+        `[${second.toString()}, ${one.series[conflict.first]!.labels.toString()}];many-to-many matching not allowed: ` +
+        'matching labels must be unique on one side',
+    );
+  }
+}
+
+/** Rows by signature. */
+function groupRows(signatures: Int32Array, count: number): number[][] {
+  const groups: number[][] = Array.from({ length: count }, () => []);
+  for (let row = 0; row < signatures.length; row++) groups[signatures[row]!]!.push(row);
+  return groups;
+}
+
+/** Sets flags where a column has values. */
+function mark(kinds: Uint8Array, flags: Uint8Array): void {
+  for (let k = 0; k < kinds.length; k++) if (kinds[k] !== ABSENT) flags[k] = 1;
+}
+
+function flagsOf(all: Map<number, Uint8Array>, key: number, steps: number): Uint8Array {
+  let flags = all.get(key);
+  if (flags === undefined) all.set(key, (flags = new Uint8Array(steps)));
+  return flags;
+}
