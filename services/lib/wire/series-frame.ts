@@ -83,6 +83,14 @@ export class SeriesFrameWriter implements ChunkSink {
   }
 }
 
+/** A frame of no series: what carries the coverage of an answer without any. */
+export function emptySeriesFrame(): Uint8Array<ArrayBuffer> {
+  const out = new ByteWriter(8);
+  out.u32(VERSION);
+  out.u32(0);
+  return out.take();
+}
+
 /**
  * Walks a frame into a sink. Ranges passed on are in `frame` and stay valid as long as it does.
  *

@@ -60,6 +60,8 @@ async function openFile(where: string): Promise<FileHandle> {
 export interface LabelsRequest {
   /** Only labels of series that match; none means all series. */
   readonly matchers: readonly Matcher[];
+  /** Most values: the first ones are given. Default: no limit. */
+  readonly limit?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -169,7 +171,9 @@ export class BlockReader {
     const found = request.matchers.length === 0 ? undefined : await this.#valuesOfMatches(name, request);
     const values: string[] = [];
     if (found?.size === 0) return values;
+    const limit = request.limit ?? Number.POSITIVE_INFINITY;
     for (const value of this.#tables.labelValues(name)) {
+      if (values.length >= limit) break;
       if (found === undefined || found.has(value)) values.push(value);
       if (pacer.spend(1)) await pacer.pause();
     }

@@ -1,0 +1,291 @@
+// The blocks that the store holds: which there are, who reads them, and how one goes. A block that is removed while it is
+// read leaves the catalog at once and the disk when its last reader is done.
+import path from 'node:path';
+import type { Disk } from '../lib/core/disk.ts';
+import { toAppError } from '../lib/core/errors.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import { blockFolder, isBlockId, isTenantName } from '../lib/tsdb/block/block-name.ts';
+import { BlockReader, readBlockMeta } from '../lib/tsdb/block/block-reader.ts';
+import type { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import { CorruptBlockError } from '../lib/tsdb/block/page-codec.ts';
+import type { BlockFolders } from './block-folders.ts';
+
+/** Bytes of all files of a block. meta.json is small and not counted in its own sizes. */
+export function bytesOf(meta: BlockMeta): number {
+  return meta.files.index.sizeBytes + meta.files.chunks.sizeBytes;
+}
+
+/** A block in use. Release it exactly once, also after an error. */
+export interface BlockLease {
+  readonly meta: BlockMeta;
+  readonly dir: string;
+  /** Opens it at first use; a corrupt block is set aside, and the error comes through. */
+  reader(): Promise<BlockReader>;
+  /** Sets the block aside when `caught` says that it is corrupt. Returns the error to throw. */
+  examine(caught: unknown): Promise<unknown>;
+  release(): Promise<void>;
+}
+
+/** A block that was set aside. What is unknown of it is undefined. */
+export interface QuarantinedBlock {
+  readonly tenant: string;
+  readonly blockId: string;
+  readonly meta: BlockMeta | undefined;
+}
+
+interface Entry {
+  readonly meta: BlockMeta;
+  readonly dir: string;
+  opened: Promise<BlockReader> | undefined;
+  users: number;
+  /** Left the catalog: what to do with the folder once nobody reads it. */
+  farewell: ((entry: Entry) => Promise<void>) | undefined;
+}
+
+export class BlockCatalog {
+  readonly #folders: BlockFolders;
+  readonly #disk: Disk;
+  readonly #cache: PageCache;
+  readonly #logger: Logger;
+  readonly #openBlocksMax: number;
+  readonly #onCorrupt: () => void;
+  /** By `<tenant>/<id>`. */
+  readonly #entries = new Map<string, Entry>();
+  /** Opened entries that nobody reads, least recently used first. */
+  readonly #idle = new Set<Entry>();
+  readonly #quarantined = new Map<string, QuarantinedBlock>();
+  #bytes = 0;
+
+  constructor(
+    options: { readonly openBlocksMax: number },
+    deps: {
+      readonly folders: BlockFolders;
+      readonly disk: Disk;
+      readonly cache: PageCache;
+      readonly logger: Logger;
+      readonly onCorrupt: () => void;
+    },
+  ) {
+    this.#openBlocksMax = options.openBlocksMax;
+    this.#folders = deps.folders;
+    this.#disk = deps.disk;
+    this.#cache = deps.cache;
+    this.#logger = deps.logger;
+    this.#onCorrupt = deps.onCorrupt;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Bytes of all blocks. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  get quarantined(): readonly QuarantinedBlock[] {
+    return [...this.#quarantined.values()];
+  }
+
+  /** Blocks of one tenant or (empty) of all, oldest first. */
+  list(tenant = ''): BlockMeta[] {
+    const metas: BlockMeta[] = [];
+    for (const { meta } of this.#entries.values())
+      if (tenant === '' || meta.tenant === tenant) metas.push(meta);
+    return metas.sort(compareByTime);
+  }
+
+  has(tenant: string, blockId: string): boolean {
+    return this.#entries.has(keyOf(tenant, blockId));
+  }
+
+  /** Finds the blocks on disk. What is corrupt is set aside, what is no block is left alone with a line in the log. */
+  async load(): Promise<void> {
+    await this.#loadQuarantine();
+    for (const tenant of await this.#disk.list(this.#folders.blocks)) {
+      if (!isTenantName(tenant)) {
+        this.#logger.warn(
+          { folder: path.join(this.#folders.blocks, tenant) },
+          'no tenant: folder left alone',
+        );
+        continue;
+      }
+      for (const blockId of await this.#disk.list(path.join(this.#folders.blocks, tenant))) {
+        if (isBlockId(blockId)) await this.#loadBlock(tenant, blockId);
+        else this.#logger.warn({ tenant, folder: blockId }, 'no block: folder left alone');
+      }
+    }
+  }
+
+  /** Takes a block that was moved to its place. */
+  add(meta: BlockMeta): void {
+    const dir = blockFolder(this.#folders.blocks, meta.tenant, meta.blockId);
+    this.#entries.set(keyOf(meta.tenant, meta.blockId), {
+      meta,
+      dir,
+      opened: undefined,
+      users: 0,
+      farewell: undefined,
+    });
+    this.#bytes += bytesOf(meta);
+    this.#quarantined.delete(keyOf(meta.tenant, meta.blockId));
+  }
+
+  /** Holds a block until `release`; undefined when it is not there. */
+  tryLease(tenant: string, blockId: string): BlockLease | undefined {
+    const entry = this.#entries.get(keyOf(tenant, blockId));
+    if (entry === undefined) return undefined;
+    entry.users++;
+    this.#idle.delete(entry);
+    const examine = (caught: unknown) => this.#examine(entry, caught);
+    return {
+      meta: entry.meta,
+      dir: entry.dir,
+      examine,
+      reader: async () => {
+        try {
+          entry.opened ??= BlockReader.open(entry.dir, { cache: this.#cache });
+          return await entry.opened;
+        } catch (caught) {
+          entry.opened = undefined;
+          throw await examine(caught);
+        }
+      },
+      release: () => this.#release(entry),
+    };
+  }
+
+  /** Deletes a block: from the catalog now, from the disk when nobody reads it. */
+  async delete(tenant: string, blockId: string): Promise<void> {
+    const entry = this.#take(tenant, blockId);
+    if (entry === undefined) return;
+    entry.farewell = ({ dir }) =>
+      this.#folders.exclusively(async () => {
+        // Put again in the meantime: then the folder is the new block's.
+        if (!this.has(tenant, blockId)) await this.#folders.remove(dir);
+      });
+    await this.#leaveIfUnused(entry);
+  }
+
+  /** Closes the files of all blocks that nobody reads. */
+  async close(): Promise<void> {
+    for (const entry of this.#entries.values()) if (entry.users === 0) await this.#closeReader(entry);
+    this.#idle.clear();
+  }
+
+  async #release(entry: Entry): Promise<void> {
+    entry.users--;
+    if (entry.farewell !== undefined) {
+      await this.#leaveIfUnused(entry);
+      return;
+    }
+    if (entry.users > 0 || entry.opened === undefined) return;
+    this.#idle.add(entry);
+    for (const oldest of this.#idle) {
+      if (this.#idle.size <= this.#openBlocksMax) break;
+      this.#idle.delete(oldest);
+      await this.#closeReader(oldest);
+    }
+  }
+
+  #take(tenant: string, blockId: string): Entry | undefined {
+    const key = keyOf(tenant, blockId);
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return undefined;
+    this.#entries.delete(key);
+    this.#idle.delete(entry);
+    this.#bytes -= bytesOf(entry.meta);
+    return entry;
+  }
+
+  async #leaveIfUnused(entry: Entry): Promise<void> {
+    if (entry.users > 0 || entry.farewell === undefined) return;
+    const { farewell } = entry;
+    entry.farewell = undefined;
+    await this.#closeReader(entry);
+    await farewell(entry);
+  }
+
+  async #closeReader(entry: Entry): Promise<void> {
+    const { opened } = entry;
+    entry.opened = undefined;
+    if (opened !== undefined) await (await opened).close();
+  }
+
+  /** A corrupt block leaves the catalog, and its folder goes to quarantine, before the query that met it fails. */
+  async #examine(entry: Entry, caught: unknown): Promise<unknown> {
+    if (!(caught instanceof CorruptBlockError)) return caught;
+    const { tenant, blockId } = entry.meta;
+    if (this.#entries.get(keyOf(tenant, blockId)) !== entry) return caught;
+    this.#take(tenant, blockId);
+    entry.farewell = () => Promise.resolve();
+    await this.#setAside(tenant, blockId, entry.meta, caught);
+    return caught;
+  }
+
+  async #loadBlock(tenant: string, blockId: string): Promise<void> {
+    const dir = blockFolder(this.#folders.blocks, tenant, blockId);
+    let meta: BlockMeta | undefined;
+    try {
+      const reader = await BlockReader.open(dir, { cache: this.#cache });
+      meta = reader.meta;
+      await reader.close();
+      if (meta.tenant !== tenant || meta.blockId !== blockId) {
+        throw new CorruptBlockError(`${dir} holds block ${meta.blockId} of tenant ${meta.tenant}`);
+      }
+      this.add(meta);
+    } catch (caught) {
+      if (!(caught instanceof CorruptBlockError)) throw caught;
+      await this.#setAside(tenant, blockId, meta, caught);
+    }
+  }
+
+  async #setAside(
+    tenant: string,
+    blockId: string,
+    meta: BlockMeta | undefined,
+    cause: CorruptBlockError,
+  ): Promise<void> {
+    const from = blockFolder(this.#folders.blocks, tenant, blockId);
+    const to = blockFolder(this.#folders.quarantine, tenant, blockId);
+    this.#quarantined.set(keyOf(tenant, blockId), { tenant, blockId, meta });
+    this.#onCorrupt();
+    try {
+      await this.#folders.exclusively(async () => {
+        if (this.has(tenant, blockId)) return;
+        await this.#disk.remove(to);
+        await this.#folders.move(from, to);
+      });
+      this.#logger.error({ tenant, blockId, folder: to, err: cause }, 'corrupt block set aside');
+    } catch (caught) {
+      // It is out of the catalog whatever the disk says; at the next start it is found again.
+      this.#logger.error(
+        { tenant, blockId, folder: from, err: toAppError(caught) },
+        'corrupt block stays in place',
+      );
+    }
+  }
+
+  /** Blocks set aside earlier count as missing until somebody removes or replaces them. */
+  async #loadQuarantine(): Promise<void> {
+    for (const tenant of await this.#disk.list(this.#folders.quarantine)) {
+      if (!isTenantName(tenant)) continue;
+      for (const blockId of await this.#disk.list(path.join(this.#folders.quarantine, tenant))) {
+        if (!isBlockId(blockId)) continue;
+        const dir = blockFolder(this.#folders.quarantine, tenant, blockId);
+        const meta = await readBlockMeta(dir).catch(() => undefined);
+        this.#quarantined.set(keyOf(tenant, blockId), { tenant, blockId, meta });
+      }
+    }
+  }
+}
+
+function keyOf(tenant: string, blockId: string): string {
+  return `${tenant}/${blockId}`;
+}
+
+/** Oldest first; ties by id, so that every store lists alike. */
+function compareByTime(a: BlockMeta, b: BlockMeta): number {
+  return a.minTimeMs - b.minTimeMs || a.maxTimeMs - b.maxTimeMs || (a.blockId < b.blockId ? -1 : 1);
+}

@@ -1,0 +1,54 @@
+// Answers Labels: names or values of all blocks that overlap the range, united.
+import { compareUtf8 } from '../lib/model/labels.ts';
+import type { LabelsRequest, LabelsResponse } from '../lib/wire/contracts.ts';
+import { fromWireMatchers } from '../lib/wire/matchers.ts';
+import type { BlockCatalog } from './block-catalog.ts';
+import { leaseOverlapping } from './select-blocks.ts';
+
+/**
+ * @throws AppError `bad_data` on malformed matchers, `internal` when a block is corrupt, or the signal's reason.
+ */
+export async function labelsOfBlocks(
+  request: LabelsRequest,
+  catalog: BlockCatalog,
+  signal: AbortSignal,
+): Promise<LabelsResponse> {
+  const matchers = fromWireMatchers(request.matchers);
+  const limit = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
+  const leases = leaseOverlapping(catalog, request);
+  let united: string[] = [];
+  try {
+    for (const lease of leases) {
+      try {
+        const reader = await lease.reader();
+        // One more than the limit from each block is enough to know the first `limit`, and that there are more.
+        const own =
+          request.labelName === ''
+            ? await reader.labelNames({ matchers, signal })
+            : await reader.labelValues(request.labelName, { matchers, signal, limit: limit + 1 });
+        united = uniteSorted(united, own);
+      } catch (caught) {
+        throw await lease.examine(caught);
+      }
+    }
+  } finally {
+    for (const lease of leases) await lease.release();
+  }
+  return { values: united.slice(0, limit), truncated: united.length > limit };
+}
+
+/** Two ascending lists as one, each string once. */
+export function uniteSorted(a: readonly string[], b: readonly string[]): string[] {
+  const out: string[] = [];
+  let i = 0;
+  let j = 0;
+  while (i < a.length && j < b.length) {
+    const order = a[i] === b[j] ? 0 : compareUtf8(a[i]!, b[j]!);
+    out.push(order <= 0 ? a[i]! : b[j]!);
+    if (order <= 0) i++;
+    if (order >= 0) j++;
+  }
+  while (i < a.length) out.push(a[i++]!);
+  while (j < b.length) out.push(b[j++]!);
+  return out;
+}

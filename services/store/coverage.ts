@@ -1,0 +1,49 @@
+// What an answer of the store accounts for. A store holds what was sealed and shipped to it; it can say that this is whole
+// unless it had to set a block aside. Samples that are not sealed yet are the ingesters' to account for.
+import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import type { Coverage, PartitionCoverage } from '../lib/wire/contracts.ts';
+import type { QuarantinedBlock } from './block-catalog.ts';
+
+export interface CoverageQuestion {
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+  /** Empty: all that the blocks hold. */
+  readonly partitions: readonly number[];
+}
+
+/**
+ * One range per partition that was asked for and is held, from the oldest to the newest sample of the blocks that were
+ * read; `complete` is false where a block of that partition and range is in quarantine.
+ */
+export function coverageOf(
+  question: CoverageQuestion,
+  read: readonly BlockMeta[],
+  missing: readonly QuarantinedBlock[],
+): Coverage {
+  const asked = question.partitions.length > 0 ? new Set(question.partitions) : undefined;
+  const byPartition = new Map<number, PartitionCoverage>();
+  const cover = (partition: number, minTimeMs: number, maxTimeMs: number, complete: boolean) => {
+    if (asked !== undefined && !asked.has(partition)) return;
+    const from = Math.max(minTimeMs, question.minTimeMs);
+    const to = Math.min(maxTimeMs, question.maxTimeMs);
+    const known = byPartition.get(partition);
+    if (known === undefined) {
+      byPartition.set(partition, { partition, minTimeMs: from, maxTimeMs: to, complete });
+      return;
+    }
+    known.minTimeMs = Math.min(known.minTimeMs, from);
+    known.maxTimeMs = Math.max(known.maxTimeMs, to);
+    known.complete &&= complete;
+  };
+  for (const meta of read) {
+    for (const partition of meta.partitions) cover(partition, meta.minTimeMs, meta.maxTimeMs, true);
+  }
+  for (const { meta } of missing) {
+    const { minTimeMs, maxTimeMs } = meta ?? question;
+    if (minTimeMs > question.maxTimeMs || maxTimeMs < question.minTimeMs) continue;
+    // Of a block without a readable meta.json nothing is known: it may be missing anywhere.
+    const partitions = meta?.partitions ?? (asked === undefined ? [...byPartition.keys()] : [...asked]);
+    for (const partition of partitions) cover(partition, minTimeMs, maxTimeMs, false);
+  }
+  return { partitions: [...byPartition.values()].sort((a, b) => a.partition - b.partition) };
+}

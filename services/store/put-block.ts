@@ -1,0 +1,213 @@
+// Takes one block off a stream: into a folder of its own, checked piece by piece, made durable, then moved to its place by
+// one rename. Until that rename nothing of it can be seen; after a crash nothing of it is left.
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import type { Disk } from '../lib/core/disk.ts';
+import { AppError } from '../lib/core/errors.ts';
+import { BLOCK_FILE_NAMES, type BlockMeta, META_BYTES_MAX } from '../lib/tsdb/block/block-meta.ts';
+import { blockFolder } from '../lib/tsdb/block/block-name.ts';
+import { PIECE_BYTES_MAX } from '../lib/tsdb/block/block-pieces.ts';
+import { BlockReader } from '../lib/tsdb/block/block-reader.ts';
+import type { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import { CorruptBlockError } from '../lib/tsdb/block/page-codec.ts';
+import type { BlockFile, BlockHeader, BlockPiece, PutBlockRequest } from '../lib/wire/contracts.ts';
+import type { BlockCatalog } from './block-catalog.ts';
+import type { BlockFolders } from './block-folders.ts';
+
+const EXPECTED_NAMES = ['meta.json', ...BLOCK_FILE_NAMES];
+
+export interface PutBlockOptions {
+  readonly blockBytesMax: number;
+  readonly diskReserveBytes: number;
+}
+
+export interface PutBlockDeps {
+  readonly catalog: BlockCatalog;
+  readonly folders: BlockFolders;
+  readonly disk: Disk;
+  readonly cache: PageCache;
+}
+
+/**
+ * Takes the block and adds it to the catalog.
+ *
+ * @returns True when it was there before; the rest of the stream is then not read.
+ * @throws AppError `bad_data` when the stream is not what its header says, `resource_exhausted` when the block is too
+ *         large, `unavailable` when the disk has no room, or the signal's reason. Nothing stays behind.
+ */
+export async function putBlock(
+  stream: AsyncIterable<PutBlockRequest>,
+  options: PutBlockOptions,
+  deps: PutBlockDeps,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const messages = stream[Symbol.asyncIterator]();
+  try {
+    const header = await readHeader(messages);
+    const target = checkHeader(header, options, deps.folders);
+    if (deps.catalog.has(header.tenant, header.blockId)) return true;
+    await checkSpace(header, options, deps);
+    const folder = deps.folders.newTransit(header.blockId);
+    try {
+      await deps.disk.makeFolder(folder);
+      for (const [index, file] of header.files.entries()) {
+        await receiveFile(messages, index, file, path.join(folder, file.name), deps.disk, signal);
+      }
+      if (!(await messages.next()).done) throw new AppError('bad_data', 'pieces go on after the last file');
+      const meta = await checkBlock(folder, header, deps.cache);
+      await deps.disk.syncFolder(folder);
+      return await publish(folder, target, meta, deps);
+    } finally {
+      await deps.disk.remove(folder);
+    }
+  } finally {
+    await messages.return?.();
+  }
+}
+
+async function readHeader(messages: AsyncIterator<PutBlockRequest>): Promise<BlockHeader> {
+  const first = await messages.next();
+  if (first.done || first.value.part?.$case !== 'header') {
+    throw new AppError('bad_data', 'the first message of PutBlock is not a header');
+  }
+  return first.value.part.value;
+}
+
+/** Checks names and sizes before anything is touched; returns the block's place. */
+function checkHeader(header: BlockHeader, options: PutBlockOptions, folders: BlockFolders): string {
+  const target = blockFolder(folders.blocks, header.tenant, header.blockId);
+  const names = header.files.map(({ name }) => name).sort();
+  if (names.join() !== [...EXPECTED_NAMES].sort().join()) {
+    throw new AppError(
+      'bad_data',
+      `a block has the files ${EXPECTED_NAMES.join(', ')}, not ${JSON.stringify(names.slice(0, 8))}`,
+    );
+  }
+  for (const { name, sizeBytes } of header.files) {
+    const most = name === 'meta.json' ? META_BYTES_MAX : options.blockBytesMax;
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes < 0 || sizeBytes > most) {
+      throw new AppError(
+        'resource_exhausted',
+        `block ${header.blockId}: ${name} of ${sizeBytes} bytes, limit ${most}`,
+      );
+    }
+  }
+  const total = totalBytes(header);
+  if (total > options.blockBytesMax) {
+    throw new AppError(
+      'resource_exhausted',
+      `block ${header.blockId} has ${total} bytes, the limit is ${options.blockBytesMax}`,
+    );
+  }
+  return target;
+}
+
+function totalBytes(header: BlockHeader): number {
+  return header.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+}
+
+async function checkSpace(header: BlockHeader, options: PutBlockOptions, deps: PutBlockDeps): Promise<void> {
+  const { freeBytes } = await deps.disk.space(deps.folders.transit);
+  const needed = totalBytes(header) + options.diskReserveBytes;
+  if (freeBytes >= needed) return;
+  throw new AppError(
+    'unavailable',
+    `no room for block ${header.blockId}: ${freeBytes} bytes free, ${needed} needed with the reserve; ` +
+      'free some, or lower the retention',
+  );
+}
+
+/** Writes the pieces of one file and syncs it. */
+async function receiveFile(
+  messages: AsyncIterator<PutBlockRequest>,
+  index: number,
+  file: BlockFile,
+  target: string,
+  disk: Disk,
+  signal: AbortSignal,
+): Promise<void> {
+  const output = await disk.open(target, 'create');
+  try {
+    let crc = 0;
+    for (let at = 0; at < file.sizeBytes; ) {
+      signal.throwIfAborted();
+      const bytes = await nextPiece(messages, index, file, file.sizeBytes - at);
+      crc = crc32(bytes, crc);
+      await output.write(bytes, 0, bytes.length, at);
+      at += bytes.length;
+    }
+    if (crc !== file.crc32 >>> 0) {
+      throw new AppError(
+        'bad_data',
+        `${file.name} arrived with CRC ${crc.toString(16)}, announced was ${(file.crc32 >>> 0).toString(16)}; send the block again`,
+      );
+    }
+    await output.sync();
+  } finally {
+    await output.close();
+  }
+}
+
+async function nextPiece(
+  messages: AsyncIterator<PutBlockRequest>,
+  index: number,
+  file: BlockFile,
+  bytesLeft: number,
+): Promise<Uint8Array> {
+  const message = await messages.next();
+  if (message.done)
+    throw new AppError('bad_data', `the stream ended ${bytesLeft} bytes before the end of ${file.name}`);
+  const { part } = message.value;
+  if (part?.$case !== 'piece') throw new AppError('bad_data', 'a second header, or an empty message');
+  const piece: BlockPiece = part.value;
+  const { length } = piece.bytes;
+  if (piece.file !== index || length === 0 || length > Math.min(PIECE_BYTES_MAX, bytesLeft)) {
+    throw new AppError(
+      'bad_data',
+      `a piece of ${length} bytes of file ${piece.file}; expected 1 … ${Math.min(PIECE_BYTES_MAX, bytesLeft)} of file ${index}, ${file.name}`,
+    );
+  }
+  return piece.bytes;
+}
+
+/** The block opens, and is the one that the header named. */
+async function checkBlock(folder: string, header: BlockHeader, cache: PageCache): Promise<BlockMeta> {
+  let meta: BlockMeta;
+  try {
+    const reader = await BlockReader.open(folder, { cache });
+    meta = reader.meta;
+    await reader.close();
+  } catch (cause) {
+    if (!(cause instanceof CorruptBlockError)) throw cause;
+    throw new AppError('bad_data', `block ${header.blockId} does not open: ${cause.message}`, { cause });
+  }
+  const digests = header.files.every(
+    ({ name, crc32: crc }) => name === 'meta.json' || meta.files[name as 'index'].crc32 === crc >>> 0,
+  );
+  if (meta.tenant !== header.tenant || meta.blockId !== header.blockId || !digests) {
+    throw new AppError(
+      'bad_data',
+      `the header names block ${header.blockId} of tenant ${header.tenant}, meta.json is of block ${meta.blockId} of tenant ${meta.tenant}`,
+    );
+  }
+  return meta;
+}
+
+/** Makes the block visible; true when another put of the same block came first. */
+async function publish(
+  folder: string,
+  target: string,
+  meta: BlockMeta,
+  deps: PutBlockDeps,
+): Promise<boolean> {
+  const { catalog, disk, folders } = deps;
+  return deps.folders.exclusively(async () => {
+    if (catalog.has(meta.tenant, meta.blockId)) return true;
+    // A folder that the catalog does not know is what a failed move left.
+    await disk.remove(target);
+    await folders.move(folder, target);
+    catalog.add(meta);
+    await disk.remove(blockFolder(folders.quarantine, meta.tenant, meta.blockId));
+    return false;
+  });
+}

@@ -1,0 +1,605 @@
+// The store through its contract: in-process client, real folders, a clock that the test moves.
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import path from 'node:path';
+import { Registry } from 'prom-client';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { buildBlock, CollectingSink, type TestSeries, temporaryFolder } from '../../test/support/blocks.ts';
+import type { Clock } from '../lib/core/clock.ts';
+import { type Disk, systemDisk } from '../lib/core/disk.ts';
+import { Labels } from '../lib/model/labels.ts';
+import { createSilentLogger } from '../lib/runtime/logger.ts';
+import { createInProcessClient } from '../lib/transport/in-process.ts';
+import type { Client } from '../lib/transport/rpc.ts';
+import { readBlockPieces } from '../lib/tsdb/block/block-pieces.ts';
+import type { BuiltBlock } from '../lib/tsdb/block/block-writer.ts';
+import {
+  type Coverage,
+  MatchType,
+  type PutBlockRequest,
+  StoreDefinition,
+  type WireSelectRequest,
+} from '../lib/wire/contracts.ts';
+import { readSeriesFrame } from '../lib/wire/series-frame.ts';
+import type { StoreOptions } from './options.ts';
+import { createStore, type Store } from './service.ts';
+
+const HOUR_MS = 3_600_000;
+
+/** A clock whose sleepers wake when `advance` moves past them. */
+class TestClock implements Clock {
+  #nowMs = 100 * HOUR_MS;
+  #sleepers: { readonly untilMs: number; readonly wake: () => void }[] = [];
+  nowMs = () => this.#nowMs;
+  monotonicMs = () => this.#nowMs;
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#sleepers.push({ untilMs: this.#nowMs + ms, wake: resolve });
+      signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
+    });
+  }
+
+  advance(ms: number): void {
+    this.#nowMs += ms;
+    const due = this.#sleepers.filter(({ untilMs }) => untilMs <= this.#nowMs);
+    this.#sleepers = this.#sleepers.filter(({ untilMs }) => untilMs > this.#nowMs);
+    for (const { wake } of due) wake();
+  }
+}
+
+interface Running {
+  readonly store: Store;
+  readonly client: Client<typeof StoreDefinition>;
+  readonly registry: Registry;
+}
+
+let folder: Awaited<ReturnType<typeof temporaryFolder>>;
+let clock: TestClock;
+let running: Running[] = [];
+const signal = new AbortController().signal;
+
+beforeEach(async () => {
+  folder = await temporaryFolder();
+  clock = new TestClock();
+});
+
+afterEach(async () => {
+  for (const { store } of running) await store.stop();
+  running = [];
+  await folder[Symbol.asyncDispose]();
+});
+
+const dataDir = (...parts: string[]) => path.join(folder.path, 'data', ...parts);
+
+async function startStore(options: Partial<StoreOptions> = {}, disk?: Disk): Promise<Running> {
+  const registry = new Registry();
+  const logger = createSilentLogger();
+  const store = createStore(
+    { dataDir: dataDir(), retentionMs: 0, retentionBytes: 0, ...options },
+    { clock, logger, registry, ...(disk === undefined ? {} : { disk }) },
+  );
+  await mkdir(dataDir(), { recursive: true });
+  await store.start();
+  const one = { store, registry, client: createInProcessClient(StoreDefinition, store.handlers) };
+  running.push(one);
+  return one;
+}
+
+/** A block of `count` series, one chunk each, from `startMs` on, two hours long. */
+function twoHours(startMs: number, count = 4, tenant = 'anonymous'): Promise<BuiltBlock> {
+  const series = Array.from(
+    { length: count },
+    (_, i): TestSeries => ({
+      labels: Labels.from([
+        ['__name__', 'up'],
+        ['instance', `host-${i}`],
+      ]),
+      partition: i % 3,
+      chunks: [
+        {
+          encoding: 1,
+          minTimeMs: startMs,
+          maxTimeMs: startMs + 2 * HOUR_MS - 15_000,
+          samples: 480,
+          bytes: createHash('sha512').update(`${startMs} ${i}`).digest(),
+        },
+      ],
+    }),
+  );
+  return buildBlock(path.join(folder.path, `built-${tenant}-${startMs}-${count}`), series, tenant);
+}
+
+async function* putMessages(block: BuiltBlock, change?: (message: PutBlockRequest) => void) {
+  const files = block.files.map(({ name, sizeBytes, crc32 }) => ({ name, sizeBytes, crc32 }));
+  const { tenant, blockId } = block.meta;
+  const header: PutBlockRequest = { part: { $case: 'header', value: { tenant, blockId, files } } };
+  change?.(header);
+  yield header;
+  for await (const piece of readBlockPieces(block.files)) {
+    const message: PutBlockRequest = { part: { $case: 'piece', value: piece } };
+    change?.(message);
+    yield message;
+  }
+}
+
+const put = ({ client }: Running, block: BuiltBlock) => client.putBlock(putMessages(block), { signal });
+
+const everything: WireSelectRequest = {
+  tenant: 'anonymous',
+  matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: '__name__', value: 'up' }],
+  minTimeMs: 0,
+  maxTimeMs: 1000 * HOUR_MS,
+  labelsOnly: false,
+  partitions: [],
+  seriesMax: 0,
+};
+
+async function select({ client }: Running, change: Partial<WireSelectRequest> = {}) {
+  const sink = new CollectingSink();
+  let coverage: Coverage | undefined;
+  for await (const message of client.select({ ...everything, ...change }, { signal })) {
+    expect(coverage).toBeUndefined();
+    readSeriesFrame(message.frame, sink);
+    coverage = message.coverage;
+  }
+  return { series: sink.series, coverage };
+}
+
+const listIds = async ({ client }: Running) =>
+  (await client.listBlocks({ tenant: '' }, { signal })).blocks.map((block) => block.blockId);
+
+test('a block that was put is listed, selected, and fetched byte for byte', async () => {
+  const one = await startStore();
+  const block = await twoHours(10 * HOUR_MS);
+  expect(await put(one, block)).toEqual({ existed: false });
+  expect(await put(one, block)).toEqual({ existed: true });
+  const { blocks } = await one.client.listBlocks({ tenant: 'anonymous' }, { signal });
+  expect(blocks).toEqual([
+    {
+      tenant: 'anonymous',
+      blockId: block.meta.blockId,
+      minTimeMs: 10 * HOUR_MS,
+      maxTimeMs: 12 * HOUR_MS - 15_000,
+      series: 4,
+      samples: 1920,
+      chunks: 4,
+      sizeBytes: block.meta.files.index.sizeBytes + block.meta.files.chunks.sizeBytes,
+      partitions: [0, 1, 2],
+    },
+  ]);
+  const { series, coverage } = await select(one);
+  expect(series.map(({ labels }) => labels.get('instance'))).toEqual([
+    'host-0',
+    'host-1',
+    'host-2',
+    'host-3',
+  ]);
+  expect(series[2]!.chunks[0]!.bytes).toEqual(
+    Uint8Array.from(
+      createHash('sha512')
+        .update(`${10 * HOUR_MS} 2`)
+        .digest(),
+    ),
+  );
+  expect(coverage!.partitions).toEqual(
+    [0, 1, 2].map((partition) => ({
+      partition,
+      minTimeMs: 10 * HOUR_MS,
+      maxTimeMs: 12 * HOUR_MS - 15_000,
+      complete: true,
+    })),
+  );
+  const second = createStore(
+    { dataDir: path.join(folder.path, 'second'), retentionMs: 0, retentionBytes: 0 },
+    { clock, logger: createSilentLogger(), registry: new Registry() },
+  );
+  await mkdir(path.join(folder.path, 'second'));
+  await second.start();
+  const client = createInProcessClient(StoreDefinition, second.handlers);
+  running.push({ store: second, client, registry: new Registry() });
+  const { tenant, blockId } = block.meta;
+  await client.putBlock(one.client.fetchBlock({ tenant, blockId }, { signal }), { signal });
+  for (const { name, path: source } of block.files) {
+    const copy = path.join(folder.path, 'second', 'blocks', tenant, blockId, name);
+    expect((await readFile(copy)).equals(await readFile(source))).toBe(true);
+  }
+});
+
+test('selects unite blocks, filter by partition and time, and keep tenants apart', async () => {
+  const one = await startStore();
+  for (const startHour of [10, 12, 14]) await put(one, await twoHours(startHour * HOUR_MS));
+  await put(one, await twoHours(10 * HOUR_MS, 2, 'other'));
+  expect((await select(one)).series).toHaveLength(12);
+  expect((await select(one, { minTimeMs: 12 * HOUR_MS, maxTimeMs: 13 * HOUR_MS })).series).toHaveLength(4);
+  const first = await select(one, { partitions: [0], maxTimeMs: 11 * HOUR_MS });
+  expect(first.series.map(({ labels }) => labels.get('instance'))).toEqual(['host-0', 'host-3']);
+  expect(first.coverage!.partitions.map(({ partition }) => partition)).toEqual([0]);
+  const names = await select(one, { labelsOnly: true, maxTimeMs: 11 * HOUR_MS });
+  expect(names.series.map(({ chunks }) => chunks)).toEqual([[], [], [], []]);
+  expect((await select(one, { tenant: 'other' })).series).toHaveLength(2);
+  const nobody = await select(one, { tenant: 'nobody' });
+  expect(nobody).toEqual({ series: [], coverage: { partitions: [] } });
+});
+
+test('the series limit counts distinct series over blocks, and names itself', async () => {
+  const one = await startStore({ seriesMax: 4 });
+  for (const startHour of [10, 12]) await put(one, await twoHours(startHour * HOUR_MS));
+  expect((await select(one)).series).toHaveLength(8);
+  await expect(select(one, { seriesMax: 3 })).rejects.toMatchObject({
+    code: 'execution',
+    message: /3 series/,
+  });
+  await put(one, await twoHours(14 * HOUR_MS, 5));
+  await expect(select(one)).rejects.toMatchObject({ code: 'execution', message: /4 series/ });
+  expect(await one.registry.getSingleMetricAsString('tidemark_store_series_limit_hits_total')).toMatch(
+    / 2$/m,
+  );
+});
+
+test('label names and values, with matchers and limits', async () => {
+  const one = await startStore();
+  await put(one, await twoHours(10 * HOUR_MS, 3));
+  await put(one, await twoHours(12 * HOUR_MS, 5));
+  const ask = (labelName: string, change = {}) =>
+    one.client.labels(
+      {
+        tenant: 'anonymous',
+        matchers: [],
+        minTimeMs: 0,
+        maxTimeMs: 99 * HOUR_MS,
+        labelName,
+        limit: 0,
+        ...change,
+      },
+      { signal },
+    );
+  expect(await ask('')).toEqual({ values: ['__name__', 'instance'], truncated: false });
+  const hosts = ['host-0', 'host-1', 'host-2', 'host-3', 'host-4'];
+  expect(await ask('instance')).toEqual({ values: hosts, truncated: false });
+  expect(await ask('instance', { limit: 5 })).toEqual({ values: hosts, truncated: false });
+  expect(await ask('instance', { limit: 4 })).toEqual({ values: hosts.slice(0, 4), truncated: true });
+  expect((await ask('instance', { maxTimeMs: 11 * HOUR_MS })).values).toEqual(hosts.slice(0, 3));
+  const matchers = [{ type: MatchType.MATCH_TYPE_REGEX, name: 'instance', value: 'host-[24]' }];
+  expect((await ask('instance', { matchers })).values).toEqual(['host-2', 'host-4']);
+});
+
+const headerOf = (message: PutBlockRequest) =>
+  message.part?.$case === 'header' ? message.part.value : undefined;
+const pieceOf = (message: PutBlockRequest) =>
+  message.part?.$case === 'piece' ? message.part.value : undefined;
+
+test.each<[string, (message: PutBlockRequest) => void, RegExp]>([
+  [
+    'a flipped bit',
+    (m) => {
+      const p = pieceOf(m);
+      if (p?.file === 2) p.bytes[9]! ^= 4;
+    },
+    /CRC/,
+  ],
+  [
+    'a tenant that climbs',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.tenant = '../../etc';
+    },
+    /tenant "\.\.\/\.\.\/etc"/,
+  ],
+  [
+    'a tenant of dots',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.tenant = '..';
+    },
+    /tenant "\.\."/,
+  ],
+  [
+    'no tenant',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.tenant = '';
+    },
+    /tenant/,
+  ],
+  [
+    'a block id that climbs',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.blockId = '../../../../../../../../tmp/evil0';
+    },
+    /block id/,
+  ],
+  [
+    'a file name that climbs',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.files[1]!.name = '../index';
+    },
+    /has the files/,
+  ],
+  [
+    'a file twice',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.files[1]!.name = 'chunks';
+    },
+    /has the files/,
+  ],
+  [
+    'another tenant than the block’s',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.tenant = 'mallory';
+    },
+    /meta\.json is of block/,
+  ],
+  [
+    'another id than the block’s',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.blockId = '0'.repeat(32);
+    },
+    /meta\.json is of block/,
+  ],
+  [
+    'a petabyte',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.files[2]!.sizeBytes = 2 ** 50;
+    },
+    /limit/,
+  ],
+  [
+    'a huge meta.json',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.files[0]!.sizeBytes = 2 ** 30;
+    },
+    /limit/,
+  ],
+  [
+    'fewer bytes than announced',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.files[2]!.sizeBytes += 1;
+    },
+    /stream ended/,
+  ],
+  [
+    'more bytes than announced',
+    (m) => {
+      const h = headerOf(m);
+      if (h) h.files[2]!.sizeBytes -= 1;
+    },
+    /a piece of/,
+  ],
+  [
+    'files out of order',
+    (m) => {
+      const p = pieceOf(m);
+      if (p) Object.assign(p, { file: 2 - p.file });
+    },
+    /a piece of/,
+  ],
+  [
+    'a message without a part',
+    (m) => {
+      if (pieceOf(m)) Object.assign(m, { part: undefined });
+    },
+    /empty message/,
+  ],
+])('put refuses %s and leaves nothing', async (_, change, message) => {
+  const one = await startStore();
+  const block = await twoHours(10 * HOUR_MS);
+  const refused = one.client.putBlock(putMessages(block, change), { signal });
+  await expect(refused).rejects.toThrow(message);
+  await expect(refused).rejects.toMatchObject({ code: /bad_data|resource_exhausted/ });
+  expect(await listIds(one)).toEqual([]);
+  expect(await readdir(dataDir('blocks'))).toEqual([]);
+  expect(await readdir(dataDir('blocks-transit'))).toEqual([]);
+  expect(await put(one, block)).toEqual({ existed: false });
+});
+
+test('a put that breaks off, is cancelled, or meets a failing disk leaves nothing', async () => {
+  let failing = '';
+  const disk: Disk = {
+    ...systemDisk,
+    open: async (file, mode) => {
+      const opened = await systemDisk.open(file, mode);
+      const fail = () => Promise.reject(Object.assign(new Error(`EIO on ${failing}`), { code: 'EIO' }));
+      const broken = file.includes('transit') && file.endsWith(failing) && failing !== '';
+      return broken ? { ...opened, sync: fail } : opened;
+    },
+    space: async (where) =>
+      failing === 'full' ? { freeBytes: 1e6, totalBytes: 1e9 } : systemDisk.space(where),
+  };
+  const one = await startStore({}, disk);
+  const block = await twoHours(10 * HOUR_MS);
+  async function* broken() {
+    yield* [];
+    for await (const message of putMessages(block)) {
+      if (pieceOf(message)?.file === 1) throw new Error('the sender died');
+      yield message;
+    }
+  }
+  await expect(one.client.putBlock(broken(), { signal })).rejects.toThrow('the sender died');
+  const controller = new AbortController();
+  const cancelled = one.client.putBlock(
+    putMessages(block, (message) => {
+      if (pieceOf(message)?.file === 1) controller.abort(new Error('cancelled by the caller'));
+    }),
+    { signal: controller.signal },
+  );
+  await expect(cancelled).rejects.toThrow('cancelled by the caller');
+  for (failing of ['index', 'chunks', 'meta.json']) await expect(put(one, block)).rejects.toThrow('EIO');
+  failing = 'full';
+  await expect(put(one, block)).rejects.toMatchObject({ code: 'unavailable', message: /1000000 bytes free/ });
+  failing = '';
+  expect(await listIds(one)).toEqual([]);
+  expect(await readdir(dataDir('blocks-transit'))).toEqual([]);
+  expect(await put(one, block)).toEqual({ existed: false });
+});
+
+test('two puts of one block at once: both succeed, one stores', async () => {
+  const one = await startStore();
+  const block = await twoHours(10 * HOUR_MS);
+  const answers = await Promise.all([put(one, block), put(one, block), put(one, block)]);
+  expect(answers.filter(({ existed }) => !existed)).toHaveLength(1);
+  expect((await select(one)).series).toHaveLength(4);
+});
+
+test('blocks are there after a restart; what a crash left half done is not', async () => {
+  const first = await startStore();
+  const block = await twoHours(10 * HOUR_MS);
+  await put(first, block);
+  await first.store.stop();
+  await mkdir(dataDir('blocks-transit', 'half'), { recursive: true });
+  await writeFile(dataDir('blocks-transit', 'half', 'chunks'), 'half a block');
+  const second = await startStore();
+  expect(await listIds(second)).toEqual([block.meta.blockId]);
+  expect((await select(second)).series).toHaveLength(4);
+  expect(await readdir(dataDir('blocks-transit'))).toEqual([]);
+});
+
+test('retention by time follows the clock', async () => {
+  const one = await startStore({ retentionMs: 24 * HOUR_MS, retentionCheckMs: 60_000 });
+  for (const startHour of [74, 90]) await put(one, await twoHours(startHour * HOUR_MS));
+  // Now is hour 100: the first block ends 24 h 15 s before it.
+  clock.advance(60_000);
+  await expect.poll(() => listIds(one)).toHaveLength(1);
+  expect((await select(one)).series).toHaveLength(4);
+  clock.advance(15 * HOUR_MS);
+  expect(await listIds(one)).toHaveLength(1);
+  clock.advance(HOUR_MS);
+  await expect.poll(() => listIds(one)).toEqual([]);
+  await expect.poll(() => readdir(dataDir('blocks', 'anonymous'))).toEqual([]);
+  expect(await one.registry.getSingleMetricAsString('tidemark_store_blocks_deleted_total')).toMatch(
+    /reason="time"} 2/,
+  );
+});
+
+test('retention by size deletes the oldest until the rest fits', async () => {
+  const blocks = [];
+  for (const startHour of [90, 92, 94]) blocks.push(await twoHours(startHour * HOUR_MS, 50));
+  const sizes = blocks.map(({ meta }) => meta.files.index.sizeBytes + meta.files.chunks.sizeBytes);
+  const one = await startStore({ retentionBytes: sizes[1]! + sizes[2]! });
+  for (const block of blocks) await put(one, block);
+  clock.advance(60_000);
+  await expect.poll(() => listIds(one)).toEqual([blocks[1]!.meta.blockId, blocks[2]!.meta.blockId]);
+});
+
+test('a block that is being read outlives its retention until the read is done', async () => {
+  const one = await startStore({ retentionMs: 24 * HOUR_MS });
+  const block = await twoHours(80 * HOUR_MS, 5000);
+  await put(one, block);
+  const sink = new CollectingSink();
+  const messages = one.client.select(everything, { signal })[Symbol.asyncIterator]();
+  const dir = dataDir('blocks', 'anonymous', block.meta.blockId);
+  const first = await messages.next();
+  readSeriesFrame((first.value as { frame: Uint8Array }).frame, sink);
+  clock.advance(1000 * HOUR_MS);
+  await expect.poll(() => listIds(one)).toEqual([]);
+  const { done } = first;
+  for (let message = await messages.next(); !done && !message.done; message = await messages.next()) {
+    readSeriesFrame(message.value.frame, sink);
+  }
+  expect(sink.series).toHaveLength(5000);
+  await expect.poll(() => existsSync(dir)).toBe(false);
+});
+
+async function flip(file: string, at: number): Promise<void> {
+  const bytes = await readFile(file);
+  bytes[at < 0 ? bytes.length + at : at]! ^= 1;
+  await writeFile(file, bytes);
+}
+
+test('a block found corrupt by a query is set aside; the query fails, later ones know what is missing', async () => {
+  const one = await startStore();
+  const [bad, good] = [await twoHours(10 * HOUR_MS), await twoHours(12 * HOUR_MS)];
+  await put(one, bad);
+  await put(one, good);
+  await flip(dataDir('blocks', 'anonymous', bad.meta.blockId, 'chunks'), 40);
+  await expect(select(one)).rejects.toMatchObject({ code: 'internal', message: /corrupt/ });
+  expect(await listIds(one)).toEqual([good.meta.blockId]);
+  expect((await readdir(dataDir('blocks-quarantine', 'anonymous', bad.meta.blockId))).sort()).toEqual([
+    'chunks',
+    'index',
+    'meta.json',
+  ]);
+  const after = await select(one);
+  expect(after.series).toHaveLength(4);
+  expect(after.coverage!.partitions.map(({ complete }) => complete)).toEqual([false, false, false]);
+  const later = await select(one, { minTimeMs: 12 * HOUR_MS });
+  expect(later.coverage!.partitions.map(({ complete }) => complete)).toEqual([true, true, true]);
+  expect(await one.registry.getSingleMetricAsString('tidemark_store_quarantined_blocks')).toMatch(/ 1$/m);
+  // A good copy makes it whole again.
+  expect(await put(one, bad)).toEqual({ existed: false });
+  const healed = await select(one);
+  expect(healed.series).toHaveLength(8);
+  expect(healed.coverage!.partitions.every(({ complete }) => complete)).toBe(true);
+  expect(await readdir(dataDir('blocks-quarantine', 'anonymous'))).toEqual([]);
+});
+
+test.each<[string, (dir: string) => Promise<void>]>([
+  ['meta.json', (dir) => flip(path.join(dir, 'meta.json'), 60)],
+  ['the directory', (dir) => flip(path.join(dir, 'index'), -20)],
+  ['the head of the chunks', (dir) => flip(path.join(dir, 'chunks'), 0)],
+  ['a truncated index', async (dir) => writeFile(path.join(dir, 'index'), '')],
+])('a block with damage in %s is set aside at start, and stays known as missing', async (_, damage) => {
+  const first = await startStore();
+  const [bad, good] = [await twoHours(10 * HOUR_MS), await twoHours(12 * HOUR_MS)];
+  await put(first, bad);
+  await put(first, good);
+  await first.store.stop();
+  await damage(dataDir('blocks', 'anonymous', bad.meta.blockId));
+  for (let restarts = 0; restarts < 2; restarts++) {
+    const next = await startStore();
+    expect(await listIds(next)).toEqual([good.meta.blockId]);
+    const { series, coverage } = await select(next);
+    expect(series).toHaveLength(4);
+    expect(coverage!.partitions.map(({ complete }) => complete)).toEqual([false, false, false]);
+    await next.store.stop();
+  }
+});
+
+test('folders that are no blocks are left alone', async () => {
+  await mkdir(dataDir('blocks', 'anonymous', 'notes'), { recursive: true });
+  await mkdir(dataDir('blocks', '.hidden', '0'.repeat(32)), { recursive: true });
+  const one = await startStore();
+  expect(await listIds(one)).toEqual([]);
+  expect(existsSync(dataDir('blocks', 'anonymous', 'notes'))).toBe(true);
+  expect(existsSync(dataDir('blocks', '.hidden', '0'.repeat(32)))).toBe(true);
+});
+
+test('more blocks than may stay open are all readable', async () => {
+  const one = await startStore({ openBlocksMax: 1 });
+  for (const startHour of [10, 12, 14, 16]) await put(one, await twoHours(startHour * HOUR_MS));
+  for (let round = 0; round < 3; round++) expect((await select(one)).series).toHaveLength(16);
+});
+
+test('malformed requests are the caller’s errors', async () => {
+  const one = await startStore();
+  await put(one, await twoHours(10 * HOUR_MS));
+  await expect(select(one, { matchers: [] })).rejects.toMatchObject({ code: 'bad_data' });
+  await expect(select(one, { tenant: '' })).rejects.toMatchObject({ code: 'bad_data' });
+  const malformed = [{ type: MatchType.MATCH_TYPE_REGEX, name: 'a', value: '(' }];
+  await expect(select(one, { matchers: malformed })).rejects.toMatchObject({ code: 'bad_data' });
+  const fetch = one.client.fetchBlock({ tenant: '..', blockId: 'x' }, { signal })[Symbol.asyncIterator]();
+  await expect(fetch.next()).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('a drained store takes no calls, a stopped one ends what runs', async () => {
+  const one = await startStore();
+  await put(one, await twoHours(10 * HOUR_MS, 5000));
+  const messages = one.client.select({ ...everything }, { signal })[Symbol.asyncIterator]();
+  await messages.next();
+  const drained = one.store.drain();
+  expect(one.store.isReady()).toBe(false);
+  await expect(select(one)).rejects.toMatchObject({ code: 'unavailable' });
+  await messages.return?.();
+  await drained;
+  await one.store.stop();
+  await one.store.stop();
+});

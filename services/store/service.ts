@@ -1,0 +1,175 @@
+// The store: takes whole blocks, keeps them as long as retention says, and answers selects and label queries over them.
+// This file joins the parts; each call's work is in the file named after it.
+import { randomInt } from 'node:crypto';
+import type { Registry } from 'prom-client';
+import type { Clock } from '../lib/core/clock.ts';
+import { type Disk, systemDisk } from '../lib/core/disk.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { Service } from '../lib/runtime/service.ts';
+import type { Handlers } from '../lib/transport/rpc.ts';
+import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import type {
+  BlockSummary,
+  PutBlockRequest,
+  PutBlockResponse,
+  StoreDefinition,
+} from '../lib/wire/contracts.ts';
+import { BlockCatalog, bytesOf } from './block-catalog.ts';
+import { BlockFolders } from './block-folders.ts';
+import { labelsOfBlocks } from './block-labels.ts';
+import { CallGate } from './call-gate.ts';
+import { fetchBlock } from './fetch-block.ts';
+import { type StoreOptions, withDefaults } from './options.ts';
+import { putBlock } from './put-block.ts';
+import { expiredBlocks } from './retention.ts';
+import { selectBlocks } from './select-blocks.ts';
+import { createStoreMetrics } from './store-metrics.ts';
+
+export interface StoreDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  /** Where blocks are written. Default: the machine's own. (Reading goes to the machine's files in any case.) */
+  readonly disk?: Disk;
+}
+
+/** A running store and the calls that it answers. */
+export interface Store extends Service {
+  readonly handlers: Handlers<typeof StoreDefinition>;
+}
+
+export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store {
+  const options = withDefaults(storeOptions);
+  const { clock, registry } = deps;
+  const logger = deps.logger.child({ service: 'store' });
+  const disk = deps.disk ?? systemDisk;
+  const folders = new BlockFolders(options.dataDir, disk);
+  const cache = new PageCache({ bytesMax: options.indexCacheBytes });
+  const catalog = new BlockCatalog(options, {
+    folders,
+    disk,
+    cache,
+    logger,
+    onCorrupt: () => metrics.corrupt.inc(),
+  });
+  const metrics = createStoreMetrics(registry, {
+    blockCount: () => catalog.size,
+    blockBytes: () => catalog.bytes,
+    quarantinedCount: () => catalog.quarantined.length,
+    cacheBytes: () => cache.bytesHeld,
+    cacheHits: () => cache.hits,
+    cacheMisses: () => cache.misses,
+  });
+  const hashSeed = randomInt(0xffffffff);
+  const gate = new CallGate();
+  const stopping = new AbortController();
+  let ready = false;
+  let retention: Promise<void> = Promise.resolve();
+
+  const applyRetention = async (): Promise<void> => {
+    for (const { meta, reason } of expiredBlocks(catalog.list(), clock.nowMs(), options)) {
+      await catalog.delete(meta.tenant, meta.blockId);
+      metrics.deleted.inc({ reason });
+      logger.info(
+        { tenant: meta.tenant, blockId: meta.blockId, reason, bytes: bytesOf(meta) },
+        'block deleted',
+      );
+    }
+  };
+
+  const keepRetention = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      try {
+        await applyRetention();
+      } catch (caught) {
+        logger.error({ err: toAppError(caught) }, 'retention failed; it is tried again');
+      }
+      await clock.sleep(options.retentionCheckMs, stopping.signal).catch(() => undefined);
+    }
+  };
+
+  const put = async (
+    stream: AsyncIterable<PutBlockRequest>,
+    signal: AbortSignal,
+  ): Promise<PutBlockResponse> => {
+    try {
+      const existed = await putBlock(stream, options, { catalog, folders, disk, cache }, signal);
+      metrics.puts.inc({ result: existed ? 'existed' : 'stored' });
+      return { existed };
+    } catch (caught) {
+      metrics.puts.inc({ result: 'failed' });
+      throw caught;
+    }
+  };
+
+  /** A call that counts as running, with a signal that also aborts when the store stops. */
+  const signalOf = (signal: AbortSignal) => AbortSignal.any([signal, stopping.signal]);
+  const call = async <T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+    gate.enter();
+    try {
+      return await work(signalOf(signal));
+    } finally {
+      gate.leave();
+    }
+  };
+  async function* stream<T>(signal: AbortSignal, work: (signal: AbortSignal) => AsyncIterable<T>) {
+    gate.enter();
+    try {
+      yield* work(signalOf(signal));
+    } finally {
+      gate.leave();
+    }
+  }
+
+  return {
+    name: 'store',
+    handlers: {
+      putBlock: (request, { signal }) => call(signal, (own) => put(request, own)),
+      fetchBlock: (request, { signal }) => stream(signal, (own) => fetchBlock(request, catalog, own)),
+      listBlocks: (request, { signal }) =>
+        call(signal, () => Promise.resolve({ blocks: catalog.list(request.tenant).map(summaryOf) })),
+      select: (request, { signal }) =>
+        stream(signal, (own) =>
+          selectBlocks(request, options.seriesMax, { catalog, clock, metrics, hashSeed }, own),
+        ),
+      labels: (request, { signal }) => call(signal, (own) => labelsOfBlocks(request, catalog, own)),
+    },
+    async start() {
+      await folders.prepare();
+      await catalog.load();
+      logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
+      retention = keepRetention();
+      ready = true;
+    },
+    isReady: () => ready,
+    async drain() {
+      ready = false;
+      gate.close();
+      await gate.idle();
+    },
+    async stop() {
+      ready = false;
+      gate.close();
+      stopping.abort(new AppError('unavailable', 'the store is stopping'));
+      await gate.idle();
+      await retention;
+      await catalog.close();
+    },
+  };
+}
+
+function summaryOf(meta: BlockMeta): BlockSummary {
+  return {
+    tenant: meta.tenant,
+    blockId: meta.blockId,
+    minTimeMs: meta.minTimeMs,
+    maxTimeMs: meta.maxTimeMs,
+    series: meta.seriesCount,
+    samples: meta.sampleCount,
+    chunks: meta.chunkCount,
+    sizeBytes: bytesOf(meta),
+    partitions: [...meta.partitions],
+  };
+}
