@@ -21,6 +21,12 @@ export function resetXorState(words: Uint32Array, base: number): void {
   words.fill(0, base, base + XOR_STATE_WORDS);
 }
 
+/** Ends the chunk: the next sample begins a new one. Time and value of the last sample stay readable. */
+export function endXorChunk(words: Uint32Array, base: number): void {
+  words[base + BITS] = 0;
+  words[base + PACKED] = 0;
+}
+
 /** Samples in the open chunk. */
 export function xorStateCount(words: Uint32Array, base: number): number {
   return words[base + PACKED]! & 0xffff;

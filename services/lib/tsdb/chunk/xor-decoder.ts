@@ -52,6 +52,12 @@ export function xorSampleCount(bytes: Uint8Array, start: number): number {
   return (bytes[start]! << 8) | bytes[start + 1]!;
 }
 
+/** Time of the first sample of a whole chunk that is not empty, Unix ms. */
+export function xorFirstTimeMs(bytes: Uint8Array, start: number, end: number): number {
+  const at = start + XOR_HEADER_BYTES;
+  return zigzag(bytes, at, varintBytes(bytes, at, end));
+}
+
 function corrupt(reason: string): AppError {
   return new AppError('internal', `corrupt XOR chunk: ${reason}`);
 }

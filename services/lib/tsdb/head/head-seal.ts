@@ -1,0 +1,65 @@
+// Writes a frozen range out: series by series, samples merged and cut into chunks anew, so that the outcome depends on the
+// set of samples only and not on how they came.
+import { ByteWriter } from '../../core/bytes.ts';
+import type { Clock } from '../../core/clock.ts';
+import { CHUNK_XOR } from '../../model/chunk-sink.ts';
+import { SampleColumns } from '../../model/sample-columns.ts';
+import { encodeXorChunk } from '../chunk/xor-encoder.ts';
+import type { Head } from './head.ts';
+import type { RangeChunks } from './range-chunks.ts';
+
+/** Where a sealed range goes: a block builder. Byte ranges are valid during the call. */
+export interface SealSink {
+  addSeries(bytes: Uint8Array, start: number, end: number, partition: number): void;
+  addChunk(
+    encoding: number,
+    minTimeMs: number,
+    maxTimeMs: number,
+    sampleCount: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void;
+}
+
+/** Samples per chunk in blocks. Part of what makes equal content equal blocks: as Prometheus', never configurable. */
+const BLOCK_CHUNK_SAMPLES = 120;
+const SLICE_MS = 8;
+
+/**
+ * Hands all series of a frozen range to the sink, in no particular order. Yields every few milliseconds of work; appends
+ * may go on in between. Series of a frozen range cannot leave the head before the range.
+ *
+ * @throws AppError `internal` when a chunk in memory is corrupt.
+ */
+export function* sealRange(head: Head, range: RangeChunks, clock: Clock, sink: SealSink): Generator<void> {
+  const columns = new SampleColumns(256);
+  const labels = new ByteWriter(1024);
+  const encoded = new ByteWriter(4096);
+  let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+  for (const id of range.seriesIds()) {
+    if (clock.monotonicMs() >= sliceEndsMs) {
+      yield;
+      sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+    }
+    range.readSeries(id, columns);
+    labels.reset();
+    head.index.writeLabels(id, labels);
+    sink.addSeries(labels.bytes, 0, labels.length, head.partitionOf(id));
+    for (let from = 0; from < columns.count; from += BLOCK_CHUNK_SAMPLES) {
+      const to = Math.min(columns.count, from + BLOCK_CHUNK_SAMPLES);
+      const { timestampsMs, values } = columns;
+      encoded.reset();
+      encodeXorChunk(timestampsMs, values, from, to, encoded);
+      sink.addChunk(
+        CHUNK_XOR,
+        timestampsMs[from]!,
+        timestampsMs[to - 1]!,
+        to - from,
+        encoded.bytes,
+        0,
+        encoded.length,
+      );
+    }
+  }
+}

@@ -1,0 +1,268 @@
+// Reading a head: series and chunks by matchers, label names and values. Generators that yield every few milliseconds of
+// work, so that the caller can give other work a turn and stop when nobody listens any more.
+import { ByteWriter } from '../../core/bytes.ts';
+import type { Clock } from '../../core/clock.ts';
+import { AppError } from '../../core/errors.ts';
+import { CHUNK_XOR, type ChunkSink } from '../../model/chunk-sink.ts';
+import { compareUtf8 } from '../../model/labels.ts';
+import type { Matcher } from '../../model/matcher.ts';
+import { SampleColumns } from '../../model/sample-columns.ts';
+import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
+import { xorStateBytes } from '../chunk/xor-appender.ts';
+import { xorFirstTimeMs } from '../chunk/xor-decoder.ts';
+import { encodeXorChunk } from '../chunk/xor-encoder.ts';
+import { selectPostingsInSteps } from '../postings/select-postings.ts';
+import { NO_SLOT, slotOffsetOf, slotPageOf } from './chunk-slots.ts';
+import { ABSENT, grownF64 } from './columns.ts';
+import type { Head } from './head.ts';
+import type { LabelIndex } from './label-index.ts';
+import type { RangeChunks } from './range-chunks.ts';
+import { PAGE_MASK, PAGE_SHIFT, SLOT, STATE_WORDS } from './series-states.ts';
+
+export interface HeadSelection {
+  readonly matchers: readonly Matcher[];
+  /** Unix ms, both inclusive. */
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+  /** Only series of these partitions; undefined means all. */
+  readonly partitions: ReadonlySet<number> | undefined;
+  /** Series without their chunks. */
+  readonly labelsOnly: boolean;
+  /** One more is an error. */
+  readonly seriesMax: number;
+}
+
+/** Work between two yields. */
+const SLICE_MS = 8;
+/** Series between two looks at the clock. */
+const SERIES_PER_LOOK = 64;
+/** Samples per chunk made of late samples. */
+const LOOSE_CHUNK_SAMPLES = 120;
+
+/**
+ * Hands the series with samples in the time range to the sink, each with all chunks that overlap it (which may hold
+ * samples outside), ascending by first sample. Returns the number of series, which come in no particular order.
+ *
+ * @throws AppError `execution` when more than `seriesMax` match, `bad_data` when a regular expression is malformed.
+ */
+export function* selectHead(
+  head: Head,
+  selection: HeadSelection,
+  clock: Clock,
+  sink: ChunkSink,
+): Generator<void, number> {
+  const labels = new ByteWriter(1024);
+  let series = 0;
+  yield* walkSeries(head, selection, clock, (id, index, chunks) => {
+    if (++series > selection.seriesMax) {
+      throw new AppError(
+        'execution',
+        `the selector matches more than ${selection.seriesMax} series of an ingester (limit of series per select); use more specific matchers`,
+      );
+    }
+    labels.reset();
+    index.writeLabels(id, labels);
+    sink.beginSeries(labels.bytes, 0, labels.length);
+    if (!selection.labelsOnly) chunks.emit(sink);
+  });
+  return series;
+}
+
+/** Names or values, in UTF-8 byte order; `truncated` when the limit cut them. */
+export interface LabelList {
+  readonly values: string[];
+  readonly truncated: boolean;
+}
+
+/**
+ * Label names (`labelName` empty) or values of the series that match and have samples in the time range; without matchers
+ * those of all series in memory.
+ *
+ * @param limit  Most strings; 0 means no limit.
+ */
+export function* labelsOfHead(
+  head: Head,
+  selection: HeadSelection,
+  labelName: string,
+  limit: number,
+  clock: Clock,
+): Generator<void, LabelList> {
+  if (selection.matchers.length === 0) {
+    const { index } = head;
+    const all =
+      labelName === ''
+        ? Array.from(index.pairs.names(), ({ name }) => name)
+        : [...index.labelValues(labelName)];
+    return cut(all, limit);
+  }
+  const found = new Set<string>();
+  const pairs = new Set<number>();
+  let pairsOf: LabelIndex | undefined;
+  yield* walkSeries(head, selection, clock, (id, index) => {
+    pairsOf = index;
+    index.forEachPair(id, (pair) => pairs.add(pair));
+  });
+  for (const pair of pairs) {
+    const name = pairsOf!.pairs.name(pair);
+    if (labelName === '') found.add(name);
+    else if (name === labelName) found.add(pairsOf!.pairs.value(pair));
+  }
+  return cut([...found], limit);
+}
+
+function cut(values: string[], limit: number): LabelList {
+  values.sort(compareUtf8);
+  const truncated = limit > 0 && values.length > limit;
+  return { values: truncated ? values.slice(0, limit) : values, truncated };
+}
+
+/** Visits each series that matches, has samples in the range and is of the wanted partitions. */
+function* walkSeries(
+  head: Head,
+  selection: HeadSelection,
+  clock: Clock,
+  visit: (id: number, index: LabelIndex, chunks: SeriesChunks) => void,
+): Generator<void> {
+  // Ids mean what they mean in this index until the selection ends.
+  const { index } = head;
+  const token = head.beginSelection();
+  try {
+    const ids = yield* selectPostingsInSteps(index, selection.matchers);
+    const chunks = new SeriesChunks(head, selection);
+    let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+    for (let i = 0; i < ids.length; i++) {
+      if (i % SERIES_PER_LOOK === 0 && clock.monotonicMs() >= sliceEndsMs) {
+        yield;
+        chunks.refreshRanges();
+        sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+      }
+      const id = ids[i]!;
+      if (selection.partitions !== undefined && !selection.partitions.has(head.partitionOf(id))) continue;
+      if (chunks.collect(id)) visit(id, index, chunks);
+    }
+  } finally {
+    head.endSelection(token);
+  }
+}
+
+/** The chunks of one series after the other that overlap a time range. */
+class SeriesChunks {
+  readonly #head: Head;
+  readonly #minTimeMs: number;
+  readonly #maxTimeMs: number;
+  #ranges: RangeChunks[] = [];
+  // Entries of the current series: where a chunk stands, and when it begins and ends.
+  #count = 0;
+  readonly #pages: Uint8Array[] = [];
+  #starts: Float64Array = new Float64Array(64);
+  #ends: Float64Array = new Float64Array(64);
+  #firstMs: Float64Array = new Float64Array(64);
+  #lastMs: Float64Array = new Float64Array(64);
+  readonly #loose = new SampleColumns(64);
+  readonly #encoded = new ByteWriter(1024);
+
+  constructor(head: Head, selection: HeadSelection) {
+    this.#head = head;
+    this.#minTimeMs = selection.minTimeMs;
+    this.#maxTimeMs = selection.maxTimeMs;
+    this.refreshRanges();
+  }
+
+  /** Ranges come and go between slices. */
+  refreshRanges(): void {
+    this.#ranges = [...this.#head.ranges()].filter(
+      ({ startMs, endMs }) => startMs <= this.#maxTimeMs && endMs > this.#minTimeMs,
+    );
+  }
+
+  /** Finds the chunks of a series; false when none overlaps. */
+  collect(id: number): boolean {
+    this.#count = 0;
+    this.#loose.count = 0;
+    for (const range of this.#ranges) {
+      for (let c = range.newestChunk(id); c !== ABSENT; c = range.olderChunk(c)) {
+        const start = range.chunkOffset(c);
+        const end = start + range.chunkBytes(c);
+        this.#add(range.chunkPage(c), start, end, range.chunkFirstMs(c), range.chunkLastMs(c));
+      }
+      if (range.hasLoose(id)) range.readLoose(id, this.#loose);
+    }
+    this.#addOpen(id);
+    if (this.#loose.count > 0) this.#addLoose();
+    return this.#count > 0;
+  }
+
+  /** Hands the chunks of the series collected last to the sink. */
+  emit(sink: ChunkSink): void {
+    for (let i = 0; i < this.#count; i++) {
+      sink.chunk(
+        CHUNK_XOR,
+        this.#firstMs[i]!,
+        this.#lastMs[i]!,
+        this.#pages[i]!,
+        this.#starts[i]!,
+        this.#ends[i]!,
+      );
+    }
+  }
+
+  #addOpen(id: number): void {
+    const { states, slots } = this.#head;
+    const words = states.words[id >>> PAGE_SHIFT]!;
+    const base = (id & PAGE_MASK) * STATE_WORDS;
+    const slot = words[base + SLOT]!;
+    if (slot === NO_SLOT) return;
+    const page = slots.pages[slotPageOf(slot)]!;
+    const start = slotOffsetOf(slot);
+    const end = start + xorStateBytes(words, base);
+    this.#add(page, start, end, xorFirstTimeMs(page, start, end), states.lastMs(id));
+  }
+
+  /** Late samples become chunks of their own, of those in the range only. */
+  #addLoose(): void {
+    const columns = this.#loose;
+    sortAndDedupeSamples(columns);
+    this.#encoded.reset();
+    const { timestampsMs } = columns;
+    let from = 0;
+    while (from < columns.count && timestampsMs[from]! < this.#minTimeMs) from++;
+    let to = from;
+    while (to < columns.count && timestampsMs[to]! <= this.#maxTimeMs) to++;
+    const bounds: number[] = [];
+    for (let at = from; at < to; at += LOOSE_CHUNK_SAMPLES) {
+      const stop = Math.min(to, at + LOOSE_CHUNK_SAMPLES);
+      const start = this.#encoded.length;
+      encodeXorChunk(timestampsMs, columns.values, at, stop, this.#encoded);
+      bounds.push(start, this.#encoded.length, timestampsMs[at]!, timestampsMs[stop - 1]!);
+    }
+    for (let b = 0; b < bounds.length; b += 4) {
+      this.#add(this.#encoded.bytes, bounds[b]!, bounds[b + 1]!, bounds[b + 2]!, bounds[b + 3]!);
+    }
+  }
+
+  /** Puts a chunk in its place by first sample; they come nearly in falling order, so the search goes from the front. */
+  #add(page: Uint8Array, start: number, end: number, firstMs: number, lastMs: number): void {
+    if (lastMs < this.#minTimeMs || firstMs > this.#maxTimeMs) return;
+    if (this.#count === this.#starts.length) this.#grow();
+    let at = 0;
+    while (at < this.#count && this.#firstMs[at]! < firstMs) at++;
+    for (const column of [this.#starts, this.#ends, this.#firstMs, this.#lastMs]) {
+      column.copyWithin(at + 1, at, this.#count);
+    }
+    this.#pages.length = this.#count;
+    this.#pages.splice(at, 0, page);
+    this.#starts[at] = start;
+    this.#ends[at] = end;
+    this.#firstMs[at] = firstMs;
+    this.#lastMs[at] = lastMs;
+    this.#count++;
+  }
+
+  #grow(): void {
+    const needed = this.#starts.length * 2;
+    this.#starts = grownF64(this.#starts, needed);
+    this.#ends = grownF64(this.#ends, needed);
+    this.#firstMs = grownF64(this.#firstMs, needed);
+    this.#lastMs = grownF64(this.#lastMs, needed);
+  }
+}
