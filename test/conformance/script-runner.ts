@@ -321,7 +321,7 @@ export function isAlmostEqual(a: number, b: number): boolean {
 }
 
 const STEP_DEPENDENT = new Set(
-  'days_in_month day_of_month day_of_week day_of_year hour minute month year predict_linear time timestamp start_timestamp'.split(
+  'days_in_month day_of_month day_of_week day_of_year hour minute month year predict_linear time timestamp start_timestamp start end'.split(
     ' ',
   ),
 );

@@ -139,27 +139,27 @@ export function bucketFraction(lower: number, upper: number, buckets: Buckets): 
   const count = counts[size - 1]!;
   if (count === 0 || Number.isNaN(lower) || Number.isNaN(upper)) return Number.NaN;
   if (lower >= upper) return 0;
-  return (rankOf(buckets, upper) - rankOf(buckets, lower)) / count;
+  return (rankOf(buckets, upper, false) - rankOf(buckets, lower, true)) / count;
 }
 
-/** Observations at or below a bound. */
-function rankOf(buckets: Buckets, bound: number): number {
+/**
+ * Observations below a bound. Nothing is known of where in an infinite bucket its observations are: a bound within one
+ * takes none of them, so that they count as below a lower bound and above an upper one.
+ */
+function rankOf(buckets: Buckets, bound: number, isLower: boolean): number {
   const { bounds, counts, size } = buckets;
   let below = 0;
   for (let i = 0; i < size; i++) {
     const upper = bounds[i]!;
     // A first bucket with a positive bound starts at 0.
     const lower = i > 0 ? bounds[i - 1]! : upper > 0 ? 0 : Number.NEGATIVE_INFINITY;
-    const inBucket = counts[i]! - below;
     if (lower >= bound) return below;
-    if (bound < upper) return below + interpolated(inBucket, lower, upper, bound);
+    if (bound < upper) {
+      const isInfinite = lower === Number.NEGATIVE_INFINITY || upper === Number.POSITIVE_INFINITY;
+      if (isInfinite) return isLower ? counts[i]! : below;
+      return below + ((counts[i]! - below) * (bound - lower)) / (upper - lower);
+    }
     below = counts[i]!;
   }
   return counts[size - 1]!;
-}
-
-/** Nothing is known of where in an infinite bucket its observations are: they count as above the bound. */
-function interpolated(count: number, lower: number, upper: number, bound: number): number {
-  if (lower === Number.NEGATIVE_INFINITY || upper === Number.POSITIVE_INFINITY) return 0;
-  return (count * (bound - lower)) / (upper - lower);
 }

@@ -3,18 +3,12 @@
 import { ABSENT, FLOAT, type StepColumn } from './operand.ts';
 import type { WindowPass } from './windows.ts';
 
-/** Value at timeMs on the line through samples i and i + 1. */
-function onLine(pass: WindowPass, i: number, timeMs: number, isCounter: boolean, atStart: boolean): number {
+/** Value at timeMs on the line through samples i and i + 1; behind a reset a counter counts from zero. */
+function onLine(pass: WindowPass, i: number, timeMs: number, isCounter: boolean): number {
   const { timestampsMs, values } = pass;
   const share = (timeMs - timestampsMs[i]!) / (timestampsMs[i + 1]! - timestampsMs[i]!);
-  let left = values[i]!;
-  let right = values[i + 1]!;
-  if (isCounter && right < left) {
-    // A reset in between: at the window's start the counter counts from zero again, at its end it counts on.
-    if (atStart) left = 0;
-    else right += left;
-  }
-  return left + (right - left) * share;
+  const left = isCounter && values[i + 1]! < values[i]! ? 0 : values[i]!;
+  return left + (values[i + 1]! - left) * share;
 }
 
 /** rate, increase and delta over anchored or smoothed windows, which findWindows() made wider. */
@@ -26,8 +20,8 @@ export function extendedRate(pass: WindowPass, out: StepColumn, isCounter: boole
     const to = high[k]!;
     if (to <= from) continue;
     const endMs = pass.firstEndMs + k * pass.endStepMs;
+    if (isOutside(pass, from, to, endMs - rangeMs, endMs)) continue;
     const result = extendedIncrease(pass, from, to, endMs - rangeMs, endMs, isCounter);
-    if (Number.isNaN(result) && isOutside(pass, from, to, endMs - rangeMs, endMs)) continue;
     out.values[k] = isRate ? result / (rangeMs / 1000) : result;
     out.kinds[k] = FLOAT;
   }
@@ -42,9 +36,9 @@ function lastIndex(pass: WindowPass, from: number, to: number, endMs: number): n
   return last;
 }
 
-/** True when no sample lies in the window proper. */
+/** True when all samples are before the window, or all behind it. */
 function isOutside(pass: WindowPass, from: number, to: number, startMs: number, endMs: number): boolean {
-  return pass.timestampsMs[lastIndex(pass, from, to, endMs)]! <= startMs;
+  return pass.timestampsMs[to - 1]! <= startMs || pass.timestampsMs[from]! > endMs;
 }
 
 function extendedIncrease(
@@ -58,16 +52,13 @@ function extendedIncrease(
   const { timestampsMs, values } = pass;
   const smoothed = pass.extension === 'smoothed';
   let last = lastIndex(pass, from, to, endMs);
-  if (timestampsMs[last]! <= startMs) return Number.NaN;
   let first = from;
   while (first + 1 < to - 1 && timestampsMs[first + 1]! <= startMs) first++;
   const left =
-    smoothed && timestampsMs[first]! < startMs
-      ? onLine(pass, first, startMs, isCounter, true)
-      : values[first]!;
+    smoothed && timestampsMs[first]! < startMs ? onLine(pass, first, startMs, isCounter) : values[first]!;
   const right =
     smoothed && last > from && timestampsMs[last]! > endMs
-      ? onLine(pass, last - 1, endMs, isCounter, false)
+      ? onLine(pass, last - 1, endMs, isCounter)
       : values[last]!;
   let result = right - left;
   if (!isCounter) return result;

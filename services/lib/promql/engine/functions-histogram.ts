@@ -58,7 +58,7 @@ export async function openHistogramQuantiles(
     checkQuantiles(session, phi, unwrap(call.args[i]!).pos);
     for (const histogram of input.histograms) {
       if (session.isSliceOver()) await session.pause();
-      out.addLabelledQuantiles(histogram, input.stored, label, phi, unwrap(call.args[1]!).pos);
+      out.addLabelledQuantiles(histogram, input.stored, label, phi, unwrap(call.args[0]!).pos);
     }
   }
   return out.open(before);

@@ -13,6 +13,7 @@ import type { Evaluator, QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
 
 const DEFAULT_INFO_METRIC = 'target_info';
+const ANY_INFO_METRIC = '.+_info';
 
 /** Labels that tie an info series to others. Fixed, as in Prometheus. */
 const IDENTIFYING = ['instance', 'job'];
@@ -47,11 +48,14 @@ function infoSelector(call: Call): InfoSelector {
   const matchers = argument?.kind === 'vector-selector' ? argument.matchers : [];
   const names = matchers.filter(({ name }) => name === METRIC_NAME);
   const labels = matchers.filter(({ name }) => name !== METRIC_NAME);
-  return { names: names.length > 0 ? names : defaultNames(), labels };
+  if (names.length === 0) names.push({ name: METRIC_NAME, operator: '=', value: DEFAULT_INFO_METRIC });
+  // What a name is not does not make it an info metric.
+  else if (!names.some(isPositive)) names.push({ name: METRIC_NAME, operator: '=~', value: ANY_INFO_METRIC });
+  return { names, labels };
 }
 
-function defaultNames(): Matcher[] {
-  return [{ name: METRIC_NAME, operator: '=', value: DEFAULT_INFO_METRIC }];
+function isPositive(matcher: Matcher): boolean {
+  return matcher.operator === '=' || matcher.operator === '=~';
 }
 
 function matchesAll(matchers: readonly Matcher[], value: string): boolean {

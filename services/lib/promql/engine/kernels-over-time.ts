@@ -254,6 +254,7 @@ export function quantileOverTime(pass: WindowPass, out: StepColumn): void {
   }
 }
 
+/** Median absolute deviation; NaN where any sample is. */
 export function madOverTime(pass: WindowPass, out: StepColumn): void {
   for (let k = 0; k < pass.steps; k++) {
     const from = pass.low[k]!;
@@ -261,7 +262,7 @@ export function madOverTime(pass: WindowPass, out: StepColumn): void {
     out.kinds[k] = to > from ? FLOAT : ABSENT;
     if (to <= from) continue;
     const window = copyWindow(pass, from, to);
-    const median = quantileOf(0.5, window);
+    const median = window.some(Number.isNaN) ? Number.NaN : quantileOf(0.5, window);
     for (let i = 0; i < window.length; i++) window[i] = Math.abs(pass.values[from + i]! - median);
     out.values[k] = quantileOf(0.5, window);
   }
