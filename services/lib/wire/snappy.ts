@@ -11,7 +11,7 @@ export const SNAPPY_DECODED_BYTES_MAX = 32 * 1024 * 1024;
 export const SNAPPY_SLACK_BYTES = 8;
 
 /** A copy of 64 bytes takes three: no valid block grows more than this, so one that claims to is refused unread. */
-const GROWTH_MAX = 22;
+export const SNAPPY_GROWTH_MAX = 22;
 
 const PREAMBLE_BYTES_MAX = 5;
 
@@ -49,7 +49,7 @@ export function snappyDecodedBytes(src: Uint8Array): number {
  */
 export function decompressSnappy(src: Uint8Array, dst: Uint8Array): number {
   const declared = snappyDecodedBytes(src);
-  if (declared > src.length * GROWTH_MAX) {
+  if (declared > src.length * SNAPPY_GROWTH_MAX) {
     throw malformed(`${src.length} bytes cannot hold the ${declared} that they declare`, 0);
   }
   assert(

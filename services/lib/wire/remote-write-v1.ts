@@ -1,0 +1,208 @@
+// Walks a remote write 1.0 request (prometheus.WriteRequest) in place: no object per series or sample. The raw bytes of a
+// series' label fields are the cache's key; labels are looked at only when the key is new.
+import { ByteWriter, decodeUtf8 } from '../core/bytes.ts';
+import { AppError } from '../core/errors.ts';
+import type { RemoteWriteColumns } from './remote-write-columns.ts';
+import {
+  type DecodedWrite,
+  dropSeries,
+  finishSeries,
+  hashLabels,
+  REQUEST_METADATA_MAX,
+  type RemoteWriteContext,
+  SERIES_LABEL_BYTES_MAX,
+} from './remote-write-context.ts';
+import { malformed, RemoteWriteCursor, WIRE_BYTES, WIRE_VARINT } from './remote-write-cursor.ts';
+import { metadataTypeName } from './remote-write-metadata.ts';
+import { putSample } from './remote-write-sample.ts';
+
+// WriteRequest
+const TAG_TIMESERIES = (1 << 3) | WIRE_BYTES;
+const TAG_METADATA = (3 << 3) | WIRE_BYTES;
+// TimeSeries
+const TAG_LABELS = (1 << 3) | WIRE_BYTES;
+const TAG_SAMPLES = (2 << 3) | WIRE_BYTES;
+const TAG_EXEMPLARS = (3 << 3) | WIRE_BYTES;
+const TAG_HISTOGRAMS = (4 << 3) | WIRE_BYTES;
+/** Decodes bytes[0, length). See RemoteWriteDecoder.decode. */
+export function decodeRequestV1(
+  context: RemoteWriteContext,
+  bytes: Uint8Array,
+  length: number,
+  columns: RemoteWriteColumns,
+  decoded: DecodedWrite,
+): void {
+  const cursor = new RemoteWriteCursor(bytes, 0, length);
+  while (cursor.at < length) {
+    const tag = cursor.tag();
+    if (tag === TAG_TIMESERIES) {
+      const end = cursor.lengthEnd();
+      decodeSeries(context, cursor, end, columns, decoded);
+      cursor.at = end;
+    } else if (tag === TAG_METADATA) {
+      const end = cursor.lengthEnd();
+      decodeMetadata(context, cursor, end, decoded);
+      cursor.at = end;
+    } else {
+      const field = tag >>> 3;
+      if (field === 1 || field === 3) throw cursor.wrongWireType(tag, 'WriteRequest.timeseries or metadata');
+      cursor.skip(tag);
+    }
+    cursor.end = length;
+  }
+}
+
+/** Hot! One TimeSeries, [cursor.at, end). Fields come in any order; labels, then samples is what everybody sends. */
+function decodeSeries(
+  context: RemoteWriteContext,
+  cursor: RemoteWriteCursor,
+  end: number,
+  columns: RemoteWriteColumns,
+  decoded: DecodedWrite,
+): void {
+  const bytes = cursor.bytes;
+  const start = cursor.at;
+  const first = columns.count;
+  let labelsStart = -1;
+  let labelsEnd = -1;
+  let contiguous = true;
+  let at = start;
+  cursor.end = end;
+  decoded.series++;
+  while (at < end) {
+    let tag = bytes[at]!;
+    let body = at + 1;
+    if (tag >= 128) {
+      cursor.at = at;
+      tag = cursor.tag();
+      body = cursor.at;
+    }
+    if (tag === TAG_LABELS) {
+      if (labelsStart < 0) labelsStart = at;
+      else if (labelsEnd !== at) contiguous = false;
+      const count = body < end ? bytes[body]! : 128;
+      if (count < 128 && body + 1 + count <= end) at = body + 1 + count;
+      else {
+        cursor.at = body;
+        at = cursor.lengthEnd();
+      }
+      labelsEnd = at;
+    } else if (tag === TAG_SAMPLES) {
+      if (columns.count === columns.references.length) columns.grow();
+      cursor.at = body;
+      const sampleEnd = cursor.lengthEnd();
+      putSample(cursor, sampleEnd, end, columns);
+      at = sampleEnd;
+    } else {
+      cursor.at = body;
+      skipOther(cursor, tag, decoded);
+      at = cursor.at;
+    }
+  }
+  const samples = columns.count - first;
+  if (samples === 0) return;
+  decoded.samples += samples;
+  const position = contiguous
+    ? findSeries(context, cursor, labelsStart, labelsEnd, decoded)
+    : findScatteredSeries(context, cursor, start, end, decoded);
+  if (position < 0) dropSeries(columns, first, decoded);
+  else finishSeries(columns, first, context.cache.referenceAt(position), decoded);
+}
+
+/** A field of a TimeSeries other than labels and samples, whose tag has been read. */
+function skipOther(cursor: RemoteWriteCursor, tag: number, decoded: DecodedWrite): void {
+  const field = tag >>> 3;
+  if (tag === TAG_EXEMPLARS) decoded.exemplars++;
+  else if (tag === TAG_HISTOGRAMS) decoded.histograms++;
+  else if (field === 0) throw malformed('field number 0', cursor.at - 1);
+  else if (field <= 4) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
+  cursor.skip(tag);
+}
+
+/** Position in the cache of the series whose label fields are [start, end); −1 when it is refused. */
+function findSeries(
+  context: RemoteWriteContext,
+  cursor: RemoteWriteCursor,
+  start: number,
+  end: number,
+  decoded: DecodedWrite,
+): number {
+  const labelBytes = end - start;
+  if (labelBytes > SERIES_LABEL_BYTES_MAX) {
+    decoded.firstRefusal ??= `a series has ${labelBytes} bytes of labels; the limit is ${SERIES_LABEL_BYTES_MAX}`;
+    return -1;
+  }
+  hashLabels(context, cursor.bytes, Math.max(start, 0), Math.max(end, 0));
+  const position = context.cache.find(context.hash);
+  if (position >= 0) return position;
+  context.labels.clear();
+  cursor.end = Math.max(end, 0);
+  cursor.at = Math.max(start, 0);
+  while (cursor.at < end) {
+    cursor.tag();
+    const labelEnd = cursor.lengthEnd();
+    context.labels.addMessage(cursor, labelEnd);
+  }
+  return context.resolve(cursor.bytes, decoded);
+}
+
+/** The same where other fields stand between the labels: the label fields are brought together first. */
+function findScatteredSeries(
+  context: RemoteWriteContext,
+  cursor: RemoteWriteCursor,
+  start: number,
+  end: number,
+  decoded: DecodedWrite,
+): number {
+  const gathered = new ByteWriter(512);
+  cursor.at = start;
+  cursor.end = end;
+  while (cursor.at < end) {
+    const fieldStart = cursor.at;
+    const tag = cursor.tag();
+    cursor.skip(tag);
+    if (tag === TAG_LABELS) gathered.raw(cursor.bytes, fieldStart, cursor.at);
+  }
+  const apart = new RemoteWriteCursor(gathered.bytes, 0, gathered.length);
+  return findSeries(context, apart, 0, gathered.length, decoded);
+}
+
+/** One MetricMetadata, [cursor.at, end). */
+function decodeMetadata(
+  context: RemoteWriteContext,
+  cursor: RemoteWriteCursor,
+  end: number,
+  decoded: DecodedWrite,
+): void {
+  let type = 0;
+  let metric = '';
+  let help = '';
+  let unit = '';
+  cursor.end = end;
+  while (cursor.at < end) {
+    const tag = cursor.tag();
+    const field = tag >>> 3;
+    if (field === 1) {
+      if ((tag & 7) !== WIRE_VARINT) throw cursor.wrongWireType(tag, 'MetricMetadata.type');
+      type = cursor.uint32();
+    } else if (field === 2 || field === 4 || field === 5) {
+      if ((tag & 7) !== WIRE_BYTES) throw cursor.wrongWireType(tag, 'a text of MetricMetadata');
+      const textEnd = cursor.lengthEnd();
+      const text = decodeUtf8(cursor.bytes, cursor.at, textEnd);
+      cursor.at = textEnd;
+      if (field === 2) metric = text;
+      else if (field === 4) help = text;
+      else unit = text;
+    } else cursor.skip(tag);
+  }
+  if (metric === '') return;
+  const metadata = { metric, type: metadataTypeName(type), help, unit };
+  if (!context.metadata.admit(metadata)) return;
+  if (decoded.metadata.length >= REQUEST_METADATA_MAX) {
+    throw new AppError(
+      'resource_exhausted',
+      `the request holds metadata of more than ${REQUEST_METADATA_MAX} metrics; send fewer per request`,
+    );
+  }
+  decoded.metadata.push(metadata);
+}
