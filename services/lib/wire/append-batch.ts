@@ -68,6 +68,56 @@ function putColumn(dst: ByteWriter, column: Uint32Array | Float64Array, byteCoun
   dst.raw(new Uint8Array(column.buffer, column.byteOffset, byteCount));
 }
 
+/** A batch whose columns are still to be filled in. */
+export interface AppendBatchDraft {
+  /** The whole batch. */
+  readonly bytes: Buffer<ArrayBuffer>;
+  /** Views on `bytes`, each sampleCount long; their contents are undefined until they are written. */
+  readonly references: Uint32Array<ArrayBuffer>;
+  readonly timestampsMs: Float64Array<ArrayBuffer>;
+  readonly values: Float64Array<ArrayBuffer>;
+}
+
+/**
+ * Makes a batch of its final size, with everything but the columns in place: for writers that sort samples straight into it.
+ *
+ * @param sections         Partition and samples of each section, ascending by partition.
+ * @param definitionBytes  definitions[0, definitionBytes), as written by putDefinition.
+ */
+export function draftAppendBatch(
+  sections: readonly { readonly partition: number; readonly samples: number }[],
+  sampleCount: number,
+  definitionCount: number,
+  definitions: Uint8Array,
+  definitionBytes: number,
+): AppendBatchDraft {
+  const columnsAt = HEADER_BYTES + sections.length * 8;
+  const timestampsAt = columnsAt + Math.ceil(sampleCount / 2) * 8;
+  const valuesAt = timestampsAt + sampleCount * 8;
+  const definitionsAt = valuesAt + sampleCount * 8;
+  const bytes = Buffer.allocUnsafeSlow(definitionsAt + definitionBytes);
+  const words = new Uint32Array(bytes.buffer, 0, timestampsAt / 4);
+  words[0] = VERSION;
+  words[1] = sections.length;
+  words[2] = sampleCount;
+  words[3] = definitionCount;
+  words[4] = definitionBytes;
+  words[5] = 0;
+  for (let i = 0; i < sections.length; i++) {
+    words[6 + 2 * i] = sections[i]!.partition;
+    words[7 + 2 * i] = sections[i]!.samples;
+  }
+  // The padding behind an odd number of references, when there is some.
+  if (sampleCount > 0) words[words.length - 1] = 0;
+  bytes.set(definitions.subarray(0, definitionBytes), definitionsAt);
+  return {
+    bytes,
+    references: new Uint32Array(bytes.buffer, columnsAt, sampleCount),
+    timestampsMs: new Float64Array(bytes.buffer, timestampsAt, sampleCount),
+    values: new Float64Array(bytes.buffer, valuesAt, sampleCount),
+  };
+}
+
 /** Appends one definition to a definitions buffer. */
 export function putDefinition(
   dst: ByteWriter,

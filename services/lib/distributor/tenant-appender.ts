@@ -1,0 +1,204 @@
+// One tenant's door: label sets to references, columns to the write path, and the words for what was refused.
+import { ByteWriter, encodeUtf8 } from '../core/bytes.ts';
+import type { Clock } from '../core/clock.ts';
+import { AppError, toAppError } from '../core/errors.ts';
+import { hash128 } from '../core/hash128.ts';
+import { formatDuration } from '../model/duration.ts';
+import { encodeLabels, type Labels } from '../model/labels.ts';
+import { PLACEMENT_SEED, partitionOf } from '../placement/placement.ts';
+import { BATCH_SAMPLES_MAX } from '../wire/append-batch.ts';
+import type { MetricMetadata } from '../wire/contracts.ts';
+import type { Appender, SeriesReference, WriteColumns, WriteOutcome } from './appender.ts';
+import { checkLabels, describeLabels, type LabelLimits } from './label-rules.ts';
+import type { DistributorMetrics } from './metrics.ts';
+import type { RouteTable } from './routes.ts';
+import type { Admission } from './sample-sorter.ts';
+import type { SeriesTable } from './series-table.ts';
+import type { Write, WritePath } from './write-path.ts';
+
+export interface TenantAppenderOptions {
+  readonly outOfOrderWindowMs: number;
+  readonly futureToleranceMs: number;
+  readonly seriesPerTenantMax: number;
+  /** 0 means no limit. */
+  readonly samplesPerSecondMax: number;
+  readonly labelLimits: LabelLimits;
+}
+
+export interface TenantAppenderDeps {
+  readonly clock: Clock;
+  readonly table: SeriesTable;
+  readonly routes: RouteTable;
+  readonly path: WritePath;
+  readonly metrics: DistributorMetrics;
+  /** The series table's time of use. */
+  readonly tick: () => number;
+  /** Why nothing may be written now; undefined when it may. */
+  readonly closedReason: () => string | undefined;
+  /** Called with each write. */
+  readonly onWrite: () => void;
+}
+
+/** The rate budget may be saved up for this long, so that a sender that was cut off can catch up. */
+const RATE_BURST_SECONDS = 10;
+
+export class TenantAppender implements Appender {
+  readonly #tenant: string;
+  readonly #number: number;
+  /** First hash word of the tenant's name, mixed into each series' partition. */
+  readonly #tenantWord: number;
+  readonly #options: TenantAppenderOptions;
+  readonly #deps: TenantAppenderDeps;
+  readonly #hash = new Uint32Array(4);
+  readonly #scratch = new ByteWriter(512);
+  #budgetSamples: number;
+  #budgetAtMs: number;
+
+  constructor(tenant: string, options: TenantAppenderOptions, deps: TenantAppenderDeps) {
+    this.#tenant = tenant;
+    this.#number = deps.table.addTenant();
+    const name = encodeUtf8(tenant);
+    hash128(name, 0, name.length, PLACEMENT_SEED, this.#hash);
+    this.#tenantWord = this.#hash[0]!;
+    this.#options = options;
+    this.#deps = deps;
+    this.#budgetSamples = options.samplesPerSecondMax * RATE_BURST_SECONDS;
+    this.#budgetAtMs = deps.clock.monotonicMs();
+  }
+
+  resolve(labels: Labels): SeriesReference {
+    this.#scratch.reset();
+    encodeLabels(labels, this.#scratch);
+    return this.resolveBytes(this.#scratch.bytes, 0, this.#scratch.length);
+  }
+
+  resolveBytes(bytes: Uint8Array, start: number, end: number): SeriesReference {
+    const { table, metrics, routes } = this.#deps;
+    const tick = this.#deps.tick();
+    const known = table.find(this.#number, bytes, start, end, tick);
+    if (known >= 0) return known;
+    try {
+      checkLabels(bytes, start, end, this.#options.labelLimits);
+    } catch (caught) {
+      metrics.seriesRejected.inc({ reason: 'labels' });
+      throw caught;
+    }
+    if (table.seriesOf(this.#number) >= this.#options.seriesPerTenantMax) {
+      metrics.seriesRejected.inc({ reason: 'series_limit' });
+      throw new AppError(
+        'resource_exhausted',
+        `tenant ${this.#tenant} has ${table.seriesOf(this.#number)} series, the limit seriesPerTenantMax is ` +
+          `${this.#options.seriesPerTenantMax}; refused ${describeLabels(bytes, start, end)}`,
+      );
+    }
+    const partition = this.#partitionOf(bytes, start, end, routes.current().partitionCount);
+    return table.add(this.#number, partition, bytes, start, end, tick);
+  }
+
+  async write(
+    columns: WriteColumns,
+    metadata: readonly MetricMetadata[],
+    signal: AbortSignal,
+  ): Promise<WriteOutcome> {
+    const { clock, metrics, path } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    let rejected = 0;
+    let firstRejection: string | undefined;
+    try {
+      this.#checkWrite(columns);
+      const nowMs = clock.nowMs();
+      const write: Write = {
+        tenant: this.#tenant,
+        tenantNumber: this.#number,
+        columns,
+        metadata,
+        minTimeMs: nowMs - this.#options.outOfOrderWindowMs,
+        maxTimeMs: nowMs + this.#options.futureToleranceMs,
+        tick: this.#deps.tick(),
+      };
+      this.#deps.onWrite();
+      await path.write(
+        write,
+        (admission) => {
+          this.#checkReferences(columns, admission);
+          rejected = admission.tooOld + admission.tooNew;
+          if (rejected > 0) firstRejection = this.#describeRejection(write, admission, nowMs);
+        },
+        signal,
+      );
+      const written = columns.count - rejected;
+      metrics.samplesWritten.inc(written);
+      metrics.writes.inc({ outcome: 'ok' });
+      return { written, rejected, firstRejection };
+    } catch (caught) {
+      const error = toAppError(caught);
+      metrics.writes.inc({ outcome: error.code });
+      throw error;
+    } finally {
+      metrics.writeSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
+    }
+  }
+
+  #partitionOf(bytes: Uint8Array, start: number, end: number, partitionCount: number): number {
+    hash128(bytes, start, end, PLACEMENT_SEED, this.#hash);
+    return partitionOf(this.#hash[0]!, this.#tenantWord, partitionCount);
+  }
+
+  #checkWrite(columns: WriteColumns): void {
+    const closed = this.#deps.closedReason();
+    if (closed !== undefined) throw new AppError('unavailable', closed);
+    if (columns.count > BATCH_SAMPLES_MAX) {
+      throw new AppError('bad_data', `a write of ${columns.count} samples; the most is ${BATCH_SAMPLES_MAX}`);
+    }
+    this.#chargeRate(columns.count);
+  }
+
+  /** Token bucket over the samples as they come, refused ones included. */
+  #chargeRate(samples: number): void {
+    const limit = this.#options.samplesPerSecondMax;
+    if (limit === 0) return;
+    const nowMs = this.#deps.clock.monotonicMs();
+    const gained = ((nowMs - this.#budgetAtMs) / 1000) * limit;
+    this.#budgetSamples = Math.min(limit * RATE_BURST_SECONDS, this.#budgetSamples + gained);
+    this.#budgetAtMs = nowMs;
+    if (samples > this.#budgetSamples) {
+      this.#deps.metrics.samplesRejected.inc({ reason: 'rate_limit' }, samples);
+      throw new AppError(
+        'resource_exhausted',
+        `tenant ${this.#tenant} is over its rate limit samplesPerSecondMax = ${limit}`,
+      );
+    }
+    this.#budgetSamples -= samples;
+  }
+
+  #checkReferences(columns: WriteColumns, admission: Admission): void {
+    if (admission.firstForgotten < 0) return;
+    throw new AppError(
+      'failed_precondition',
+      `series reference ${columns.references[admission.firstForgotten]} is not known (not written for long, or never ` +
+        'given out); resolve the labels again',
+    );
+  }
+
+  #describeRejection(write: Write, admission: Admission, nowMs: number): string {
+    const { metrics, table } = this.#deps;
+    if (admission.tooOld > 0) metrics.samplesRejected.inc({ reason: 'too_old' }, admission.tooOld);
+    if (admission.tooNew > 0) metrics.samplesRejected.inc({ reason: 'too_far_in_future' }, admission.tooNew);
+    const index = admission.firstRefused;
+    const timestampMs = write.columns.timestampsMs[index]!;
+    const { bytes, start, end } = table.labelsOf(write.columns.references[index]!);
+    const limit =
+      timestampMs < write.minTimeMs
+        ? `older than the out-of-order window of ${formatDuration(this.#options.outOfOrderWindowMs)}`
+        : `more than ${formatDuration(this.#options.futureToleranceMs)} in the future`;
+    return (
+      `timestamp ${formatTime(timestampMs)} is ${limit} (now ${formatTime(nowMs)}): ` +
+      `series ${describeLabels(bytes, start, end)}, value ${write.columns.values[index]}`
+    );
+  }
+}
+
+/** ISO 8601 where a date can say it, else the number. */
+function formatTime(timeMs: number): string {
+  return Math.abs(timeMs) <= 8.64e15 ? new Date(timeMs).toISOString() : `${timeMs} ms`;
+}

@@ -1,0 +1,235 @@
+// One write from columns to quorum: route, admit, sort, send to each replica its part, wait. Everything up to the sending is
+// synchronous; a replica whose window is full gets its part later, out of the caller's columns.
+import type { Clock } from '../core/clock.ts';
+import { AppError, throwIfAborted, toAppError } from '../core/errors.ts';
+import { quorumOf } from '../placement/placement.ts';
+import type { MetricMetadata } from '../wire/contracts.ts';
+import type { WriteColumns } from './appender.ts';
+import type { IngesterStream } from './ingester-stream.ts';
+import type { DistributorMetrics } from './metrics.ts';
+import { PendingWrite } from './pending-write.ts';
+import type { Routes, RouteTable } from './routes.ts';
+import { type Admission, SampleSorter } from './sample-sorter.ts';
+import type { SeriesTable } from './series-table.ts';
+
+/** A write with everything that decides about its samples, so that the decision can be made again. */
+export interface Write {
+  readonly tenant: string;
+  readonly tenantNumber: number;
+  readonly columns: WriteColumns;
+  readonly metadata: readonly MetricMetadata[];
+  /** Samples outside [minTimeMs, maxTimeMs] are refused. */
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+  /** What the series table notes as the time of use. */
+  readonly tick: number;
+}
+
+/** What goes to one ingester. */
+interface Target {
+  readonly stream: IngesterStream;
+  readonly partitions: number[];
+  /** Indexes of the write's sections, as `partitions`. */
+  readonly sections: number[];
+  readonly metadata: MetricMetadata[];
+  samples: number;
+}
+
+export interface WritePathDeps {
+  readonly clock: Clock;
+  readonly table: SeriesTable;
+  readonly routes: RouteTable;
+  readonly metrics: DistributorMetrics;
+  readonly replicationFactor: () => number;
+  /** Partition that a metric's metadata goes with. */
+  readonly partitionOfMetric: (metric: string, partitionCount: number) => number;
+}
+
+/** Deadlines are looked at this often, or ten times within a short one. */
+const SUPERVISION_MS_MAX = 100;
+
+const BATCH_BYTES_PER_SAMPLE = 20;
+const BATCH_BYTES_PER_SECTION = 8;
+
+/** Shared by all tenants of a distributor. */
+export class WritePath {
+  readonly #timeoutMs: number;
+  readonly #deps: WritePathDeps;
+  readonly #deadlines = new Map<PendingWrite, number>();
+  #sorter: SampleSorter | undefined;
+  /** The write whose samples the sorter holds. */
+  #sorted: Write | undefined;
+  #supervising = false;
+
+  constructor(timeoutMs: number, deps: WritePathDeps) {
+    this.#timeoutMs = timeoutMs;
+    this.#deps = deps;
+  }
+
+  /** Writes that have not settled. */
+  get pending(): number {
+    return this.#deadlines.size;
+  }
+
+  /**
+   * Starts a write.
+   *
+   * @param onAdmission  Called before anything is sent, with what was decided; the counts are valid during the call. It may
+   *                     throw to stop the write.
+   * @returns Resolves when a quorum has every section.
+   * @throws AppError as Appender.write says.
+   */
+  async write(write: Write, onAdmission: (admission: Admission) => void, signal: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    const routes = this.#deps.routes.current();
+    const sorter = this.#sorterFor(routes.partitionCount);
+    this.#sorted = undefined;
+    const admission = this.#admit(sorter, write);
+    onAdmission(admission);
+    if (admission.admitted === 0 && write.metadata.length === 0) return;
+    const pending = new PendingWrite(quorumOf(this.#deps.replicationFactor()));
+    const targets = this.#plan(write, routes, sorter, pending);
+    sorter.sort(write.columns);
+    this.#sorted = write;
+    for (const target of targets) this.#dispatch(target, write, routes.epoch, sorter, pending);
+    await this.#settled(pending, signal);
+  }
+
+  #sorterFor(partitionCount: number): SampleSorter {
+    if (this.#sorter === undefined || this.#sorter.counts.length !== partitionCount) {
+      this.#sorter = new SampleSorter(partitionCount);
+    }
+    return this.#sorter;
+  }
+
+  #admit(sorter: SampleSorter, write: Write): Admission {
+    const { columns, tenantNumber, tick, minTimeMs, maxTimeMs } = write;
+    return sorter.admit(columns, this.#deps.table.pages, tenantNumber, tick, minTimeMs, maxTimeMs);
+  }
+
+  /** Who gets what; throws before anything is sent when a partition cannot have its quorum. */
+  #plan(write: Write, routes: Routes, sorter: SampleSorter, pending: PendingWrite): Target[] {
+    const targets = routes.streams.map((stream) => {
+      return { stream, partitions: [], sections: [], metadata: [], samples: 0 } as Target;
+    });
+    const down = routes.streams.map((stream) => stream.unavailableReason());
+    const quorum = quorumOf(this.#deps.replicationFactor());
+    for (let partition = 0; partition < routes.partitionCount; partition++) {
+      const samples = sorter.counts[partition]!;
+      if (samples === 0) continue;
+      const live = routes.replicas[partition]!.filter((index) => down[index] === undefined);
+      if (live.length < quorum) throw noQuorum(partition, live.length, quorum, down);
+      const section = pending.addSection(partition, samples, live.length);
+      for (const index of live) {
+        const target = targets[index]!;
+        target.partitions.push(partition);
+        target.sections.push(section);
+        target.samples += samples;
+      }
+    }
+    for (const metadata of write.metadata) {
+      const partition = this.#deps.partitionOfMetric(metadata.metric, routes.partitionCount);
+      for (const index of routes.replicas[partition]!) {
+        if (down[index] === undefined) targets[index]!.metadata.push(metadata);
+      }
+    }
+    const used = targets.filter((target) => target.samples > 0 || target.metadata.length > 0);
+    if (used.length === 0) {
+      throw new AppError('unavailable', `no ingester is live to take the metadata${listReasons(down)}`);
+    }
+    for (let i = 0; i < used.length; i++) pending.addTarget();
+    return used;
+  }
+
+  #dispatch(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
+    const bytes =
+      target.samples * BATCH_BYTES_PER_SAMPLE + target.partitions.length * BATCH_BYTES_PER_SECTION;
+    if (target.stream.hasRoom(bytes)) {
+      this.#send(target, write, epoch, sorter, pending);
+      return;
+    }
+    const giveUp = target.stream.whenRoom(bytes, () => {
+      if (pending.settled) return;
+      const reason = target.stream.unavailableReason();
+      if (reason !== undefined) pending.failTarget(target.sections, reason);
+      else if (this.#sortAgain(write, sorter)) this.#send(target, write, epoch, sorter, pending);
+      else pending.failTarget(target.sections, 'the series were forgotten while the write waited');
+    });
+    pending.onSettled(() => {
+      if (giveUp()) this.#deps.metrics.replicasSkipped.inc({ ingester: target.stream.instance });
+    });
+  }
+
+  /** Makes sure that the sorter holds the write's samples; false when that is no longer possible. */
+  #sortAgain(write: Write, sorter: SampleSorter): boolean {
+    if (this.#sorted === write) return true;
+    this.#sorted = undefined;
+    if (this.#admit(sorter, write).firstForgotten >= 0) return false;
+    sorter.sort(write.columns);
+    this.#sorted = write;
+    return true;
+  }
+
+  #send(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
+    const { partitions, sections, metadata, stream } = target;
+    const bytes = stream.send(
+      { tenant: write.tenant, epoch, partitions, metadata },
+      sorter,
+      (failed, reason) => pending.acknowledge(sections, failed, reason),
+      (reason) => pending.failTarget(sections, reason),
+    );
+    this.#deps.metrics.appendBytes.inc(bytes);
+  }
+
+  async #settled(pending: PendingWrite, signal: AbortSignal): Promise<void> {
+    const onAbort = (): void => pending.abandon(toAppError(signal.reason));
+    signal.addEventListener('abort', onAbort, { once: true });
+    this.#deadlines.set(pending, this.#deps.clock.monotonicMs() + this.#timeoutMs);
+    if (!this.#supervising) void this.#supervise();
+    try {
+      await pending.promise;
+    } finally {
+      this.#deadlines.delete(pending);
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Runs while writes are pending: ends those past their deadline, and streams that do not answer. */
+  async #supervise(): Promise<void> {
+    this.#supervising = true;
+    const intervalMs = Math.min(SUPERVISION_MS_MAX, Math.max(1, this.#timeoutMs / 10));
+    while (this.#deadlines.size > 0) {
+      await this.#deps.clock.sleep(intervalMs);
+      const nowMs = this.#deps.clock.monotonicMs();
+      for (const [pending, deadlineMs] of this.#deadlines) {
+        if (nowMs < deadlineMs) break;
+        const missing = pending.describeOpen();
+        pending.abandon(
+          new AppError(
+            'unavailable',
+            `no quorum within ${this.#timeoutMs} ms: ${missing}; send it again later`,
+          ),
+        );
+      }
+      for (const stream of this.#deps.routes.streams) stream.check();
+    }
+    this.#supervising = false;
+  }
+}
+
+function noQuorum(
+  partition: number,
+  live: number,
+  quorum: number,
+  down: readonly (string | undefined)[],
+): AppError {
+  return new AppError(
+    'unavailable',
+    `partition ${partition} has ${live} live replicas, ${quorum} are needed${listReasons(down)}; send it again later`,
+  );
+}
+
+function listReasons(down: readonly (string | undefined)[]): string {
+  const reasons = down.filter((reason) => reason !== undefined);
+  return reasons.length === 0 ? '' : ` (${reasons.join('; ')})`;
+}
