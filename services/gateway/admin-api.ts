@@ -1,0 +1,47 @@
+// /api/v1/admin: off unless `--web.enable-admin-api`.
+import type { Clock } from '../lib/core/clock.ts';
+import { AppError } from '../lib/core/errors.ts';
+import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import { envelope } from './api-error.ts';
+import { withDeadline } from './calls.ts';
+import { type Exchange, sendJson, sendResult } from './exchange.ts';
+import type { Route } from './route.ts';
+
+/** Sealing writes all of the head to disk: minutes for a large one. */
+const SEAL_TIMEOUT_MS = 600_000;
+
+export interface AdminApiDeps {
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+}
+
+export function adminRoutes(options: { readonly adminApiEnabled: boolean }, deps: AdminApiDeps): Route[] {
+  return [
+    {
+      template: '/api/v1/admin/tsdb/seal',
+      methods: ['POST', 'PUT'],
+      kind: 'api',
+      handle: (exchange) =>
+        options.adminApiEnabled
+          ? sealAll(exchange, deps)
+          : sendJson(
+              exchange,
+              403,
+              envelope('unavailable', 'admin APIs disabled: start with --web.enable-admin-api'),
+            ),
+    },
+  ];
+}
+
+/** Everything in the heads of all ingesters becomes blocks; answers when they are durable. */
+async function sealAll(exchange: Exchange, deps: AdminApiDeps): Promise<void> {
+  const onTimeout = () => new AppError('timeout', `not sealed within ${SEAL_TIMEOUT_MS / 1000} s`);
+  const answers = await withDeadline(deps.clock, SEAL_TIMEOUT_MS, exchange.signal, onTimeout, (context) =>
+    Promise.all(
+      deps.cluster.ingesters().map(({ client }) => client.seal({ tenant: DEFAULT_TENANT }, context)),
+    ),
+  );
+  const blocks = [...new Set(answers.flatMap(({ blockIds }) => blockIds))].sort();
+  await sendResult(exchange, { data: { blocks } });
+}

@@ -1,0 +1,151 @@
+// From a request to its route and back: parameters, CORS, readiness, errors in the form of their surface, metrics.
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Clock } from '../lib/core/clock.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import { errorEnvelope, statusOf } from './api-error.ts';
+import type { SetCorsHeaders } from './cors.ts';
+import { type Exchange, sendJson, sendText } from './exchange.ts';
+import { sendNotReady } from './management.ts';
+import type { HttpLimits } from './options.ts';
+import { Parameters, readParameters } from './parameters.ts';
+import { type RequestMetrics, UNKNOWN_ROUTE } from './request-metrics.ts';
+import type { Route, RouteTable } from './route.ts';
+
+const API_PREFIX = '/api/v1/';
+/** What a proxy records for a client that left; it is not sent to anybody. */
+const STATUS_CLIENT_CLOSED = 499;
+
+export interface DispatcherDeps {
+  readonly routes: RouteTable;
+  readonly setCors: SetCorsHeaders;
+  readonly metrics: RequestMetrics;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  isReady(): boolean;
+  isStopping(): boolean;
+}
+
+export class Dispatcher {
+  readonly #limits: HttpLimits;
+  /** Path of the external URL, without a slash at its end; served beside the root. */
+  readonly #pathPrefix: string;
+  readonly #deps: DispatcherDeps;
+
+  constructor(options: { readonly limits: HttpLimits; readonly pathPrefix: string }, deps: DispatcherDeps) {
+    this.#limits = options.limits;
+    this.#pathPrefix = options.pathPrefix;
+    this.#deps = deps;
+  }
+
+  /** Answers one request. Never throws. */
+  async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const { metrics, clock } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const left = new AbortController();
+    let routeName = UNKNOWN_ROUTE;
+    metrics.begin();
+    response.once('close', () => {
+      const code = response.headersSent ? response.statusCode : STATUS_CLIENT_CLOSED;
+      metrics.end(routeName, request.method, code, (clock.monotonicMs() - startedMs) / 1000);
+      if (!response.writableFinished)
+        left.abort(new AppError('canceled', 'the client closed the connection'));
+    });
+    if (this.#deps.isStopping()) response.setHeader('Connection', 'close');
+    let isApi = false;
+    try {
+      const { path, search } = splitTarget(request.url ?? '/');
+      const inner = this.#withoutPrefix(path);
+      isApi = inner.startsWith(API_PREFIX);
+      if (isApi) this.#deps.setCors(request, response);
+      const route = await this.#route(request, response, inner, isApi);
+      if (route === undefined) return;
+      routeName = route.match.metricsRoute ?? route.match.template;
+      await this.#run(route.match, route.pathValue, { request, response, search, signal: left.signal });
+    } catch (caught) {
+      await this.#fail(request, response, toAppError(caught), isApi);
+    }
+  }
+
+  #withoutPrefix(path: string): string {
+    const prefix = this.#pathPrefix;
+    if (prefix === '' || !path.startsWith(prefix)) return path;
+    if (path.length === prefix.length) return '/';
+    return path[prefix.length] === '/' ? path.slice(prefix.length) : path;
+  }
+
+  /** The route, or undefined when the request is answered already. */
+  async #route(
+    request: IncomingMessage,
+    response: ServerResponse,
+    path: string,
+    isApi: boolean,
+  ): Promise<{ match: Route; pathValue: string } | undefined> {
+    if (isApi && request.method === 'OPTIONS') {
+      response.statusCode = 204;
+      response.end();
+      return undefined;
+    }
+    const found = this.#deps.routes.find(request.method ?? 'GET', path);
+    switch (found.kind) {
+      case 'none':
+        await sendText({ request, response }, 404, '404 page not found\n');
+        return undefined;
+      case 'wrong-method':
+        response.setHeader('Allow', [...found.allowed, ...(isApi ? ['OPTIONS'] : [])].join(', '));
+        await sendText({ request, response }, 405, 'Method Not Allowed\n');
+        return undefined;
+      case 'found':
+        return { match: found.route, pathValue: found.pathValue };
+    }
+  }
+
+  async #run(
+    route: Route,
+    pathValue: string,
+    exchange: Pick<Exchange, 'request' | 'response' | 'signal'> & { readonly search: string },
+  ): Promise<void> {
+    const { request, response, search, signal } = exchange;
+    const stopping = this.#deps.isStopping();
+    if (route.kind === 'api' && (stopping || !this.#deps.isReady())) {
+      await sendNotReady({ request, response }, stopping);
+      return;
+    }
+    const parameters =
+      route.kind === 'plain' || route.ownsBody === true
+        ? new Parameters([])
+        : await readParameters(request, search, this.#limits);
+    await route.handle({ request, response, parameters, signal, pathValue });
+  }
+
+  async #fail(
+    request: IncomingMessage,
+    response: ServerResponse,
+    error: AppError,
+    isApi: boolean,
+  ): Promise<void> {
+    const where = { method: request.method, path: (request.url ?? '').split('?', 1)[0]!.slice(0, 200) };
+    if (error.code === 'internal') this.#deps.logger.error({ err: error, ...where }, 'request failed');
+    if (response.headersSent || response.destroyed) {
+      // The status is out: cutting the answer off is the only way left to say that it is not whole.
+      if (error.code !== 'canceled' && !response.writableEnded) {
+        this.#deps.logger.warn({ err: error, ...where }, 'answer cut off');
+      }
+      response.destroy();
+      return;
+    }
+    for (const name of ['Content-Length', 'Content-Encoding']) response.removeHeader(name);
+    if (!request.complete) response.setHeader('Connection', 'close');
+    const status = statusOf(error);
+    if (isApi) await sendJson({ request, response }, status, errorEnvelope(error));
+    else await sendText({ request, response }, status, `${error.message}\n`);
+  }
+}
+
+/** Path and query string of a request target, absolute form included. */
+function splitTarget(target: string): { path: string; search: string } {
+  const local = target.startsWith('/') ? target : target.replace(/^[a-zA-Z][a-zA-Z0-9+.-]*:\/\/[^/?]*/, '');
+  const at = local.indexOf('?');
+  const path = at < 0 ? local : local.slice(0, at);
+  return { path: path === '' ? '/' : path, search: at < 0 ? '' : local.slice(at + 1) };
+}

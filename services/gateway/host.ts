@@ -1,0 +1,48 @@
+// The process that a gateway runs in, as the gateway sees it: what it is, its configuration, and the few things that an
+// operator may ask of it over HTTP. all-in-one and the gateway's own main implement it.
+
+/** What /api/v1/status/buildinfo answers, field by field as Prometheus names them. */
+export interface BuildInformation {
+  /**
+   * The Prometheus version whose API this is. Grafana and others choose features by comparing it with Prometheus'
+   * releases, so Tidemark's own version would mislead them; that one is `GatewayHost.version`.
+   */
+  readonly version: string;
+  readonly revision: string;
+  readonly branch: string;
+  readonly buildUser: string;
+  readonly buildDate: string;
+  /** The runtime: `nodejs v24.1.0`. */
+  readonly goVersion: string;
+}
+
+export interface ReloadOutcome {
+  readonly successful: boolean;
+  /** Of the last successful reload, Unix milliseconds; the start counts as one. */
+  readonly atMs: number;
+}
+
+export interface GatewayHost {
+  /** Tidemark's own version: `0.1.0`. */
+  readonly version: string;
+  readonly buildInformation: BuildInformation;
+  /** When the process started, Unix milliseconds. */
+  readonly startedAtMs: number;
+  /** As /api/v1/status/runtimeinfo shows it: `15d`, or `15d or 50GB`. */
+  readonly storageRetention: string;
+  /** Flag names without dashes → values as text. */
+  flags(): ReadonlyMap<string, string>;
+  /** The configuration in force, secrets redacted. */
+  configYaml(): string;
+  lastReload(): ReloadOutcome;
+  /**
+   * Reads the configuration file again.
+   *
+   * @throws AppError with the reason when the file is bad; the old configuration then stays in force.
+   */
+  reload(): Promise<void>;
+  /** True while all services of the process can do their job; without it the API answers 503. */
+  isReady(): boolean;
+  /** Begins an orderly stop and returns at once. */
+  shutdown(reason: string): void;
+}

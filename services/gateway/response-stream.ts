@@ -1,0 +1,115 @@
+// A long JSON answer: text goes in piece by piece and out in chunks of about 64 KiB, compressed where the client takes
+// it, no faster than the client reads. The head is sent with the first chunk, so an error before it can still choose the
+// status.
+import { once } from 'node:events';
+import type { ServerResponse } from 'node:http';
+import type { Writable } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { createGzip, type Gzip } from 'node:zlib';
+import { throwIfAborted } from '../lib/core/errors.ts';
+import { acceptsGzip, type Exchange, GZIP_BYTES_MIN, GZIP_LEVEL, varyByEncoding } from './exchange.ts';
+
+const CHUNK_CHARACTERS = 64 * 1024;
+/** After so much work on end, other requests get their turn. */
+const SLICE_MS = 10;
+
+export class ResponseStream {
+  readonly #exchange: Exchange;
+  readonly #response: ServerResponse;
+  readonly #nowMs: () => number;
+  /** Chunks that wait for `flush`. */
+  #full: Buffer[] = [];
+  #text = '';
+  #gzip: Gzip | undefined;
+  #started = false;
+  #sliceStartedMs: number;
+
+  /** @param nowMs Monotonic milliseconds. */
+  constructor(exchange: Exchange, nowMs: () => number) {
+    this.#exchange = exchange;
+    this.#response = exchange.response;
+    this.#nowMs = nowMs;
+    this.#sliceStartedMs = nowMs();
+  }
+
+  /** True once the status is on its way: an error can only cut the answer off now. */
+  get started(): boolean {
+    return this.#started;
+  }
+
+  /** Adds text. Call `flush` now and then. */
+  write(text: string): void {
+    this.#text += text;
+    if (this.#text.length >= CHUNK_CHARACTERS) {
+      this.#full.push(Buffer.from(this.#text));
+      this.#text = '';
+    }
+  }
+
+  /**
+   * Sends full chunks and waits until the client has taken them; lets others run when this request ran long.
+   *
+   * @throws AppError with the signal's reason when the client left.
+   */
+  async flush(): Promise<void> {
+    throwIfAborted(this.#exchange.signal);
+    if (this.#full.length > 0) await this.#send();
+    if (this.#nowMs() - this.#sliceStartedMs >= SLICE_MS) {
+      await nextTurn();
+      this.#sliceStartedMs = this.#nowMs();
+    }
+  }
+
+  /** Sends the rest. */
+  async end(): Promise<void> {
+    throwIfAborted(this.#exchange.signal);
+    if (this.#text !== '') this.#full.push(Buffer.from(this.#text));
+    this.#text = '';
+    if (!this.#started && this.#totalBytes() < GZIP_BYTES_MIN) {
+      this.#response.setHeader('Content-Length', this.#totalBytes());
+      this.#begin(false);
+    }
+    await this.#send();
+    (this.#gzip ?? this.#response).end();
+  }
+
+  #totalBytes(): number {
+    return this.#full.reduce((sum, chunk) => sum + chunk.length, 0);
+  }
+
+  #begin(mayCompress: boolean): void {
+    const response = this.#response;
+    response.statusCode = 200;
+    response.setHeader('Content-Type', 'application/json');
+    response.setHeader('X-Content-Type-Options', 'nosniff');
+    if (mayCompress) varyByEncoding(response);
+    if (mayCompress && acceptsGzip(this.#exchange.request)) {
+      response.setHeader('Content-Encoding', 'gzip');
+      this.#gzip = createGzip({ level: GZIP_LEVEL });
+      this.#gzip.pipe(response);
+    }
+    this.#started = true;
+  }
+
+  async #send(): Promise<void> {
+    if (!this.#started) this.#begin(true);
+    const target: Writable = this.#gzip ?? this.#response;
+    const chunks = this.#full;
+    this.#full = [];
+    for (const chunk of chunks) {
+      if (target.write(chunk)) continue;
+      await this.#drained(target);
+    }
+  }
+
+  async #drained(target: Writable): Promise<void> {
+    const { signal } = this.#exchange;
+    throwIfAborted(signal);
+    try {
+      await once(target, 'drain', { signal });
+    } catch (caught) {
+      throwIfAborted(signal);
+      throw caught;
+    }
+  }
+}

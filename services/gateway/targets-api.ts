@@ -1,0 +1,103 @@
+// /api/v1/targets and scrape_pools: what all scrapers together scrape.
+import type { Clock } from '../lib/core/clock.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import {
+  type ActiveTarget,
+  type DroppedTarget,
+  TargetState,
+  type TargetsResponse,
+} from '../lib/wire/contracts.ts';
+import { listing } from './calls.ts';
+import type { ApiResult, Exchange } from './exchange.ts';
+import { formatTime, sortedObject } from './json-values.ts';
+import { apiRoute, type Route } from './route.ts';
+
+export interface TargetsApiDeps {
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+}
+
+export function targetsRoutes(deps: TargetsApiDeps): Route[] {
+  return [
+    apiRoute(['GET'], '/api/v1/targets', (exchange) => answerTargets(exchange, deps)),
+    apiRoute(['GET'], '/api/v1/scrape_pools', (exchange) => answerScrapePools(exchange, deps)),
+  ];
+}
+
+function stateOf(text: string): TargetState {
+  switch (text.toLowerCase()) {
+    case '':
+    case 'any':
+      return TargetState.TARGET_STATE_ANY;
+    case 'active':
+      return TargetState.TARGET_STATE_ACTIVE;
+    case 'dropped':
+      return TargetState.TARGET_STATE_DROPPED;
+    default:
+      return TargetState.TARGET_STATE_UNSPECIFIED;
+  }
+}
+
+function askScrapers(
+  exchange: Exchange,
+  deps: TargetsApiDeps,
+  state: TargetState,
+  scrapePool: string,
+): Promise<TargetsResponse[]> {
+  return listing(deps.clock, exchange.signal, (context) =>
+    Promise.all(deps.cluster.scrapers().map(({ client }) => client.targets({ state, scrapePool }, context))),
+  );
+}
+
+async function answerTargets(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {
+  const state = stateOf(exchange.parameters.get('state'));
+  const wantsActive = state === TargetState.TARGET_STATE_ACTIVE || state === TargetState.TARGET_STATE_ANY;
+  const wantsDropped = state === TargetState.TARGET_STATE_DROPPED || state === TargetState.TARGET_STATE_ANY;
+  const answers = await askScrapers(exchange, deps, state, exchange.parameters.get('scrapePool'));
+  const counts: Record<string, number> = Object.create(null);
+  for (const { droppedCounts } of answers) {
+    for (const [pool, count] of Object.entries(droppedCounts)) counts[pool] = (counts[pool] ?? 0) + count;
+  }
+  return {
+    data: {
+      activeTargets: wantsActive ? byPool(answers.flatMap(({ active }) => active)).map(activeJson) : [],
+      droppedTargets: wantsDropped ? byPool(answers.flatMap(({ dropped }) => dropped)).map(droppedJson) : [],
+      droppedTargetCounts: sortedObject(counts),
+    },
+  };
+}
+
+/** Pools in order of name, as Prometheus lists them; within a pool the scraper's order. */
+function byPool<T extends { readonly scrapePool: string }>(targets: readonly T[]): T[] {
+  return targets.toSorted((a, b) => (a.scrapePool < b.scrapePool ? -1 : a.scrapePool > b.scrapePool ? 1 : 0));
+}
+
+function activeJson(target: ActiveTarget) {
+  return {
+    discoveredLabels: sortedObject(target.discoveredLabels),
+    labels: sortedObject(target.labels),
+    scrapePool: target.scrapePool,
+    scrapeUrl: target.scrapeUrl,
+    globalUrl: target.globalUrl,
+    lastError: target.lastError,
+    lastScrape: formatTime(target.lastScrapeMs),
+    lastScrapeDuration: target.lastScrapeDurationSeconds,
+    health: target.health,
+    scrapeInterval: target.scrapeInterval,
+    scrapeTimeout: target.scrapeTimeout,
+  };
+}
+
+function droppedJson(target: DroppedTarget) {
+  return { discoveredLabels: sortedObject(target.discoveredLabels), scrapePool: target.scrapePool };
+}
+
+async function answerScrapePools(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {
+  const answers = await askScrapers(exchange, deps, TargetState.TARGET_STATE_ANY, '');
+  const pools = new Set<string>();
+  for (const { active, dropped, droppedCounts } of answers) {
+    for (const { scrapePool } of [...active, ...dropped]) pools.add(scrapePool);
+    for (const pool of Object.keys(droppedCounts)) pools.add(pool);
+  }
+  return { data: { scrapePools: [...pools].sort() } };
+}
