@@ -26,7 +26,7 @@ const COMPARISONS: ReadonlySet<BinaryOperator> = new Set(['==', '!=', '<', '>', 
 const SET_OPERATORS: ReadonlySet<BinaryOperator> = new Set(['and', 'or', 'unless']);
 
 /** Types as Prometheus' messages name them. */
-const TYPE_NAMES: Readonly<Record<ValueType, string>> = {
+export const TYPE_NAMES: Readonly<Record<ValueType, string>> = {
   scalar: 'scalar',
   string: 'string',
   vector: 'instant vector',

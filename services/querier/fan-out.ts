@@ -1,0 +1,113 @@
+// Asks all ingesters and stores at once, and says whether together they gave a complete answer.
+import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import type { CallContext, Client } from '../lib/transport/rpc.ts';
+import type { Coverage, IngesterDefinition } from '../lib/wire/contracts.ts';
+import { findGaps, type SourceAnswer } from './coverage.ts';
+
+/** A node that answers for series: what ingesters and stores have in common. */
+export interface Source {
+  readonly kind: SourceAnswer['kind'];
+  readonly instance: string;
+  readonly client: Pick<Client<typeof IngesterDefinition>, 'select' | 'labels'>;
+}
+
+export interface FanOutOptions {
+  readonly cluster: Cluster;
+  readonly signal: AbortSignal;
+  /** A gap is a warning, not an error. */
+  readonly isPartialAllowed: boolean;
+  /** Told of every node that did not answer. */
+  readonly onFailure: (source: Source, error: AppError) => void;
+}
+
+/** Errors that are the query's own: no other node would answer otherwise. */
+const QUERY_ERRORS: ReadonlySet<AppError['code']> = new Set(['bad_data', 'execution', 'resource_exhausted']);
+
+/** Every node that may hold samples. */
+export function sourcesOf(cluster: Cluster): Source[] {
+  return [
+    ...cluster.ingesters().map(({ instance, client }): Source => ({ kind: 'ingester', instance, client })),
+    ...cluster.stores().map(({ instance, client }): Source => ({ kind: 'store', instance, client })),
+  ];
+}
+
+/**
+ * Calls `ask` for every ingester and store.
+ *
+ * @param ask  Answers what the node said it covers, where it says so.
+ * @returns    What is missing, for people; empty when the answer is complete.
+ * @throws AppError the query's own errors as they come, `unavailable` when something is missing and that is not
+ *         allowed, the signal's reason when it aborts. The other calls are cancelled then.
+ */
+export async function fanOut(
+  options: FanOutOptions,
+  ask: (source: Source, context: CallContext) => Promise<Coverage | undefined>,
+): Promise<string[]> {
+  const { cluster, signal, isPartialAllowed, onFailure } = options;
+  const failFast = new AbortController();
+  const context: CallContext = { signal: AbortSignal.any([signal, failFast.signal]) };
+  const isLastCopy = cluster.replicationFactor === 1;
+
+  const askOne = async (source: Source): Promise<SourceAnswer> => {
+    const { kind, instance } = source;
+    try {
+      return {
+        kind,
+        instance,
+        coverage: await untilAborted(ask(source, context), context.signal),
+        failure: undefined,
+      };
+    } catch (caught) {
+      throwIfAborted(signal);
+      const error = toAppError(caught);
+      if (QUERY_ERRORS.has(error.code)) {
+        failFast.abort(error);
+        throw error;
+      }
+      throwIfAborted(failFast.signal);
+      onFailure(source, error);
+      const failure: SourceAnswer = { kind, instance, coverage: undefined, failure: error.message };
+      if (!isPartialAllowed && (isLastCopy || kind === 'store')) {
+        const gap = `${kind} ${instance} did not answer: ${error.message}`;
+        failFast.abort(incomplete([gap], error));
+        throwIfAborted(failFast.signal);
+      }
+      return failure;
+    }
+  };
+
+  const answers = await settle(sourcesOf(cluster).map(askOne), signal, failFast.signal);
+  const gaps = findGaps(answers, cluster.placement(), cluster.replicationFactor);
+  if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps);
+  return gaps;
+}
+
+/** Waits for all; the first cause wins. */
+async function settle(
+  calls: readonly Promise<SourceAnswer>[],
+  signal: AbortSignal,
+  failFast: AbortSignal,
+): Promise<SourceAnswer[]> {
+  const settled = await Promise.allSettled(calls);
+  throwIfAborted(signal);
+  throwIfAborted(failFast);
+  return settled.map((outcome) => {
+    if (outcome.status === 'rejected') throw toAppError(outcome.reason);
+    return outcome.value;
+  });
+}
+
+/** Settles as `call` does, or with the signal's reason: a node that hangs does not hold up the query's end. */
+function untilAborted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const giveUp = () => reject(toAppError(signal.reason));
+    if (signal.aborted) giveUp();
+    else signal.addEventListener('abort', giveUp, { once: true });
+    call.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+  });
+}
+
+function incomplete(gaps: readonly string[], cause?: AppError): AppError {
+  return new AppError('unavailable', `the answer would be incomplete: ${gaps.join('; ')}`, { cause });
+}

@@ -1,0 +1,78 @@
+// What a querier tells of itself.
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import type { MemoryPool } from './memory-budget.ts';
+import type { QueryGate } from './query-gate.ts';
+
+export interface QuerierMetrics {
+  /** Ended queries by outcome: ok or an error code. */
+  readonly queries: Counter<'outcome'>;
+  /** Seconds from arrival to the end of the answer. */
+  readonly querySeconds: Histogram<'outcome'>;
+  readonly lookups: Counter<'lookup' | 'outcome'>;
+  readonly samplesRead: Counter;
+  /** Sum of the queries' peaks: over the number of queries it is what one needs. */
+  readonly peakBytes: Counter;
+  /** Nodes that did not answer a fan-out. */
+  readonly sourceFailures: Counter<'kind'>;
+}
+
+/** Registers the metrics; gauges read the gate and the pool when scraped. */
+export function createQuerierMetrics(
+  registry: Registry,
+  gate: QueryGate,
+  pool: MemoryPool,
+  concurrencyMax: number,
+): QuerierMetrics {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge('tidemark_querier_queries_running', 'Queries being evaluated.', () => gate.running);
+  gauge('tidemark_querier_queries_waiting', 'Queries waiting for their turn.', () => gate.waiting);
+  gauge('tidemark_querier_queries_concurrent_max', 'Limit of queries being evaluated.', () => concurrencyMax);
+  gauge('tidemark_querier_memory_bytes', 'Bytes that queries hold.', () => pool.usedBytes);
+  gauge('tidemark_querier_memory_max_bytes', 'Limit of bytes that queries hold.', () => pool.bytesMax);
+  return {
+    queries: new Counter({
+      name: 'tidemark_querier_queries_total',
+      help: 'Ended queries by outcome: ok or an error code.',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    querySeconds: new Histogram({
+      name: 'tidemark_querier_query_duration_seconds',
+      help: 'Time from the arrival of a query to the end of its answer.',
+      labelNames: ['outcome'],
+      buckets: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120],
+      registers,
+    }),
+    lookups: new Counter({
+      name: 'tidemark_querier_lookups_total',
+      help: 'Ended lookups of series, labels, metadata and statistics by outcome.',
+      labelNames: ['lookup', 'outcome'],
+      registers,
+    }),
+    samplesRead: new Counter({
+      name: 'tidemark_querier_samples_read_total',
+      help: 'Samples that queries read, counted once per step that used them.',
+      registers,
+    }),
+    peakBytes: new Counter({
+      name: 'tidemark_querier_memory_peak_bytes_total',
+      help: 'Sum over all queries of the most bytes each of them held.',
+      registers,
+    }),
+    sourceFailures: new Counter({
+      name: 'tidemark_querier_source_failures_total',
+      help: 'Ingesters and stores that did not answer when asked.',
+      labelNames: ['kind'],
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,41 @@
+// What a querier can be told, with the defaults and their reasons.
+import { DEFAULT_FEATURES, type PromqlFeatures } from '../lib/promql/features.ts';
+
+export interface QuerierOptions {
+  /** Longest time that a query may take, its wait in the queue included: `--query.timeout`, milliseconds. */
+  readonly timeoutMs: number;
+  /** Samples that a query may hold at once, as Prometheus counts them: `--query.max-samples`. */
+  readonly samplesMax: number;
+  /** Queries evaluated at one time: `--query.max-concurrency`. */
+  readonly concurrencyMax: number;
+  /** Queries that may wait for their turn; one more is refused. */
+  readonly queueMax: number;
+  /** How far back an instant selector looks: `--query.lookback-delta`, milliseconds. */
+  readonly lookbackMs: number;
+  /** Step of subqueries that name none, milliseconds: the global evaluation interval. */
+  readonly noStepSubqueryIntervalMs: number;
+  /** Bytes that one query may hold: fetched chunks, labels, columns, results. */
+  readonly memoryBytesMax: number;
+  /** Bytes that all queries of the process may hold together. */
+  readonly memoryTotalBytesMax: number;
+  /** Series that one selector may find. */
+  readonly seriesMax: number;
+  readonly features: PromqlFeatures;
+  /** Seed of hash tables over label bytes, unsigned 32-bit; default: random per process. */
+  readonly hashSeed?: number;
+}
+
+/** Prometheus' defaults where it has one; memory for a node of 4 GiB. */
+export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
+  timeoutMs: 120_000,
+  samplesMax: 50_000_000,
+  concurrencyMax: 20,
+  // A dashboard sends about 300 queries at once: two of them may queue up behind 20 that run.
+  queueMax: 640,
+  lookbackMs: 300_000,
+  noStepSubqueryIntervalMs: 60_000,
+  memoryBytesMax: 1 << 30,
+  memoryTotalBytesMax: 2 ** 31,
+  seriesMax: 1_000_000,
+  features: DEFAULT_FEATURES,
+};

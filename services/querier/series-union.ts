@@ -1,0 +1,309 @@
+// Unites the series frames of many nodes: the same label set becomes one series with the chunks of all. Frames are kept
+// as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import { hash128 } from '../lib/core/hash128.ts';
+import { CHUNK_XOR, type ChunkSink } from '../lib/model/chunk-sink.ts';
+import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
+import { readSeriesFrame } from '../lib/wire/series-frame.ts';
+import { compareLabelBytes, equalBytes } from './label-bytes.ts';
+import type { MemoryBudget } from './memory-budget.ts';
+
+const NONE = -1;
+/** Bytes of a series in the arrays below and in the hash table, room for growth included. */
+const SERIES_BYTES = 64;
+/** Bytes of a chunk in the arrays below, room for growth included. */
+const CHUNK_BYTES = 64;
+/** Whoever reads the set makes strings of the label bytes: about this many bytes for each of them. */
+const LABEL_STRING_FACTOR = 4;
+
+export interface UnionLimits {
+  readonly seriesMax: number;
+  readonly hashSeed: number;
+}
+
+/** Frames of several answers, united. Fill with `addFrame`, then `sort`; read by series index. */
+export class SeriesUnion implements ChunkSink {
+  readonly #limits: UnionLimits;
+  readonly #budget: Pick<MemoryBudget, 'charge'>;
+  #frames: Uint8Array[] = [];
+  #chargedBytes = 0;
+  readonly #hash = new Uint32Array(4);
+
+  // One element per series, in order of arrival.
+  #seriesCount = 0;
+  #seriesFrame = new Uint32Array(64);
+  #labelStart = new Uint32Array(64);
+  #labelEnd = new Uint32Array(64);
+  #seriesHash = new Uint32Array(64);
+  #firstChunk = new Int32Array(64);
+  #lastChunk = new Int32Array(64);
+  /** Open addressing; a series number or NONE. Law: at most half full. */
+  #slots = new Int32Array(128).fill(NONE);
+
+  // One element per chunk; the chunks of a series are a list.
+  #chunkCount = 0;
+  #chunkFrame = new Uint32Array(64);
+  #chunkStart = new Uint32Array(64);
+  #chunkEnd = new Uint32Array(64);
+  #chunkMinMs = new Float64Array(64);
+  #chunkMaxMs = new Float64Array(64);
+  #nextChunk = new Int32Array(64);
+
+  /** Series numbers in label order, once sorted. */
+  #order = new Uint32Array(0);
+  #current = NONE;
+  #isReleased = false;
+
+  constructor(limits: UnionLimits, budget: Pick<MemoryBudget, 'charge'>) {
+    this.#limits = limits;
+    this.#budget = budget;
+  }
+
+  get size(): number {
+    return this.#seriesCount;
+  }
+
+  get chunkCount(): number {
+    return this.#chunkCount;
+  }
+
+  /**
+   * Takes a frame, which stays referenced until `release`.
+   *
+   * @param from  Who sent it, for the error.
+   * @throws AppError `execution` over a limit, `internal` when the frame is malformed.
+   */
+  addFrame(frame: Uint8Array, from: string): void {
+    if (this.#isReleased) throw new AppError('canceled', `${from} answered after the query was over`);
+    this.#charge(frame.length);
+    this.#frames.push(frame);
+    try {
+      readSeriesFrame(frame, this);
+    } catch (caught) {
+      const error = toAppError(caught);
+      if (error.code !== 'bad_data') throw error;
+      throw new AppError('internal', `malformed answer from ${from}: ${error.message}`, { cause: error });
+    }
+  }
+
+  beginSeries(bytes: Uint8Array, start: number, end: number): void {
+    hash128(bytes, start, end, this.#limits.hashSeed, this.#hash);
+    const hash = this.#hash[0]!;
+    const mask = this.#slots.length - 1;
+    let slot = hash & mask;
+    for (let series = this.#slots[slot]!; series !== NONE; series = this.#slots[slot]!) {
+      if (this.#seriesHash[series] === hash && this.#hasLabels(series, bytes, start, end)) {
+        this.#current = series;
+        return;
+      }
+      slot = (slot + 1) & mask;
+    }
+    this.#current = this.#addSeries(hash, start, end);
+    this.#slots[slot] = this.#current;
+    if (this.#seriesCount * 2 > this.#slots.length) this.#growSlots();
+  }
+
+  chunk(
+    encoding: number,
+    minTimeMs: number,
+    maxTimeMs: number,
+    _bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    if (encoding !== CHUNK_XOR) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
+    const chunk = this.#chunkCount;
+    if (chunk === this.#chunkFrame.length) this.#growChunks();
+    this.#charge(CHUNK_BYTES);
+    this.#chunkCount++;
+    this.#chunkFrame[chunk] = this.#frames.length - 1;
+    this.#chunkStart[chunk] = start;
+    this.#chunkEnd[chunk] = end;
+    this.#chunkMinMs[chunk] = minTimeMs;
+    this.#chunkMaxMs[chunk] = maxTimeMs;
+    this.#nextChunk[chunk] = NONE;
+    const last = this.#lastChunk[this.#current]!;
+    if (last === NONE) this.#firstChunk[this.#current] = chunk;
+    else this.#nextChunk[last] = chunk;
+    this.#lastChunk[this.#current] = chunk;
+  }
+
+  /** Brings the series into Prometheus' label order. */
+  async sort(pacer: WorkPacer): Promise<void> {
+    this.#charge(this.#seriesCount * 4);
+    this.#order = new Uint32Array(this.#seriesCount);
+    for (let i = 0; i < this.#seriesCount; i++) this.#order[i] = i;
+    await sortPaced(this.#order, (a, b) => this.#compare(a, b), pacer);
+  }
+
+  /** Calls back with the canonical label bytes of the series at `index` in label order. */
+  labelsOf<T>(index: number, use: (bytes: Uint8Array, start: number, end: number) => T): T {
+    const series = this.#order[index]!;
+    return use(this.#frames[this.#seriesFrame[series]!]!, this.#labelStart[series]!, this.#labelEnd[series]!);
+  }
+
+  /**
+   * Numbers of the chunks of series `index` that touch [minTimeMs, maxTimeMs], ascending by their first sample; of
+   * several with the same bytes only one.
+   *
+   * @param into  Grown when too small.
+   * @returns     The chunks' numbers, a part of `into` or of what took its place.
+   */
+  chunksOf(index: number, minTimeMs: number, maxTimeMs: number, into: Uint32Array): Uint32Array {
+    let found = into;
+    let count = 0;
+    let isSorted = true;
+    let previousMs = Number.NEGATIVE_INFINITY;
+    const series = this.#order[index]!;
+    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      const startMs = this.#chunkMinMs[chunk]!;
+      if (startMs > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
+      if (count === found.length) found = growUint32(found);
+      found[count++] = chunk;
+      if (startMs <= previousMs) isSorted = false;
+      previousMs = startMs;
+    }
+    const chunks = found.subarray(0, count);
+    if (isSorted) return chunks;
+    chunks.sort((a, b) => this.#compareChunks(a, b));
+    return chunks.subarray(0, this.#dropEqualChunks(chunks));
+  }
+
+  /** Calls back with a chunk's bytes. */
+  chunkBytes(chunk: number, use: (bytes: Uint8Array, start: number, end: number) => void): void {
+    use(this.#frames[this.#chunkFrame[chunk]!]!, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
+  }
+
+  /** Lets go of the frames and gives back what was charged. Safe to call twice. */
+  release(): void {
+    this.#isReleased = true;
+    this.#frames = [];
+    this.#seriesCount = 0;
+    this.#order = new Uint32Array(0);
+    this.#budget.charge(-this.#chargedBytes);
+    this.#chargedBytes = 0;
+  }
+
+  #charge(bytes: number): void {
+    this.#budget.charge(bytes);
+    this.#chargedBytes += bytes;
+  }
+
+  #hasLabels(series: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const own = this.#frames[this.#seriesFrame[series]!]!;
+    return equalBytes(own, this.#labelStart[series]!, this.#labelEnd[series]!, bytes, start, end);
+  }
+
+  #addSeries(hash: number, start: number, end: number): number {
+    if (this.#seriesCount >= this.#limits.seriesMax) {
+      throw new AppError(
+        'execution',
+        `selector matches more than ${this.#limits.seriesMax} series, the limit of one selector (--query.max-series); add matchers`,
+      );
+    }
+    this.#charge(SERIES_BYTES + (end - start) * LABEL_STRING_FACTOR);
+    const series = this.#seriesCount;
+    if (series === this.#seriesFrame.length) this.#growSeries();
+    this.#seriesCount++;
+    this.#seriesFrame[series] = this.#frames.length - 1;
+    this.#labelStart[series] = start;
+    this.#labelEnd[series] = end;
+    this.#seriesHash[series] = hash;
+    this.#firstChunk[series] = NONE;
+    this.#lastChunk[series] = NONE;
+    return series;
+  }
+
+  #compare(a: number, b: number): number {
+    return compareLabelBytes(
+      this.#frames[this.#seriesFrame[a]!]!,
+      this.#labelStart[a]!,
+      this.#labelEnd[a]!,
+      this.#frames[this.#seriesFrame[b]!]!,
+      this.#labelStart[b]!,
+      this.#labelEnd[b]!,
+    );
+  }
+
+  #compareChunks(a: number, b: number): number {
+    return (
+      this.#chunkMinMs[a]! - this.#chunkMinMs[b]! ||
+      this.#chunkMaxMs[a]! - this.#chunkMaxMs[b]! ||
+      this.#chunkEnd[a]! - this.#chunkStart[a]! - (this.#chunkEnd[b]! - this.#chunkStart[b]!) ||
+      a - b
+    );
+  }
+
+  /** Keeps the first of neighbours with equal bytes: replicas of a series often hold the same chunks. */
+  #dropEqualChunks(chunks: Uint32Array): number {
+    let kept = 0;
+    for (const chunk of chunks) {
+      if (kept > 0 && this.#isEqualChunk(chunks[kept - 1]!, chunk)) continue;
+      chunks[kept++] = chunk;
+    }
+    return kept;
+  }
+
+  #isEqualChunk(a: number, b: number): boolean {
+    if (this.#chunkMinMs[a] !== this.#chunkMinMs[b] || this.#chunkMaxMs[a] !== this.#chunkMaxMs[b]) {
+      return false;
+    }
+    const ofA = this.#frames[this.#chunkFrame[a]!]!;
+    const ofB = this.#frames[this.#chunkFrame[b]!]!;
+    return equalBytes(
+      ofA,
+      this.#chunkStart[a]!,
+      this.#chunkEnd[a]!,
+      ofB,
+      this.#chunkStart[b]!,
+      this.#chunkEnd[b]!,
+    );
+  }
+
+  #growSlots(): void {
+    const slots = new Int32Array(this.#slots.length * 2).fill(NONE);
+    const mask = slots.length - 1;
+    for (let series = 0; series < this.#seriesCount; series++) {
+      let slot = this.#seriesHash[series]! & mask;
+      while (slots[slot] !== NONE) slot = (slot + 1) & mask;
+      slots[slot] = series;
+    }
+    this.#slots = slots;
+  }
+
+  #growSeries(): void {
+    this.#seriesFrame = growUint32(this.#seriesFrame);
+    this.#labelStart = growUint32(this.#labelStart);
+    this.#labelEnd = growUint32(this.#labelEnd);
+    this.#seriesHash = growUint32(this.#seriesHash);
+    this.#firstChunk = growInt32(this.#firstChunk);
+    this.#lastChunk = growInt32(this.#lastChunk);
+  }
+
+  #growChunks(): void {
+    this.#chunkFrame = growUint32(this.#chunkFrame);
+    this.#chunkStart = growUint32(this.#chunkStart);
+    this.#chunkEnd = growUint32(this.#chunkEnd);
+    this.#chunkMinMs = growFloat64(this.#chunkMinMs);
+    this.#chunkMaxMs = growFloat64(this.#chunkMaxMs);
+    this.#nextChunk = growInt32(this.#nextChunk);
+  }
+}
+
+function growUint32(column: Uint32Array): Uint32Array<ArrayBuffer> {
+  const grown = new Uint32Array(column.length * 2);
+  grown.set(column);
+  return grown;
+}
+
+function growInt32(column: Int32Array): Int32Array<ArrayBuffer> {
+  const grown = new Int32Array(column.length * 2);
+  grown.set(column);
+  return grown;
+}
+
+function growFloat64(column: Float64Array): Float64Array<ArrayBuffer> {
+  const grown = new Float64Array(column.length * 2);
+  grown.set(column);
+  return grown;
+}

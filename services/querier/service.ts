@@ -1,0 +1,224 @@
+// The querier: evaluates PromQL over all ingesters and stores, and answers lookups of series and labels. Holds no state
+// but what running queries need.
+import { randomInt } from 'node:crypto';
+import type { Registry } from 'prom-client';
+import type { Clock } from '../lib/core/clock.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import { createEngine } from '../lib/promql/engine/engine.ts';
+import type { Engine } from '../lib/promql/engine/query.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { Service } from '../lib/runtime/service.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
+import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire/contracts.ts';
+import { ClusterQueryable } from './cluster-queryable.ts';
+import { Deadline } from './deadline.ts';
+import type { Source } from './fan-out.ts';
+import { findLabels, findMetadata, findSeries, type LookupScope, sumHeadStatistics } from './lookups.ts';
+import { MemoryBudget, MemoryPool } from './memory-budget.ts';
+import { createQuerierMetrics, type QuerierMetrics } from './metrics.ts';
+import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from './options.ts';
+import { QueryGate } from './query-gate.ts';
+import { runQuery } from './query-runner.ts';
+import type { UnionLimits } from './series-union.ts';
+
+export interface QuerierDeps {
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+}
+
+export type QuerierHandlers = Handlers<typeof QuerierDefinition>;
+
+/** Makes a querier; what `options` leaves out has its default (options.ts). */
+export function createQuerier(
+  options: Partial<QuerierOptions>,
+  deps: QuerierDeps,
+): Service & { readonly handlers: QuerierHandlers } {
+  return new Querier({ ...DEFAULT_QUERIER_OPTIONS, ...options }, deps);
+}
+
+class Querier implements Service {
+  readonly name = 'querier';
+  readonly handlers: QuerierHandlers;
+  readonly #options: QuerierOptions;
+  readonly #deps: QuerierDeps;
+  readonly #engine: Engine;
+  readonly #gate: QueryGate;
+  /** Lookups have turns of their own: heavy queries do not hold up the label lists of an editor. */
+  readonly #lookupGate: QueryGate;
+  readonly #pool: MemoryPool;
+  readonly #metrics: QuerierMetrics;
+  readonly #limits: UnionLimits;
+  readonly #stopping = new AbortController();
+  readonly #running = new Set<Promise<void>>();
+  #isDraining = false;
+  #isReady = false;
+
+  constructor(options: QuerierOptions, deps: QuerierDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#engine = createEngine({
+      lookbackMs: options.lookbackMs,
+      samplesMax: options.samplesMax,
+      features: options.features,
+      noStepSubqueryIntervalMs: options.noStepSubqueryIntervalMs,
+    });
+    this.#gate = new QueryGate(options.concurrencyMax, options.queueMax);
+    this.#lookupGate = new QueryGate(options.concurrencyMax, options.queueMax);
+    this.#pool = new MemoryPool(options.memoryTotalBytesMax);
+    this.#metrics = createQuerierMetrics(deps.registry, this.#gate, this.#pool, options.concurrencyMax);
+    this.#limits = {
+      seriesMax: options.seriesMax,
+      hashSeed: options.hashSeed ?? randomInt(2 ** 32),
+    };
+    this.handlers = this.#makeHandlers();
+  }
+
+  async start(): Promise<void> {
+    this.#isReady = true;
+  }
+
+  isReady(): boolean {
+    return this.#isReady && !this.#isDraining;
+  }
+
+  async drain(): Promise<void> {
+    this.#isDraining = true;
+    await Promise.allSettled(this.#running);
+  }
+
+  async stop(): Promise<void> {
+    this.#isDraining = true;
+    this.#stopping.abort(new AppError('unavailable', 'the querier is shutting down; try again'));
+    await Promise.allSettled(this.#running);
+  }
+
+  #makeHandlers(): QuerierHandlers {
+    return {
+      query: (request, context) => this.#query(request, context),
+      series: (request, context) =>
+        this.#lookup('series', context, (scope) => {
+          const queryable = this.#queryable(request.tenant, false);
+          return findSeries(request, queryable, this.#limits, scope);
+        }),
+      labels: (request, context) => this.#single('labels', context, (scope) => findLabels(request, scope)),
+      metadata: (request, context) =>
+        this.#single('metadata', context, (scope) => findMetadata(request, this.#deps.cluster, scope)),
+      headStatistics: (request, context) =>
+        this.#single('head_statistics', context, (scope) =>
+          sumHeadStatistics(request, this.#deps.cluster, scope),
+        ),
+    };
+  }
+
+  async *#query(request: QueryRequest, context: CallContext): AsyncGenerator<QueryResponse> {
+    const { clock } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const wantedMs = request.timeoutMs > 0 ? request.timeoutMs : this.#options.timeoutMs;
+    const timeoutMs = Math.min(wantedMs, this.#options.timeoutMs);
+    let outcome = 'canceled';
+    try {
+      yield* this.#tracked(timeoutMs, context, (deadline) =>
+        runQuery(request, this.#options, deadline, {
+          engine: this.#engine,
+          gate: this.#gate,
+          pool: this.#pool,
+          clock,
+          queryable: this.#queryable(request.tenant, request.allowPartial),
+          onEnd: ({ samplesRead, peakBytes }) => {
+            this.#metrics.samplesRead.inc(samplesRead);
+            this.#metrics.peakBytes.inc(peakBytes);
+          },
+        }),
+      );
+      outcome = 'ok';
+    } catch (caught) {
+      outcome = toAppError(caught).code;
+      if (outcome === 'internal')
+        this.#deps.logger.error({ err: caught, query: request.query }, 'query failed');
+      throw caught;
+    } finally {
+      this.#metrics.queries.inc({ outcome });
+      this.#metrics.querySeconds.observe({ outcome }, (clock.monotonicMs() - startedMs) / 1000);
+    }
+  }
+
+  /** Runs a lookup in its turn and counts how it ends. */
+  async *#lookup<T>(
+    lookup: string,
+    context: CallContext,
+    answer: (scope: LookupScope) => AsyncIterable<T>,
+  ): AsyncGenerator<T> {
+    let outcome = 'canceled';
+    const budget = new MemoryBudget(this.#pool, this.#options.memoryBytesMax);
+    const gate = this.#lookupGate;
+    const fanOut = this.#fanOut(false);
+    try {
+      yield* this.#tracked(this.#options.timeoutMs, context, async function* ({ signal }) {
+        const leave = await gate.enter(signal);
+        try {
+          yield* answer({ fanOut: { ...fanOut, signal }, budget });
+        } finally {
+          leave();
+          budget.release();
+        }
+      });
+      outcome = 'ok';
+    } catch (caught) {
+      outcome = toAppError(caught).code;
+      throw caught;
+    } finally {
+      this.#metrics.lookups.inc({ lookup, outcome });
+    }
+  }
+
+  async #single<T>(
+    lookup: string,
+    context: CallContext,
+    answer: (scope: LookupScope) => Promise<T>,
+  ): Promise<T> {
+    const answers = this.#lookup(lookup, context, async function* (scope) {
+      yield await answer(scope);
+    });
+    let result: T | undefined;
+    for await (const value of answers) result = value;
+    return result!;
+  }
+
+  /** Runs a stream under a deadline, and keeps `drain` waiting for it. */
+  async *#tracked<T>(
+    timeoutMs: number,
+    context: CallContext,
+    run: (deadline: Deadline) => AsyncIterable<T>,
+  ): AsyncGenerator<T> {
+    if (this.#isDraining) throw new AppError('unavailable', 'the querier is shutting down; try again');
+    const deadline = new Deadline(timeoutMs, this.#deps.clock, [context.signal, this.#stopping.signal]);
+    const ended = Promise.withResolvers<void>();
+    this.#running.add(ended.promise);
+    try {
+      yield* run(deadline);
+    } finally {
+      deadline.close();
+      this.#running.delete(ended.promise);
+      ended.resolve();
+    }
+  }
+
+  #queryable(tenant: string, isPartialAllowed: boolean): ClusterQueryable {
+    return new ClusterQueryable({ ...this.#fanOut(isPartialAllowed), tenant, limits: this.#limits });
+  }
+
+  #fanOut(isPartialAllowed: boolean) {
+    const { cluster, logger } = this.#deps;
+    return {
+      cluster,
+      isPartialAllowed,
+      onFailure: (source: Source, error: AppError) => {
+        this.#metrics.sourceFailures.inc({ kind: source.kind });
+        logger.warn({ kind: source.kind, instance: source.instance, err: error }, 'node did not answer');
+      },
+    };
+  }
+}

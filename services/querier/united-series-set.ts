@@ -1,0 +1,57 @@
+// What PromQL reads of a union: labels decoded when asked for, samples decoded, merged and deduplicated when read.
+
+import { decodeLabels, type Labels } from '../lib/model/labels.ts';
+import type { SeriesSet } from '../lib/model/queryable.ts';
+import type { SampleColumns } from '../lib/model/sample-columns.ts';
+import { sortAndDedupeSamples } from '../lib/tsdb/chunk/merge-samples.ts';
+import { decodeXorChunk } from '../lib/tsdb/chunk/xor-decoder.ts';
+import type { SeriesUnion } from './series-union.ts';
+
+export class UnitedSeriesSet implements SeriesSet {
+  readonly warnings: readonly string[];
+  readonly #union: SeriesUnion;
+  #chunks: Uint32Array = new Uint32Array(16);
+
+  /** @param union  Sorted; the set owns it from now on. */
+  constructor(union: SeriesUnion, warnings: readonly string[]) {
+    this.#union = union;
+    this.warnings = warnings;
+  }
+
+  get size(): number {
+    return this.#union.size;
+  }
+
+  labels(index: number): Labels {
+    return this.#union.labelsOf(index, decodeLabels);
+  }
+
+  read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    into.count = 0;
+    const chunks = this.#union.chunksOf(index, minTimeMs, maxTimeMs, this.#chunks);
+    if (chunks.buffer !== this.#chunks.buffer) this.#chunks = new Uint32Array(chunks.buffer);
+    for (const chunk of chunks) {
+      this.#union.chunkBytes(chunk, (bytes, start, end) => decodeXorChunk(bytes, start, end, into));
+    }
+    sortAndDedupeSamples(into);
+    cutToRange(into, minTimeMs, maxTimeMs);
+  }
+
+  release(): void {
+    this.#union.release();
+  }
+}
+
+/** Drops what lies outside [minTimeMs, maxTimeMs]; timestamps ascend. */
+function cutToRange(columns: SampleColumns, minTimeMs: number, maxTimeMs: number): void {
+  const { timestampsMs } = columns;
+  let end = columns.count;
+  while (end > 0 && timestampsMs[end - 1]! > maxTimeMs) end--;
+  let start = 0;
+  while (start < end && timestampsMs[start]! < minTimeMs) start++;
+  if (start > 0) {
+    timestampsMs.copyWithin(0, start, end);
+    columns.values.copyWithin(0, start, end);
+  }
+  columns.count = end - start;
+}
