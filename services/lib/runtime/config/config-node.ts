@@ -86,7 +86,7 @@ export function parseConfigDocument(yamlText: string, file: string | undefined):
     const reason = caught instanceof RangeError ? 'nested too deeply' : String(caught);
     throw new ConfigError(file, start, '', `not readable as YAML: ${reason}`);
   }
-  const first = document.errors.find((error) => !isHarmless(error));
+  const first = document.errors[0];
   if (first !== undefined) {
     const problem =
       first.code === 'MULTIPLE_DOCS'
@@ -96,11 +96,6 @@ export function parseConfigDocument(yamlText: string, file: string | undefined):
   }
   const build = new Builder(document, file, placeOf);
   return { root: build.node(document.contents, 0, start, []), document };
-}
-
-/** Go's YAML reader, and so Prometheus, does not mind how a flow collection inside a block is indented. */
-function isHarmless(error: { readonly code: string; readonly message: string }): boolean {
-  return error.code === 'BAD_INDENT' && error.message.startsWith('Flow ');
 }
 
 /** The document as text without comments, scalars replaced as told. The document is changed. */
