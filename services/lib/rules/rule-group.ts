@@ -30,6 +30,8 @@ export interface RuleIo {
   write(samples: RuleSamples): Promise<void>;
   /** Takes alerts that are due to be sent. Must not throw. */
   notify(rule: RuleState, alerts: readonly AlertInstance[]): void;
+  /** Wall clock, Unix milliseconds: when an evaluation took place. */
+  nowMs(): number;
   /** Milliseconds since some fixed point, for durations. */
   monotonicMs(): number;
   /** A rule was evaluated; for metrics and logs. */
@@ -110,21 +112,23 @@ export class RuleGroup {
    */
   async evaluate(timeMs: number, settings: RuleSettings, io: RuleIo, signal: AbortSignal): Promise<void> {
     const startedMs = io.monotonicMs();
+    const beganAtMs = io.nowMs();
     for (const rule of this.rules) {
       if (signal.aborted) return;
       // A clock that is shorter than the grace period would only be made longer: nothing to restore.
       if (rule.spec.kind === 'alerting' && rule.spec.forMs < settings.gracePeriodMs) rule.restored = true;
       const ruleStartedMs = io.monotonicMs();
+      const ruleBeganAtMs = io.nowMs();
       const error = await this.#evaluateRule(rule, timeMs, settings, io);
       if (signal.aborted) return;
       rule.health = error === undefined ? 'ok' : 'err';
       rule.lastError = error?.message ?? '';
-      rule.lastEvaluationMs = timeMs;
+      rule.lastEvaluationMs = ruleBeganAtMs;
       rule.evaluationSeconds = (io.monotonicMs() - ruleStartedMs) / 1000;
       io.evaluated(this, rule, error);
     }
     await this.#writeOrphans(timeMs - this.queryOffsetMs, io);
-    this.lastEvaluationMs = timeMs;
+    this.lastEvaluationMs = beganAtMs;
     this.evaluationSeconds = (io.monotonicMs() - startedMs) / 1000;
   }
 

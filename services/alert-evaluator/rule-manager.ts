@@ -1,0 +1,129 @@
+// The groups that run: which go on, which take over state and which end when the rule files change.
+import { type AppError, toAppError } from '../lib/core/errors.ts';
+import type { Labels } from '../lib/model/labels.ts';
+import type { RuleGroupSpec } from '../lib/rules/rule-file.ts';
+import { isSameGroup, RuleGroup, type RuleIo } from '../lib/rules/rule-group.ts';
+import { RuleSamples } from '../lib/rules/rule-samples.ts';
+import { GroupRunner, type GroupRunnerDeps, groupKey } from './group-runner.ts';
+
+/** Intervals to wait before the series of a removed group get their staleness markers: a renamed group may go on with them. */
+const INTERVALS_BEFORE_STALE = 2;
+
+export interface GroupDefaults {
+  readonly intervalMs: number;
+  readonly queryOffsetMs: number;
+}
+
+export interface RuleManagerDeps extends GroupRunnerDeps {
+  /** Writes outside of any group. */
+  readonly write: RuleIo['write'];
+}
+
+export class RuleManager {
+  readonly #deps: RuleManagerDeps;
+  readonly #stopped = new AbortController();
+  #runners = new Map<string, GroupRunner>();
+  #running = false;
+  /** Nothing was loaded yet: what is loaded now restores its clocks. */
+  #isFirst = true;
+  readonly #cleanups = new Set<Promise<void>>();
+
+  constructor(deps: RuleManagerDeps) {
+    this.#deps = deps;
+  }
+
+  /** Groups sorted by file, then in the file's order. */
+  groups(): RuleGroup[] {
+    return [...this.#runners.values()].map(({ group }) => group);
+  }
+
+  /** Begins to evaluate. */
+  start(): void {
+    this.#running = true;
+    for (const runner of this.#runners.values()) runner.start();
+  }
+
+  /** Takes over new rules. Groups that did not change are not disturbed. */
+  async update(specs: readonly RuleGroupSpec[], defaults: GroupDefaults): Promise<void> {
+    const old = this.#runners;
+    const next = new Map<string, GroupRunner>();
+    for (const spec of specs) {
+      const key = groupKey(spec.file, spec.name);
+      const intervalMs = spec.intervalMs ?? defaults.intervalMs;
+      const queryOffsetMs = spec.queryOffsetMs ?? defaults.queryOffsetMs;
+      const former = old.get(key);
+      if (former !== undefined && isUnchanged(former.group, spec, intervalMs, queryOffsetMs)) {
+        next.set(key, former);
+        continue;
+      }
+      const group = new RuleGroup({ spec, intervalMs, queryOffsetMs, restored: !this.#isFirst });
+      if (former !== undefined) {
+        await former.stop();
+        group.copyStateFrom(former.group);
+      }
+      next.set(key, new GroupRunner(group, this.#deps));
+    }
+    this.#runners = next;
+    this.#isFirst = false;
+    if (this.#running) for (const runner of next.values()) runner.start();
+    await Promise.all(
+      [...old].filter(([key]) => !next.has(key)).map(([key, runner]) => this.#remove(key, runner)),
+    );
+  }
+
+  async #remove(key: string, runner: GroupRunner): Promise<void> {
+    await runner.stop();
+    const { metrics } = this.#deps;
+    const labels = { rule_group: key };
+    for (const metric of [
+      metrics.evaluations,
+      metrics.failures,
+      metrics.iterations,
+      metrics.iterationsMissed,
+    ]) {
+      metric.remove(labels);
+    }
+    for (const metric of [metrics.lastDuration, metrics.lastEvaluation, metrics.interval, metrics.rules]) {
+      metric.remove(labels);
+    }
+    const cleanup = this.#endSeries(runner.group).catch((caught: unknown) => {
+      if (this.#stopped.signal.aborted) return;
+      const error: AppError = toAppError(caught);
+      this.#deps.logger.warn({ rule_group: key, err: error }, 'ending the series of a removed group failed');
+    });
+    this.#cleanups.add(cleanup);
+    void cleanup.finally(() => this.#cleanups.delete(cleanup));
+  }
+
+  /** Ends the series of a removed group that no group goes on with, as of its removal. */
+  async #endSeries(group: RuleGroup): Promise<void> {
+    const series = new Map<string, Labels>(group.writtenSeries());
+    if (series.size === 0) return;
+    const { clock } = this.#deps;
+    const removedMs = clock.nowMs();
+    await clock.sleep(INTERVALS_BEFORE_STALE * group.intervalMs, this.#stopped.signal);
+    for (const running of this.groups()) for (const [key] of running.writtenSeries()) series.delete(key);
+    const samples = new RuleSamples();
+    for (const labels of series.values()) samples.addStale(labels, removedMs);
+    if (samples.count > 0) await this.#deps.write(samples);
+  }
+
+  /** Ends all groups. Series stay as they are: another evaluator, or the next start, goes on with them. */
+  async stop(): Promise<void> {
+    this.#running = false;
+    this.#stopped.abort();
+    await Promise.all([...this.#runners.values()].map((runner) => runner.stop()));
+    await Promise.all(this.#cleanups);
+  }
+}
+
+function isUnchanged(
+  group: RuleGroup,
+  spec: RuleGroupSpec,
+  intervalMs: number,
+  queryOffsetMs: number,
+): boolean {
+  return (
+    group.intervalMs === intervalMs && group.queryOffsetMs === queryOffsetMs && isSameGroup(group.spec, spec)
+  );
+}

@@ -1,0 +1,43 @@
+// Writes what rules produce through the distributor.
+import { AppError } from '../lib/core/errors.ts';
+import type { Appender, WriteColumns } from '../lib/distributor/appender.ts';
+import type { RuleSamples } from '../lib/rules/rule-samples.ts';
+
+/** Samples of one write: well under the distributor's own limit, large enough to amortise it. */
+const WRITE_SAMPLES_MAX = 65_536;
+
+/**
+ * Writes a rule's samples.
+ *
+ * @throws AppError `bad_data` when samples were refused (the message gives the first reason), else as Appender.write.
+ */
+export async function writeRuleSamples(
+  samples: RuleSamples,
+  appender: Appender,
+  signal: AbortSignal,
+): Promise<void> {
+  let rejected = 0;
+  let firstRejection: string | undefined;
+  for (let from = 0; from < samples.count; from += WRITE_SAMPLES_MAX) {
+    const to = Math.min(from + WRITE_SAMPLES_MAX, samples.count);
+    const outcome = await appender.write(columnsOf(samples, from, to, appender), [], signal);
+    rejected += outcome.rejected;
+    firstRejection ??= outcome.firstRejection;
+  }
+  if (rejected === 0) return;
+  throw new AppError(
+    'bad_data',
+    `${rejected} of ${samples.count} samples were refused; the first: ${firstRejection ?? 'no reason given'}`,
+  );
+}
+
+function columnsOf(samples: RuleSamples, from: number, to: number, appender: Appender): WriteColumns {
+  const references = new Uint32Array(to - from);
+  for (let i = from; i < to; i++) references[i - from] = appender.resolve(samples.labels[i]!);
+  return {
+    count: to - from,
+    references,
+    timestampsMs: samples.timestampsMs.subarray(from, to),
+    values: samples.values.subarray(from, to),
+  };
+}
