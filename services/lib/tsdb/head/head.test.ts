@@ -185,9 +185,10 @@ test('holds what a map holds, whatever the order, repetitions, freezes in betwee
       (events, chunkSamples, freezes) => {
         const head = newHead(chunkSamples);
         const ids = SERIES.map((entries) => define(head, entries));
+        let generation = 0;
         events.forEach(({ series, timeMs, pattern: [high, low] }, i) => {
           append(head, ids[series]!, [[timeMs, high, low]]);
-          for (const [at, range] of freezes) if (at === i) head.freeze(range * RANGE_MS);
+          for (const [at, range] of freezes) if (at === i) head.freeze(range * RANGE_MS, ++generation);
         });
         expect(sorted(contentOf(head))).toEqual(sorted(modelOf(events)));
       },
@@ -213,7 +214,7 @@ test('converges: any order and repetition of batches gives the same content and 
             append(head, ids[series]!, [[timeMs, high, low]]);
           const content = sorted(contentOf(head));
           const chunks: string[] = [];
-          for (const start of head.closedRangeStarts(1e9)) head.freeze(start);
+          for (const start of head.closedRangeStarts(1e9)) head.freeze(start, start + 1e6);
           for (const range of head.frozenRanges()) {
             let labels = '';
             drain(
@@ -382,19 +383,22 @@ test('series leave when neither memory nor log holds samples, and their ids come
   const ids = SERIES.map((entries) => define(head, entries));
   for (const id of ids) appendNumbers(head, id, [[10, 1]], 1);
   appendNumbers(head, ids[0]!, [[1500, 2]], 5);
-  expect(drain(head.collectSeries(100))).toEqual(new Uint32Array(0));
-  const frozen = head.freeze(0)!;
-  expect(drain(head.collectSeries(100))).toEqual(new Uint32Array(0));
+  expect(drain(head.collectSeries(100)).ids).toEqual(new Uint32Array(0));
+  const frozen = head.freeze(0, 1)!;
+  expect(drain(head.collectSeries(100)).ids).toEqual(new Uint32Array(0));
   head.drop(frozen.generation);
-  expect(drain(head.collectSeries(1))).toEqual(new Uint32Array(0));
-  expect(drain(head.collectSeries(2))).toEqual(Uint32Array.from(ids.slice(1)));
+  expect(drain(head.collectSeries(1)).ids).toEqual(new Uint32Array(0));
+  expect(drain(head.collectSeries(2)).ids).toEqual(Uint32Array.from(ids.slice(1)));
   expect(head.seriesCount).toBe(1);
   expect(headStatistics(head, 5).labelPairs).toBe(2);
   expect([...contentOf(head).keys()]).toEqual([NAMES[0]]);
+  const another = define(head, { __name__: 'another' });
+  expect(ids).not.toContain(another);
+  head.allowReuse(head.collection);
   const back = define(head, { __name__: 'fresh' });
   expect(ids).toContain(back);
   appendNumbers(head, back, [[1600, 3]], 6);
-  expect([...contentOf(head).keys()].sort()).toEqual([NAMES[0], 'fresh'].sort());
+  expect([...contentOf(head).keys()].sort()).toEqual([NAMES[0]!, 'fresh'].sort());
 });
 
 test('series that get samples or come while others leave stay', () => {
@@ -402,7 +406,7 @@ test('series that get samples or come while others leave stay', () => {
   const many = Array.from({ length: 5000 }, (_, i) => define(head, { __name__: 'm', i: `${i}` }));
   for (const id of many) appendNumbers(head, id, [[10, 1]], 1);
   for (const id of many.slice(0, 4900)) appendNumbers(head, id, [[1500, 1]], 3);
-  head.drop(head.freeze(0)!.generation);
+  head.drop(head.freeze(0, 1)!.generation);
   let turns = 0;
   let extra = -1;
   const left = drain(head.collectSeries(2), () => {
@@ -412,7 +416,7 @@ test('series that get samples or come while others leave stay', () => {
     appendNumbers(head, extra, [[1700, 6]], 3);
   });
   expect(turns).toBeGreaterThan(0);
-  expect(left).toEqual(Uint32Array.from([...many.slice(4900, 4950), ...many.slice(4951)]));
+  expect(left.ids).toEqual(Uint32Array.from([...many.slice(4900, 4950), ...many.slice(4951)]));
   expect(head.seriesCount).toBe(4902);
   expect(contentOf(head).size).toBe(4902);
   expect(define(head, { __name__: 'm', i: '4950' })).toBe(many[4950]);
@@ -438,8 +442,9 @@ test('a selection that is under way never shows another series under an id that 
   for (let i = 0; i < 5; i++) selection.next();
   expect(seen.length).toBeGreaterThan(0);
   expect(seen.length).toBeLessThan(3000);
-  head.drop(head.freeze(0)!.generation);
+  head.drop(head.freeze(0, 1)!.generation);
   drain(head.collectSeries(2));
+  head.allowReuse(head.collection);
   for (let i = 0; i < 3000; i++)
     appendNumbers(head, define(head, { __name__: 'other', i: `${i}` }), [[20, 1]], 3);
   drain(selection);

@@ -47,6 +47,12 @@ export interface HeadOptions {
 /** Replay takes an id this far above the others; a damaged one must not cost memory. */
 const ID_GAP_MAX = 1 << 22;
 
+/** Series that left a head: their ids, ascending, and an index that still knows their labels. */
+export interface LeftSeries {
+  readonly ids: Uint32Array;
+  readonly index: LabelIndex;
+}
+
 /** Counters since the head was made; for metrics. */
 export interface HeadCounters {
   appended: number;
@@ -71,9 +77,9 @@ export class Head {
   readonly #leaving: { collection: number; ids: number[] }[] = [];
   readonly #selections = new Map<number, number>();
   #collection = 0;
+  #reusable = 0;
   /** Series that came while the index is being rebuilt, or undefined. */
   #arrivals: number[] | undefined;
-  #generationNext = 1;
   #openChunks = 0;
   /** The range looked up last. */
   #lastRange: RangeChunks | undefined;
@@ -320,7 +326,6 @@ export class Head {
       range = new RangeChunks({
         startMs,
         endMs: startMs + this.options.rangeMs,
-        generation: this.#generationNext++,
         firstSegment: segment,
         chunkSamplesTarget: this.options.chunkSamplesTarget,
       });
@@ -342,9 +347,11 @@ export class Head {
    * Freezes the open range that starts at `startMs`: its open chunks are closed, later samples for it go to a new range.
    * Returns undefined when there is none.
    *
+   * @param generation  The caller's name for the frozen range, ≥ 1, never used before.
+   *
    * Cost: a look at every series.
    */
-  freeze(startMs: number): RangeChunks | undefined {
+  freeze(startMs: number, generation: number): RangeChunks | undefined {
     const range = this.#open.get(startMs);
     if (range === undefined) return undefined;
     for (let id = 0; id < this.#idEnd; id++) {
@@ -355,7 +362,9 @@ export class Head {
       if (lastMs >= range.startMs && lastMs < range.endMs) this.#closeChunk(id, words, base);
     }
     this.#open.delete(startMs);
-    this.#frozen.set(range.generation, range);
+    assert(generation > 0 && !this.#frozen.has(generation), `generation ${generation} is new`);
+    range.generation = generation;
+    this.#frozen.set(generation, range);
     if (this.#lastRange === range) this.#lastRange = undefined;
     return range;
   }
@@ -381,9 +390,10 @@ export class Head {
 
   /**
    * Lets series go that have no samples here and none in log segments from `firstSegment` on. Yields every few thousand
-   * series; other calls but a second collection may come in between. Returns the ids that left, ascending.
+   * series; other calls but a second collection may come in between. What is returned is true at the moment it is
+   * returned. The ids are not given to other series before `allowReuse`.
    */
-  *collectSeries(firstSegment: number): Generator<void, Uint32Array> {
+  *collectSeries(firstSegment: number): Generator<void, LeftSeries> {
     assert(this.#arrivals === undefined, 'one collection at a time');
     const used = this.#usedIds();
     const leaving = new Set<number>();
@@ -391,12 +401,26 @@ export class Head {
       const isUsed = (used[id >>> 5]! & (1 << (id & 31))) !== 0;
       if (!isUsed && this.#isIdle(id, firstSegment)) leaving.add(id);
     }
-    if (leaving.size === 0) return new Uint32Array(0);
+    const index = this.index;
+    if (leaving.size === 0) return { ids: new Uint32Array(0), index };
     yield* this.#rebuildIndex(leaving, firstSegment);
     this.#collection++;
     this.#leaving.push({ collection: this.#collection, ids: [...leaving] });
+    return { ids: Uint32Array.from(leaving), index };
+  }
+
+  /** Number of collections so far that let series go. */
+  get collection(): number {
+    return this.#collection;
+  }
+
+  /**
+   * Ids that left up to this collection may go to other series, once no selection of before runs: nothing durable names
+   * them any more, so that a lost definition can never lend its samples to another series.
+   */
+  allowReuse(collection: number): void {
+    this.#reusable = Math.max(this.#reusable, collection);
     this.#releaseIds();
-    return Uint32Array.from(leaving);
   }
 
   #isIdle(id: number, firstSegment: number): boolean {
@@ -437,7 +461,7 @@ export class Head {
   }
 
   #releaseIds(): void {
-    const oldest = Math.min(this.#collection, ...this.#selections.keys());
+    const oldest = Math.min(this.#reusable, ...this.#selections.keys());
     while (this.#leaving.length > 0 && this.#leaving[0]!.collection <= oldest) {
       for (const id of this.#leaving.shift()!.ids) this.#freeIds.push(id);
     }

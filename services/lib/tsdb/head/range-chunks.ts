@@ -20,8 +20,6 @@ export interface RangeChunksOptions {
   /** Unix ms: the range is [startMs, endMs). */
   readonly startMs: number;
   readonly endMs: number;
-  /** Tells ranges of one head apart; the log knows it too. */
-  readonly generation: number;
   /** Log segment of the first sample in it: older segments hold none of its samples. */
   readonly firstSegment: number;
   readonly chunkSamplesTarget: number;
@@ -30,8 +28,9 @@ export interface RangeChunksOptions {
 export class RangeChunks {
   readonly startMs: number;
   readonly endMs: number;
-  readonly generation: number;
   readonly firstSegment: number;
+  /** Tells frozen ranges of one head apart, in the log too; 0 while the range is open. */
+  generation = 0;
   readonly #chunkSamplesTarget: number;
   /** Series → its newest chunk. */
   readonly #newest = new U32Map();
@@ -57,7 +56,6 @@ export class RangeChunks {
   constructor(options: RangeChunksOptions) {
     this.startMs = options.startMs;
     this.endMs = options.endMs;
-    this.generation = options.generation;
     this.firstSegment = options.firstSegment;
     this.#chunkSamplesTarget = options.chunkSamplesTarget;
   }
