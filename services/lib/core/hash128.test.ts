@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { encodeUtf8 } from './bytes.ts';
-import { hash128 } from './hash128.ts';
+import { hash128, hash128View } from './hash128.ts';
 
 const hex = (text: string, seed: number): string => {
   const bytes = encodeUtf8(`..${text}..`);
@@ -28,4 +28,20 @@ test('every prefix length gives another value, and the seed matters', () => {
     seen.add(hex(text.slice(0, n), 8));
   }
   expect(seen.size).toBe(text.length * 2);
+});
+
+test('through a view it is the same value, for every length and alignment', () => {
+  const bytes = new Uint8Array(200);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = (i * 167 + 13) & 255;
+  const part = bytes.subarray(3);
+  const view = new DataView(part.buffer, part.byteOffset, part.byteLength);
+  const expected = new Uint32Array(4);
+  const actual = new Uint32Array(4);
+  for (let start = 0; start < 5; start++) {
+    for (let end = start; end < 120; end++) {
+      hash128(part, start, end, 0x9e3779b9, expected);
+      hash128View(part, view, start, end, 0x9e3779b9, actual);
+      expect(actual, `[${start}, ${end})`).toEqual(expected);
+    }
+  }
 });

@@ -1,9 +1,10 @@
 // What the decoders of remote write 1.0 and 2.0 share, per tenant: the series cache, the scratch for labels and symbols, and
 // the way from a series that is not in the cache to its reference.
 import { AppError } from '../core/errors.ts';
-import { hash128 } from '../core/hash128.ts';
+import { hash128View } from '../core/hash128.ts';
 import type { MetricMetadata } from './contracts.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
+import type { RemoteWriteCursor } from './remote-write-cursor.ts';
 import { RemoteWriteLabels } from './remote-write-labels.ts';
 import { RemoteWriteMetadataFilter } from './remote-write-metadata.ts';
 import { RemoteWriteSeriesCache } from './remote-write-series-cache.ts';
@@ -131,9 +132,14 @@ export class RemoteWriteContext {
   }
 }
 
-/** Hashes raw label bytes into the context's `hash`. */
-export function hashLabels(context: RemoteWriteContext, bytes: Uint8Array, start: number, end: number): void {
-  hash128(bytes, start, end, context.hashSeed, context.hash);
+/** Hashes the raw label bytes [start, end) into the context's `hash`. */
+export function hashLabels(
+  context: RemoteWriteContext,
+  cursor: RemoteWriteCursor,
+  start: number,
+  end: number,
+): void {
+  hash128View(cursor.bytes, cursor.view, start, end, context.hashSeed, context.hash);
 }
 
 /**

@@ -132,7 +132,7 @@ function findSeries(
     decoded.firstRefusal ??= `a series has ${labelBytes} bytes of labels; the limit is ${SERIES_LABEL_BYTES_MAX}`;
     return -1;
   }
-  hashLabels(context, cursor.bytes, Math.max(start, 0), Math.max(end, 0));
+  hashLabels(context, cursor, Math.max(start, 0), Math.max(end, 0));
   const position = context.cache.find(context.hash);
   if (position >= 0) return position;
   context.labels.clear();
