@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../core/errors.ts';
 
 /** Compressing or expanding one page. */
-export const UNITS_PER_PAGE = 100;
+export const UNITS_PER_PAGE = 300;
 
 /** Counts work and pauses. A unit is about a microsecond; 5000 of them keep a turn well under 20 ms. */
 export class WorkPacer {
