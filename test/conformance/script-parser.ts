@@ -59,7 +59,8 @@ export function parseScript(text: string): Command[] {
   const commands: Command[] = [];
   for (let at = 0; at < lines.length; at++) {
     const line = lines[at]!;
-    if (line === '') continue;
+    // `store`: Thanos' scripts spread series over stores, whose union is what a query sees.
+    if (line === '' || /^store\s/.test(line)) continue;
     let end = at + 1;
     while (end < lines.length && lines[end] !== '') end++;
     const body = lines.slice(at + 1, end);

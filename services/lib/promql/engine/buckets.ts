@@ -143,8 +143,8 @@ export function bucketFraction(lower: number, upper: number, buckets: Buckets): 
 }
 
 /**
- * Observations below a bound. Nothing is known of where in an infinite bucket its observations are: a bound within one
- * takes none of them, so that they count as below a lower bound and above an upper one.
+ * Observations below a bound. Nothing is known of where in an infinite bucket its observations are: those of the lowest
+ * are in no range that begins or ends there, those of the highest are above every bound.
  */
 function rankOf(buckets: Buckets, bound: number, isLower: boolean): number {
   const { bounds, counts, size } = buckets;
@@ -155,8 +155,8 @@ function rankOf(buckets: Buckets, bound: number, isLower: boolean): number {
     const lower = i > 0 ? bounds[i - 1]! : upper > 0 ? 0 : Number.NEGATIVE_INFINITY;
     if (lower >= bound) return below;
     if (bound < upper) {
-      const isInfinite = lower === Number.NEGATIVE_INFINITY || upper === Number.POSITIVE_INFINITY;
-      if (isInfinite) return isLower ? counts[i]! : below;
+      if (lower === Number.NEGATIVE_INFINITY) return isLower ? counts[i]! : below;
+      if (upper === Number.POSITIVE_INFINITY) return below;
       return below + ((counts[i]! - below) * (bound - lower)) / (upper - lower);
     }
     below = counts[i]!;

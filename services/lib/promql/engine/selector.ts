@@ -37,9 +37,7 @@ export async function openSelector(
 
 /** Label sets of a series set, as operand metadata. */
 export function seriesOf(set: SeriesSet): SeriesMeta[] {
-  const series: SeriesMeta[] = new Array(set.size);
-  for (let i = 0; i < set.size; i++) series[i] = { labels: set.labels(i), dropName: false };
-  return series;
+  return Array.from({ length: set.size }, (_, i) => ({ labels: set.labels(i), dropName: false }));
 }
 
 class SelectorOperand implements VectorOperand {

@@ -102,22 +102,23 @@ class Join {
     const column = new StepColumn(this.#steps);
     const one = await storeVector(this.#session, this.#one, column);
     const bySignature = groupRows(this.#oneSignature, this.#signatures.count);
-    const conflicts = this.#findConflicts(one, bySignature);
-    const manyPresent = new Uint8Array(this.#steps);
-    // A fill value for the "many" side asks where each signature had a value there.
     const { fillLeft, fillRight } = this.#matching;
+    const many = await this.#rejectConflicts(
+      one,
+      bySignature,
+      fillLeft !== undefined || fillRight !== undefined,
+    );
+    // A fill value for the "many" side asks where each signature had a value there.
     const fillOne = this.#swapped ? fillLeft : fillRight;
     const fillMany = this.#swapped ? fillRight : fillLeft;
     const seen = fillMany === undefined ? undefined : new Map<number, Uint8Array>();
     for (let i = 0; i < this.#many.series.length; i++) {
       if (this.#session.isSliceOver()) await this.#session.pause();
-      this.#many.next(column);
-      mark(column.kinds, manyPresent);
+      many.next(column);
       const signature = this.#manySignature[i]!;
       if (seen !== undefined) mark(column.kinds, flagsOf(seen, signature, this.#steps));
       this.#matchSeries(i, column, one, bySignature[signature]!, fillOne);
     }
-    this.#reportConflict(one, conflicts, manyPresent, fillOne !== undefined || fillMany !== undefined);
     if (seen !== undefined) this.#fillMany(one, seen, fillMany!);
     return { series: this.#series, table: this.#table };
   }
@@ -265,17 +266,32 @@ class Join {
     return conflicts.sort((a, b) => a.step - b.step || a.second - b.second);
   }
 
-  #reportConflict(
+  /**
+   * Throws for the first conflict at a step where there is anything to match. That takes a look at the "many" side
+   * first, which is only stored when there are conflicts: answers what to read it from.
+   */
+  async #rejectConflicts(
     one: StoredVector,
-    conflicts: readonly Conflict[],
-    manyPresent: Uint8Array,
+    bySignature: readonly (readonly number[])[],
     filled: boolean,
-  ): void {
-    const conflict = conflicts.find(({ step }) => filled || manyPresent[step] === 1);
-    if (conflict === undefined) return;
+  ): Promise<VectorOperand> {
+    const conflicts = this.#findConflicts(one, bySignature);
+    if (conflicts.length === 0) return this.#many;
+    const many = await storeVector(this.#session, this.#many, new StepColumn(this.#steps));
+    const present = new Uint8Array(this.#steps);
+    for (let row = 0; row < many.series.length; row++) {
+      const offset = many.table.offset(row);
+      mark(many.table.kinds(row).subarray(offset, offset + this.#steps), present);
+    }
+    const conflict = conflicts.find(({ step }) => filled || present[step] === 1);
+    if (conflict !== undefined) throw this.#conflictError(one, conflict);
+    return new StoredOperand(many);
+  }
+
+  #conflictError(one: StoredVector, conflict: Conflict): AppError {
     const second = one.series[conflict.second]!.labels;
     const group = matchedLabels(this.#matching, second);
-    throw new AppError(
+    return new AppError(
       'execution',
       `found duplicate series for the match group ${group.toString()} on the ${this.#swapped ? 'left' : 'right'} hand-side of the operation: ` +
         `[${second.toString()}, ${one.series[conflict.first]!.labels.toString()}];many-to-many matching not allowed: ` +
