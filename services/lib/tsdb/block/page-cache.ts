@@ -43,8 +43,9 @@ export class PageCache {
 
   /** Retains `raw`, which nobody changes afterwards. */
   put(owner: number, section: number, page: number, raw: Uint8Array): void {
-    this.#pages.set(keyOf(owner, section, page), raw);
-    this.#bytesHeld += raw.length;
+    const added = keyOf(owner, section, page);
+    this.#bytesHeld += raw.length - (this.#pages.get(added)?.length ?? 0);
+    this.#pages.set(added, raw);
     for (const [key, oldest] of this.#pages) {
       if (this.#bytesHeld <= this.#bytesMax || this.#pages.size === 1) break;
       this.#pages.delete(key);
