@@ -14,11 +14,16 @@ const SHORT_ESCAPES: Readonly<Record<string, string>> = {
 /** Letters, marks, numbers, punctuation, symbols and the ASCII space: what Go prints as it is. */
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
 
+/** Whether Go prints the character as it is. */
+export function isPrintable(char: string): boolean {
+  return PRINTABLE.test(char);
+}
+
 function escapeCharacter(char: string, quote: string): string {
   if (char === quote) return `\\${quote}`;
   const short = SHORT_ESCAPES[char];
   if (short !== undefined) return short;
-  if (PRINTABLE.test(char)) return char;
+  if (isPrintable(char)) return char;
   const code = char.codePointAt(0)!;
   if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`;
   if (code >= 0xd800 && code < 0xe000) return '\ufffd';

@@ -37,7 +37,7 @@ describe('tokens', () => {
       'string:"a"',
       'sign:,',
       'identifier:sum',
-      'sign:!~',
+      'operator:!~',
       'string:`b`',
       'sign:}',
     ]);
@@ -100,6 +100,7 @@ describe('errors', () => {
     ['"a\nb"', '1:1: parse error: unterminated quoted string'],
     ['`a', '1:1: parse error: unterminated raw string'],
     ['"\\q"', "1:1: parse error: unknown escape sequence U+0071 'q'"],
+    ['"\\\n"', '1:1: parse error: unknown escape sequence U+000A'],
     ['"\\x4g"', "1:1: parse error: illegal character U+0067 'g' in escape sequence"],
     ['"\\400"', '1:1: parse error: escape sequence is an invalid Unicode code point'],
     ['"\\ud800"', '1:1: parse error: escape sequence is an invalid Unicode code point'],

@@ -1,12 +1,13 @@
 // Cuts a query into tokens, one at a time, in the modes that PromQL has: plain, inside braces (words are label names)
 // and inside brackets (durations). Characters that fit nowhere are errors at once, in Prometheus' words.
-import { goQuote, goQuoteRune } from './go-quote.ts';
+import { goQuote, goQuoteRune, isPrintable } from './go-quote.ts';
 import { ParseError } from './parse-error.ts';
 import { KEYWORDS, type Token, type TokenKind } from './token.ts';
 
 const SPACES = ' \t\n\r';
+/** Lets through `0x` and `1e` in front of something else, as Prometheus does: they fail when their value is asked for. */
 const NUMBER =
-  /(?:0[xX]_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*|(?:[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?[0-9]+(?:_[0-9]+)*)?)(?![0-9a-zA-Z_.])/y;
+  /(?:0[xX](?:_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*)?|(?:[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?(?:[0-9]+(?:_[0-9]+)*|(?!$)))?)(?![0-9a-zA-Z_.])/y;
 /** A number with units behind it; which numbers and units are durations is decided later. */
 const DURATION =
   /(?:0[xX][0-9a-fA-F_]+|[0-9._]+(?:[eE][+-]?[0-9]+)?)[smhdwy]s?(?:[0-9]+[smhdw]s?)*(?![0-9a-zA-Z_])/y;
@@ -202,10 +203,9 @@ export class Lexer {
       case '`':
         return this.#string();
       case '=':
-        return this.#emit('sign', following === '~' ? 2 : 1);
+        return following === '~' ? this.#emit('operator', 2) : this.#emit('sign', 1);
       case '!':
-        if (following === '~') return this.#emit('sign', 2);
-        if (following === '=') return this.#emit('operator', 2);
+        if (following === '~' || following === '=') return this.#emit('operator', 2);
         return this.#fail(
           start,
           `unexpected character after '!' inside braces: ${goQuoteRune(this.#charAt(start + 1))}`,
@@ -340,7 +340,8 @@ function escapeForm(letter: string): EscapeForm | undefined {
   }
 }
 
-/** `U+0078 'x'`. */
+/** `U+0078 'x'`, without the character itself where it does not print. */
 function describeRune(char: string): string {
-  return `U+${char.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')} '${char}'`;
+  const code = `U+${char.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}`;
+  return isPrintable(char) ? `${code} '${char}'` : code;
 }

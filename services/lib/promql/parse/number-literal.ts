@@ -29,13 +29,10 @@ function numberValue(tokens: TokenStream, token: Token): number {
   const digits = text.replaceAll('_', '');
   // A leading zero makes an integer octal, as in Go; 08 is not octal and so decimal.
   const value = /^0[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number(digits);
-  if (!Number.isFinite(value)) {
-    tokens.fail(
-      token.start,
-      `error parsing number: strconv.ParseFloat: parsing ${goQuote(token.text)}: value out of range`,
-    );
-  }
-  return value;
+  if (Number.isFinite(value)) return value;
+  const reason = Number.isNaN(value) ? 'invalid syntax' : 'value out of range';
+  const quoted = goQuote(token.text);
+  return tokens.fail(token.start, `error parsing number: strconv.ParseFloat: parsing ${quoted}: ${reason}`);
 }
 
 /** Whether so many seconds fit a duration. */

@@ -66,6 +66,7 @@ function checkRegex(tokens: TokenStream, matcher: Matcher, start: number): void 
   } catch (caught) {
     if (!(caught instanceof AppError)) throw caught;
     const reason = caught.cause instanceof Error ? caught.cause.message : caught.message;
-    tokens.fail(start, reason);
+    // Our engine writes the flag that lets the dot match a newline into the expression that it quotes.
+    tokens.fail(start, reason.replace('`(?s)', '`'));
   }
 }

@@ -5,7 +5,7 @@ import { goQuote } from './go-quote.ts';
  * Groups of tokens as Prometheus' messages tell them apart.
  *
  * - `word`: start, end, step, range, min_of, max_of: functions, modifiers of `@`, or plain names.
- * - `sign`: brackets, comma, colon, `=`, `=~`, `!~`.
+ * - `sign`: brackets, comma, colon and `=`.
  */
 export type TokenKind =
   | 'end'
