@@ -6,9 +6,10 @@ import { formatG } from './go-format.ts';
 import type { Grid } from './grid.ts';
 import { groupSeries, membersOf } from './grouping.ts';
 import { labelsHash64 } from './labels-hash.ts';
-import { ABSENT, countPresent, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { EMPTY_OPERAND } from './literals.ts';
+import { ABSENT, FLOAT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
-import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
+import { StepTable, StoredOperand, type StoredVector } from './step-table.ts';
 
 const INT64_MAX = 2 ** 63;
 
@@ -21,31 +22,22 @@ export async function openSelection(
   const { session } = evaluator;
   const before = session.samplesCurrent;
   const param = await evaluator.scalar(expr.param!, grid);
-  const isRatio = expr.operator === 'limit_ratio';
-  const isEmpty = isRatio ? checkRatios(session, expr, param) : checkCounts(param);
-  if (isEmpty) return new StoredOperand({ series: [], table: new StepTable(session, grid.steps) });
-  const input = await evaluator.vector(expr.expr, grid);
-  const members = membersOf(groupSeries(expr, input.series));
-  const stored = await storeVector(session, input, new StepColumn(grid.steps));
-  const chosen = new Chosen(session, stored, grid.steps);
-  const ratios = isRatio ? ratiosOf(stored.series) : undefined;
-  for (const rows of members) {
-    if (session.isSliceOver()) await session.pause();
-    for (let k = 0; k < grid.steps; k++) {
-      if (ratios !== undefined) chooseRatio(stored.table, rows, k, param[k]!, ratios, chosen);
-      else
-        chooseCount(
-          expr.operator,
-          stored.table,
-          rows,
-          k,
-          Math.min(Math.trunc(param[k]!), stored.series.length),
-          chosen,
-        );
-    }
+  if (expr.operator === 'limit_ratio') {
+    if (checkRatios(session, expr, param)) return EMPTY_OPERAND;
+    return new RatioOperand(await evaluator.vector(expr.expr, grid), param);
   }
-  const result = chosen.result();
-  session.settleSamples(before, chosen.held);
+  if (checkCounts(param)) return EMPTY_OPERAND;
+  const input = await evaluator.vector(expr.expr, grid);
+  const groups = groupSeries(expr, input.series);
+  const cells = new RankCells(session, membersOf(groups), param, expr.operator);
+  const column = new StepColumn(grid.steps);
+  for (let i = 0; i < input.series.length; i++) {
+    if (session.isSliceOver()) await session.pause();
+    input.next(column);
+    cells.offer(groups.groupOf[i]!, i, column);
+  }
+  const result = cells.result(input.series);
+  session.settleSamples(before, cells.held);
   return new StoredOperand(result);
 }
 
@@ -84,167 +76,174 @@ function checkRatios(session: QuerySession, expr: Aggregation, param: Float64Arr
   return false;
 }
 
-/** Which values of the input are in the result, and in which order for an instant query. */
-class Chosen {
+/**
+ * What each group holds at each step: up to k series numbers with their values, as a heap with the weakest on top, so
+ * that of equal values the earlier ones stay. NaN is weaker than any number. limitk just takes the first k.
+ *
+ * Memory is bounded by k per group and step, and by the group's size, whichever is less.
+ */
+class RankCells {
   held = 0;
-  readonly #input: StoredVector;
+  readonly #session: QuerySession;
+  readonly #param: Float64Array;
   readonly #steps: number;
-  readonly #flags: Uint8Array;
-  readonly #order: number[] = [];
+  /** 1: the largest stay; −1: the smallest; 0: the first. */
+  readonly #sign: 1 | -1 | 0;
+  readonly #limits: Int32Array;
+  readonly #capacities: Int32Array;
+  readonly #offsets: Float64Array;
+  readonly #sizes: Int32Array;
+  readonly #rows: Int32Array;
+  /** Values times sign, so that larger is always better. */
+  readonly #ranks: Float64Array;
 
-  constructor(session: QuerySession, input: StoredVector, steps: number) {
-    this.#input = input;
-    this.#steps = steps;
-    session.charge(input.series.length * steps);
-    this.#flags = new Uint8Array(input.series.length * steps);
-  }
-
-  take(row: number, step: number): void {
-    this.#flags[row * this.#steps + step] = 1;
-    this.held++;
-    if (this.#steps === 1) this.#order.push(row);
-  }
-
-  result(): StoredVector {
-    const { series, table } = this.#input;
-    const rows = this.#steps === 1 ? this.#order : series.map((_, row) => row);
-    const column = new StepColumn(this.#steps);
-    const out = new StepTable(table.session, this.#steps);
-    const metas: SeriesMeta[] = [];
-    for (const row of rows) {
-      table.load(row, column);
-      for (let k = 0; k < this.#steps; k++) {
-        if (this.#flags[row * this.#steps + k] === 0) column.kinds[k] = ABSENT;
-      }
-      if (countPresent(column.kinds, 0, this.#steps) === 0) continue;
-      out.append(column);
-      metas.push(series[row]!);
+  constructor(
+    session: QuerySession,
+    members: readonly (readonly number[])[],
+    param: Float64Array,
+    operator: Aggregation['operator'],
+  ) {
+    this.#session = session;
+    this.#param = param;
+    this.#steps = param.length;
+    this.#sign = operator === 'topk' ? 1 : operator === 'bottomk' ? -1 : 0;
+    const total = members.reduce((sum, rows) => sum + rows.length, 0);
+    this.#limits = Int32Array.from(param, (k) => Math.max(0, Math.min(Math.trunc(k), total)));
+    const largest = this.#limits.reduce((most, limit) => Math.max(most, limit), 0);
+    this.#capacities = Int32Array.from(members, (rows) => Math.min(rows.length, largest));
+    this.#offsets = new Float64Array(members.length);
+    let cells = 0;
+    for (let group = 0; group < members.length; group++) {
+      this.#offsets[group] = cells;
+      cells += this.#capacities[group]! * this.#steps;
     }
-    return { series: metas, table: out };
+    session.charge(cells * 12 + members.length * this.#steps * 4);
+    this.#sizes = new Int32Array(members.length * this.#steps);
+    this.#rows = new Int32Array(cells);
+    this.#ranks = new Float64Array(cells);
+  }
+
+  /** Offers a series' column to its group. */
+  offer(group: number, row: number, column: StepColumn): void {
+    const capacity = this.#capacities[group]!;
+    const sign = this.#sign;
+    for (let k = 0; k < this.#steps; k++) {
+      if (column.kinds[k] === ABSENT) continue;
+      const limit = Math.min(this.#limits[k]!, capacity);
+      if (limit === 0) continue;
+      const cell = group * this.#steps + k;
+      const base = this.#offsets[group]! + k * capacity;
+      const size = this.#sizes[cell]!;
+      const rank = sign === -1 ? -column.values[k]! : column.values[k]!;
+      if (size < limit) {
+        this.#sizes[cell] = size + 1;
+        this.#rows[base + size] = row;
+        this.#ranks[base + size] = rank;
+        if (sign !== 0) rise(this.#rows, this.#ranks, base, size);
+      } else if (sign !== 0 && isWeaker(this.#ranks[base]!, rank)) {
+        this.#rows[base] = row;
+        this.#ranks[base] = rank;
+        sink(this.#rows, this.#ranks, base, size);
+      }
+    }
+  }
+
+  /** The selected series; best first, group by group, where there is one step only. */
+  result(series: readonly SeriesMeta[]): StoredVector {
+    const table = new StepTable(this.#session, this.#steps);
+    const metas: SeriesMeta[] = [];
+    const known = new Map<number, number>();
+    for (let group = 0; group < this.#capacities.length; group++) {
+      for (let k = 0; k < this.#param.length; k++) {
+        const base = this.#offsets[group]! + k * this.#capacities[group]!;
+        for (const at of this.#ranked(base, this.#sizes[group * this.#steps + k]!)) {
+          const source = this.#rows[at]!;
+          let row = known.get(source);
+          if (row === undefined) {
+            row = table.addRow();
+            known.set(source, row);
+            metas.push(series[source]!);
+          }
+          const offset = table.offset(row) + k;
+          table.values(row)[offset] = this.#sign === -1 ? -this.#ranks[at]! : this.#ranks[at]!;
+          table.kinds(row)[offset] = FLOAT;
+          this.held++;
+        }
+      }
+    }
+    return { series: metas, table };
+  }
+
+  /** Places of a cell's entries, best first. The order only shows in instant queries. */
+  #ranked(base: number, size: number): number[] {
+    const places = Array.from({ length: size }, (_, i) => base + i);
+    if (this.#steps > 1 || this.#sign === 0) return places;
+    const ranks = this.#ranks;
+    return places.sort((a, b) => {
+      if (isWeaker(ranks[b]!, ranks[a]!)) return -1;
+      return isWeaker(ranks[a]!, ranks[b]!) ? 1 : this.#rows[a]! - this.#rows[b]!;
+    });
   }
 }
 
-/** topk, bottomk, limitk of one group at one step. */
-function chooseCount(
-  operator: Aggregation['operator'],
-  table: StepTable,
-  rows: readonly number[],
-  step: number,
-  k: number,
-  chosen: Chosen,
-): void {
-  if (k < 1) return;
-  if (operator === 'limitk') {
-    let left = k;
-    for (const row of rows) {
-      if (left === 0) return;
-      if (table.kinds(row)[table.offset(row) + step] === ABSENT) continue;
-      chosen.take(row, step);
-      left--;
-    }
-    return;
+function isWeaker(a: number, b: number): boolean {
+  return a < b || (Number.isNaN(a) && !Number.isNaN(b));
+}
+
+function rise(rows: Int32Array, ranks: Float64Array, base: number, from: number): void {
+  let at = from;
+  while (at > 0) {
+    const parent = (at - 1) >> 1;
+    if (!isWeaker(ranks[base + at]!, ranks[base + parent]!)) return;
+    swap(rows, ranks, base + at, base + parent);
+    at = parent;
   }
-  const heap = new RankHeap(table, step, operator === 'topk' ? 1 : -1, k);
-  for (const row of rows) {
-    if (table.kinds(row)[table.offset(row) + step] !== ABSENT) heap.offer(row);
+}
+
+function sink(rows: Int32Array, ranks: Float64Array, base: number, size: number): void {
+  let at = 0;
+  for (;;) {
+    let child = 2 * at + 1;
+    if (child >= size) return;
+    if (child + 1 < size && isWeaker(ranks[base + child + 1]!, ranks[base + child]!)) child++;
+    if (!isWeaker(ranks[base + child]!, ranks[base + at]!)) return;
+    swap(rows, ranks, base + child, base + at);
+    at = child;
   }
-  for (const row of heap.ranked()) chosen.take(row, step);
+}
+
+function swap(rows: Int32Array, ranks: Float64Array, a: number, b: number): void {
+  const row = rows[a]!;
+  const rank = ranks[a]!;
+  rows[a] = rows[b]!;
+  ranks[a] = ranks[b]!;
+  rows[b] = row;
+  ranks[b] = rank;
 }
 
 /**
- * The k largest (sign 1) or smallest (sign −1) rows at a step. NaN is worse than any number. The weakest row is on
- * top, and a newcomer replaces it only when it is better, so that of equal rows the earlier ones stay.
+ * limit_ratio: a series is in where its place in [0, 1), from the hash that Prometheus uses, is below the ratio; for a
+ * negative ratio where it is not below 1 + ratio, so that r and r − 1 complement each other.
  */
-class RankHeap {
-  readonly #table: StepTable;
-  readonly #step: number;
-  readonly #sign: 1 | -1;
-  readonly #limit: number;
-  readonly #rows: number[] = [];
+class RatioOperand implements VectorOperand {
+  readonly series: readonly SeriesMeta[];
+  readonly #input: VectorOperand;
+  readonly #param: Float64Array;
+  #next = 0;
 
-  constructor(table: StepTable, step: number, sign: 1 | -1, limit: number) {
-    this.#table = table;
-    this.#step = step;
-    this.#sign = sign;
-    this.#limit = limit;
+  constructor(input: VectorOperand, param: Float64Array) {
+    this.series = input.series;
+    this.#input = input;
+    this.#param = param;
   }
 
-  offer(row: number): void {
-    if (this.#rows.length < this.#limit) {
-      this.#rows.push(row);
-      this.#rise(this.#rows.length - 1);
-    } else if (this.#isWeaker(this.#rows[0]!, row)) {
-      this.#rows[0] = row;
-      this.#sink(0);
+  next(into: StepColumn): void {
+    this.#input.next(into);
+    const place = Number(labelsHash64(this.series[this.#next++]!.labels)) / 2 ** 64;
+    for (let k = 0; k < into.kinds.length; k++) {
+      const limit = Math.max(-1, Math.min(1, this.#param[k]!));
+      const isIn = limit >= 0 ? place < limit : place >= 1 + limit;
+      if (!isIn) into.kinds[k] = ABSENT;
     }
-  }
-
-  /** Best first. */
-  ranked(): number[] {
-    return this.#rows.sort((a, b) => {
-      if (this.#isWeaker(b, a)) return -1;
-      return this.#isWeaker(a, b) ? 1 : 0;
-    });
-  }
-
-  #isWeaker(a: number, b: number): boolean {
-    const x = this.#table.values(a)[this.#table.offset(a) + this.#step]! * this.#sign;
-    const y = this.#table.values(b)[this.#table.offset(b) + this.#step]! * this.#sign;
-    return x < y || (Number.isNaN(x) && !Number.isNaN(y));
-  }
-
-  #rise(from: number): void {
-    let at = from;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!this.#isWeaker(this.#rows[at]!, this.#rows[parent]!)) return;
-      this.#swap(at, parent);
-      at = parent;
-    }
-  }
-
-  #sink(from: number): void {
-    let at = from;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= this.#rows.length) return;
-      const other = child + 1;
-      if (other < this.#rows.length && this.#isWeaker(this.#rows[other]!, this.#rows[child]!)) child = other;
-      if (!this.#isWeaker(this.#rows[child]!, this.#rows[at]!)) return;
-      this.#swap(at, child);
-      at = child;
-    }
-  }
-
-  #swap(a: number, b: number): void {
-    const row = this.#rows[a]!;
-    this.#rows[a] = this.#rows[b]!;
-    this.#rows[b] = row;
-  }
-}
-
-/** Each series' place in [0, 1), from the hash that Prometheus uses: the same series are selected everywhere. */
-function ratiosOf(series: readonly SeriesMeta[]): Float64Array {
-  const ratios = new Float64Array(series.length);
-  for (let i = 0; i < series.length; i++) {
-    ratios[i] = Number(labelsHash64(series[i]!.labels)) / 2 ** 64;
-  }
-  return ratios;
-}
-
-function chooseRatio(
-  table: StepTable,
-  rows: readonly number[],
-  step: number,
-  param: number,
-  ratios: Float64Array,
-  chosen: Chosen,
-): void {
-  const limit = Math.max(-1, Math.min(1, param));
-  if (limit === 0) return;
-  for (const row of rows) {
-    if (table.kinds(row)[table.offset(row) + step] === ABSENT) continue;
-    const isIn = limit >= 0 ? ratios[row]! < limit : ratios[row]! >= 1 + limit;
-    if (isIn) chosen.take(row, step);
   }
 }
