@@ -66,10 +66,27 @@ export function printLatency(seconds: number): string {
   return seconds < 1 ? `${trim((seconds * 1000).toPrecision(3))} ms` : `${trim(seconds.toPrecision(3))} s`;
 }
 
+const two = (value: number): string => String(value).padStart(2, '0');
+
+/** Labels of a time axis, local time: `09:30`, seconds or the day where they matter, the day again where it changes. */
+export function printAxisTimes(times: readonly number[]): string[] {
+  const step = times.length > 1 ? times[1]! - times[0]! : 60;
+  let dayBefore = '';
+  return times.map((time, i) => {
+    const date = new Date(time * 1000);
+    const day = `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+    const isNewDay = day !== dayBefore && (i > 0 || step >= 3600);
+    dayBefore = day;
+    if (step >= 86_400) return day;
+    const seconds = step < 60 ? `:${two(date.getSeconds())}` : '';
+    const clock = `${two(date.getHours())}:${two(date.getMinutes())}${seconds}`;
+    return isNewDay ? `${clock}\n${day}` : clock;
+  });
+}
+
 /** `2026-11-21 09:33:57`, local time. */
 export function printTime(seconds: number): string {
   const date = new Date(seconds * 1000);
-  const two = (value: number) => String(value).padStart(2, '0');
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
   return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }

@@ -2,7 +2,7 @@
 import type UPlot from 'uplot';
 import type { MatrixSeries } from './api.ts';
 import { element } from './dom.ts';
-import { printNumber, printTime } from './format.ts';
+import { printAxisTimes, printNumber, printTime } from './format.ts';
 import { seriesColor, themeColor } from './palette.ts';
 import { labelNodes } from './table.ts';
 
@@ -103,7 +103,10 @@ function describePlot(
     height: HEIGHT,
     legend: { show: false },
     scales: { x: { time: true, range: [range.startSeconds, range.endSeconds] } },
-    axes: [axis, { ...axis, size: 62, values: (_, splits) => splits.map(printNumber) }],
+    axes: [
+      { ...axis, size: 42, values: (_, splits) => printAxisTimes(splits) },
+      { ...axis, size: 62, values: (_, splits) => splits.map(printNumber) },
+    ],
     series: [{}, ...lines],
     focus: { alpha: 0.25 },
     cursor: {
@@ -196,7 +199,9 @@ function createTooltip(series: readonly MatrixSeries[]): Tooltip {
     const onRight = left! < plot.over.clientWidth / 2;
     node.style.left = onRight ? `${left! + 14}px` : '';
     node.style.right = onRight ? '' : `${plot.over.clientWidth - left! + 14}px`;
-    node.style.top = `${Math.max(0, Math.min((top ?? 0) + 10, plot.over.clientHeight - 56))}px`;
+    const isLow = (top ?? 0) > plot.over.clientHeight / 2;
+    node.style.top = isLow ? '' : `${(top ?? 0) + 12}px`;
+    node.style.bottom = isLow ? `${plot.over.clientHeight - (top ?? 0) + 12}px` : '';
   };
   return {
     node,

@@ -9,6 +9,8 @@ const SVG = 'http://www.w3.org/2000/svg';
 const WIDTH = 120;
 const HEIGHT = 28;
 const POINTS = 120;
+/** A young process' line is stretched, down to this many points across. */
+const POINTS_MIN = 30;
 /** The figure is the mean of so many last seconds: scrapes arrive in bursts. */
 const MEAN_SECONDS = 10;
 
@@ -30,11 +32,12 @@ export function startRatePanel(): void {
 
 function drawSparkline(values: readonly number[]): void {
   const most = Math.max(1, ...values);
+  const gap = WIDTH / (Math.min(POINTS, Math.max(POINTS_MIN, values.length)) - 1);
   const points = values.map((value, i) => {
-    const x = WIDTH - ((values.length - 1 - i) * WIDTH) / (POINTS - 1);
+    const x = WIDTH - (values.length - 1 - i) * gap;
     return `${x.toFixed(1)},${(HEIGHT - 1 - (value / most) * (HEIGHT - 3)).toFixed(1)}`;
   });
-  const left = (WIDTH - ((values.length - 1) * WIDTH) / (POINTS - 1)).toFixed(1);
+  const left = (WIDTH - (values.length - 1) * gap).toFixed(1);
   const area = ['polygon', 'area', [`${left},${HEIGHT}`, ...points, `${WIDTH},${HEIGHT}`]] as const;
   const line = ['polyline', 'line', points] as const;
   byId<HTMLElement>('sparkline').replaceChildren(

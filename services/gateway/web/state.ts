@@ -48,7 +48,12 @@ export function writeState(state: PanelState): string {
   return parameters.toString();
 }
 
-/** About 250 points across the graph, in steps that people use. */
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400];
+/** Fine enough for a line across a screen. */
+const POINTS_MAX = 300;
+
+/** The smallest step that people use which gives at most POINTS_MAX points. */
 export function automaticStep(rangeSeconds: number): number {
-  return Math.max(1, Math.round(rangeSeconds / 250));
+  const least = rangeSeconds / POINTS_MAX;
+  return STEPS.find((step) => step >= least) ?? Math.ceil(least / 86_400) * 86_400;
 }

@@ -85,7 +85,7 @@ function rowOf(target: Target, nowMs: number): HTMLElement {
     element('td', {}, target.scrapePool),
     endpoint,
     element('td', {}, element('span', { className: `pill ${known}` }, target.health)),
-    element('td', {}, labelNodes(target.labels)),
+    element('td', { className: 'target-labels' }, labelNodes(target.labels)),
     number(printAge(target.lastScrape, nowMs)),
     number(isScraped ? printLatency(target.lastScrapeDuration) : '–'),
     number(target.scrapeInterval),
