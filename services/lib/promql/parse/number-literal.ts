@@ -39,3 +39,13 @@ function numberValue(tokens: TokenStream, token: Token): number {
 export function isDurationInRange(seconds: number): boolean {
   return seconds <= DURATION_SECONDS_MAX && seconds >= -DURATION_SECONDS_MAX;
 }
+
+/** A number with or without a sign; undefined when the next tokens are none. */
+export function signedNumber(tokens: TokenStream): number | undefined {
+  const sign = tokens.is('+') || tokens.is('-') ? tokens.next().id : '';
+  const token = tokens.peek();
+  if (token.kind !== 'number' && token.kind !== 'duration') return undefined;
+  tokens.next();
+  const value = literalValue(tokens, token);
+  return sign === '-' ? -value : value;
+}
