@@ -186,8 +186,8 @@ export class Head {
     return this.states.word(id, LOGGED) !== 0;
   }
 
-  setLogged(id: number): void {
-    this.states.setWord(id, LOGGED, 1);
+  setLogged(id: number, isLogged: boolean): void {
+    this.states.setWord(id, LOGGED, isLogged ? 1 : 0);
   }
 
   /**

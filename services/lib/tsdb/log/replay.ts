@@ -74,14 +74,15 @@ export async function replaySegments(
       const size = await file.size();
       if (size > buffer.length) buffer = new Uint8Array(size);
       const length = await file.read(buffer, 0, size, 0);
-      await replaySegment({ folder, segment, isLast, bytes: buffer, length, file }, visit, report, deps);
+      await replayFile({ folder, segment, isLast, bytes: buffer, length, file }, visit, report, deps);
     } finally {
       await file.close();
     }
   }
 }
 
-interface LoadedSegment {
+/** A segment, or a file of the same format, in memory. */
+export interface LoadedSegment {
   readonly folder: string;
   readonly segment: number;
   readonly isLast: boolean;
@@ -91,7 +92,8 @@ interface LoadedSegment {
   readonly file: DiskFile;
 }
 
-async function replaySegment(
+/** Replays one file. */
+export async function replayFile(
   loaded: LoadedSegment,
   visit: RecordVisitor,
   report: ReplayReport,

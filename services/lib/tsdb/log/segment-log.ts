@@ -61,6 +61,8 @@ export interface SegmentLog {
   /**
    * Appends a record with the payload in payload[start, end), which is copied.
    *
+   * @param urgent  Neither the disk's watermark nor the bytes in flight refuse it: for the few small records whose
+   *                absence would keep space from being freed. Default false.
    * @throws AppError `unavailable` over the bytes in flight, on a disk without space, or after close.
    */
   append(
@@ -70,6 +72,7 @@ export interface SegmentLog {
     payload: Uint8Array,
     start: number,
     end: number,
+    urgent?: boolean,
   ): Appended;
   /** Throws what `append` would throw for `bytes` of payload. */
   checkRoom(bytes: number): void;
@@ -196,8 +199,7 @@ class DiskSegmentLog implements SegmentLog {
   }
 
   checkRoom(bytes: number): void {
-    if (this.#failed !== undefined) throw this.#failed;
-    if (this.#closed) throw new AppError('unavailable', 'the log is closed: this ingester is shutting down');
+    this.#checkOpen();
     if (bytes > RECORD_PAYLOAD_BYTES_MAX) {
       throw new AppError(
         'bad_data',
@@ -222,8 +224,10 @@ class DiskSegmentLog implements SegmentLog {
     payload: Uint8Array,
     start: number,
     end: number,
+    urgent = false,
   ): Appended {
-    this.checkRoom(end - start);
+    if (urgent) this.#checkOpen();
+    else this.checkRoom(end - start);
     const bytes = RECORD_HEAD_BYTES + end - start;
     const { segmentBytesMax } = this.#options;
     if (this.#segmentBytes > SEGMENT_HEAD_BYTES && this.#segmentBytes + bytes > segmentBytesMax)
@@ -289,6 +293,11 @@ class DiskSegmentLog implements SegmentLog {
       freeBytes >= freeBytesMin
         ? undefined
         : `the disk of the log (${folder}) has ${freeBytes} bytes free, under the watermark of ${freeBytesMin}; free space, writes resume by themselves`;
+  }
+
+  #checkOpen(): void {
+    if (this.#failed !== undefined) throw this.#failed;
+    if (this.#closed) throw new AppError('unavailable', 'the log is closed: this ingester is shutting down');
   }
 
   #openBatch(): Batch {

@@ -1,0 +1,166 @@
+// The checkpoint: what deleted log segments held and the remaining ones need, above all the labels of living series.
+// Written beside the log while appends go on, visible whole or not at all (lib/tsdb/docs/format/log-records.md).
+import { randomInt } from 'node:crypto';
+import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ByteWriter } from '../lib/core/bytes.ts';
+import { type Disk, type DiskFile, errorCodeOf } from '../lib/core/disk.ts';
+import { encodeRecord, encodeSegmentHead } from '../lib/tsdb/log/record.ts';
+import {
+  type RecordVisitor,
+  type ReplayDeps,
+  type ReplayReport,
+  replayFile,
+} from '../lib/tsdb/log/replay.ts';
+import type { MetricMetadata } from '../lib/wire/contracts.ts';
+import {
+  encodeMetadata,
+  encodeSamples,
+  encodeState,
+  putLogDefinition,
+  RECORD_END,
+  RECORD_METADATA,
+  RECORD_SAMPLES,
+  RECORD_STATE,
+  RecordColumns,
+} from './log-records.ts';
+import type { Tenant, Tenants } from './tenants.ts';
+
+export const CHECKPOINT_NAME = 'checkpoint';
+/** Definitions go to the disk in records of about this size; other work gets its turn after each. */
+const RECORD_BYTES_TARGET = 256 * 1024;
+const METADATA_PER_RECORD = 256;
+
+/**
+ * Writes the checkpoint of all tenants in place of the one before.
+ *
+ * @param segment  Log segment that is being written: what comes after this call's start is in it or behind.
+ * @throws the disk's errors as they come; the old checkpoint stays then.
+ */
+export async function writeCheckpoint(
+  folder: string,
+  tenants: Tenants,
+  segment: number,
+  disk: Disk,
+): Promise<void> {
+  const temporary = path.join(folder, `${CHECKPOINT_NAME}.tmp`);
+  const file = await disk.open(temporary, 'create');
+  try {
+    const writer = new CheckpointWriter(file);
+    for (const tenant of [...tenants.all()]) await writeTenant(writer, tenant);
+    await writer.end(segment);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(temporary, path.join(folder, CHECKPOINT_NAME));
+  await disk.syncFolder(folder);
+}
+
+/** Reads the checkpoint into the visitor, if there is one. Damaged records are set aside and counted in the report. */
+export async function readCheckpoint(
+  folder: string,
+  visit: RecordVisitor,
+  report: ReplayReport,
+  deps: ReplayDeps,
+): Promise<void> {
+  await deps.disk.remove(path.join(folder, `${CHECKPOINT_NAME}.tmp`));
+  let file: DiskFile;
+  try {
+    file = await deps.disk.open(path.join(folder, CHECKPOINT_NAME), 'read');
+  } catch (caught) {
+    if (errorCodeOf(caught) === 'ENOENT') return;
+    throw caught;
+  }
+  try {
+    const bytes = new Uint8Array(await file.size());
+    const length = await file.read(bytes, 0, bytes.length, 0);
+    await replayFile({ folder, segment: 0, isLast: false, bytes, length, file }, visit, report, deps);
+  } finally {
+    await file.close();
+  }
+}
+
+async function writeTenant(writer: CheckpointWriter, tenant: Tenant): Promise<void> {
+  const payload = new ByteWriter(1024);
+  encodeState(payload, {
+    tenant: tenant.name,
+    generationNext: tenant.generationNext,
+    leftBeforeMs: tenant.leftBeforeMs,
+  });
+  await writer.record(RECORD_STATE, payload);
+  await writeMetadata(writer, tenant.name, tenant.metadata.list('', 0));
+  await writeDefinitions(writer, tenant);
+}
+
+async function writeMetadata(
+  writer: CheckpointWriter,
+  tenant: string,
+  entries: MetricMetadata[],
+): Promise<void> {
+  const payload = new ByteWriter(1024);
+  for (let at = 0; at < entries.length; at += METADATA_PER_RECORD) {
+    payload.reset();
+    encodeMetadata(payload, tenant, entries.slice(at, at + METADATA_PER_RECORD));
+    await writer.record(RECORD_METADATA, payload);
+  }
+}
+
+async function writeDefinitions(writer: CheckpointWriter, { name, head }: Tenant): Promise<void> {
+  const definitions = new ByteWriter(RECORD_BYTES_TARGET * 2);
+  const labels = new ByteWriter(1024);
+  const payload = new ByteWriter(RECORD_BYTES_TARGET * 2);
+  const none = new RecordColumns();
+  let count = 0;
+  const flush = async (): Promise<void> => {
+    if (count === 0) return;
+    payload.reset();
+    encodeSamples(payload, name, count, definitions.bytes, definitions.length, none);
+    await writer.record(RECORD_SAMPLES, payload);
+    definitions.reset();
+    count = 0;
+  };
+  // Ids that come while this runs are defined in segments that stay.
+  for (let id = 0; id < head.idEnd; id++) {
+    if (!head.has(id)) continue;
+    labels.reset();
+    head.index.writeLabels(id, labels);
+    putLogDefinition(definitions, id, head.partitionOf(id), labels.bytes, 0, labels.length);
+    count++;
+    if (definitions.length >= RECORD_BYTES_TARGET) await flush();
+  }
+  await flush();
+}
+
+class CheckpointWriter {
+  readonly #file: DiskFile;
+  readonly #salt = randomInt(0, 2 ** 32);
+  readonly #out = new ByteWriter(RECORD_BYTES_TARGET * 2);
+  #position = 0;
+  #records = 0;
+
+  constructor(file: DiskFile) {
+    this.#file = file;
+    encodeSegmentHead(this.#out, 0, this.#salt);
+  }
+
+  async record(type: number, payload: ByteWriter): Promise<void> {
+    encodeRecord(this.#out, this.#salt, type, 0, this.#records++, payload.bytes, 0, payload.length);
+    if (this.#out.length >= RECORD_BYTES_TARGET) await this.#flush();
+  }
+
+  async end(segment: number): Promise<void> {
+    const payload = new ByteWriter(16);
+    payload.varint(this.#records);
+    payload.varint(segment);
+    await this.record(RECORD_END, payload);
+    await this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    await this.#file.write(this.#out.bytes, 0, this.#out.length, this.#position);
+    this.#position += this.#out.length;
+    this.#out.reset();
+    await nextTurn();
+  }
+}

@@ -1,0 +1,109 @@
+// The ingester's own metrics.
+import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+
+/** Values that are read when metrics are asked for. */
+export interface IngesterGauges {
+  readonly series: () => number;
+  readonly chunks: () => number;
+  readonly headBytes: () => number;
+  readonly logBytes: () => number;
+  readonly logBytesInFlight: () => number;
+  readonly streams: () => number;
+  readonly samples: () => number;
+  readonly duplicates: () => number;
+  readonly outOfOrder: () => number;
+}
+
+export interface IngesterMetrics {
+  /** By `outcome`: durable, unavailable, partial, refused. */
+  readonly requests: Counter<'outcome'>;
+  readonly commitSeconds: Histogram;
+  readonly commitBytes: Counter;
+  readonly logQuarantined: Counter;
+  readonly logTruncatedBytes: Counter;
+  readonly replayUnknownSamples: Counter;
+  /** By `result`: sealed, failed. */
+  readonly seals: Counter<'result'>;
+  readonly sealedSamples: Counter;
+  readonly seriesLeft: Counter;
+  readonly selectedSeries: Counter;
+  readonly limitHits: Counter;
+}
+
+export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges): IngesterMetrics {
+  const registers = [registry];
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  const running = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  const counter = (name: string, help: string) => new Counter({ name, help, registers });
+  gauge('tidemark_ingester_series', 'Series in memory.', gauges.series);
+  gauge('tidemark_ingester_chunks', 'Chunks in memory, open ones too.', gauges.chunks);
+  gauge('tidemark_ingester_head_bytes', 'Bytes of the heads: labels, postings, chunks.', gauges.headBytes);
+  gauge('tidemark_ingester_log_bytes', 'Bytes of the log segments on disk.', gauges.logBytes);
+  gauge('tidemark_ingester_log_bytes_in_flight', 'Bytes that wait for fdatasync.', gauges.logBytesInFlight);
+  gauge('tidemark_ingester_append_streams', 'Append streams that are open.', gauges.streams);
+  running('tidemark_ingester_samples_appended_total', 'Samples taken into the heads.', gauges.samples);
+  running(
+    'tidemark_ingester_samples_duplicate_total',
+    'Samples that repeat the newest one of their series.',
+    gauges.duplicates,
+  );
+  running(
+    'tidemark_ingester_samples_out_of_order_total',
+    'Samples older than the newest one of their series.',
+    gauges.outOfOrder,
+  );
+  return {
+    requests: new Counter({
+      name: 'tidemark_ingester_append_requests_total',
+      help: 'Append requests, by outcome.',
+      labelNames: ['outcome'],
+      registers,
+    }),
+    commitSeconds: new Histogram({
+      name: 'tidemark_ingester_log_commit_seconds',
+      help: 'Write and fdatasync of one group of records.',
+      buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      registers,
+    }),
+    commitBytes: counter('tidemark_ingester_log_written_bytes_total', 'Bytes written to the log.'),
+    logQuarantined: counter(
+      'tidemark_ingester_log_quarantined_total',
+      'Damaged or unreadable pieces of the log that were set aside at a start. Samples in them are lost on this replica.',
+    ),
+    logTruncatedBytes: counter(
+      'tidemark_ingester_log_truncated_bytes_total',
+      'Bytes of torn writes cut off at a start.',
+    ),
+    replayUnknownSamples: counter(
+      'tidemark_ingester_replay_unknown_samples_total',
+      'Samples in the log whose series was defined in a damaged piece.',
+    ),
+    seals: new Counter({
+      name: 'tidemark_ingester_seals_total',
+      help: 'Attempts to turn a time range into a block on the stores, by result.',
+      labelNames: ['result'],
+      registers,
+    }),
+    sealedSamples: counter('tidemark_ingester_sealed_samples_total', 'Samples that went into blocks.'),
+    seriesLeft: counter('tidemark_ingester_series_left_total', 'Series that left memory.'),
+    selectedSeries: counter('tidemark_ingester_selected_series_total', 'Series sent to queriers.'),
+    limitHits: counter('tidemark_ingester_select_limit_hits_total', 'Selects refused for too many series.'),
+  };
+}

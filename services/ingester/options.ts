@@ -1,0 +1,71 @@
+// What an ingester may be told. Everything but the first has a default that fits.
+
+export interface IngesterOptions {
+  /** `--data.dir`: the log lives in `<dataDir>/log`, blocks under construction in `<dataDir>/seal`. */
+  readonly dataDir: string;
+  /** This process in the placement. Undefined: it takes every partition, as the only ingester. */
+  readonly instance?: string;
+  /** Number of partitions of the cluster. Default 64. */
+  readonly partitionCount?: number;
+  /** Length of the aligned time ranges that become blocks, ms. Default 2 h. */
+  readonly blockRangeMs?: number;
+  /** A chunk is closed at this many samples. Default 120. */
+  readonly chunkSamplesTarget?: number;
+  /** Least time from one fdatasync to the next, ms. Default 10. */
+  readonly groupCommitMs?: number;
+  /** Bytes that wait are synced at once from this number on. Default 1 MiB. */
+  readonly commitBytes?: number;
+  /** Bytes appended and not yet durable, at most. Default 64 MiB. */
+  readonly bytesInFlightMax?: number;
+  /** Size of a log segment. Default 64 MiB. */
+  readonly segmentBytesMax?: number;
+  /** Appends are refused while the disk has less free. Default: 5 % of it, at most 256 MiB. */
+  readonly diskFreeBytesMin?: number;
+  /** Appends are refused while all heads together hold more. Default 8 GiB. */
+  readonly headBytesMax?: number;
+  /** Requests of one stream that are not answered yet, at most. Default 1024. */
+  readonly streamRequestsMax?: number;
+  /** Most series of one select that names no limit itself. Default 5 million. */
+  readonly seriesPerSelectMax?: number;
+  /** Metrics with metadata per tenant, at most; further ones are not kept. Default 100,000. */
+  readonly metadataMax?: number;
+  /** How often closed ranges are looked for, ms. Default 30 s. */
+  readonly sealCheckIntervalMs?: number;
+  /** A range is cut this long after its end, ms. Default 5 min. */
+  readonly sealDelayMs?: number;
+  /** Late samples of a range that is sealed already gather this long before they become a further block, ms. Default 1 h. */
+  readonly lateSealDelayMs?: number;
+  /**
+   * A sealed range stays readable this long, ms: a query that asked the stores before the block was there must still
+   * find it here, so longer than any query. Default 150 s.
+   */
+  readonly sealGraceMs?: number;
+  /** Stores that must have verified a block. Default 1. */
+  readonly storeReplicas?: number;
+}
+
+/** Options with their defaults. `diskFreeBytesMin` and `instance` stay open. */
+export type ResolvedOptions = Required<Omit<IngesterOptions, 'instance' | 'diskFreeBytesMin'>> &
+  Pick<IngesterOptions, 'instance' | 'diskFreeBytesMin'>;
+
+export function withDefaults(options: IngesterOptions): ResolvedOptions {
+  return {
+    partitionCount: 64,
+    blockRangeMs: 2 * 3_600_000,
+    chunkSamplesTarget: 120,
+    groupCommitMs: 10,
+    commitBytes: 1 << 20,
+    bytesInFlightMax: 64 << 20,
+    segmentBytesMax: 64 << 20,
+    headBytesMax: 8 * 2 ** 30,
+    streamRequestsMax: 1024,
+    seriesPerSelectMax: 5_000_000,
+    metadataMax: 100_000,
+    sealCheckIntervalMs: 30_000,
+    sealDelayMs: 5 * 60_000,
+    lateSealDelayMs: 3_600_000,
+    sealGraceMs: 150_000,
+    storeReplicas: 1,
+    ...options,
+  };
+}

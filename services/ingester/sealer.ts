@@ -1,0 +1,257 @@
+// Turns closed time ranges into blocks: cut (the range takes no more samples), build, ship, mark as sealed in the log; after
+// a grace the head drops the range, the log its segments, and series without samples leave. Each step can be repeated
+// after a crash: the log knows what was cut and what was sealed.
+import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ByteWriter } from '../lib/core/bytes.ts';
+import type { Clock } from '../lib/core/clock.ts';
+import type { Disk } from '../lib/core/disk.ts';
+import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import { BlockBuilder } from '../lib/tsdb/block/block-writer.ts';
+import type { LeftSeries } from '../lib/tsdb/head/head.ts';
+import { sealRange } from '../lib/tsdb/head/head-seal.ts';
+import type { RangeChunks } from '../lib/tsdb/head/range-chunks.ts';
+import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
+import { shipBlock } from './block-shipper.ts';
+import { writeCheckpoint } from './checkpoint.ts';
+import type { IngesterMetrics } from './ingest-metrics.ts';
+import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from './log-records.ts';
+import type { ResolvedOptions } from './options.ts';
+import type { Tenant, Tenants } from './tenants.ts';
+
+export interface SealerDeps {
+  readonly log: SegmentLog;
+  readonly logFolder: string;
+  readonly tenants: Tenants;
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly logger: Logger;
+  readonly metrics: IngesterMetrics;
+  /** Series left a head: what refers to them by id has to forget it, now. */
+  readonly onSeriesLeft: (tenant: Tenant, left: LeftSeries) => void;
+}
+
+/** Waits between attempts while stores do not take blocks. */
+const BACKOFF_MIN_MS = 1000;
+const BACKOFF_MAX_MS = 60_000;
+
+export class Sealer {
+  readonly #options: ResolvedOptions;
+  readonly #deps: SealerDeps;
+  readonly #abort = new AbortController();
+  readonly #payload = new ByteWriter(256);
+  /** When an open range was first seen by `#cutClosed`, monotonic ms. */
+  readonly #firstSeenMs = new WeakMap<RangeChunks, number>();
+  /** One piece of work at a time; also what `stop` waits for. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #loop: Promise<void> | undefined;
+  #marks = 0;
+
+  constructor(options: ResolvedOptions, deps: SealerDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  /** Ends the work under way at its next step. Safe to call twice. */
+  async stop(): Promise<void> {
+    this.#abort.abort(new AppError('unavailable', 'the ingester is shutting down'));
+    await this.#loop;
+    await this.#tail.catch(() => undefined);
+  }
+
+  /**
+   * Makes blocks of everything in the heads now.
+   *
+   * @param tenantName  Empty means all tenants.
+   * @returns Ids of the blocks made, durable on the stores.
+   * @throws AppError `unavailable` when stores do not take them or the log cannot be written; they are tried again later.
+   */
+  sealNow(tenantName: string, signal: AbortSignal): Promise<string[]> {
+    return this.#exclusively(async () => {
+      const tenants = this.#deps.tenants.all().filter(({ name }) => tenantName === '' || name === tenantName);
+      const blockIds: string[] = [];
+      for (const tenant of tenants) {
+        for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
+          this.#cut(tenant, startMs);
+        blockIds.push(...(await this.#sealFrozen(tenant, signal)));
+      }
+      await this.#truncate();
+      return blockIds;
+    });
+  }
+
+  async #run(): Promise<void> {
+    const { clock, logger } = this.#deps;
+    const { signal } = this.#abort;
+    let waitMs = this.#options.sealCheckIntervalMs;
+    let backoffMs = BACKOFF_MIN_MS;
+    while (!signal.aborted) {
+      try {
+        await clock.sleep(waitMs, signal);
+        await this.#exclusively(() => this.#sealClosed());
+        waitMs = this.#options.sealCheckIntervalMs;
+        backoffMs = BACKOFF_MIN_MS;
+      } catch (caught) {
+        if (signal.aborted) return;
+        waitMs = Math.min(backoffMs, this.#options.sealCheckIntervalMs);
+        backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
+        logger.error({ err: toAppError(caught), retryInMs: waitMs }, 'sealing failed');
+      }
+    }
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#tail.catch(() => undefined).then(work);
+    this.#tail = next;
+    return next;
+  }
+
+  async #sealClosed(): Promise<void> {
+    for (const tenant of [...this.#deps.tenants.all()]) {
+      this.#cutClosed(tenant);
+      await this.#sealFrozen(tenant, this.#abort.signal);
+      this.#dropSealed(tenant);
+    }
+    await this.#truncate();
+  }
+
+  /** Cuts ranges whose time is over. Late samples of an old range gather for a while first: blocks should not be tiny. */
+  #cutClosed(tenant: Tenant): void {
+    const { clock } = this.#deps;
+    const { sealDelayMs, lateSealDelayMs } = this.#options;
+    const monotonicMs = clock.monotonicMs();
+    const closedMs = clock.nowMs() - sealDelayMs;
+    for (const range of [...tenant.head.ranges()]) {
+      if (range.generation !== 0) continue;
+      const isClosed = range.endMs <= closedMs;
+      const firstSeenMs = this.#firstSeenMs.get(range);
+      if (firstSeenMs === undefined) {
+        // A range that is met closed is a late one.
+        this.#firstSeenMs.set(range, isClosed ? monotonicMs : Number.NEGATIVE_INFINITY);
+      } else if (isClosed && monotonicMs >= firstSeenMs + lateSealDelayMs) this.#cut(tenant, range.startMs);
+    }
+  }
+
+  /** Freezes a range, in the log and in the head at the same place. */
+  #cut(tenant: Tenant, startMs: number): void {
+    const generation = tenant.generationNext;
+    this.#payload.reset();
+    encodeCut(this.#payload, { tenant: tenant.name, startMs, generation });
+    const { bytes, length } = this.#payload;
+    this.#deps.log.append(RECORD_CUT, 0, ++this.#marks, bytes, 0, length, true);
+    tenant.generationNext = generation + 1;
+    tenant.head.freeze(startMs, generation);
+  }
+
+  async #sealFrozen(tenant: Tenant, signal: AbortSignal): Promise<string[]> {
+    const blockIds: string[] = [];
+    for (const range of tenant.head.frozenRanges()) {
+      if (tenant.sealed.has(range.generation)) continue;
+      throwIfAborted(signal);
+      try {
+        blockIds.push(await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal])));
+        this.#deps.metrics.seals.inc({ result: 'sealed' });
+      } catch (caught) {
+        this.#deps.metrics.seals.inc({ result: 'failed' });
+        throw toAppError(caught);
+      }
+    }
+    return blockIds;
+  }
+
+  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string> {
+    const { clock, cluster, logger, metrics, disk } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const dir = path.join(this.#options.dataDir, 'seal', `${tenant.name}-${range.generation}`);
+    await disk.remove(dir);
+    const builder = new BlockBuilder({ tenant: tenant.name, dir });
+    try {
+      for (const _ of sealRange(tenant.head, range, clock, builder)) {
+        await nextTurn();
+        throwIfAborted(signal);
+      }
+      const block = await builder.finish(signal);
+      await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
+      const { blockId, seriesCount, sampleCount } = block.meta;
+      await this.#markSealed(tenant, range, blockId);
+      metrics.sealedSamples.inc(sampleCount);
+      logger.info(
+        {
+          tenant: tenant.name,
+          blockId,
+          startMs: range.startMs,
+          endMs: range.endMs,
+          series: seriesCount,
+          samples: sampleCount,
+          bytes: block.files.reduce((sum, file) => sum + file.sizeBytes, 0),
+          elapsedMs: Math.round(clock.monotonicMs() - startedMs),
+        },
+        'range sealed',
+      );
+      return blockId;
+    } finally {
+      await builder.discard();
+    }
+  }
+
+  async #markSealed(tenant: Tenant, range: RangeChunks, blockId: string): Promise<void> {
+    const { log, clock } = this.#deps;
+    const { generation, endMs } = range;
+    this.#payload.reset();
+    encodeSealed(this.#payload, { tenant: tenant.name, generation, endMs, blockId });
+    const { bytes, length } = this.#payload;
+    await log.append(RECORD_SEALED, 0, ++this.#marks, bytes, 0, length, true).durable;
+    tenant.sealed.set(generation, clock.monotonicMs() + this.#options.sealGraceMs);
+  }
+
+  #dropSealed(tenant: Tenant): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    for (const range of tenant.head.frozenRanges()) {
+      const dropAtMs = tenant.sealed.get(range.generation);
+      if (dropAtMs === undefined || nowMs < dropAtMs) continue;
+      tenant.head.drop(range.generation);
+      tenant.sealed.delete(range.generation);
+      tenant.leftBeforeMs = Math.max(tenant.leftBeforeMs, range.endMs);
+    }
+  }
+
+  /** Deletes log segments whose samples are all in blocks, and lets idle series go. */
+  async #truncate(): Promise<void> {
+    const { log, tenants, disk, logFolder } = this.#deps;
+    let oldest = log.segment;
+    for (const { head, sealed } of tenants.all()) {
+      oldest = Math.min(
+        oldest,
+        head.oldestSegment((range) => sealed.has(range.generation)),
+      );
+    }
+    if (oldest <= log.firstSegment) return;
+    const collections = tenants.all().map((tenant) => ({ tenant, collection: tenant.head.collection }));
+    await writeCheckpoint(logFolder, tenants, log.segment, disk);
+    for (const { tenant, collection } of collections) tenant.head.allowReuse(collection);
+    await log.deleteBefore(oldest);
+    for (const tenant of [...tenants.all()]) await this.#collect(tenant);
+  }
+
+  async #collect(tenant: Tenant): Promise<void> {
+    const { log, metrics, onSeriesLeft } = this.#deps;
+    const steps = tenant.head.collectSeries(log.firstSegment);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) {
+        // In the same turn: nobody may use an id in between.
+        onSeriesLeft(tenant, step.value);
+        metrics.seriesLeft.inc(step.value.ids.length);
+        return;
+      }
+      await nextTurn();
+    }
+  }
+}

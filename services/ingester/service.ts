@@ -1,0 +1,296 @@
+// The ingester: makes samples durable in its log, keeps recent ones in memory, answers for them, and turns closed time
+// ranges into blocks. This file joins the parts; each part's work is in the file named after it.
+import { randomInt } from 'node:crypto';
+import path from 'node:path';
+import type { Registry } from 'prom-client';
+import type { Clock } from '../lib/core/clock.ts';
+import { type Disk, systemDisk } from '../lib/core/disk.ts';
+import { AppError } from '../lib/core/errors.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { Service } from '../lib/runtime/service.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import type { Handlers } from '../lib/transport/rpc.ts';
+import type { Damage, ReplayReport } from '../lib/tsdb/log/replay.ts';
+import { openSegmentLog, type SegmentLog } from '../lib/tsdb/log/segment-log.ts';
+import type {
+  AppendRequest,
+  AppendResponse,
+  IngesterDefinition,
+  SelectResponse,
+  WireSelectRequest,
+} from '../lib/wire/contracts.ts';
+import { AppendStream } from './append-stream.ts';
+import { readCheckpoint } from './checkpoint.ts';
+import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
+import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
+import { Reads } from './reads.ts';
+import { Replayer } from './replay.ts';
+import { Sealer } from './sealer.ts';
+import { Tenants } from './tenants.ts';
+import { Writes } from './writes.ts';
+
+export interface IngesterDeps {
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+  /** Where the log is. Default: the machine's own. */
+  readonly disk?: Disk;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  /** The log can no longer be trusted: must end the process at once. Default: exit with status 1. */
+  readonly onFatal?: (error: AppError) => void;
+}
+
+/** A running ingester and the calls that it answers. */
+export interface Ingester extends Service {
+  readonly handlers: Handlers<typeof IngesterDefinition>;
+}
+
+export function createIngester(options: IngesterOptions, deps: IngesterDeps): Ingester {
+  return new DurableIngester(withDefaults(options), deps);
+}
+
+/** The watermark where none is set: this share of the disk, and no more than this. */
+const FREE_SHARE = 0.05;
+const FREE_BYTES_MAX = 256 << 20;
+
+/** What exists while the log is open. */
+interface Running {
+  readonly log: SegmentLog;
+  readonly writes: Writes;
+  readonly sealer: Sealer;
+}
+
+class DurableIngester implements Ingester {
+  readonly name = 'ingester';
+  readonly handlers: Handlers<typeof IngesterDefinition>;
+  readonly #options: ResolvedOptions;
+  readonly #deps: IngesterDeps;
+  readonly #disk: Disk;
+  readonly #logger: Logger;
+  readonly #metrics: IngesterMetrics;
+  readonly #tenants: Tenants;
+  readonly #reads: Reads;
+  readonly #streams = new Set<AppendStream>();
+  #running: Running | undefined;
+  #draining = false;
+  #stopped: Promise<void> | undefined;
+
+  constructor(options: ResolvedOptions, deps: IngesterDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#disk = deps.disk ?? systemDisk;
+    this.#logger = deps.logger.child({ service: 'ingester' });
+    this.#tenants = new Tenants(options, randomInt(0, 2 ** 32));
+    this.#metrics = this.#createMetrics();
+    this.#reads = new Reads({
+      tenants: this.#tenants,
+      clock: deps.clock,
+      metrics: this.#metrics,
+      seriesPerSelectMax: options.seriesPerSelectMax,
+      ownedPartitions: () => this.#ownedPartitions(),
+    });
+    this.handlers = this.#createHandlers();
+  }
+
+  async start(): Promise<void> {
+    const { clock } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const logFolder = path.join(this.#options.dataDir, 'log');
+    await this.#disk.makeFolder(logFolder);
+    await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
+    const log = await this.#replay(logFolder, startedMs);
+    const { headBytesMax } = this.#options;
+    const writes = new Writes({
+      log,
+      tenants: this.#tenants,
+      headBytesMax,
+      ownsPartition: (partition) => this.#ownsPartition(partition),
+    });
+    const sealer = new Sealer(this.#options, {
+      log,
+      logFolder,
+      tenants: this.#tenants,
+      cluster: this.#deps.cluster,
+      clock,
+      disk: this.#disk,
+      logger: this.#logger,
+      metrics: this.#metrics,
+      onSeriesLeft: (tenant, left) => {
+        for (const { table } of this.#streams) table.forget(tenant, left);
+      },
+    });
+    this.#running = { log, writes, sealer };
+    sealer.start();
+  }
+
+  isReady(): boolean {
+    return this.#running !== undefined && !this.#draining;
+  }
+
+  async drain(): Promise<void> {
+    this.#draining = true;
+    await this.#running?.log.flush();
+  }
+
+  async stop(): Promise<void> {
+    this.#draining = true;
+    this.#stopped ??= this.#stopRunning();
+    await this.#stopped;
+  }
+
+  async #stopRunning(): Promise<void> {
+    await this.#running?.sealer.stop();
+    await this.#running?.log.close();
+  }
+
+  async #replay(logFolder: string, startedMs: number): Promise<SegmentLog> {
+    const { clock } = this.#deps;
+    const replayer = new Replayer(this.#tenants);
+    const visit = replayer.apply.bind(replayer);
+    const onDamage = (damage: Damage) => {
+      this.#logger.error({ ...damage, folder: logFolder }, 'the log is damaged');
+    };
+    const checkpoint: ReplayReport = { records: 0, bytes: 0, quarantined: 0, truncatedBytes: 0 };
+    await readCheckpoint(logFolder, visit, checkpoint, { disk: this.#disk, clock, onDamage });
+    const log = await openSegmentLog(
+      {
+        folder: logFolder,
+        segmentBytesMax: this.#options.segmentBytesMax,
+        groupCommitMs: this.#options.groupCommitMs,
+        commitBytes: this.#options.commitBytes,
+        bytesInFlightMax: this.#options.bytesInFlightMax,
+        freeBytesMin: await this.#freeBytesMin(logFolder),
+        segmentAbove: replayer.checkpointSegment,
+      },
+      {
+        disk: this.#disk,
+        clock,
+        onDamage,
+        onFatal: (error) => this.#onFatal(error),
+        onCommit: (bytes, elapsedMs) => {
+          this.#metrics.commitBytes.inc(bytes);
+          this.#metrics.commitSeconds.observe(elapsedMs / 1000);
+        },
+      },
+      visit,
+    );
+    replayer.finish();
+    const { replayed } = log;
+    this.#metrics.logQuarantined.inc(replayed.quarantined + checkpoint.quarantined);
+    this.#metrics.logTruncatedBytes.inc(replayed.truncatedBytes);
+    this.#metrics.replayUnknownSamples.inc(replayer.unknownSamples);
+    this.#logger.info(
+      {
+        records: replayed.records,
+        bytes: replayed.bytes,
+        samples: replayer.samples,
+        unknownSamples: replayer.unknownSamples,
+        quarantined: replayed.quarantined + checkpoint.quarantined,
+        truncatedBytes: replayed.truncatedBytes,
+        series: this.#tenants.all().reduce((sum, { head }) => sum + head.seriesCount, 0),
+        elapsedMs: Math.round(clock.monotonicMs() - startedMs),
+      },
+      'log replayed',
+    );
+    return log;
+  }
+
+  async #freeBytesMin(folder: string): Promise<number> {
+    if (this.#options.diskFreeBytesMin !== undefined) return this.#options.diskFreeBytesMin;
+    const { totalBytes } = await this.#disk.space(folder);
+    return Math.min(FREE_BYTES_MAX, Math.floor(totalBytes * FREE_SHARE));
+  }
+
+  #onFatal(error: AppError): void {
+    this.#logger.fatal({ err: error }, 'the log cannot be written; this process ends');
+    if (this.#deps.onFatal !== undefined) this.#deps.onFatal(error);
+    else process.exit(1);
+  }
+
+  #ownsPartition(partition: number): boolean {
+    const { instance, partitionCount } = this.#options;
+    if (partition >= partitionCount) return false;
+    if (instance === undefined) return true;
+    const placement = this.#deps.cluster.placement();
+    return placement === undefined || placement.replicas[partition]!.includes(instance);
+  }
+
+  #ownedPartitions(): number[] {
+    const owned: number[] = [];
+    for (let partition = 0; partition < this.#options.partitionCount; partition++) {
+      if (this.#ownsPartition(partition)) owned.push(partition);
+    }
+    return owned;
+  }
+
+  /** @throws AppError `unavailable` while the log is replayed. */
+  #mustRun(): Running {
+    if (this.#running === undefined) {
+      throw new AppError('unavailable', 'the ingester is replaying its log; try again later');
+    }
+    return this.#running;
+  }
+
+  #createHandlers(): Handlers<typeof IngesterDefinition> {
+    return {
+      append: (requests, { signal }) => this.#append(requests, signal),
+      select: (request, { signal }) => this.#select(request, signal),
+      labels: async (request, { signal }) => {
+        this.#mustRun();
+        return await this.#reads.labels(request, signal);
+      },
+      metadata: async (request) => {
+        this.#mustRun();
+        return this.#reads.metadata(request);
+      },
+      headStatistics: async (request) => {
+        this.#mustRun();
+        return this.#reads.headStatistics(request);
+      },
+      seal: async ({ tenant }, { signal }) => ({
+        blockIds: await this.#mustRun().sealer.sealNow(tenant, signal),
+      }),
+    };
+  }
+
+  async *#append(
+    requests: AsyncIterable<AppendRequest>,
+    signal: AbortSignal,
+  ): AsyncGenerator<AppendResponse> {
+    const { writes } = this.#mustRun();
+    const stream = new AppendStream(
+      { requestsMax: this.#options.streamRequestsMax },
+      {
+        apply: (request, table, writer) => {
+          if (this.#draining)
+            throw new AppError('unavailable', 'the ingester is shutting down; try another replica');
+          return writes.apply(request, table, writer);
+        },
+        metrics: this.#metrics,
+        signal,
+      },
+    );
+    this.#streams.add(stream);
+    try {
+      yield* stream.serve(requests);
+    } finally {
+      this.#streams.delete(stream);
+    }
+  }
+
+  #createMetrics(): IngesterMetrics {
+    const sum = (read: (tenant: ReturnType<Tenants['byNumber']>) => number) => () =>
+      this.#tenants.all().reduce((total, tenant) => total + read(tenant), 0);
+    return createIngesterMetrics(this.#deps.registry, {
+      series: sum(({ head }) => head.seriesCount),
+      chunks: sum(({ head }) => head.chunkCount),
+      headBytes: () => this.#tenants.bytesHeld,
+      logBytes: () => this.#running?.log.bytesOnDisk ?? 0,
+      logBytesInFlight: () => this.#running?.log.bytesInFlight ?? 0,
+      streams: () => this.#streams.size,
+      samples: sum(({ head }) => head.counters.appended),
+      duplicates: sum(({ head }) => head.counters.duplicates),
+      outOfOrder: sum(({ head }) => head.counters.outOfOrder),
+    });
+  }
+}

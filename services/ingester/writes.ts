@@ -1,0 +1,175 @@
+// The write path behind the streams: one append request at a time is checked, logged and applied to the head, in one
+// turn of the event loop, so that the log and the head see the same order. Durability is awaited by the stream.
+import { ByteWriter } from '../lib/core/bytes.ts';
+import { AppError } from '../lib/core/errors.ts';
+import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
+import { type AppendBatch, decodeAppendBatch } from '../lib/wire/append-batch.ts';
+import type { AppendRequest, MetricMetadata } from '../lib/wire/contracts.ts';
+import {
+  encodeMetadata,
+  encodeSamples,
+  putLogDefinition,
+  RECORD_METADATA,
+  RECORD_SAMPLES,
+  RecordColumns,
+} from './log-records.ts';
+import { type Tenant, type Tenants, TIME_MS_MAX } from './tenants.ts';
+import type { WriterTable } from './writer-table.ts';
+
+/** What became of a request that was applied. */
+export interface Applied {
+  /** Partitions that this ingester does not own. */
+  readonly failedPartitions: number[];
+  /** Rejects with `unavailable` when the log could not be written. */
+  readonly durable: Promise<void>;
+}
+
+export interface WritesDeps {
+  readonly log: SegmentLog;
+  readonly tenants: Tenants;
+  readonly headBytesMax: number;
+  /** False for partitions that the placement gives to others. */
+  readonly ownsPartition: (partition: number) => boolean;
+}
+
+/** Head bytes are added up once for so many requests: the sum walks all ranges. */
+const REQUESTS_PER_BUDGET_LOOK = 64;
+
+export class Writes {
+  readonly #deps: WritesDeps;
+  readonly #columns = new RecordColumns();
+  readonly #definitions = new ByteWriter(64 * 1024);
+  readonly #labels = new ByteWriter(1024);
+  readonly #payload = new ByteWriter(64 * 1024);
+  #untilLook = 0;
+  #headBytes = 0;
+
+  constructor(deps: WritesDeps) {
+    this.#deps = deps;
+  }
+
+  /**
+   * Logs and applies one request.
+   *
+   * @param writer  Number of the stream, for the log.
+   * @throws AppError `unavailable` when nothing was taken and a resend may help; `bad_data` or `failed_precondition` when
+   *         the request breaks the contract and its stream has to end.
+   */
+  apply(request: AppendRequest, table: WriterTable, writer: number): Applied {
+    const { log, tenants } = this.#deps;
+    this.#checkBudget();
+    // Before anything is made known: what the log cannot take must not fill the head with series.
+    log.checkRoom(request.batch.length);
+    const tenant = tenants.getOrMake(request.tenant);
+    let durable = this.#writeMetadata(tenant, request.metadata, writer, request.sequence);
+    const failedPartitions: number[] = [];
+    if (request.batch.length > 0) {
+      const batch = decodeAppendBatch(request.batch);
+      const isOwned = (partition: number) => this.#deps.ownsPartition(partition);
+      batch.forEachDefinition((reference, partition, bytes, start, end) => {
+        if (isOwned(partition))
+          table.define(reference, tenant, tenant.head.define(bytes, start, end, partition));
+      });
+      this.#gather(batch, tenant, table, failedPartitions);
+      if (this.#columns.count > 0) durable = this.#writeSamples(tenant, writer, request.sequence);
+    }
+    return { failedPartitions, durable: durable ?? Promise.resolve() };
+  }
+
+  #checkBudget(): void {
+    if (this.#untilLook-- <= 0) {
+      this.#untilLook = REQUESTS_PER_BUDGET_LOOK;
+      this.#headBytes = this.#deps.tenants.bytesHeld;
+    }
+    const { headBytesMax } = this.#deps;
+    if (this.#headBytes > headBytesMax) {
+      throw new AppError(
+        'unavailable',
+        `the heads hold ${this.#headBytes} bytes, over the budget of ${headBytesMax}; wait until blocks are sealed, or add ingesters`,
+      );
+    }
+  }
+
+  /** Samples of owned sections into the columns, references as series ids. */
+  #gather(batch: AppendBatch, tenant: Tenant, table: WriterTable, failedPartitions: number[]): void {
+    const columns = this.#columns;
+    columns.resize(batch.sampleCount);
+    columns.count = 0;
+    let from = 0;
+    for (let s = 0; s < batch.sectionPartitions.length; s++) {
+      const to = from + batch.sectionSamples[s]!;
+      const partition = batch.sectionPartitions[s]!;
+      if (this.#deps.ownsPartition(partition)) {
+        const at = columns.count;
+        table.translate(tenant, batch.references, from, to, columns.ids, at);
+        columns.timestampsMs.set(batch.timestampsMs.subarray(from, to), at);
+        columns.values.set(batch.values.subarray(from, to), at);
+        columns.count += to - from;
+      } else failedPartitions.push(partition);
+      from = to;
+    }
+    checkTimes(columns.timestampsMs, columns.count);
+  }
+
+  #writeSamples(tenant: Tenant, writer: number, sequence: number): Promise<void> {
+    const columns = this.#columns;
+    const { head } = tenant;
+    const definitions = this.#definitions;
+    definitions.reset();
+    const defined: number[] = [];
+    for (let i = 0; i < columns.count; i++) {
+      const id = columns.ids[i]!;
+      if (head.isLogged(id)) continue;
+      head.setLogged(id, true);
+      defined.push(id);
+      this.#labels.reset();
+      head.index.writeLabels(id, this.#labels);
+      putLogDefinition(definitions, id, head.partitionOf(id), this.#labels.bytes, 0, this.#labels.length);
+    }
+    const payload = this.#payload;
+    payload.reset();
+    encodeSamples(payload, tenant.name, defined.length, definitions.bytes, definitions.length, columns);
+    try {
+      const { segment, durable } = this.#deps.log.append(
+        RECORD_SAMPLES,
+        writer,
+        sequence,
+        payload.bytes,
+        0,
+        payload.length,
+      );
+      head.appendSamples(columns.ids, columns.timestampsMs, columns.values, 0, columns.count, segment);
+      return durable;
+    } catch (caught) {
+      for (const id of defined) head.setLogged(id, false);
+      throw caught;
+    }
+  }
+
+  #writeMetadata(
+    tenant: Tenant,
+    entries: readonly MetricMetadata[],
+    writer: number,
+    sequence: number,
+  ): Promise<void> | undefined {
+    if (entries.length === 0) return undefined;
+    const changed = tenant.metadata.update(entries);
+    if (changed.length === 0) return undefined;
+    const payload = this.#payload;
+    payload.reset();
+    encodeMetadata(payload, tenant.name, changed);
+    return this.#deps.log.append(RECORD_METADATA, writer, sequence, payload.bytes, 0, payload.length).durable;
+  }
+}
+
+function checkTimes(timestampsMs: Float64Array, count: number): void {
+  for (let i = 0; i < count; i++) {
+    const timeMs = timestampsMs[i]!;
+    if (!(timeMs >= -TIME_MS_MAX && timeMs <= TIME_MS_MAX) || Math.trunc(timeMs) !== timeMs) {
+      throw new AppError(
+        'bad_data',
+        `timestamp ${timeMs} of sample ${i} is not a whole number of ms within ±2^51`,
+      );
+    }
+  }
+}
