@@ -42,6 +42,8 @@ export interface RecordingIngester {
   behaviour: Behaviour;
   /** With `partial`: the partitions that are not kept. */
   failedPartitions: number[];
+  /** Each request waits for it before it is dealt with. */
+  gate: Promise<void>;
 }
 
 /** Makes one. */
@@ -55,6 +57,7 @@ export function createRecordingIngester(instance: string): RecordingIngester {
     writers: [] as string[],
     behaviour: 'keep' as Behaviour,
     failedPartitions: [] as number[],
+    gate: Promise.resolve(),
   };
   const handlers = {
     append: (requests: AsyncIterable<AppendRequest>) => serve(requests, recorded),
@@ -77,6 +80,7 @@ async function* serve(
       throw new AppError('failed_precondition', `sequence ${request.sequence} after ${sequence - 1}`);
     }
     recorded.requests.push(request);
+    await recorded.gate;
     if (recorded.behaviour === 'die') throw new AppError('unavailable', 'told to die');
     if (recorded.behaviour === 'hang') await new Promise(() => {});
     if (recorded.behaviour === 'refuse') {

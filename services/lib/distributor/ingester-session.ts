@@ -1,5 +1,6 @@
 // One Append stream to one ingester, from its opening to its end: a writer id of its own, sequences from 1, and the short
 // references under which series travel on it. A session is never repaired: when it fails, all that is in flight fails.
+import { assert } from '../core/assert.ts';
 import { ByteWriter } from '../core/bytes.ts';
 import { AppError, toAppError } from '../core/errors.ts';
 import type { Client } from '../transport/rpc.ts';
@@ -42,7 +43,7 @@ interface InFlight {
 export interface SessionEvents {
   /** An acknowledgement came: the ingester is well. */
   onAlive(): void;
-  /** The session is over; nothing is in flight any more. `error` is undefined when it was ended by `retire`. */
+  /** The session is over; what is in flight fails right after. `error` is undefined when it was ended by `retire`. */
   onEnd(session: IngesterSession, error: AppError | undefined): void;
 }
 
@@ -92,6 +93,7 @@ export class IngesterSession {
     onAnswer: OnAnswer,
     onFailure: OnFailure,
   ): number {
+    assert(!this.#ended, `session ${this.writerId} to be sent on is over`);
     const defined: number[] = [];
     const batch = this.#encode(shipment.partitions, sorter, defined);
     const sequence = ++this.#sequence;
@@ -146,8 +148,9 @@ export class IngesterSession {
     const failed = [...this.#inFlight.values()];
     this.#inFlight.clear();
     this.#wirePages.length = 0;
-    for (const request of failed) request.onFailure(reason);
+    // The owner first: a failure may make room for a waiting writer, who must not be sent here any more.
     this.#events.onEnd(this, error);
+    for (const request of failed) request.onFailure(reason);
   }
 
   #settle(response: AppendResponse): void {

@@ -48,6 +48,8 @@ export interface WritePathDeps {
 /** Deadlines are looked at this often, or ten times within a short one. */
 const SUPERVISION_MS_MAX = 100;
 
+/** Header and padding of a batch, before its definitions (docs/append-batch.md). */
+const BATCH_BYTES_MIN = 28;
 const BATCH_BYTES_PER_SAMPLE = 20;
 const BATCH_BYTES_PER_SECTION = 8;
 
@@ -143,7 +145,9 @@ export class WritePath {
 
   #dispatch(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
     const bytes =
-      target.samples * BATCH_BYTES_PER_SAMPLE + target.partitions.length * BATCH_BYTES_PER_SECTION;
+      BATCH_BYTES_MIN +
+      target.samples * BATCH_BYTES_PER_SAMPLE +
+      target.partitions.length * BATCH_BYTES_PER_SECTION;
     if (target.stream.hasRoom(bytes)) {
       this.#send(target, write, epoch, sorter, pending);
       return;
