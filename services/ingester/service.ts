@@ -253,6 +253,11 @@ class DurableIngester implements Ingester {
     };
   }
 
+  async *#select(request: WireSelectRequest, signal: AbortSignal): AsyncGenerator<SelectResponse> {
+    this.#mustRun();
+    yield* this.#reads.select(request, signal);
+  }
+
   async *#append(
     requests: AsyncIterable<AppendRequest>,
     signal: AbortSignal,
