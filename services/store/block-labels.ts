@@ -1,5 +1,6 @@
 // Answers Labels: names or values of all blocks that overlap the range, united.
 import { compareUtf8 } from '../lib/model/labels.ts';
+import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type { LabelsRequest, LabelsResponse } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import type { BlockCatalog } from './block-catalog.ts';
@@ -16,7 +17,8 @@ export async function labelsOfBlocks(
   const matchers = fromWireMatchers(request.matchers);
   const limit = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
   const leases = leaseOverlapping(catalog, request);
-  let united: string[] = [];
+  const pacer = new WorkPacer(signal);
+  let united: readonly string[] = [];
   try {
     for (const lease of leases) {
       try {
@@ -26,7 +28,7 @@ export async function labelsOfBlocks(
           request.labelName === ''
             ? await reader.labelNames({ matchers, signal })
             : await reader.labelValues(request.labelName, { matchers, signal, limit: limit + 1 });
-        united = uniteSorted(united, own);
+        united = await uniteSorted(united, own, pacer);
       } catch (caught) {
         throw await lease.examine(caught);
       }
@@ -37,18 +39,35 @@ export async function labelsOfBlocks(
   return { values: united.slice(0, limit), truncated: united.length > limit };
 }
 
-/** Two ascending lists as one, each string once. */
-export function uniteSorted(a: readonly string[], b: readonly string[]): string[] {
+/** Strings united between two looks at the pacer. */
+const STRINGS_PER_STEP = 2048;
+
+/** Two ascending lists as one, each string once. Pauses as the pacer says. */
+export async function uniteSorted(
+  a: readonly string[],
+  b: readonly string[],
+  pacer: WorkPacer,
+): Promise<readonly string[]> {
+  if (a.length === 0) return b;
+  if (b.length === 0) return a;
   const out: string[] = [];
   let i = 0;
   let j = 0;
-  while (i < a.length && j < b.length) {
-    const order = a[i] === b[j] ? 0 : compareUtf8(a[i]!, b[j]!);
-    out.push(order <= 0 ? a[i]! : b[j]!);
-    if (order <= 0) i++;
-    if (order >= 0) j++;
+  while (i < a.length || j < b.length) {
+    for (const stop = out.length + STRINGS_PER_STEP; out.length < stop && (i < a.length || j < b.length); ) {
+      const order = orderAt(a, i, b, j);
+      out.push(order <= 0 ? a[i]! : b[j]!);
+      if (order <= 0) i++;
+      if (order >= 0) j++;
+    }
+    if (pacer.spend(STRINGS_PER_STEP / 4)) await pacer.pause();
   }
-  while (i < a.length) out.push(a[i++]!);
-  while (j < b.length) out.push(b[j++]!);
   return out;
+}
+
+/** As compareUtf8; a list that is used up comes last. */
+function orderAt(a: readonly string[], i: number, b: readonly string[], j: number): number {
+  if (i === a.length) return 1;
+  if (j === b.length) return -1;
+  return a[i] === b[j] ? 0 : compareUtf8(a[i]!, b[j]!);
 }

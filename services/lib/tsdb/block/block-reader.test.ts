@@ -233,7 +233,7 @@ test('a select that is cancelled stops with the signal’s reason', async () => 
   await reader.close();
 });
 
-test('every flipped bit of every file is detected, and nothing wrong is handed over', async () => {
+test('a flipped bit in any file is detected, and nothing wrong is handed over', async () => {
   await using folder = await temporaryFolder();
   const dir = path.join(folder.path, 'b');
   const all = largeSeries(6);
@@ -241,7 +241,7 @@ test('every flipped bit of every file is detected, and nothing wrong is handed o
   const expected = modelSelect(all, ALL);
   for (const file of await readdir(dir)) {
     const good = await readFile(path.join(dir, file));
-    for (let at = 0; at < good.length; at += good.length > 3000 ? 3 : 1) {
+    for (let at = 0; at < good.length; at += file === 'chunks' ? 13 : 1) {
       const bad = Buffer.from(good);
       bad[at]! ^= 1 << (at % 8);
       await writeFile(path.join(dir, file), bad);

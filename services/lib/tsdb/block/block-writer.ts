@@ -143,7 +143,6 @@ export class BlockBuilder {
     const collector = this.#collector;
     const { tenant, level, sources } = this.#options;
     const { minTimeMs, maxTimeMs } = collector;
-    const partitions = new Set(collector.partitions.array.subarray(0, collector.partitions.length));
     return {
       tenant,
       blockId: blockIdOf(tenant, minTimeMs, digests),
@@ -152,7 +151,7 @@ export class BlockBuilder {
       seriesCount: collector.partitions.length,
       chunkCount: collector.chunks.length,
       sampleCount: collector.sampleCount,
-      partitions: [...partitions].sort((a, b) => a - b),
+      partitions: [...collector.heldPartitions].sort((a, b) => a - b),
       level: level ?? 1,
       sources: [...(sources ?? [])].sort(),
       files,

@@ -60,6 +60,9 @@ export class SeriesCollector {
     this.pairs = new PairTable(hashSeed);
   }
 
+  /** Partitions of the series that have a chunk. */
+  readonly heldPartitions = new Set<number>();
+
   /** Series that have a chunk. */
   get seriesCount(): number {
     const begun = this.partitions.length;
@@ -105,6 +108,7 @@ export class SeriesCollector {
     chunks.bytes.push(end - start);
     chunks.encodings.push(encoding);
     chunks.settleLast(this.chunkStarts.array[this.chunkStarts.length - 1]!);
+    this.heldPartitions.add(this.partitions.array[this.partitions.length - 1]!);
     this.minTimeMs = Math.min(this.minTimeMs, minTimeMs);
     this.maxTimeMs = Math.max(this.maxTimeMs, maxTimeMs);
     this.sampleCount += sampleCount;

@@ -45,7 +45,7 @@ export async function sortPaced(
   compare: (a: number, b: number) => number,
   pacer: WorkPacer,
 ): Promise<void> {
-  const runLength = 4096;
+  const runLength = 2048;
   for (let at = 0; at < ids.length; at += runLength) {
     ids.subarray(at, at + runLength).sort(compare);
     if (pacer.spend(runLength * 2)) await pacer.pause();
