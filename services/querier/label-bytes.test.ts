@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { encodeLabels, Labels } from '../lib/model/labels.ts';
-import { compareLabelBytes, equalBytes } from './label-bytes.ts';
+import { checkLabelBytes, compareLabelBytes } from './label-bytes.ts';
 
 const text = fc.oneof(
   fc.string({ maxLength: 6 }),
@@ -27,8 +27,30 @@ test('compares as Labels.compareTo does', () => {
       const y = place(b, 1);
       const compared = compareLabelBytes(x.bytes, x.start, x.end, y.bytes, y.start, y.end);
       expect(Math.sign(compared)).toBe(Math.sign(a.compareTo(b)));
-      expect(equalBytes(x.bytes, x.start, x.end, y.bytes, y.start, y.end)).toBe(a.key === b.key);
     }),
     { numRuns: 2000 },
   );
+});
+
+test('accepts what encodeLabels writes, and nothing that cannot be walked', () => {
+  fc.assert(
+    fc.property(labels, fc.nat(3), (set, padding) => {
+      const { bytes, start, end } = place(set, padding);
+      checkLabelBytes(bytes, start, end);
+    }),
+  );
+  const bad = [
+    [1],
+    [1, 97],
+    [1, 97, 0, 1, 97],
+    [5, 97, 1, 98],
+    [0x80, 0, 0],
+    [0xff, 0xff, 0xff, 0xff],
+    [1, 97, 0xff],
+  ];
+  for (const bytes of bad) {
+    expect(() => checkLabelBytes(Uint8Array.from(bytes), 0, bytes.length), String(bytes)).toThrow(
+      expect.objectContaining({ code: 'bad_data' }),
+    );
+  }
 });

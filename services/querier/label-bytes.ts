@@ -1,4 +1,28 @@
 // Canonical label bytes (model/labels.ts) compared without decoding them.
+import { AppError } from '../lib/core/errors.ts';
+import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
+
+/**
+ * Checks that bytes[start, end) are pairs of strings, so that they can be compared; what the strings say is checked when
+ * they are decoded.
+ *
+ * @throws AppError `bad_data` when they are not.
+ */
+export function checkLabelBytes(bytes: Uint8Array, start: number, end: number): void {
+  let strings = 0;
+  let at = start;
+  while (at < end) {
+    const length = lengthAt(bytes, at);
+    const prefix = prefixBytes(length);
+    // The last byte of the shortest varint is the first one below 128.
+    if (!(bytes[at + prefix - 1]! < 128)) break;
+    at += prefix + length;
+    strings++;
+  }
+  if (at !== end || strings % 2 !== 0) {
+    throw new AppError('bad_data', `label bytes at ${start} to ${end} are not pairs of strings`);
+  }
+}
 
 /** Prometheus' label order of two label sets given as canonical bytes: pair by pair, names before values. */
 export function compareLabelBytes(
@@ -12,48 +36,33 @@ export function compareLabelBytes(
   let i = aStart;
   let j = bStart;
   while (i < aEnd && j < bEnd) {
-    // A string's length is a varint; most are one byte.
-    let aLength = a[i++]!;
-    if (aLength > 127) {
-      aLength -= 128;
-      for (let factor = 128; ; factor *= 128) {
-        const byte = a[i++]!;
-        aLength += (byte & 127) * factor;
-        if (byte < 128) break;
-      }
-    }
-    let bLength = b[j++]!;
-    if (bLength > 127) {
-      bLength -= 128;
-      for (let factor = 128; ; factor *= 128) {
-        const byte = b[j++]!;
-        bLength += (byte & 127) * factor;
-        if (byte < 128) break;
-      }
-    }
-    const shared = Math.min(aLength, bLength);
-    for (let k = 0; k < shared; k++) {
-      const difference = a[i + k]! - b[j + k]!;
-      if (difference !== 0) return difference;
-    }
-    if (aLength !== bLength) return aLength - bLength;
+    const aLength = lengthAt(a, i);
+    const bLength = lengthAt(b, j);
+    i += prefixBytes(aLength);
+    j += prefixBytes(bLength);
+    const order = compareRanges(a, i, i + aLength, b, j, j + bLength);
+    if (order !== 0) return order;
     i += aLength;
     j += bLength;
   }
   return aEnd - i - (bEnd - j);
 }
 
-/** True when both ranges hold the same bytes. */
-export function equalBytes(
-  a: Uint8Array,
-  aStart: number,
-  aEnd: number,
-  b: Uint8Array,
-  bStart: number,
-  bEnd: number,
-): boolean {
-  const length = aEnd - aStart;
-  if (length !== bEnd - bStart) return false;
-  for (let i = 0; i < length; i++) if (a[aStart + i] !== b[bStart + i]) return false;
-  return true;
+/** Length of the string whose varint stands at `at`; behind the end of the buffer bytes count as 0. */
+function lengthAt(bytes: Uint8Array, at: number): number {
+  let length = 0;
+  let factor = 1;
+  for (let i = at; ; i++) {
+    const byte = bytes[i] ?? 0;
+    length += (byte & 127) * factor;
+    if (byte < 128) return length;
+    factor *= 128;
+  }
+}
+
+/** Bytes of a length as varint. Ours are written as short as possible. */
+function prefixBytes(length: number): number {
+  let bytes = 1;
+  for (let rest = length; rest > 127; rest = Math.floor(rest / 128)) bytes++;
+  return bytes;
 }

@@ -3,9 +3,10 @@
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { hash128 } from '../lib/core/hash128.ts';
 import { CHUNK_XOR, type ChunkSink } from '../lib/model/chunk-sink.ts';
+import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
 import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
-import { compareLabelBytes, equalBytes } from './label-bytes.ts';
+import { checkLabelBytes, compareLabelBytes } from './label-bytes.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
 const NONE = -1;
@@ -98,6 +99,7 @@ export class SeriesUnion implements ChunkSink {
       }
       slot = (slot + 1) & mask;
     }
+    checkLabelBytes(bytes, start, end);
     this.#current = this.#addSeries(hash, start, end);
     this.#slots[slot] = this.#current;
     if (this.#seriesCount * 2 > this.#slots.length) this.#growSlots();
@@ -196,7 +198,9 @@ export class SeriesUnion implements ChunkSink {
 
   #hasLabels(series: number, bytes: Uint8Array, start: number, end: number): boolean {
     const own = this.#frames[this.#seriesFrame[series]!]!;
-    return equalBytes(own, this.#labelStart[series]!, this.#labelEnd[series]!, bytes, start, end);
+    const ownStart = this.#labelStart[series]!;
+    const ownEnd = this.#labelEnd[series]!;
+    return ownEnd - ownStart === end - start && compareRanges(own, ownStart, ownEnd, bytes, start, end) === 0;
   }
 
   #addSeries(hash: number, start: number, end: number): number {
@@ -253,15 +257,17 @@ export class SeriesUnion implements ChunkSink {
     if (this.#chunkMinMs[a] !== this.#chunkMinMs[b] || this.#chunkMaxMs[a] !== this.#chunkMaxMs[b]) {
       return false;
     }
-    const ofA = this.#frames[this.#chunkFrame[a]!]!;
-    const ofB = this.#frames[this.#chunkFrame[b]!]!;
-    return equalBytes(
-      ofA,
-      this.#chunkStart[a]!,
-      this.#chunkEnd[a]!,
-      ofB,
-      this.#chunkStart[b]!,
-      this.#chunkEnd[b]!,
+    const bytesOfA = this.#frames[this.#chunkFrame[a]!]!;
+    const bytesOfB = this.#frames[this.#chunkFrame[b]!]!;
+    return (
+      compareRanges(
+        bytesOfA,
+        this.#chunkStart[a]!,
+        this.#chunkEnd[a]!,
+        bytesOfB,
+        this.#chunkStart[b]!,
+        this.#chunkEnd[b]!,
+      ) === 0
     );
   }
 

@@ -1,5 +1,6 @@
 // What PromQL reads of a union: labels decoded when asked for, samples decoded, merged and deduplicated when read.
 
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import { decodeLabels, type Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
@@ -23,7 +24,12 @@ export class UnitedSeriesSet implements SeriesSet {
   }
 
   labels(index: number): Labels {
-    return this.#union.labelsOf(index, decodeLabels);
+    try {
+      return this.#union.labelsOf(index, decodeLabels);
+    } catch (caught) {
+      // Not the caller's fault, whatever the decoder says.
+      throw new AppError('internal', `malformed series: ${toAppError(caught).message}`, { cause: caught });
+    }
   }
 
   read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {

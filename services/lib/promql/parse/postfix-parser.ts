@@ -1,5 +1,6 @@
 // What follows an expression and belongs to it: ranges and subqueries in brackets, `offset`, `@`, `anchored`, `smoothed`.
 import type { AtModifier, DurationExpr, Expr, Subquery, VectorSelector } from '../ast.ts';
+import { formatF } from '../engine/go-format.ts';
 import type { PromqlFeatures } from '../features.ts';
 import { type DurationContext, parseOffsetDuration, parsePositiveDuration } from './duration-parser.ts';
 import { signedNumber } from './number-literal.ts';
@@ -111,7 +112,7 @@ function timestamp(tokens: TokenStream, expr: Expr): AtModifier {
   const seconds = signedNumber(tokens);
   if (seconds === undefined) return tokens.unexpected('@', 'timestamp');
   if (!Number.isFinite(seconds) || Math.abs(seconds) >= 2 ** 63) {
-    tokens.fail(expr.pos.start, `timestamp out of bounds for @ modifier: ${printFixed6(seconds)}`);
+    tokens.fail(expr.pos.start, `timestamp out of bounds for @ modifier: ${formatF(seconds)}`);
   }
   return { kind: 'time', timeMs: Math.round(seconds * 1000) };
 }
@@ -171,11 +172,4 @@ function extend(
   }
   const extended = { ...vector, extension };
   return expr.kind === 'matrix-selector' ? { ...expr, vector: extended } : extended;
-}
-
-/** As Go's %f prints it. */
-function printFixed6(value: number): string {
-  if (Number.isNaN(value)) return 'NaN';
-  if (!Number.isFinite(value)) return value > 0 ? '+Inf' : '-Inf';
-  return `${BigInt(value)}.000000`;
 }

@@ -15,6 +15,7 @@ import type {
   VectorMatching,
   VectorSelector,
 } from '../ast.ts';
+import { formatDecimal } from '../engine/go-format.ts';
 import { goQuote } from './go-quote.ts';
 
 /** A node longer than this, in bytes of UTF-8, is spread over several lines. */
@@ -47,7 +48,7 @@ class Printer {
   #text(expr: Expr): string {
     switch (expr.kind) {
       case 'number':
-        return expr.isDuration ? formatDuration(expr.value * 1000) : printFloat(expr.value);
+        return expr.isDuration ? formatDuration(expr.value * 1000) : formatDecimal(expr.value);
       case 'string':
         return goQuote(expr.value);
       case 'vector-selector':
@@ -178,7 +179,7 @@ function printAt(at: AtModifier | undefined): string {
   if (at.kind !== 'time') return ` @ ${at.kind}()`;
   const timeMs = Math.abs(at.timeMs);
   const millis = String(timeMs % 1000).padStart(3, '0');
-  return ` @ ${at.timeMs < 0 ? '-' : ''}${printFloat(Math.floor(timeMs / 1000))}.${millis}`;
+  return ` @ ${at.timeMs < 0 ? '-' : ''}${formatDecimal(Math.floor(timeMs / 1000))}.${millis}`;
 }
 
 function printExtension(extension: VectorSelector['extension']): string {
@@ -197,7 +198,9 @@ function printDuration(duration: DurationExpr): string {
 
 function printOperand(duration: DurationExpr): string {
   if (duration.kind !== 'literal') return printOperation(duration);
-  return duration.isDuration ? formatDuration(duration.durationMs) : printFloat(duration.durationMs / 1000);
+  return duration.isDuration
+    ? formatDuration(duration.durationMs)
+    : formatDecimal(duration.durationMs / 1000);
 }
 
 function printOperation(duration: DurationExpr & { readonly kind: 'operation' }): string {
@@ -219,17 +222,4 @@ function printOperation(duration: DurationExpr & { readonly kind: 'operation' })
       else text = operator === '-' ? `-${rightText}` : rightText;
   }
   return wrapped ? `(${text})` : text;
-}
-
-/** Shortest digits that round-trip, never with an exponent. */
-function printFloat(value: number): string {
-  if (!Number.isFinite(value)) return formatValue(value);
-  const text = Object.is(value, -0) ? '-0' : String(value);
-  const match = /^(-?)(\d+)(?:\.(\d+))?e([+-]\d+)$/.exec(text);
-  if (match === null) return text;
-  const [, sign, whole, fraction = '', exponentText] = match;
-  const exponent = Number(exponentText);
-  const digits = `${whole}${fraction}`;
-  if (exponent < 0) return `${sign}0.${'0'.repeat(-exponent - 1)}${digits}`;
-  return `${sign}${digits.padEnd(exponent + 1, '0')}`;
 }
