@@ -145,6 +145,9 @@ describe('what is accepted', () => {
     ]);
     expect(await metricValues(rig, 'tidemark_gateway_remote_write_requests_total')).toEqual({ '204 1.0': 1 });
     expect(await metricValues(rig, 'tidemark_gateway_remote_write_samples_total')).toEqual({ '1.0': 3 });
+    expect(await metricValues(rig, 'tidemark_gateway_remote_write_body_bytes_total')).toEqual({
+      '': body.length,
+    });
   });
 
   test.each([

@@ -1,35 +1,40 @@
-// Hash of a series' bytes as they came → its reference, so that a series which was seen before costs a hash and a probe and
-// no label work. Two generations in typed arrays: a full one becomes the previous one, and what is asked for again moves
-// over, so that nothing is ever rehashed in one go and what is no longer sent goes away.
+// Hash of a series' bytes as they came → its reference, so that a series which was seen before costs a hash and a comparison
+// and no label work. Entries lie in order of first use: senders repeat their order, so the entry behind the last one found is
+// tried first, which spares the random access of a hash table. Two generations: a full one becomes the previous one, and what
+// is asked for again moves over, so that nothing is rehashed in one go and what is no longer sent goes away.
 
-/** Words of an entry: four of the hash, reference + 1 (0 = free), fingerprint of the metadata sent last. */
+/** Words of an entry: four of the hash, the reference, the fingerprint of the metadata sent last. */
 const ENTRY_WORDS = 6;
 const REFERENCE = 4;
 const FINGERPRINT = 5;
 const ENTRIES_MIN = 1 << 12;
-/** A table is replaced when it is fuller than this share: linear probing stays at about two steps. */
-const LOAD_MAX = 0.7;
+
+/** One generation: entries, and a hash table of entry numbers + 1 (0 = free) with twice as many slots. */
+interface Generation {
+  readonly entries: Uint32Array;
+  readonly slots: Uint32Array;
+  readonly capacity: number;
+  used: number;
+}
 
 /** A cache of one tenant's series. Keys are trusted without comparing bytes: 128 bits under a seed of this process. */
 export class RemoteWriteSeriesCache {
   readonly #entriesMax: number;
-  #table: Uint32Array;
-  #mask: number;
-  #used = 0;
-  #previous: Uint32Array | undefined;
+  #current = createGeneration(ENTRIES_MIN);
+  #previous: Generation | undefined;
+  /** Entry that is tried first. */
+  #next = 0;
   #nowMs = 0;
   #turnedOverAtMs = 0;
 
-  /** @param seriesMax  Most series in one generation; memory is at most 24 bytes × 4 × this. */
+  /** @param seriesMax  Most series in one generation, rounded up to a power of two; 64 bytes each, both generations counted. */
   constructor(seriesMax: number) {
-    this.#entriesMax = Math.max(ENTRIES_MIN, 2 ** Math.ceil(Math.log2(seriesMax / LOAD_MAX)));
-    this.#table = new Uint32Array(ENTRIES_MIN * ENTRY_WORDS);
-    this.#mask = ENTRIES_MIN - 1;
+    this.#entriesMax = Math.max(ENTRIES_MIN, 2 ** Math.ceil(Math.log2(seriesMax)));
   }
 
   /** Bytes held, for the metric. */
   get memoryBytes(): number {
-    return this.#table.byteLength + (this.#previous?.byteLength ?? 0);
+    return bytesOf(this.#current) + (this.#previous === undefined ? 0 : bytesOf(this.#previous));
   }
 
   /** Position of the key's entry, valid until the next `insert`; −1 when it is not known. */
@@ -38,49 +43,63 @@ export class RemoteWriteSeriesCache {
     const h1 = hash[1]!;
     const h2 = hash[2]!;
     const h3 = hash[3]!;
-    const at = probe(this.#table, this.#mask, h0, h1, h2, h3);
-    if (this.#table[at + REFERENCE] !== 0) return at;
+    const { entries, used } = this.#current;
+    const next = this.#next;
+    if (next < used) {
+      const at = next * ENTRY_WORDS;
+      if (entries[at] === h0 && entries[at + 1] === h1 && entries[at + 2] === h2 && entries[at + 3] === h3) {
+        this.#next = next + 1;
+        return next;
+      }
+    }
+    const found = probe(this.#current, h0, h1, h2, h3);
+    if (found >= 0) {
+      this.#next = found + 1;
+      return found;
+    }
     const previous = this.#previous;
     if (previous === undefined) return -1;
-    const old = probe(previous, previous.length / ENTRY_WORDS - 1, h0, h1, h2, h3);
-    const stored = previous[old + REFERENCE]!;
-    if (stored === 0) return -1;
-    return this.insert(hash, stored - 1, previous[old + FINGERPRINT]!);
+    const old = probe(previous, h0, h1, h2, h3);
+    if (old < 0) return -1;
+    const at = old * ENTRY_WORDS;
+    return this.insert(hash, previous.entries[at + REFERENCE]!, previous.entries[at + FINGERPRINT]!);
   }
 
   /** The reference at a position that `find` or `insert` returned. */
   referenceAt(position: number): number {
-    return this.#table[position + REFERENCE]! - 1;
+    return this.#current.entries[position * ENTRY_WORDS + REFERENCE]!;
   }
 
   fingerprintAt(position: number): number {
-    return this.#table[position + FINGERPRINT]!;
+    return this.#current.entries[position * ENTRY_WORDS + FINGERPRINT]!;
   }
 
   setFingerprint(position: number, fingerprint: number): void {
-    this.#table[position + FINGERPRINT] = fingerprint;
+    this.#current.entries[position * ENTRY_WORDS + FINGERPRINT] = fingerprint;
   }
 
   /** Adds a key that `find` did not find; returns its position. */
   insert(hash: Uint32Array, reference: number, fingerprint: number): number {
-    if (this.#used >= (this.#mask + 1) * LOAD_MAX) this.#turnOver();
-    const at = probe(this.#table, this.#mask, hash[0]!, hash[1]!, hash[2]!, hash[3]!);
-    if (this.#table[at + REFERENCE] === 0) this.#used++;
-    this.#table[at] = hash[0]!;
-    this.#table[at + 1] = hash[1]!;
-    this.#table[at + 2] = hash[2]!;
-    this.#table[at + 3] = hash[3]!;
-    this.#table[at + REFERENCE] = reference + 1;
-    this.#table[at + FINGERPRINT] = fingerprint;
-    return at;
+    if (this.#current.used === this.#current.capacity) this.#turnOver();
+    const { entries, slots } = this.#current;
+    const entry = this.#current.used++;
+    const at = entry * ENTRY_WORDS;
+    entries.set(hash, at);
+    entries[at + REFERENCE] = reference;
+    entries[at + FINGERPRINT] = fingerprint;
+    const mask = slots.length - 1;
+    let slot = hash[0]! & mask;
+    while (slots[slot] !== 0) slot = (slot + 1) & mask;
+    slots[slot] = entry + 1;
+    this.#next = entry + 1;
+    return entry;
   }
 
   /** Forgets everything: after the distributor said that a reference is no longer known. */
   clear(): void {
-    this.#table = new Uint32Array(ENTRIES_MIN * ENTRY_WORDS);
-    this.#mask = ENTRIES_MIN - 1;
-    this.#used = 0;
+    this.#current = createGeneration(ENTRIES_MIN);
     this.#previous = undefined;
+    this.#next = 0;
   }
 
   /** Lets go of the previous generation once everything that is still sent has moved over. Call now and then. */
@@ -90,22 +109,36 @@ export class RemoteWriteSeriesCache {
   }
 
   #turnOver(): void {
-    const entries = Math.min(this.#entriesMax, (this.#mask + 1) * 2);
-    this.#previous = this.#table;
+    this.#previous = this.#current;
+    this.#current = createGeneration(Math.min(this.#entriesMax, this.#current.capacity * 2));
+    this.#next = 0;
     this.#turnedOverAtMs = this.#nowMs;
-    this.#table = new Uint32Array(entries * ENTRY_WORDS);
-    this.#mask = entries - 1;
-    this.#used = 0;
   }
 }
 
-/** Hot! First word of the entry that holds the key, or of the free one where it belongs. The table is never full. */
-function probe(table: Uint32Array, mask: number, h0: number, h1: number, h2: number, h3: number): number {
-  let slot = h0 & mask;
-  for (;;) {
-    const at = slot * ENTRY_WORDS;
-    if (table[at + REFERENCE] === 0) return at;
-    if (table[at] === h0 && table[at + 1] === h1 && table[at + 2] === h2 && table[at + 3] === h3) return at;
-    slot = (slot + 1) & mask;
+function createGeneration(capacity: number): Generation {
+  return {
+    entries: new Uint32Array(capacity * ENTRY_WORDS),
+    slots: new Uint32Array(capacity * 2),
+    capacity,
+    used: 0,
+  };
+}
+
+function bytesOf({ entries, slots }: Generation): number {
+  return entries.byteLength + slots.byteLength;
+}
+
+/** Number of the entry that holds the key; −1 when there is none. At least half of the slots are free. */
+function probe(generation: Generation, h0: number, h1: number, h2: number, h3: number): number {
+  const { entries, slots } = generation;
+  const mask = slots.length - 1;
+  for (let slot = h0 & mask; ; slot = (slot + 1) & mask) {
+    const entry = slots[slot]! - 1;
+    if (entry < 0) return -1;
+    const at = entry * ENTRY_WORDS;
+    if (entries[at] === h0 && entries[at + 1] === h1 && entries[at + 2] === h2 && entries[at + 3] === h3) {
+      return entry;
+    }
   }
 }
