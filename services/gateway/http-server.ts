@@ -2,7 +2,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { parseListenAddress } from './listen-address.ts';
@@ -13,7 +13,8 @@ export class HttpServer {
   readonly #limits: HttpLimits;
   readonly #clock: Clock;
   #closing: Promise<void> | undefined;
-  #connections = 0;
+  /** Requests being answered, by open connection. */
+  readonly #inFlight = new Map<Socket, number>();
 
   constructor(
     limits: HttpLimits,
@@ -31,19 +32,22 @@ export class HttpServer {
         connectionsCheckingInterval: 5_000,
         noDelay: true,
       },
-      onRequest,
+      (request, response) => {
+        this.#track(request.socket, response);
+        onRequest(request, response);
+      },
     );
     this.#server.maxConnections = limits.connectionsMax;
     this.#server.maxRequestsPerSocket = limits.requestsPerConnectionMax;
     this.#server.on('connection', (socket) => {
-      this.#connections++;
-      socket.once('close', () => this.#connections--);
+      this.#inFlight.set(socket, 0);
+      socket.once('close', () => this.#inFlight.delete(socket));
     });
   }
 
   /** Open connections. */
   get connections(): number {
-    return this.#connections;
+    return this.#inFlight.size;
   }
 
   /** True once closing has begun. */
@@ -83,9 +87,20 @@ export class HttpServer {
     return this.#closing;
   }
 
+  #track(socket: Socket, response: ServerResponse): void {
+    this.#inFlight.set(socket, (this.#inFlight.get(socket) ?? 0) + 1);
+    response.once('close', () => {
+      const left = (this.#inFlight.get(socket) ?? 1) - 1;
+      if (this.#inFlight.has(socket)) this.#inFlight.set(socket, left);
+      if (this.isClosing && left === 0) socket.end();
+    });
+  }
+
   async #close(): Promise<void> {
     if (!this.#server.listening) return;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    // Node itself waits for connections that have not asked anything yet.
+    for (const [socket, requests] of this.#inFlight) if (requests === 0) socket.destroy();
     const done = new AbortController();
     const cut = this.#clock.sleep(this.#limits.drainTimeoutMs, done.signal).then(
       () => this.#server.closeAllConnections(),
