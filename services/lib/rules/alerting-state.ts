@@ -33,6 +33,7 @@ export interface AlertInstance {
   keepFiringSinceMs: number;
   /** Invariant: 0 exactly while state is pending or firing. */
   resolvedAtMs: number;
+  /** -Infinity before the first time. */
   lastSentAtMs: number;
   /** Alertmanager may resolve the alert by itself from here on. */
   validUntilMs: number;
@@ -91,7 +92,7 @@ export class AlertingState {
       firedAtMs: 0,
       keepFiringSinceMs: 0,
       resolvedAtMs: 0,
-      lastSentAtMs: 0,
+      lastSentAtMs: Number.NEGATIVE_INFINITY,
       validUntilMs: 0,
     });
   }

@@ -1,0 +1,53 @@
+import { describe, expect, test } from 'vitest';
+import { Labels } from '../model/labels.ts';
+import { AlertingState } from './alerting-state.ts';
+import { restoreAlerts, restoredActiveAt } from './restore.ts';
+
+const MINUTE = 60_000;
+const times = (nowMs: number, forMs: number) => ({ nowMs, forMs, gracePeriodMs: 10 * MINUTE });
+
+describe('the time since when a restored alert is active', () => {
+  test.each([
+    // for: 30 m, active since 0, down at 40 m: it fired, its own time stays.
+    ['had fired', 30, 40, 50, 0],
+    // Pending for exactly `for`: fired at that moment.
+    ['had just fired', 30, 30, 50, 0],
+    // Down at 25 m, 5 m were left, less than the grace period: it fires 10 m after the restart at 50 m, at 60 m.
+    ['was about to fire', 30, 25, 50, 30],
+    // Down at 10 m, 20 m were left: the outage from 10 m to 50 m does not count, it fires at 70 m.
+    ['was pending', 30, 10, 50, 40],
+    // 10 m left, the grace period itself: the outage of 30 m is added.
+    ['had the grace period left', 30, 20, 50, 30],
+  ])('%s', (_name, forMinutes, downMinutes, nowMinutes, expectedMinutes) => {
+    const sample = { timeMs: downMinutes * MINUTE, activeAtSeconds: 0 };
+    const activeAtMs = restoredActiveAt(sample, times(nowMinutes * MINUTE, forMinutes * MINUTE));
+    expect(activeAtMs / MINUTE).toBe(expectedMinutes);
+  });
+
+  test('milliseconds of the sample do not count', () => {
+    expect(restoredActiveAt({ timeMs: 600_999, activeAtSeconds: 0 }, times(3_000_000, 30 * MINUTE))).toBe(
+      3_000_000 - 600_000,
+    );
+  });
+});
+
+test('alerts are found by their labels, others stay', () => {
+  const state = new AlertingState();
+  const known = Labels.from([
+    ['alertname', 'A'],
+    ['instance', '1'],
+  ]);
+  const fresh = Labels.from([
+    ['alertname', 'A'],
+    ['instance', '2'],
+  ]);
+  const candidates = [known, fresh].map((labels) => ({ labels, annotations: [], value: 1 }));
+  state.step(3_000_000, candidates, { forMs: 30 * MINUTE, keepFiringForMs: 0 }, 0);
+  const sample = {
+    labels: known.with('__name__', 'ALERTS_FOR_STATE'),
+    timeMs: 600_000,
+    activeAtSeconds: 0,
+  };
+  expect(restoreAlerts(state.active(), [sample], times(3_000_000, 30 * MINUTE))).toBe(1);
+  expect(state.active().map(({ activeAtMs }) => activeAtMs)).toEqual([2_400_000, 3_000_000]);
+});
