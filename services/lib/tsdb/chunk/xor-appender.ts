@@ -27,12 +27,19 @@ export function endXorChunk(words: Uint32Array, base: number): void {
   words[base + PACKED] = 0;
 }
 
+/** Writes the chunk's header into bytes[at, at + 2). Appending leaves it alone: it is a cache line of its own. */
+export function putXorHeader(words: Uint32Array, base: number, bytes: Uint8Array, at: number): void {
+  const count = xorStateCount(words, base);
+  bytes[at] = count >>> 8;
+  bytes[at + 1] = count;
+}
+
 /** Samples in the open chunk. */
 export function xorStateCount(words: Uint32Array, base: number): number {
   return words[base + PACKED]! & 0xffff;
 }
 
-/** Bytes of the open chunk, the last one perhaps not full: with these bytes it is a whole chunk at any time. */
+/** Bytes of the open chunk, the last one perhaps not full: behind `putXorHeader` these are a whole chunk at any time. */
 export function xorStateBytes(words: Uint32Array, base: number): number {
   return (words[base + BITS]! + 7) >>> 3;
 }
@@ -48,14 +55,14 @@ export function xorStateHasValue(words: Uint32Array, base: number, low: number, 
 }
 
 /**
- * Appends one sample to the open chunk in bytes[at, …).
+ * Appends one sample to the open chunk in bytes[at, …), behind its header, which is not touched.
  *
  * @param words,times  Two views of the same memory; the state is at words[base, base + XOR_STATE_WORDS), base even.
  * @param bytes        Has XOR_APPEND_BYTES_MAX bytes of room behind the chunk; what they hold does not matter.
  * @param timeMs       A safe integer, above the last sample's by at most 2^53 - 1.
  * @param low,high     Words of the value, as signed integers: V8 passes these without a heap number.
  *
- * Cost: about 10 ns, no allocation. The caller bounds the count to 65535.
+ * Cost: 20 to 40 ns in cache, no allocation. The caller bounds the count to 65535.
  */
 export function appendXorSample(
   words: Uint32Array,
@@ -76,13 +83,27 @@ export function appendXorSample(
   const half = base >>> 1;
   let bit = words[base + BITS]!;
   const deltaMs = timeMs - times[half + TIME]!;
-  if (count === 1) bit = putDelta(bytes, at, bit, deltaMs);
-  else bit = putDeltaOfDelta(bytes, at, bit, deltaMs - times[half + DELTA / 2]!);
-  times[half + TIME] = timeMs;
-  times[half + DELTA / 2] = deltaMs;
-
   const xorLow = low ^ words[base + VALUE_LOW]!;
   const xorHigh = high ^ words[base + VALUE_HIGH]!;
+  times[half + TIME] = timeMs;
+  if (count === 1) {
+    bit = putDelta(bytes, at, bit, deltaMs);
+    times[half + DELTA / 2] = deltaMs;
+  } else {
+    const change = deltaMs - times[half + DELTA / 2]!;
+    if (change === 0) {
+      if ((xorLow | xorHigh) === 0) {
+        // A constant on a regular grid: two bits, most of what is scraped.
+        words[base + BITS] = putBits(bytes, at, bit, 0, 2);
+        words[base + PACKED] = packed + 1;
+        return;
+      }
+      bit = putBits(bytes, at, bit, 0, 1);
+    } else {
+      bit = putDeltaOfDelta(bytes, at, bit, change);
+      times[half + DELTA / 2] = deltaMs;
+    }
+  }
   let window = packed >>> 16;
   if ((xorLow | xorHigh) === 0) {
     bit = putBits(bytes, at, bit, 0, 1);
@@ -105,8 +126,6 @@ export function appendXorSample(
   }
   words[base + BITS] = bit;
   words[base + PACKED] = ((window << 16) | (count + 1)) >>> 0;
-  bytes[at] = (count + 1) >>> 8;
-  bytes[at + 1] = count + 1;
 }
 
 function beginChunk(
@@ -119,8 +138,6 @@ function beginChunk(
   low: number,
   high: number,
 ): void {
-  bytes[at] = 0;
-  bytes[at + 1] = 1;
   // The sign is the lowest bit; halving first keeps codes of 54 bits exact.
   const negative = timeMs < 0;
   const magnitude = negative ? -timeMs - 1 : timeMs;
@@ -164,7 +181,6 @@ function putDelta(bytes: Uint8Array, at: number, bit: number, deltaMs: number): 
 }
 
 function putDeltaOfDelta(bytes: Uint8Array, at: number, bit: number, change: number): number {
-  if (change === 0) return putBits(bytes, at, bit, 0, 1);
   if (change >= -8191 && change <= 8192) return putBits(bytes, at, bit, (2 << 14) | (change & 0x3fff), 16);
   if (change >= -65535 && change <= 65536) return putBits(bytes, at, bit, (6 << 17) | (change & 0x1ffff), 20);
   if (change >= -524287 && change <= 524288) {

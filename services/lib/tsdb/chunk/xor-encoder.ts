@@ -3,6 +3,7 @@ import { assert } from '../../core/assert.ts';
 import type { ByteWriter } from '../../core/bytes.ts';
 import {
   appendXorSample,
+  putXorHeader,
   resetXorState,
   XOR_APPEND_BYTES_MAX,
   XOR_STATE_WORDS,
@@ -49,6 +50,7 @@ export function encodeXorChunk(
     if (i > from && !(timeMs > timestampsMs[i - 1]!)) outOfOrder(i, timeMs);
     appendXorSample(stateWords, state, 0, bytes, at, timeMs, words[2 * i]! | 0, words[2 * i + 1]! | 0);
   }
+  putXorHeader(stateWords, 0, bytes, at);
   dst.length = at + xorStateBytes(stateWords, 0);
 }
 

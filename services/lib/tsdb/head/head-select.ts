@@ -8,7 +8,7 @@ import { compareUtf8 } from '../../model/labels.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import { SampleColumns } from '../../model/sample-columns.ts';
 import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
-import { xorStateBytes } from '../chunk/xor-appender.ts';
+import { putXorHeader, xorStateBytes } from '../chunk/xor-appender.ts';
 import { xorFirstTimeMs } from '../chunk/xor-decoder.ts';
 import { encodeXorChunk } from '../chunk/xor-encoder.ts';
 import { selectPostingsInSteps } from '../postings/select-postings.ts';
@@ -215,6 +215,7 @@ class SeriesChunks {
     const page = slots.pages[slotPageOf(slot)]!;
     const start = slotOffsetOf(slot);
     const end = start + xorStateBytes(words, base);
+    putXorHeader(words, base, page, start);
     this.#add(page, start, end, xorFirstTimeMs(page, start, end), states.lastMs(id));
   }
 

@@ -6,6 +6,7 @@ import { assert } from '../../core/assert.ts';
 import {
   appendXorSample,
   endXorChunk,
+  putXorHeader,
   XOR_APPEND_BYTES_MAX,
   xorStateBytes,
   xorStateCount,
@@ -198,7 +199,7 @@ export class Head {
    * @param values        Kept bit for bit.
    * @param segment       Log segment that holds these samples, ≥ 1.
    *
-   * Cost: about 60 ns per sample in order, no allocation but arenas.
+   * Cost: 50 ns per sample in order while states and chunks fit the caches, several times that when they do not, no allocation but arenas.
    */
   appendSamples(
     ids: Uint32Array,
@@ -304,7 +305,8 @@ export class Head {
     const end = start + xorStateBytes(words, base);
     const lastMs = this.states.lastMs(id);
     const range = this.#open.get(this.#startOf(lastMs));
-    assert(range !== undefined, `series ${id} has an open chunk at ${lastMs} ms, whose range is open`);
+    assert(range !== undefined, `series ${id} has an open chunk, whose range is open`);
+    putXorHeader(words, base, page, start);
     range.addChunk(id, xorFirstTimeMs(page, start, end), lastMs, page, start, end);
     this.slots.give(slot);
     words[base + SLOT] = NO_SLOT;

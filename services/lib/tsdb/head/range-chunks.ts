@@ -78,10 +78,7 @@ export class RangeChunks {
     start: number,
     end: number,
   ): void {
-    assert(
-      firstMs >= this.startMs && lastMs < this.endMs && firstMs <= lastMs,
-      `chunk [${firstMs}, ${lastMs}] lies in range [${this.startMs}, ${this.endMs})`,
-    );
+    assert(firstMs >= this.startMs && lastMs < this.endMs && firstMs <= lastMs, 'a chunk lies in its range');
     const length = end - start;
     const chunk = this.#chunkCount;
     this.#growChunks(chunk + 1);
