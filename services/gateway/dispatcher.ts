@@ -57,7 +57,6 @@ export class Dispatcher {
       const { path, search } = splitTarget(request.url ?? '/');
       const inner = this.#withoutPrefix(path);
       isApi = inner.startsWith(API_PREFIX);
-      if (isApi) this.#deps.setCors(request, response);
       const route = await this.#route(request, response, inner, isApi);
       if (route === undefined) return;
       routeName = route.match.metricsRoute ?? route.match.template;
@@ -82,6 +81,7 @@ export class Dispatcher {
     isApi: boolean,
   ): Promise<{ match: Route; pathValue: string } | undefined> {
     if (isApi && request.method === 'OPTIONS') {
+      this.#deps.setCors(request, response);
       response.statusCode = 204;
       response.end();
       return undefined;
@@ -92,10 +92,11 @@ export class Dispatcher {
         await sendText({ request, response }, 404, '404 page not found\n');
         return undefined;
       case 'wrong-method':
-        response.setHeader('Allow', [...found.allowed, ...(isApi ? ['OPTIONS'] : [])].join(', '));
+        response.setHeader('Allow', [...found.allowed, ...(isApi ? ['OPTIONS'] : [])].sort().join(', '));
         await sendText({ request, response }, 405, 'Method Not Allowed\n');
         return undefined;
       case 'found':
+        if (isApi) this.#deps.setCors(request, response);
         return { match: found.route, pathValue: found.pathValue };
     }
   }
@@ -115,7 +116,8 @@ export class Dispatcher {
       route.kind === 'plain' || route.ownsBody === true
         ? new Parameters([])
         : await readParameters(request, search, this.#limits);
-    await route.handle({ request, response, parameters, signal, pathValue });
+    const { stallTimeoutMs } = this.#limits;
+    await route.handle({ request, response, parameters, signal, stallTimeoutMs, pathValue });
   }
 
   async #fail(

@@ -18,6 +18,8 @@ export interface Exchange {
   readonly parameters: Parameters;
   /** Aborts with an AppError `canceled` when the client leaves. */
   readonly signal: AbortSignal;
+  /** How long an answer waits for a client that reads nothing of it, milliseconds. */
+  readonly stallTimeoutMs: number;
   /** The variable part of the path, decoded; empty where there is none. */
   readonly pathValue: string;
 }

@@ -38,6 +38,8 @@ export interface HttpLimits {
   readonly formBytesMax: number;
   /** Parameters of a query string or form. */
   readonly parametersMax: number;
+  /** How long an answer waits for a client that reads nothing of it, milliseconds. */
+  readonly stallTimeoutMs: number;
   /** How long draining waits for requests in flight, milliseconds. */
   readonly drainTimeoutMs: number;
 }
@@ -55,6 +57,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   headerBytesMax: 128 * 1024,
   formBytesMax: 4 * 1024 * 1024,
   parametersMax: 10_000,
+  stallTimeoutMs: 60_000,
   // A process has 30 s from SIGTERM to its end, and other services drain after this one.
   drainTimeoutMs: 15_000,
 };

@@ -90,6 +90,6 @@ test('the first value stands, an absent range is all of time', () => {
   expect(parameters.all('start')).toEqual(['1', '2']);
   expect(parseTimeRange(parameters)).toEqual({ minTimeMs: 1000, maxTimeMs: TIME_MS_MAX });
   expect(() => parseTimeRange(new Parameters([['end', 'x']]))).toThrow(
-    'invalid parameter "end": cannot parse "x" to a valid timestamp',
+    'invalid parameter "end": invalid time value for \'end\': cannot parse "x" to a valid timestamp',
   );
 });

@@ -1,7 +1,7 @@
 // Parameters of a request: the query string, and the form body of a POST merged over it. Values are parsed by the rules
 // of Prometheus' API, and refused in its words.
 import type { IncomingMessage } from 'node:http';
-import { AppError } from '../lib/core/errors.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import { parseDuration } from '../lib/model/duration.ts';
 import { parseValue } from '../lib/model/number-format.ts';
 import { goQuote } from '../lib/promql/parse/go-quote.ts';
@@ -200,7 +200,16 @@ export function parseTimeRange(parameters: Parameters): { minTimeMs: number; max
   const start = parameters.get('start');
   const end = parameters.get('end');
   return {
-    minTimeMs: start === '' ? TIME_MS_MIN : forParameter('start', () => parseTime(start)),
-    maxTimeMs: end === '' ? TIME_MS_MAX : forParameter('end', () => parseTime(end)),
+    minTimeMs: start === '' ? TIME_MS_MIN : parseOptionalTime('start', start),
+    maxTimeMs: end === '' ? TIME_MS_MAX : parseOptionalTime('end', end),
   };
+}
+
+/** A time that has a default where it is absent; Prometheus refuses these in a few words more. */
+export function parseOptionalTime(name: string, text: string): number {
+  try {
+    return parseTime(text);
+  } catch (caught) {
+    throw invalidParameter(name, `invalid time value for '${name}': ${toAppError(caught).message}`);
+  }
 }

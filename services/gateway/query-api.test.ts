@@ -159,7 +159,7 @@ describe('a form body', () => {
 describe('refusals', () => {
   const NOT_A_TIME = 'cannot parse \\"x\\" to a valid timestamp';
   test.each([
-    ['query?query=up&time=x', `invalid parameter \\"time\\": ${NOT_A_TIME}`],
+    ['query?query=up&time=x', `invalid parameter \\"time\\": invalid time value for 'time': ${NOT_A_TIME}`],
     ['query?query=up&limit=-1', 'invalid parameter \\"limit\\": limit must be non-negative'],
     ['query?query=up&timeout=x', 'invalid parameter \\"timeout\\": cannot parse \\"x\\" to a valid duration'],
     [
@@ -313,6 +313,30 @@ describe('long answers', () => {
     expect(sent).toBeLessThan(200);
     response.destroy();
     await expect.poll(() => ended, { timeout: 5000 }).toBe('canceled');
+  });
+
+  test('do not wait for ever', async () => {
+    let ended: string | undefined;
+    await start(
+      async function* (_request, { signal }) {
+        signal.addEventListener('abort', () => {
+          ended = (signal.reason as AppError).code;
+        });
+        yield { part: { $case: 'header', value: { resultType: RESULT_TYPE_MATRIX, stringValue: '' } } };
+        for (let i = 0; i < 1000; i++) {
+          for await (const message of playResult(RESULT_TYPE_MATRIX, many(70))) {
+            if (message.part?.$case === 'frame') yield message;
+          }
+        }
+      },
+      { limits: { stallTimeoutMs: 300 } },
+    );
+    const response = await new Promise<http.IncomingMessage>((resolve) => {
+      http.get(`${rig.url}/api/v1/query?query=x`, resolve);
+    });
+    response.on('error', () => undefined);
+    await expect.poll(() => ended, { timeout: 5000 }).toBe('canceled');
+    response.destroy();
   });
 
   test('a client that leaves cancels the query', async () => {

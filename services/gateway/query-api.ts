@@ -22,6 +22,7 @@ import {
   type Parameters,
   parseDurationParameter,
   parseLimit,
+  parseOptionalTime,
   parseTime,
 } from './parameters.ts';
 import { ResponseStream } from './response-stream.ts';
@@ -71,7 +72,7 @@ export function queryRoutes(options: QueryApiOptions, deps: QueryApiDeps): Route
 function readInstantQuery(parameters: Parameters, options: QueryApiOptions, nowMs: number): QueryRequest {
   const limit = parseLimit(parameters);
   const time = parameters.get('time');
-  const timeMs = time === '' ? nowMs : forParameter('time', () => parseTime(time));
+  const timeMs = time === '' ? nowMs : parseOptionalTime('time', time);
   return readRequest(parameters, options, { limit, startMs: timeMs, endMs: timeMs, stepMs: 0 });
 }
 

@@ -10,8 +10,6 @@ import { throwIfAborted } from '../lib/core/errors.ts';
 import { acceptsGzip, type Exchange, GZIP_BYTES_MIN, GZIP_LEVEL, varyByEncoding } from './exchange.ts';
 
 const CHUNK_CHARACTERS = 64 * 1024;
-/** A client that takes nothing for this long is gone, milliseconds. */
-const STALL_TIMEOUT_MS = 60_000;
 /** After so much work on end, other requests get their turn. */
 const SLICE_MS = 10;
 
@@ -108,7 +106,7 @@ export class ResponseStream {
     const { signal } = this.#exchange;
     throwIfAborted(signal);
     // Without a listener for it, Node ends a connection whose time is up; that aborts the signal.
-    this.#response.setTimeout(STALL_TIMEOUT_MS);
+    this.#response.setTimeout(this.#exchange.stallTimeoutMs);
     try {
       await once(target, 'drain', { signal });
     } catch (caught) {

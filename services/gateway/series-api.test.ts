@@ -71,7 +71,10 @@ describe('series', () => {
     ['', 'no match[] parameter provided'],
     ['match[]={a=""}', 'invalid parameter "match[]": match[] must contain at least one non-empty matcher'],
     ['match[]={a=~".*"}', 'invalid parameter "match[]": match[] must contain at least one non-empty matcher'],
-    ['match[]=up&start=x', 'invalid parameter "start": cannot parse "x" to a valid timestamp'],
+    [
+      'match[]=up&start=x',
+      'invalid parameter "start": invalid time value for \'start\': cannot parse "x" to a valid timestamp',
+    ],
     ['match[]=up&limit=x', 'invalid parameter "limit": strconv.Atoi: parsing "x": invalid syntax'],
   ])('?%s is refused', async (query, message) => {
     expect(await get(`series?${query}`)).toBe(bad(message));
