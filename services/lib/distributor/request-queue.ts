@@ -1,6 +1,9 @@
 // The sending half of a stream: messages are pushed in, one reader takes them out as an async iterable. It never holds more
 // than the window of ingester-stream.ts lets in.
 
+/** Messages taken before the array is cut. */
+const TAKEN_MAX = 32;
+
 /** An unbounded FIFO for one reader; bounding is its owner's duty. */
 export class RequestQueue<T> implements AsyncIterable<T> {
   #messages: T[] = [];
@@ -47,8 +50,9 @@ export class RequestQueue<T> implements AsyncIterable<T> {
   #next(): Promise<IteratorResult<T>> {
     if (this.#head < this.#messages.length) {
       const value = this.#messages[this.#head++]!;
-      if (this.#head === this.#messages.length) {
-        this.#messages = [];
+      // What is taken must not stay referenced while the queue never runs empty.
+      if (this.#head >= TAKEN_MAX || this.#head === this.#messages.length) {
+        this.#messages = this.#messages.slice(this.#head);
         this.#head = 0;
       }
       return Promise.resolve({ done: false, value });
