@@ -59,7 +59,8 @@ export function xorStateHasValue(words: Uint32Array, base: number, low: number, 
  *
  * @param words,times  Two views of the same memory; the state is at words[base, base + XOR_STATE_WORDS), base even.
  * @param bytes        Has XOR_APPEND_BYTES_MAX bytes of room behind the chunk; what they hold does not matter.
- * @param timeMs       A safe integer, above the last sample's by at most 2^53 - 1.
+ * @param timestampsMs The sample's time is element `index`: a safe integer, above the last sample's by at most 2^53 - 1.
+ *                     (As an argument it would cost a heap number.)
  * @param low,high     Words of the value, as signed integers: V8 passes these without a heap number.
  *
  * Cost: 20 to 40 ns in cache, no allocation. The caller bounds the count to 65535.
@@ -70,14 +71,16 @@ export function appendXorSample(
   base: number,
   bytes: Uint8Array,
   at: number,
-  timeMs: number,
+  timestampsMs: Float64Array,
+  index: number,
   low: number,
   high: number,
 ): void {
+  const timeMs = timestampsMs[index]!;
   const packed = words[base + PACKED]!;
   const count = packed & 0xffff;
   if (count === 0) {
-    beginChunk(words, times, base, bytes, at, timeMs, low, high);
+    beginChunk(words, times, base, bytes, at, timestampsMs, index, low, high);
     return;
   }
   const half = base >>> 1;
@@ -134,10 +137,12 @@ function beginChunk(
   base: number,
   bytes: Uint8Array,
   at: number,
-  timeMs: number,
+  timestampsMs: Float64Array,
+  index: number,
   low: number,
   high: number,
 ): void {
+  const timeMs = timestampsMs[index]!;
   // The sign is the lowest bit; halving first keeps codes of 54 bits exact.
   const negative = timeMs < 0;
   const magnitude = negative ? -timeMs - 1 : timeMs;

@@ -48,7 +48,17 @@ export function encodeXorChunk(
     const timeMs = timestampsMs[i]!;
     // Not assert(): its message would be built for every sample.
     if (i > from && !(timeMs > timestampsMs[i - 1]!)) outOfOrder(i, timeMs);
-    appendXorSample(stateWords, state, 0, bytes, at, timeMs, words[2 * i]! | 0, words[2 * i + 1]! | 0);
+    appendXorSample(
+      stateWords,
+      state,
+      0,
+      bytes,
+      at,
+      timestampsMs,
+      i,
+      words[2 * i]! | 0,
+      words[2 * i + 1]! | 0,
+    );
   }
   putXorHeader(stateWords, 0, bytes, at);
   dst.length = at + xorStateBytes(stateWords, 0);

@@ -199,7 +199,8 @@ export class Head {
    * @param values        Kept bit for bit.
    * @param segment       Log segment that holds these samples, ≥ 1.
    *
-   * Cost: 50 ns per sample in order while states and chunks fit the caches, several times that when they do not, no allocation but arenas.
+   * Cost: about 50 ns per sample in order while states and chunks fit the caches, several times that when they do
+   * not; no allocation but arenas.
    */
   appendSamples(
     ids: Uint32Array,
@@ -211,13 +212,21 @@ export class Head {
   ): void {
     const valueWords = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
     for (let i = from; i < to; i++) {
-      this.#append(ids[i]!, timestampsMs[i]!, valueWords[2 * i]! | 0, valueWords[2 * i + 1]! | 0, segment);
+      this.#append(ids[i]!, timestampsMs, i, valueWords[2 * i]! | 0, valueWords[2 * i + 1]! | 0, segment);
     }
     this.counters.appended += to - from;
   }
 
   // Hot! Everything that does not happen for nearly every sample is in another function.
-  #append(id: number, timeMs: number, low: number, high: number, segment: number): void {
+  #append(
+    id: number,
+    timestampsMs: Float64Array,
+    index: number,
+    low: number,
+    high: number,
+    segment: number,
+  ): void {
+    const timeMs = timestampsMs[index]!;
     const words = this.states.words[id >>> PAGE_SHIFT]!;
     const times = this.states.times[id >>> PAGE_SHIFT]!;
     const base = (id & PAGE_MASK) * STATE_WORDS;
@@ -227,7 +236,7 @@ export class Head {
       this.#appendLate(id, words, base, timeMs, lastMs, low, high, segment);
       return;
     }
-    let slot = words[base + SLOT]!;
+    let slot = words[base + SLOT]! | 0;
     if (slot !== NO_SLOT) {
       const range = this.#lastRange;
       const isSameRange =
@@ -248,7 +257,8 @@ export class Head {
       base,
       this.slots.pages[slotPageOf(slot)]!,
       slotOffsetOf(slot),
-      timeMs,
+      timestampsMs,
+      index,
       low,
       high,
     );
