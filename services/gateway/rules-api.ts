@@ -41,7 +41,7 @@ async function askGroups(exchange: Exchange, deps: RulesApiDeps): Promise<RuleGr
 
 async function answerRules(exchange: Exchange, deps: RulesApiDeps): Promise<ApiResult> {
   const { parameters } = exchange;
-  const keeps = readFilter(parameters);
+  const keeps = await readFilter(parameters);
   const withAlerts = !readExcludeAlerts(parameters.get('exclude_alerts'));
   const page = readPage(parameters);
   const groupNames = new Set(parameters.all('rule_group[]'));
@@ -62,13 +62,13 @@ async function answerRules(exchange: Exchange, deps: RulesApiDeps): Promise<ApiR
   };
 }
 
-function readFilter(parameters: Parameters): (rule: Rule) => boolean {
+async function readFilter(parameters: Parameters): Promise<(rule: Rule) => boolean> {
   const type = parameters.get('type').toLowerCase();
   if (type !== '' && type !== 'alert' && type !== 'record') {
     throw invalidParameter('type', `not supported value ${goQuote(type)}`);
   }
   const names = new Set(parameters.all('rule_name[]'));
-  const selectors = parseSelectors(parameters).map(compileSelector);
+  const selectors = (await parseSelectors(parameters)).map(compileSelector);
   return (rule) =>
     (type === '' || (type === 'alert') === (rule.alerting !== undefined)) &&
     (names.size === 0 || names.has(rule.name)) &&

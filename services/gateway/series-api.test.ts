@@ -81,6 +81,14 @@ describe('series', () => {
     expect(searched).toEqual([]);
   });
 
+  test('too many selectors are refused before any is parsed', async () => {
+    const query = new URLSearchParams();
+    for (let i = 0; i <= 1000; i++) query.append('match[]', '{');
+    const response = await fetch(`${rig.url}/api/v1/series`, { method: 'POST', body: query });
+    expect(response.status).toBe(400);
+    expect(await response.text()).toContain('1001 selectors of 1001 characters are over the limit');
+  });
+
   test('what is no selector is refused with its position', async () => {
     expect(JSON.parse(await get('series?match[]=up%2B1')).error).toMatch(
       /^invalid parameter "match\[\]": 1:3: parse error: /,

@@ -1,4 +1,5 @@
 // /api/v1/series, labels, label/<name>/values and metadata: what exists, by matchers and time.
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { type Matcher, matchesEmpty } from '../lib/model/matcher.ts';
@@ -19,6 +20,7 @@ import { unescapeLabelName } from './value-escaping.ts';
 const TRUNCATED = 'results truncated due to limit';
 /** Selectors in one request; each costs a search. */
 const SELECTORS_MAX = 1000;
+const SELECTOR_CHARACTERS_MAX = 256 * 1024;
 
 export interface SeriesApiDeps {
   readonly queriers: QuerierChoice;
@@ -46,22 +48,34 @@ export function seriesRoutes(deps: SeriesApiDeps): Route[] {
 }
 
 /**
- * Selectors of `match[]`.
+ * Selectors of `match[]`. Lets others run between them: each may hold a regular expression that takes long to compile.
  *
- * @throws AppError `bad_data` when one does not parse, or matches every series there is.
+ * @throws AppError `bad_data` when one does not parse, or matches every series there is, or they are too many.
  */
-export function parseSelectors(parameters: Parameters): (readonly Matcher[])[] {
+export async function parseSelectors(parameters: Parameters): Promise<(readonly Matcher[])[]> {
   const texts = parameters.all('match[]');
-  if (texts.length > SELECTORS_MAX) {
-    throw invalidParameter('match[]', `${texts.length} selectors are over the limit of ${SELECTORS_MAX}`);
+  const characters = texts.reduce((sum, text) => sum + text.length, 0);
+  if (texts.length > SELECTORS_MAX || characters > SELECTOR_CHARACTERS_MAX) {
+    throw invalidParameter(
+      'match[]',
+      `${texts.length} selectors of ${characters} characters are over the limit of ${SELECTORS_MAX} selectors ` +
+        `or ${SELECTOR_CHARACTERS_MAX} characters in one request; ask in several`,
+    );
   }
-  return texts.map((text) => {
-    const matchers = forParameter('match[]', () => parseMetricSelector(text));
-    if (forParameter('match[]', () => matchers.every(matchesEmpty))) {
-      throw invalidParameter('match[]', 'match[] must contain at least one non-empty matcher');
-    }
-    return matchers;
-  });
+  const selectors: (readonly Matcher[])[] = [];
+  for (const text of texts) {
+    if (selectors.length > 0) await nextTurn();
+    selectors.push(parseSelector(text));
+  }
+  return selectors;
+}
+
+function parseSelector(text: string): readonly Matcher[] {
+  const matchers = forParameter('match[]', () => parseMetricSelector(text));
+  if (forParameter('match[]', () => matchers.every(matchesEmpty))) {
+    throw invalidParameter('match[]', 'match[] must contain at least one non-empty matcher');
+  }
+  return matchers;
 }
 
 function toMatcherSets(selectors: readonly (readonly Matcher[])[]): MatcherSet[] {
@@ -75,7 +89,7 @@ async function answerSeries(exchange: Exchange, deps: SeriesApiDeps): Promise<vo
   const range = parseTimeRange(parameters);
   const request = {
     tenant: DEFAULT_TENANT,
-    sets: toMatcherSets(parseSelectors(parameters)),
+    sets: toMatcherSets(await parseSelectors(parameters)),
     ...range,
     limit,
   };
@@ -117,7 +131,7 @@ async function searchLabels(exchange: Exchange, labelName: string, deps: SeriesA
   const { parameters } = exchange;
   const limit = parseLimit(parameters);
   const range = parseTimeRange(parameters);
-  const sets = toMatcherSets(parseSelectors(parameters));
+  const sets = toMatcherSets(await parseSelectors(parameters));
   const request: LabelSearchRequest = { tenant: DEFAULT_TENANT, sets, ...range, labelName, limit };
   const answer = await listing(deps.clock, exchange.signal, (context) =>
     deps.queriers.next().labels(request, context),
