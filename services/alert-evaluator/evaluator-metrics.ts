@@ -80,6 +80,11 @@ export function createEvaluatorMetrics(registry: Registry) {
     notificationQueueLength: gauge('tidemark_notifications_queue_length', 'Alerts that wait to be sent.', [
       'alertmanager',
     ]),
+    discoveryErrors: counter(
+      'tidemark_notifications_discovery_errors_total',
+      'Files of Alertmanagers that could not be read.',
+      [],
+    ),
     alertmanagers: gauge(
       'tidemark_notifications_alertmanagers',
       'Alertmanagers that alerts are sent to.',

@@ -3,13 +3,10 @@
 import { encodeUtf8 } from '../lib/core/bytes.ts';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import { createDiscovery, type Discovery } from '../lib/discovery/discovery.ts';
 import { Labels } from '../lib/model/labels.ts';
 import { compileRelabeler, type Relabeler } from '../lib/relabel/relabel.ts';
-import type {
-  AlertingConfig,
-  AlertmanagerConfig,
-  TargetGroup,
-} from '../lib/runtime/config/prometheus-config.ts';
+import type { AlertingConfig, AlertmanagerConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import { AlertmanagerClient } from './alertmanager-client.ts';
 import { alertmanagerTargets } from './alertmanager-targets.ts';
@@ -47,6 +44,7 @@ interface Section {
   readonly relabel: Relabeler;
   readonly queues: Map<string, AlertQueue>;
   dropped: readonly string[];
+  readonly discovery: Discovery;
 }
 
 export class Notifier {
@@ -61,32 +59,53 @@ export class Notifier {
     this.#deps = deps;
   }
 
-  /** Takes over a new configuration. Queues of Alertmanagers that it knows no more are given up. */
-  applyConfig(alerting: AlertingConfig, externalLabels: Labels): void {
+  /**
+   * Takes over a new configuration once the first targets of all its sections are known. What waits for an Alertmanager
+   * that stays goes on to its new queue.
+   */
+  async applyConfig(alerting: AlertingConfig, externalLabels: Labels): Promise<void> {
     const relabel = compileRelabeler(alerting.alertRelabelConfigs);
-    const sections = alerting.alertmanagers.map(
-      (config): Section => ({
-        config,
-        client: new AlertmanagerClient(config.http),
-        relabel: compileRelabeler(config.alertRelabelConfigs),
-        queues: new Map(),
-        dropped: [],
-      }),
-    );
-    for (const section of this.#sections) this.#close(section);
+    const sections = alerting.alertmanagers.map((config) => this.#open(config));
+    await Promise.all(sections.map(({ discovery }) => discovery.start()));
+    const former = this.#sections;
     this.#relabel = relabel;
     this.#externalLabels = externalLabels;
     this.#sections = sections;
-    sections.forEach((section, index) => {
-      this.setTargets(index, section.config.discovery.staticConfigs);
-    });
+    const waiting = new Map<string, readonly OutgoingAlert[]>();
+    for (const section of former) {
+      for (const [href, queue] of section.queues) waiting.set(href, queue.close());
+    }
+    for (const section of sections) {
+      this.#update(section);
+      for (const [href, queue] of section.queues) queue.push(waiting.get(href) ?? []);
+    }
+    this.#deps.metrics.alertmanagers.set(this.active().length);
+    await Promise.all(former.map((section) => this.#close(section)));
   }
 
-  /** What discovery found for section `index`: queues appear and go. */
-  setTargets(index: number, groups: readonly TargetGroup[]): void {
-    const section = this.#sections[index];
-    if (section === undefined) return;
-    const { active, dropped } = alertmanagerTargets(section.config, groups);
+  #open(config: AlertmanagerConfig): Section {
+    const { clock, logger, metrics } = this.#deps;
+    const section: Section = {
+      config,
+      client: new AlertmanagerClient(config.http),
+      relabel: compileRelabeler(config.alertRelabelConfigs),
+      queues: new Map(),
+      dropped: [],
+      discovery: createDiscovery(config.discovery, {
+        clock,
+        logger,
+        onChange: () => {
+          if (this.#sections.includes(section)) this.#update(section);
+        },
+        onError: () => metrics.discoveryErrors.inc(),
+      }),
+    };
+    return section;
+  }
+
+  /** Opens and closes queues as discovery has it now. */
+  #update(section: Section): void {
+    const { active, dropped } = alertmanagerTargets(section.config, section.discovery.groups());
     section.dropped = dropped;
     const wanted = new Set(active.map(({ href }) => href));
     for (const [href, queue] of section.queues) {
@@ -96,10 +115,8 @@ export class Notifier {
     }
     for (const url of active) {
       if (section.queues.has(url.href)) continue;
-      section.queues.set(
-        url.href,
-        new AlertQueue(url, section.config.timeoutMs, section.client, this.#options, this.#deps),
-      );
+      const { timeoutMs } = section.config;
+      section.queues.set(url.href, new AlertQueue(url, timeoutMs, section.client, this.#options, this.#deps));
     }
     this.#deps.metrics.alertmanagers.set(this.active().length);
   }
@@ -152,15 +169,17 @@ export class Notifier {
   }
 
   /** Gives up what is queued and closes all connections. */
-  stop(): void {
-    for (const section of this.#sections) this.#close(section);
+  async stop(): Promise<void> {
+    const sections = this.#sections;
     this.#sections = [];
+    await Promise.all(sections.map((section) => this.#close(section)));
   }
 
-  #close(section: Section): void {
+  async #close(section: Section): Promise<void> {
     for (const queue of section.queues.values()) queue.close();
     section.queues.clear();
     section.client.close();
+    await section.discovery.stop();
   }
 }
 
@@ -173,6 +192,8 @@ class AlertQueue {
   readonly #deps: NotifierDeps;
   readonly #closed = new AbortController();
   #waiting: OutgoingAlert[] = [];
+  /** The batch under way. */
+  #current: readonly OutgoingAlert[] = [];
   #sending: Promise<void> | undefined;
 
   constructor(
@@ -213,10 +234,14 @@ class AlertQueue {
     while (this.#sending !== undefined) await this.#sending;
   }
 
-  close(): void {
+  /** Stops sending. Answers what was not delivered, the request under way included. */
+  close(): readonly OutgoingAlert[] {
+    if (this.#closed.signal.aborted) return [];
+    const left = [...this.#current, ...this.#waiting];
     this.#closed.abort(new AppError('canceled', 'the Alertmanager is no longer configured'));
     this.#waiting = [];
     this.#deps.metrics.notificationQueueLength.remove({ alertmanager: this.#url.href });
+    return left;
   }
 
   #showLength(): void {
@@ -227,7 +252,9 @@ class AlertQueue {
     while (this.#waiting.length > 0 && !this.#closed.signal.aborted) {
       const batch = this.#waiting.splice(0, BATCH_ALERTS);
       this.#showLength();
+      this.#current = batch;
       await this.#post(batch);
+      this.#current = [];
     }
   }
 

@@ -146,7 +146,7 @@ export function createAlertEvaluator(
       throw new AppError(error.code, `loading rule files failed:\n${error.message}`, { cause: caught });
     }
     settings = { ...settings, externalLabels: config.global.externalLabels };
-    notifier.applyConfig(config.alerting, config.global.externalLabels);
+    await notifier.applyConfig(config.alerting, config.global.externalLabels);
     await manager.update(specs, {
       intervalMs: config.global.evaluationIntervalMs,
       queryOffsetMs: config.global.ruleQueryOffsetMs,
@@ -168,7 +168,7 @@ export function createAlertEvaluator(
     stop: async () => {
       ready = false;
       await manager.stop();
-      notifier.stop();
+      await notifier.stop();
     },
     applyConfig: (config) => {
       const done = applying.then(() => apply(config));

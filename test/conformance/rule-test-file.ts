@@ -19,12 +19,14 @@ import { parseLabels, parseSequence } from './series-notation.ts';
 const LOOKBACK_MS = 300_000;
 const SAMPLES_MAX = 50_000_000;
 
+type YamlScalar = string | number | boolean | null;
+
 interface AlertTest {
   readonly eval_time?: string | number;
   readonly alertname: string;
   readonly exp_alerts?: readonly {
-    readonly exp_labels?: Readonly<Record<string, unknown>>;
-    readonly exp_annotations?: Readonly<Record<string, unknown>>;
+    readonly exp_labels?: Readonly<Record<string, YamlScalar>>;
+    readonly exp_annotations?: Readonly<Record<string, YamlScalar>>;
   }[];
 }
 
@@ -256,7 +258,7 @@ function loadInput(test: TestGroup, startMs: number, evaluationIntervalMs: numbe
   return samples;
 }
 
-function textEntries(map: Readonly<Record<string, unknown>> | undefined): [string, string][] {
+function textEntries(map: Readonly<Record<string, YamlScalar>> | undefined): [string, string][] {
   return Object.entries(map ?? {}).map(([name, value]) => [name, value === null ? '' : String(value)]);
 }
 

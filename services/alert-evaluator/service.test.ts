@@ -1,0 +1,295 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { Registry } from 'prom-client';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { createRuleWorld, ruleConfig } from '../../test/support/rule-world.ts';
+import type { Clock } from '../lib/core/clock.ts';
+import { AppError } from '../lib/core/errors.ts';
+import { DEFAULT_FEATURES } from '../lib/promql/features.ts';
+import { createSilentLogger } from '../lib/runtime/logger.ts';
+import { createAlertEvaluator } from './service.ts';
+
+const INTERVAL_MS = 60_000;
+const CONTEXT = { signal: new AbortController().signal };
+
+/** Time that passes when the test says so; whoever sleeps until then goes on. */
+class TestClock implements Clock {
+  #nowMs = 1_700_000_000_000;
+  #sleepers = new Set<{ readonly untilMs: number; readonly wake: () => void }>();
+
+  nowMs(): number {
+    return this.#nowMs;
+  }
+
+  monotonicMs(): number {
+    return this.#nowMs;
+  }
+
+  sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const sleeper = { untilMs: this.#nowMs + ms, wake: resolve };
+      this.#sleepers.add(sleeper);
+      const leave = () => {
+        this.#sleepers.delete(sleeper);
+        reject(signal?.reason);
+      };
+      if (signal?.aborted) leave();
+      else signal?.addEventListener('abort', leave, { once: true });
+    });
+  }
+
+  /** Moves on second by second and lets everything that is due run. */
+  async advance(ms: number): Promise<void> {
+    for (let passed = 0; passed < ms; passed += 1000) {
+      this.#nowMs += 1000;
+      await this.settle();
+    }
+  }
+
+  /** Jumps at once: nobody runs in between. */
+  async jump(ms: number): Promise<void> {
+    this.#nowMs += ms;
+    await this.settle();
+  }
+
+  async settle(): Promise<void> {
+    for (const sleeper of this.#sleepers) {
+      if (sleeper.untilMs > this.#nowMs) continue;
+      this.#sleepers.delete(sleeper);
+      sleeper.wake();
+    }
+    for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+async function startEvaluator() {
+  const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-test-'));
+  const world = createRuleWorld();
+  const clock = new TestClock();
+  const registry = new Registry();
+  const evaluator = createAlertEvaluator(
+    { externalUrl: 'http://x/', features: DEFAULT_FEATURES },
+    { cluster: world.cluster, distributor: world.distributor, clock, logger: createSilentLogger(), registry },
+  );
+  onTestFinished(async () => {
+    await evaluator.drain();
+    await evaluator.stop();
+  });
+  await evaluator.start();
+  const file = (name: string) => path.join(folder, name);
+  return {
+    world,
+    clock,
+    evaluator,
+    file,
+    write: (name: string, text: string) => writeFileSync(file(name), text),
+    apply: () => evaluator.applyConfig(ruleConfig({ ruleFiles: [file('*.yml')], intervalMs: INTERVAL_MS })),
+    groups: async () => (await evaluator.handlers.ruleGroups({}, CONTEXT)).groups,
+    metric: async (name: string) => {
+      const metric = await registry.getSingleMetric(name)?.get();
+      return (metric?.values ?? []).reduce((sum, each) => sum + each.value, 0);
+    },
+  };
+}
+
+const group = (name: string, ...rules: readonly string[]) =>
+  `  - name: ${name}\n    rules:\n${rules.map((rule) => `      - { ${rule} }\n`).join('')}`;
+
+describe('evaluation', () => {
+  test('groups run at their own slot of the interval, at equal distances', async () => {
+    const { world, clock, write, apply, groups } = await startEvaluator();
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    world.answer = () => [[{ job: 'a' }, 3]];
+    await apply();
+    expect((await groups())[0]!.rules[0]).toMatchObject({ health: 'unknown', lastEvaluationMs: 0 });
+    await clock.advance(5 * INTERVAL_MS);
+    const times = world.asked.map(({ startMs }) => startMs);
+    expect(times).toHaveLength(5);
+    expect(new Set(times.slice(1).map((timeMs, i) => timeMs - times[i]!))).toEqual(new Set([INTERVAL_MS]));
+    expect(world.asked[0]).toMatchObject({
+      query: 'up',
+      stepMs: 0,
+      tenant: 'anonymous',
+      allowPartial: false,
+    });
+    expect(world.written).toEqual(times.map((timeMs) => ({ series: 'r{job="a"}', timeMs, value: 3 })));
+    expect((await groups())[0]).toMatchObject({ name: 'g', intervalSeconds: 60, rules: [{ health: 'ok' }] });
+  });
+
+  test('what is missed is counted and not made up for', async () => {
+    const { world, clock, write, apply, metric } = await startEvaluator();
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    await apply();
+    await clock.advance(INTERVAL_MS);
+    expect(world.asked).toHaveLength(1);
+    await clock.jump(10 * INTERVAL_MS);
+    await clock.settle();
+    expect(await metric('tidemark_rule_group_iterations_missed_total')).toBeGreaterThanOrEqual(8);
+    expect(world.asked.length).toBeLessThanOrEqual(3);
+    expect(await metric('tidemark_rule_evaluations_total')).toBe(world.asked.length);
+  });
+
+  test('refused samples and failing writes make the rule unhealthy', async () => {
+    const { world, clock, write, apply, groups, metric } = await startEvaluator();
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    world.answer = () => [[{ job: 'a' }, 3]];
+    world.rejection = 'too old';
+    await apply();
+    await clock.advance(INTERVAL_MS);
+    expect((await groups())[0]!.rules[0]).toMatchObject({
+      health: 'err',
+      lastError: '1 of 1 samples were refused; the first: too old',
+    });
+    world.writeError = new AppError('unavailable', 'no quorum');
+    await clock.advance(INTERVAL_MS);
+    expect((await groups())[0]!.rules[0]!.lastError).toBe('no quorum');
+    expect(await metric('tidemark_rule_evaluation_failures_total')).toBe(2);
+  });
+
+  test('alerts as the contract carries them', async () => {
+    const { world, clock, write, apply, groups } = await startEvaluator();
+    write(
+      'a.yml',
+      `groups:\n${group('g', "alert: A, expr: 'up  ==  0', for: 1m, keep_firing_for: 5m, labels: { l: x }, annotations: { s: '{{ $value }}' }")}`,
+    );
+    world.answer = () => [[{ __name__: 'up', job: 'a' }, 0]];
+    await apply();
+    expect((await groups())[0]!.rules[0]!.alerting!.state).toBe('unknown');
+    await clock.advance(2 * INTERVAL_MS);
+    world.answer = () => [];
+    await clock.advance(INTERVAL_MS);
+    const [activeAtMs, , lostAtMs] = world.asked.map(({ startMs }) => startMs);
+    expect((await groups())[0]!.rules[0]).toMatchObject({
+      name: 'A',
+      query: 'up == 0',
+      labels: { l: 'x' },
+      alerting: {
+        forSeconds: 60,
+        keepFiringForSeconds: 300,
+        annotations: { s: '{{ $value }}' },
+        state: 'firing',
+        alerts: [
+          {
+            labels: { alertname: 'A', job: 'a', l: 'x' },
+            annotations: { s: '0' },
+            state: 'firing',
+            activeAtMs,
+            keepFiringSinceMs: lostAtMs,
+            value: 0,
+          },
+        ],
+      },
+    });
+  });
+});
+
+describe('a new configuration', () => {
+  test('leaves unchanged groups alone and gives changed ones the state', async () => {
+    const { world, clock, write, apply, groups } = await startEvaluator();
+    write(
+      'a.yml',
+      `groups:\n${group('same', 'alert: A, expr: up, for: 3m')}${group('other', 'alert: B, expr: up, for: 3m')}`,
+    );
+    world.answer = () => [[{}, 1]];
+    await apply();
+    await clock.advance(2 * INTERVAL_MS);
+    const before = await groups();
+    write(
+      'a.yml',
+      `groups:\n${group('same', 'alert: A, expr: up, for: 3m')}${group('other', 'alert: B, expr: up, for: 2m')}`,
+    );
+    await apply();
+    const after = await groups();
+    const activeAt = (list: typeof before) =>
+      list.map(({ rules }) => rules[0]!.alerting!.alerts[0]!.activeAtMs);
+    expect(activeAt(after)).toEqual(activeAt(before));
+    expect(after[0]!.lastEvaluationMs).toBe(before[0]!.lastEvaluationMs);
+    await clock.advance(INTERVAL_MS);
+    expect((await groups()).map(({ rules }) => rules[0]!.alerting!.state)).toEqual(['pending', 'firing']);
+  });
+
+  test('that is bad keeps the old rules and says where and why', async () => {
+    const { world, clock, write, apply, file, groups, metric } = await startEvaluator();
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    await apply();
+    write('b.yml', `groups:\n${group('h', 'record: r, expr: up +')}`);
+    await expect(apply()).rejects.toThrow(
+      `loading rule files failed:\n${file('b.yml')}: 4:28: group "h", rule 1, "r": could not parse expression: 1:5: parse error: unexpected end of input`,
+    );
+    expect((await groups()).map(({ name }) => name)).toEqual(['g']);
+    expect(await metric('tidemark_rule_load_failures_total')).toBe(1);
+    await clock.advance(INTERVAL_MS);
+    expect(world.asked).toHaveLength(1);
+  });
+
+  test('without a group ends its series, unless another group goes on with them', async () => {
+    const { world, clock, write, apply } = await startEvaluator();
+    write('a.yml', `groups:\n${group('g', 'record: gone, expr: up', 'record: moved, expr: up')}`);
+    world.answer = () => [[{}, 1]];
+    await apply();
+    await clock.advance(INTERVAL_MS);
+    write('a.yml', `groups:\n${group('h', 'record: moved, expr: up')}`);
+    await apply();
+    const removedMs = clock.nowMs();
+    await clock.advance(INTERVAL_MS);
+    expect(world.written.filter(({ value }) => value === 'stale')).toEqual([]);
+    await clock.advance(2 * INTERVAL_MS);
+    expect(world.written.filter(({ value }) => value === 'stale')).toEqual([
+      { series: 'gone', timeMs: removedMs, value: 'stale' },
+    ]);
+  });
+
+  test('groups are sorted by file; a pattern that matches nothing is no error', async () => {
+    const { evaluator, file, write, groups } = await startEvaluator();
+    write('b.yml', `groups:\n${group('two', 'record: r, expr: up')}${group('one', 'record: r, expr: up')}`);
+    write('a.yml', `groups:\n${group('three', 'record: r, expr: up')}`);
+    const ruleFiles = [file('b*'), file('*.yml'), file('none-*')];
+    await evaluator.applyConfig(ruleConfig({ ruleFiles, intervalMs: INTERVAL_MS }));
+    expect((await groups()).map(({ file: from, name }) => [path.basename(from), name])).toEqual([
+      ['a.yml', 'three'],
+      ['b.yml', 'two'],
+      ['b.yml', 'one'],
+    ]);
+  });
+});
+
+test('after a restart alerts get their clock back', async () => {
+  const { world, clock, write, apply, groups, metric } = await startEvaluator();
+  write('a.yml', `groups:\n${group('g', 'alert: A, expr: up, for: 30m')}`);
+  const downMs = clock.nowMs() - 600_000;
+  world.answer = ({ query }) => {
+    if (query.startsWith('timestamp(')) return [[{ alertname: 'A' }, downMs / 1000]];
+    if (query.startsWith('ALERTS_FOR_STATE')) {
+      return [[{ __name__: 'ALERTS_FOR_STATE', alertname: 'A' }, downMs / 1000 - 900]];
+    }
+    return [[{}, 1]];
+  };
+  await apply();
+  await clock.advance(INTERVAL_MS);
+  expect(world.written).toEqual([]);
+  await clock.advance(INTERVAL_MS);
+  expect(await metric('tidemark_alerts_restored_total')).toBe(1);
+  const restoreMs = clock.nowMs();
+  const alert = (await groups())[0]!.rules[0]!.alerting!.alerts[0]!;
+  // 15 of 30 minutes had passed; the outage does not count.
+  expect(Math.abs(restoreMs - alert.activeAtMs - 900_000)).toBeLessThanOrEqual(INTERVAL_MS);
+  await clock.advance(INTERVAL_MS);
+  expect(world.written.map(({ series }) => series)).toEqual([
+    'ALERTS{alertname="A", alertstate="pending"}',
+    'ALERTS_FOR_STATE{alertname="A"}',
+  ]);
+});
+
+test('draining stops evaluation and readiness', async () => {
+  const { world, clock, write, apply, evaluator } = await startEvaluator();
+  write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+  await apply();
+  expect(evaluator.isReady()).toBe(true);
+  await evaluator.drain();
+  expect(evaluator.isReady()).toBe(false);
+  await clock.advance(2 * INTERVAL_MS);
+  expect(world.asked).toEqual([]);
+  await evaluator.stop();
+  await evaluator.stop();
+});
