@@ -1,4 +1,6 @@
-// Values of the API's JSON that several endpoints share: label objects and times.
+// Values of the API's JSON that several endpoints share: label objects, times, and numbers where Prometheus writes them
+// in another way than samples.
+import { formatValue } from '../lib/model/number-format.ts';
 
 /** A time before any other: what Go prints for "never". */
 const NEVER = '0001-01-01T00:00:00Z';
@@ -21,4 +23,22 @@ export function formatTime(timeMs: number): string {
     .replace(/0+$/, '');
   const seconds = new Date(whole).toISOString().slice(0, 19);
   return `${seconds}${decimals === '' ? '' : `.${decimals}`}Z`;
+}
+
+/** A time in seconds as Go prints a float: no zeros at the end. Scalars and strings have these, samples do not. */
+export function formatSeconds(timeMs: number): string {
+  return String(timeMs / 1000);
+}
+
+/** A value without an exponent, however many digits that takes (Go's 'f', -1): what scalar results have. */
+export function formatDecimal(value: number): string {
+  const text = formatValue(value);
+  const match = /^(-?)(\d)(?:\.(\d+))?e([+-]\d+)$/.exec(text);
+  if (match === null) return text;
+  const [, sign, first, rest = '', power] = match;
+  const digits = `${first}${rest}`;
+  const point = Number(power) + 1;
+  if (point <= 0) return `${sign}0.${'0'.repeat(-point)}${digits}`;
+  if (point >= digits.length) return sign + digits.padEnd(point, '0');
+  return `${sign}${digits.slice(0, point)}.${digits.slice(point)}`;
 }

@@ -80,8 +80,8 @@ describe('results', () => {
   });
 
   test.each([
-    [RESULT_TYPE_SCALAR, [{ labels: {}, samples: [[2500, 1e-7]] }], '', 'scalar', '[2.500,"1e-07"]'],
-    [RESULT_TYPE_STRING, [], 'a"\n', 'string', '[2.500,"a\\"\\n"]'],
+    [RESULT_TYPE_SCALAR, [{ labels: {}, samples: [[2500, 1e-7]] }], '', 'scalar', '[2.5,"0.0000001"]'],
+    [RESULT_TYPE_STRING, [], 'a"\n', 'string', '[2.5,"a\\"\\n"]'],
     [RESULT_TYPE_VECTOR, [], '', 'vector', '[]'],
     [RESULT_TYPE_MATRIX, [], '', 'matrix', '[]'],
   ] as const)('type %d', async (type, series, stringValue, name, result) => {

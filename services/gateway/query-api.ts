@@ -1,7 +1,6 @@
 // /api/v1/query, query_range and format_query: parameters in, a call to a querier, its result frames out as JSON.
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { formatTimestamp } from '../lib/model/number-format.ts';
 import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import type { PromqlFeatures } from '../lib/promql/features.ts';
 import { parseExpr } from '../lib/promql/parse/parser.ts';
@@ -16,6 +15,7 @@ import {
 } from '../lib/wire/contracts.ts';
 import { type QuerierChoice, type QuerierClient, withDeadline } from './calls.ts';
 import type { Exchange } from './exchange.ts';
+import { formatSeconds } from './json-values.ts';
 import {
   forParameter,
   invalidParameter,
@@ -205,7 +205,7 @@ function writeOpening(stream: ResponseStream, header: QueryHeader, timeMs: numbe
   stream.write(`{"status":"success","data":{"resultType":"${type}","result":`);
   if (type === 'scalar') return '';
   if (type === 'string') {
-    stream.write(`[${formatTimestamp(timeMs)},${JSON.stringify(header.stringValue)}]`);
+    stream.write(`[${formatSeconds(timeMs)},${JSON.stringify(header.stringValue)}]`);
     return '';
   }
   stream.write('[');

@@ -4,6 +4,7 @@ import { ByteReader } from '../lib/core/bytes.ts';
 import { formatTimestamp, formatValue } from '../lib/model/number-format.ts';
 import { ResultType } from '../lib/wire/contracts.ts';
 import { readResultFrame } from '../lib/wire/result-frame.ts';
+import { formatDecimal, formatSeconds } from './json-values.ts';
 
 /** Range queries have at most 11,001 steps; instant queries over ranges may be longer, and are not cached beyond. */
 const CACHED_TIMES_MAX = 11_001;
@@ -48,7 +49,7 @@ export class ResultJson {
       const separator = this.#series++ === 0 ? '' : ',';
       switch (this.#type) {
         case ResultType.RESULT_TYPE_SCALAR:
-          this.#sink.write(this.#pair(0, timestampsMs[0]!, values[0]!));
+          this.#sink.write(`[${formatSeconds(timestampsMs[0]!)},"${formatDecimal(values[0]!)}"]`);
           return;
         case ResultType.RESULT_TYPE_VECTOR:
           this.#sink.write(

@@ -104,7 +104,7 @@ function describePlot(
     legend: { show: false },
     scales: { x: { time: true, range: [range.startSeconds, range.endSeconds] } },
     axes: [
-      { ...axis, size: 42, values: (_, splits) => printAxisTimes(splits) },
+      { ...axis, size: 42, space: 80, values: (_, splits) => printAxisTimes(splits) },
       { ...axis, size: 62, values: (_, splits) => splits.map(printNumber) },
     ],
     series: [{}, ...lines],
