@@ -22,6 +22,38 @@ export interface ReloadOutcome {
   readonly atMs: number;
 }
 
+/** A process of the cluster as /api/v1/cluster/members shows it. */
+export interface ClusterMember {
+  /** `ingester`, `querier`, … */
+  readonly service: string;
+  readonly instance: string;
+  /** Failure domain; empty when unknown. */
+  readonly zone: string;
+  readonly version: string;
+  /** `host:port`; empty when it has none. */
+  readonly grpcAddress: string;
+  readonly httpAddress: string;
+  /** `starting`, `ready`, `draining`; `absent` for an owner of data that is not there. */
+  readonly state: string;
+  /** Unix milliseconds; 0 when unknown. */
+  readonly startedAtMs: number;
+  /** Milliseconds since this gateway last heard of it; -1 for one that is absent. */
+  readonly heartbeatAgeMs: number;
+  /** Partitions that it owns a replica of; ingesters only. */
+  readonly partitionsOwned: number;
+}
+
+/** Who is there and who owns what, as this gateway sees it. */
+export interface ClusterView {
+  /** Version of the placement; 0 before the first one is known. */
+  readonly epoch: number;
+  readonly partitionCount: number;
+  readonly replicationFactor: number;
+  /** Whether the control plane answers right now; the rest is the last known otherwise. */
+  readonly isControlPlaneReachable: boolean;
+  readonly members: readonly ClusterMember[];
+}
+
 export interface GatewayHost {
   /** Tidemark's own version: `0.1.0`. */
   readonly version: string;
@@ -45,4 +77,6 @@ export interface GatewayHost {
   isReady(): boolean;
   /** Begins an orderly stop and returns at once. */
   shutdown(reason: string): void;
+  /** The cluster; absent in a process that is one by itself. */
+  members?(): ClusterView;
 }

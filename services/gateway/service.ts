@@ -12,6 +12,7 @@ import type { Cluster } from '../lib/transport/cluster.ts';
 import { adminRoutes } from './admin-api.ts';
 import { ArrivalRate } from './arrival-rate.ts';
 import { QuerierChoice } from './calls.ts';
+import { clusterRoutes } from './cluster-api.ts';
 import { createCors } from './cors.ts';
 import { Dispatcher } from './dispatcher.ts';
 import type { GatewayHost } from './host.ts';
@@ -103,6 +104,7 @@ function collectRoutes(
     ...seriesRoutes({ queriers, clock }),
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),
+    ...clusterRoutes({ host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
     ...adminRoutes(options, { cluster, clock }),
     ...managementRoutes(options, { host, registry, logger, isStopping }),

@@ -1,0 +1,170 @@
+// Flags that several processes share, by what they are about. A service's own table spreads the groups that concern it, so
+// that a flag has one description and one default wherever it exists.
+import type { FlagTable } from './flags.ts';
+
+const DAY_MS = 86_400_000;
+
+export const CONFIG_FLAGS = {
+  'config.file': {
+    type: 'string',
+    default: 'prometheus.yml',
+    desc: 'Configuration file, in the format of prometheus.yml.',
+  },
+} as const satisfies FlagTable;
+
+export const DATA_FLAGS = {
+  'storage.tsdb.path': {
+    type: 'string',
+    default: './data',
+    aliases: ['data.dir'],
+    desc: 'Directory of the log and the blocks.',
+  },
+} as const satisfies FlagTable;
+
+export const RETENTION_FLAGS = {
+  'storage.tsdb.retention.time': {
+    type: 'duration',
+    default: 15 * DAY_MS,
+    aliases: ['storage.tsdb.retention'],
+    desc: 'How long samples are kept.',
+  },
+} as const satisfies FlagTable;
+
+export const RETENTION_SIZE_FLAGS = {
+  'storage.tsdb.retention.size': {
+    type: 'bytes',
+    default: 0,
+    desc: 'Most bytes of blocks, oldest deleted first; 0 means no limit.',
+  },
+} as const satisfies FlagTable;
+
+export const EXTERNAL_URL_FLAGS = {
+  'web.external-url': {
+    type: 'string',
+    default: '',
+    desc: 'URL under which users reach this process; stands in alerts.',
+  },
+} as const satisfies FlagTable;
+
+export const API_FLAGS = {
+  'web.listen-address': {
+    type: 'string',
+    default: '0.0.0.0:9090',
+    desc: 'Address of the page, the API and remote write.',
+  },
+  ...EXTERNAL_URL_FLAGS,
+  'web.enable-lifecycle': { type: 'boolean', default: false, desc: 'Allows POST /-/reload and /-/quit.' },
+  'web.enable-admin-api': { type: 'boolean', default: false, desc: 'Allows /api/v1/admin.' },
+  'web.cors.origin': {
+    type: 'string',
+    default: '.*',
+    desc: 'Regular expression of the origins that may use the API from a browser.',
+  },
+} as const satisfies FlagTable;
+
+export const QUERY_TIMEOUT_FLAGS = {
+  'query.timeout': { type: 'duration', default: 120_000, desc: 'Longest time that a query may take.' },
+} as const satisfies FlagTable;
+
+export const QUERY_FLAGS = {
+  ...QUERY_TIMEOUT_FLAGS,
+  'query.max-samples': {
+    type: 'number',
+    default: 50_000_000,
+    min: 1,
+    desc: 'Most samples that a query may hold in memory.',
+  },
+  'query.max-series': {
+    type: 'number',
+    default: 1_000_000,
+    min: 1,
+    desc: 'Most series that one selector may find.',
+  },
+  'query.max-memory': { type: 'bytes', default: 2 ** 30, desc: 'Most memory that one query may hold.' },
+  'query.max-memory-total': {
+    type: 'bytes',
+    default: 2 ** 31,
+    desc: 'Most memory that all queries may hold together.',
+  },
+  'query.max-concurrency': { type: 'number', default: 20, min: 1, desc: 'Most queries at one time.' },
+  'query.lookback-delta': {
+    type: 'duration',
+    default: 300_000,
+    desc: 'How far back an instant looks for a sample.',
+  },
+} as const satisfies FlagTable;
+
+export const RULE_FLAGS = {
+  'rules.alert.for-outage-tolerance': {
+    type: 'duration',
+    default: 3_600_000,
+    desc: 'Longest outage after which the "for" state of an alert is restored.',
+  },
+  'rules.alert.for-grace-period': {
+    type: 'duration',
+    default: 600_000,
+    desc: 'Least time between a restored alert and its firing.',
+  },
+  'rules.alert.resend-delay': {
+    type: 'duration',
+    default: 60_000,
+    desc: 'Least time before an alert is sent to Alertmanager again.',
+  },
+  'alertmanager.notification-queue-capacity': {
+    type: 'number',
+    default: 10_000,
+    min: 1,
+    desc: 'Most alerts that wait to be sent.',
+  },
+} as const satisfies FlagTable;
+
+export const FEATURE_FLAGS = {
+  'enable-feature': {
+    type: 'list',
+    default: [],
+    desc: 'Experimental features, comma-separated: promql-experimental-functions, promql-extended-range-selectors, promql-binop-fill-modifiers, promql-delayed-name-removal.',
+  },
+} as const satisfies FlagTable;
+
+export const LOG_FLAGS = {
+  'log.level': {
+    type: 'string',
+    default: 'info',
+    choices: ['debug', 'info', 'warn', 'error'],
+    desc: 'Least severe messages to log.',
+  },
+  'log.format': {
+    type: 'string',
+    default: 'logfmt',
+    choices: ['logfmt', 'json'],
+    desc: 'Format of log lines.',
+  },
+} as const satisfies FlagTable;
+
+export const CLUSTER_NAME_FLAGS = {
+  'cluster.name': { type: 'string', default: 'tidemark', desc: 'Name of the cluster.' },
+} as const satisfies FlagTable;
+
+export const PARTITION_FLAGS = {
+  'cluster.partitions': {
+    type: 'number',
+    default: 64,
+    min: 1,
+    max: 4096,
+    desc: 'Hash slices of all series; fixed when the data directory is made.',
+  },
+} as const satisfies FlagTable;
+
+export const INGEST_FLAGS = {
+  'ingest.out-of-order-window': {
+    type: 'duration',
+    default: 0,
+    desc: 'Oldest sample accepted, counted back from now; 0 means the retention.',
+  },
+  'ingest.max-series': {
+    type: 'number',
+    default: 10_000_000,
+    min: 1,
+    desc: 'Most series a tenant may have known at one time.',
+  },
+} as const satisfies FlagTable;
