@@ -1,4 +1,5 @@
 // What an ingester may be told. Everything but the first has a default that fits.
+import { totalmem } from 'node:os';
 
 export interface IngesterOptions {
   /** `--data.dir`: the log lives in `<dataDir>/log`, blocks under construction in `<dataDir>/seal`. */
@@ -21,7 +22,7 @@ export interface IngesterOptions {
   readonly segmentBytesMax?: number;
   /** Appends are refused while the disk has less free. Default: 5 % of it, at most 256 MiB. */
   readonly diskFreeBytesMin?: number;
-  /** Appends are refused while all heads together hold more. Default 8 GiB. */
+  /** Appends are refused while all heads together hold more. Default: half of the memory that this process may use. */
   readonly headBytesMax?: number;
   /** Requests of one stream that are not answered yet, at most. Default 1024. */
   readonly streamRequestsMax?: number;
@@ -57,7 +58,7 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     commitBytes: 1 << 20,
     bytesInFlightMax: 64 << 20,
     segmentBytesMax: 64 << 20,
-    headBytesMax: 8 * 2 ** 30,
+    headBytesMax: Math.floor(memoryBytes() / 2),
     streamRequestsMax: 1024,
     seriesPerSelectMax: 5_000_000,
     metadataMax: 100_000,
@@ -68,4 +69,10 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     storeReplicas: 1,
     ...options,
   };
+}
+
+/** Memory of the machine, or of the container where that is less. */
+function memoryBytes(): number {
+  const constrained = process.constrainedMemory();
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }

@@ -43,7 +43,9 @@ export class Replayer {
       case RECORD_CUT: {
         const { tenant: name, startMs, generation } = decodeCut(reader);
         const tenant = this.#tenants.getOrMake(name);
-        if (generation < 1) throw new AppError('bad_data', 'a cut of generation 0');
+        if (generation < 1 || tenant.head.frozenRanges().some((range) => range.generation === generation)) {
+          throw new AppError('bad_data', `a cut of generation ${generation}, which is not new`);
+        }
         tenant.head.freeze(startMs, generation);
         tenant.generationNext = Math.max(tenant.generationNext, generation + 1);
         return;
