@@ -1,0 +1,348 @@
+// One target, scraped at its times: fetch, parse, relabel, report `up` and the `scrape_*` series, mark what ended as stale.
+import type { Clock } from '../lib/core/clock.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { Appender, SeriesReference } from '../lib/distributor/appender.ts';
+import { parseOpenMetrics } from '../lib/exposition/openmetrics-parser.ts';
+import { parseText } from '../lib/exposition/text-parser.ts';
+import { METRIC_NAME } from '../lib/model/labels.ts';
+import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import { type AppendRules, ExpositionAppender, type ScrapeCounts } from './exposition-appender.ts';
+import { type FamilyMetadata, MetadataLines } from './family-metadata.ts';
+import { expositionFormat } from './media-type.ts';
+import type { ScraperMetrics } from './metrics.ts';
+import { BodyTooLargeError, type ScrapeClient } from './scrape-client.ts';
+import { SeriesCache } from './series-cache.ts';
+import { nextScrapeMs, type Target } from './target.ts';
+import type { WriteBatch, WriteBatches } from './write-batch.ts';
+import type { WriteSpool } from './write-spool.ts';
+
+const REPORT_NAMES = [
+  'up',
+  'scrape_duration_seconds',
+  'scrape_samples_scraped',
+  'scrape_samples_post_metric_relabeling',
+  'scrape_series_added',
+];
+const EXTRA_REPORT_NAMES = ['scrape_timeout_seconds', 'scrape_sample_limit', 'scrape_body_size_bytes'];
+
+/** How long a reload waits for a scrape under way before it is given up. */
+const FINISH_GRACE_MS = 1000;
+
+/** What the loops of a job share. */
+export interface LoopSettings {
+  readonly config: ScrapeConfig;
+  readonly rules: Omit<AppendRules, 'targetLabels'>;
+  readonly bodyBytesMax: number;
+  /** Every scrape fails with this: the job has more targets than its target_limit. */
+  readonly refusal: string | undefined;
+}
+
+export interface LoopDeps {
+  readonly appender: Appender;
+  readonly client: ScrapeClient;
+  readonly spool: WriteSpool;
+  readonly batches: WriteBatches;
+  readonly families: FamilyMetadata;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: ScraperMetrics;
+}
+
+/** How the last scrape went, for the API. */
+export interface ScrapeReport {
+  readonly health: 'unknown' | 'up' | 'down';
+  readonly lastError: string;
+  /** Unix milliseconds; 0 before the first scrape. */
+  readonly lastScrapeMs: number;
+  readonly lastScrapeDurationSeconds: number;
+  readonly lastSamplesScraped: number;
+}
+
+/** What outlives a loop: which series its target has. The next loop of the same series takes it over. */
+export interface LoopState {
+  readonly cache: SeriesCache;
+  /** Report series were written, so they have to end some time. */
+  reported: boolean;
+  lastScrapeMs: number;
+}
+
+export function newLoopState(): LoopState {
+  return { cache: new SeriesCache(), reported: false, lastScrapeMs: 0 };
+}
+
+/** What a scrape brought, before it is reported. */
+interface Outcome {
+  readonly error: AppError | undefined;
+  readonly counts: ScrapeCounts;
+  /** Bytes of the body; -1 when it was too large, 0 when there was none. */
+  readonly bodyBytes: number;
+}
+
+const NO_COUNTS: ScrapeCounts = {
+  scraped: 0,
+  added: 0,
+  seriesAdded: 0,
+  duplicates: 0,
+  refused: 0,
+  firstRefusal: undefined,
+};
+
+export class ScrapeLoop {
+  readonly target: Target;
+  readonly state: LoopState;
+  readonly #settings: LoopSettings;
+  readonly #deps: LoopDeps;
+  readonly #exposition: ExpositionAppender;
+  /** No further scrape. */
+  readonly #ending = new AbortController();
+  /** The scrape under way, too. */
+  readonly #stopping = new AbortController();
+  #reportReferences: SeriesReference[] | undefined;
+  #running: Promise<void> | undefined;
+  #report: ScrapeReport = {
+    health: 'unknown',
+    lastError: '',
+    lastScrapeMs: 0,
+    lastScrapeDurationSeconds: 0,
+    lastSamplesScraped: 0,
+  };
+
+  constructor(target: Target, state: LoopState, settings: LoopSettings, deps: LoopDeps) {
+    this.target = target;
+    this.state = state;
+    this.#settings = settings;
+    this.#deps = deps;
+    this.#exposition = new ExpositionAppender(state.cache, new MetadataLines(deps.families), deps.appender, {
+      ...settings.rules,
+      targetLabels: target.labels,
+    });
+  }
+
+  get report(): ScrapeReport {
+    return this.#report;
+  }
+
+  /** Carries the report over from the loop that this one replaces. */
+  adoptReport(report: ScrapeReport): void {
+    this.#report = report;
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  /** Ends the loop, a scrape under way included. Nothing is marked stale: see `endSeries`. */
+  async stop(): Promise<void> {
+    this.#ending.abort();
+    this.#stopping.abort();
+    await this.#running;
+  }
+
+  /** Ends the loop, but lets a scrape under way finish, for a moment: another loop goes on with the target. */
+  async finish(): Promise<void> {
+    this.#ending.abort();
+    const grace = new AbortController();
+    await Promise.race([
+      this.#running,
+      this.#deps.clock.sleep(FINISH_GRACE_MS, grace.signal).catch(() => {}),
+    ]);
+    grace.abort();
+    await this.stop();
+  }
+
+  async #run(): Promise<void> {
+    const { clock, metrics } = this.#deps;
+    const { signal } = this.#ending;
+    let dueMs = nextScrapeMs(this.target, clock.nowMs());
+    while (!signal.aborted) {
+      try {
+        await clock.sleep(Math.max(0, dueMs - clock.nowMs()), signal);
+      } catch {
+        return;
+      }
+      // Timers may fire a moment early; the time of the samples is the grid's in any case.
+      metrics.lateSeconds.observe(Math.max(0, clock.nowMs() - dueMs) / 1000);
+      await this.#scrape(dueMs);
+      const nowMs = clock.nowMs();
+      // A wall clock that was set back must not silence the target until it has caught up.
+      const setBack = nowMs < dueMs - this.target.scrapeIntervalMs;
+      const nextMs = nextScrapeMs(this.target, setBack ? nowMs : Math.max(nowMs, dueMs + 1));
+      if (!setBack) metrics.ticksSkipped.inc(Math.round((nextMs - dueMs) / this.target.scrapeIntervalMs) - 1);
+      dueMs = nextMs;
+    }
+  }
+
+  async #scrape(timeMs: number): Promise<void> {
+    const { clock, batches, metrics, spool, families } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const batch = batches.acquire();
+    const outcome = await this.#fetchAndAppend(batch, timeMs);
+    if (this.#stopping.signal.aborted) {
+      batches.release(batch);
+      return;
+    }
+    const seconds = (clock.monotonicMs() - startedMs) / 1000;
+    this.#endScrape(batch, timeMs, outcome, seconds);
+    metrics.scrapeSeconds.observe(seconds);
+    metrics.scrapes.inc({ outcome: outcomeName(outcome) });
+    metrics.samplesScraped.inc(outcome.counts.scraped);
+    if (outcome.bodyBytes > 0) metrics.bodyBytes.inc(outcome.bodyBytes);
+    batch.metadata = families.takeChanged();
+    spool.submit({
+      batch,
+      job: this.#settings.config.jobName,
+      resolveAgain: (spooled) => this.#resolveAgain(spooled),
+    });
+  }
+
+  async #fetchAndAppend(batch: WriteBatch, timeMs: number): Promise<Outcome> {
+    const { client } = this.#deps;
+    const { config, bodyBytesMax, refusal } = this.#settings;
+    let bodyBytes = 0;
+    try {
+      if (refusal !== undefined) throw new AppError('resource_exhausted', refusal);
+      const response = await client.fetch({
+        url: this.target.url,
+        timeoutMs: this.target.scrapeTimeoutMs,
+        bodyBytesMax,
+        signal: this.#stopping.signal,
+      });
+      bodyBytes = response.length;
+      this.#exposition.begin(batch, timeMs);
+      try {
+        const format = expositionFormat(response.contentType, config.fallbackScrapeProtocol);
+        const parse = format === 'openmetrics' ? parseOpenMetrics : parseText;
+        parse(response.bytes, response.length, this.#exposition);
+      } finally {
+        response.release();
+      }
+      this.#checkSampleLimit();
+      return { error: undefined, counts: this.#exposition.counts, bodyBytes };
+    } catch (caught) {
+      const error = toAppError(caught);
+      if (error.code === 'internal')
+        this.#deps.logger.error({ err: error, url: this.target.scrapeUrl }, 'scrape failed inside');
+      const counts = bodyBytes > 0 ? { ...this.#exposition.counts, seriesAdded: 0 } : NO_COUNTS;
+      return { error, counts, bodyBytes: error instanceof BodyTooLargeError ? -1 : bodyBytes };
+    }
+  }
+
+  #checkSampleLimit(): void {
+    const { sampleLimit } = this.#settings.rules;
+    const { added } = this.#exposition.counts;
+    if (sampleLimit === 0 || added <= sampleLimit) return;
+    throw new AppError(
+      'resource_exhausted',
+      `sample limit exceeded: ${added} samples after relabelling, the limit is ${sampleLimit} (sample_limit)`,
+    );
+  }
+
+  /** Staleness markers, report series, the report for the API. */
+  #endScrape(batch: WriteBatch, timeMs: number, outcome: Outcome, seconds: number): void {
+    const { state } = this;
+    const { error, counts } = outcome;
+    if (error !== undefined) batch.truncate(0);
+    state.cache.end(error === undefined, (reference) => batch.addStale(reference, timeMs));
+    state.lastScrapeMs = timeMs;
+    state.reported = true;
+    this.#addReport(batch, timeMs, [
+      error === undefined ? 1 : 0,
+      seconds,
+      counts.scraped,
+      counts.added,
+      counts.seriesAdded,
+      this.target.scrapeTimeoutMs / 1000,
+      this.#settings.rules.sampleLimit,
+      outcome.bodyBytes,
+    ]);
+    this.#report = {
+      health: error === undefined ? 'up' : 'down',
+      lastError: error?.message ?? '',
+      lastScrapeMs: timeMs,
+      lastScrapeDurationSeconds: seconds,
+      lastSamplesScraped: counts.scraped,
+    };
+    this.#logTrouble(outcome);
+  }
+
+  #logTrouble({ error, counts }: Outcome): void {
+    const { logger, metrics } = this.#deps;
+    const url = this.target.scrapeUrl;
+    if (error !== undefined) logger.debug({ url, reason: error.message }, 'scrape failed');
+    if (counts.duplicates > 0)
+      logger.debug(
+        { url, samples: counts.duplicates },
+        'series occur twice in one exposition; the first stays',
+      );
+    if (counts.refused === 0) return;
+    metrics.samplesDropped.inc({ reason: 'series_refused' }, counts.refused);
+    logger.warn(
+      { url, samples: counts.refused, reason: counts.firstRefusal },
+      'series of a target are refused',
+    );
+  }
+
+  #addReport(batch: WriteBatch, timeMs: number, values: readonly number[]): void {
+    const references = this.#references();
+    for (let i = 0; i < references.length; i++) batch.add(references[i]!, timeMs, values[i]!);
+  }
+
+  /** References of the report series; none while the distributor refuses them. */
+  #references(): readonly SeriesReference[] {
+    if (this.#reportReferences !== undefined) return this.#reportReferences;
+    const names = this.#settings.config.extraScrapeMetrics
+      ? [...REPORT_NAMES, ...EXTRA_REPORT_NAMES]
+      : REPORT_NAMES;
+    try {
+      this.#reportReferences = names.map((name) =>
+        this.#deps.appender.resolve(this.target.labels.with(METRIC_NAME, name)),
+      );
+      return this.#reportReferences;
+    } catch (caught) {
+      this.#deps.logger.warn(
+        { url: this.target.scrapeUrl, reason: toAppError(caught).message },
+        'up and scrape_* of a target are refused',
+      );
+      return [];
+    }
+  }
+
+  /** Replaces references that the distributor forgot. */
+  #resolveAgain(batch: WriteBatch): boolean {
+    const moved = this.state.cache.resolveAgain((bytes, start, end, family) =>
+      this.#exposition.resolveText(bytes, start, end, family),
+    );
+    const before = this.#reportReferences ?? [];
+    this.#reportReferences = undefined;
+    const after = this.#references();
+    before.forEach((reference, i) => {
+      if (after[i] !== undefined) moved.set(reference, after[i]);
+    });
+    let changed = false;
+    for (let i = 0; i < batch.count; i++) {
+      const reference = moved.get(batch.references[i]!);
+      if (reference === undefined || reference === batch.references[i]) continue;
+      batch.references[i] = reference;
+      changed = true;
+    }
+    return changed;
+  }
+
+  /** Marks all series of the target as ended at `timeMs`, the report series included. Call after `stop`. */
+  endSeries(timeMs: number): void {
+    const batch = this.#deps.batches.acquire();
+    this.state.cache.end(false, (reference) => batch.addStale(reference, timeMs));
+    if (this.state.reported) for (const reference of this.#references()) batch.addStale(reference, timeMs);
+    this.#deps.spool.submit({
+      batch,
+      job: this.#settings.config.jobName,
+      resolveAgain: (spooled) => this.#resolveAgain(spooled),
+    });
+  }
+}
+
+function outcomeName({ error, bodyBytes }: Outcome): string {
+  if (error === undefined) return 'success';
+  return bodyBytes > 0 ? 'not_understood' : 'not_fetched';
+}

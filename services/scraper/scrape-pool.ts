@@ -1,0 +1,331 @@
+// One scrape job: its discovery, its targets, a loop for each. Reloads keep the loops whose target and settings stayed, and
+// hand the known series over where something changed. A target that is gone gets its staleness markers once it is certain
+// that it does not come back, which the next scrape time decides.
+import type { Clock } from '../lib/core/clock.ts';
+import { createDiscovery, type Discovery } from '../lib/discovery/discovery.ts';
+import type { Appender } from '../lib/distributor/appender.ts';
+import type { Labels } from '../lib/model/labels.ts';
+import { compileRelabeler, LEGACY_NAMES, type Relabeler, UTF8_NAMES } from '../lib/relabel/relabel.ts';
+import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { BodyBuffers } from './body-buffers.ts';
+import { configPrint } from './config-print.ts';
+import { FamilyMetadata } from './family-metadata.ts';
+import type { ScraperMetrics } from './metrics.ts';
+import { createScrapeClient, type ScrapeClient } from './scrape-client.ts';
+import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
+import { buildTargets, type Target } from './target.ts';
+import type { WriteBatches } from './write-batch.ts';
+import type { WriteSpool } from './write-spool.ts';
+
+/** Part of the interval that a target is given to come back after its next scrape was due. */
+const RETURN_GRACE = 0.1;
+/** All metadata of a job is sent again after this long: an ingester that lost it has it back soon. */
+const METADATA_RESEND_MS = 5 * 60_000;
+
+export interface PoolOptions {
+  readonly version: string;
+  readonly bodyBytesMax: number;
+  readonly droppedTargetsMax: number;
+}
+
+export interface PoolDeps {
+  readonly appender: Appender;
+  readonly spool: WriteSpool;
+  readonly batches: WriteBatches;
+  readonly buffers: BodyBuffers;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: ScraperMetrics;
+}
+
+/** A loop that was stopped and whose series have not ended yet. */
+interface Departed {
+  readonly loop: ScrapeLoop;
+  readonly cancel: AbortController;
+}
+
+export class ScrapePool {
+  readonly #options: PoolOptions;
+  readonly #deps: PoolDeps;
+  readonly #families = new FamilyMetadata();
+  readonly #loops = new Map<string, ScrapeLoop>();
+  /** By the labels of the series. */
+  readonly #departed = new Map<string, Departed>();
+  readonly #stopping = new AbortController();
+  #config: ScrapeConfig;
+  #discovery: Discovery;
+  #client: ScrapeClient;
+  #settings: LoopSettings;
+  #relabel: Relabeler;
+  #dropped: Labels[] = [];
+  #droppedCount = 0;
+  #failures = new Map<string, string>();
+  #syncing: Promise<void> = Promise.resolve();
+  #started = false;
+
+  constructor(config: ScrapeConfig, options: PoolOptions, deps: PoolDeps) {
+    this.#options = options;
+    this.#deps = deps;
+    this.#config = config;
+    this.#discovery = this.#createDiscovery(config);
+    this.#client = createScrapeClient(config, options, deps);
+    this.#relabel = compileRelabeler(config.relabelConfigs, namesOf(config));
+    this.#settings = this.#createSettings(config, undefined);
+  }
+
+  get jobName(): string {
+    return this.#config.jobName;
+  }
+
+  get loops(): Iterable<ScrapeLoop> {
+    return this.#loops.values();
+  }
+
+  get activeCount(): number {
+    return this.#loops.size;
+  }
+
+  /** Labels before relabelling of dropped targets, as many as are kept. */
+  get dropped(): readonly Labels[] {
+    return this.#dropped;
+  }
+
+  get droppedCount(): number {
+    return this.#droppedCount;
+  }
+
+  async start(): Promise<void> {
+    await this.#discovery.start();
+    this.#started = true;
+    await this.#sync();
+    void this.#resendMetadata();
+  }
+
+  /** Changes the configuration of the same job. */
+  async applyConfig(config: ScrapeConfig): Promise<void> {
+    const before = this.#config;
+    if (configPrint(before) === configPrint(config)) return;
+    this.#config = config;
+    this.#relabel = compileRelabeler(config.relabelConfigs, namesOf(config));
+    if (configPrint(loopPart(before)) !== configPrint(loopPart(config))) {
+      const old = this.#client;
+      this.#client = createScrapeClient(config, this.#options, this.#deps);
+      this.#settings = this.#createSettings(config, this.#settings.refusal);
+      await this.#restartLoops();
+      old.close();
+    }
+    if (configPrint(before.discovery) !== configPrint(config.discovery)) {
+      const old = this.#discovery;
+      this.#discovery = this.#createDiscovery(config);
+      await old.stop();
+      await this.#discovery.start();
+    }
+    await this.#sync();
+  }
+
+  /** Stops scraping. Series are not marked stale: whoever scrapes the targets next goes on with them. */
+  async stop(): Promise<void> {
+    this.#stopping.abort();
+    await this.#discovery.stop();
+    await this.#syncing;
+    await Promise.all([...this.#loops.values()].map((loop) => loop.stop()));
+    for (const { cancel } of this.#departed.values()) cancel.abort();
+    this.#client.close();
+  }
+
+  /** Stops scraping for good, the job is gone from the configuration: all its series end. */
+  async remove(): Promise<void> {
+    this.#stopping.abort();
+    await this.#discovery.stop();
+    await this.#syncing;
+    await Promise.all([...this.#loops.values()].map((loop) => loop.stop()));
+    for (const { cancel } of this.#departed.values()) cancel.abort();
+    for (const { loop } of this.#departed.values()) loop.endSeries(endTimeOf(loop));
+    for (const loop of this.#loops.values()) loop.endSeries(endTimeOf(loop));
+    this.#loops.clear();
+    this.#departed.clear();
+    this.#client.close();
+  }
+
+  #createDiscovery(config: ScrapeConfig): Discovery {
+    const { clock, logger, metrics } = this.#deps;
+    return createDiscovery(config.discovery, {
+      clock,
+      logger: logger.child({ job: config.jobName }),
+      onChange: () => {
+        if (this.#started) void this.#sync();
+      },
+      onError: () => metrics.discoveryErrors.inc(),
+    });
+  }
+
+  #createSettings(config: ScrapeConfig, refusal: string | undefined): LoopSettings {
+    return {
+      config,
+      rules: {
+        honorLabels: config.honorLabels,
+        honorTimestamps: config.honorTimestamps,
+        trackTimestampsStaleness: config.trackTimestampsStaleness,
+        sampleLimit: config.sampleLimit,
+        relabel: compileRelabeler(config.metricRelabelConfigs, namesOf(config)),
+        limits: config,
+      },
+      bodyBytesMax:
+        config.bodySizeLimitBytes === 0
+          ? this.#options.bodyBytesMax
+          : Math.min(config.bodySizeLimitBytes, Number.MAX_SAFE_INTEGER),
+      refusal,
+    };
+  }
+
+  /** Brings the loops in line with the targets that discovery finds; one at a time. */
+  #sync(): Promise<void> {
+    this.#syncing = this.#syncing.then(() => this.#syncOnce());
+    return this.#syncing;
+  }
+
+  async #syncOnce(): Promise<void> {
+    if (this.#stopping.signal.aborted) return;
+    const targets = this.#findTargets();
+    const gone = [...this.#loops.values()].filter((loop) => !targets.has(loop.target.key));
+    await Promise.all(gone.map((loop) => loop.stop()));
+    for (const loop of gone) {
+      this.#loops.delete(loop.target.key);
+      this.#depart(loop);
+    }
+    await this.#applyTargetLimit(targets.size);
+    for (const target of targets.values()) {
+      if (!this.#loops.has(target.key)) this.#startLoop(target, this.#takeDeparted(target));
+    }
+  }
+
+  #findTargets(): ReadonlyMap<string, Target> {
+    const targets = new Map<string, Target>();
+    const failures = new Map<string, string>();
+    const keptMax = Math.min(
+      this.#config.keepDroppedTargets || Number.POSITIVE_INFINITY,
+      this.#options.droppedTargetsMax,
+    );
+    this.#dropped = [];
+    this.#droppedCount = 0;
+    for (const group of this.#discovery.groups()) {
+      for (const outcome of buildTargets(this.#config, group, this.#relabel)) {
+        if (outcome.kind === 'active') {
+          if (!targets.has(outcome.target.key)) targets.set(outcome.target.key, outcome.target);
+        } else if (outcome.kind === 'dropped') {
+          this.#droppedCount++;
+          if (this.#dropped.length < keptMax) this.#dropped.push(outcome.discoveredLabels);
+        } else {
+          failures.set(outcome.discoveredLabels.toString(), outcome.reason);
+        }
+      }
+    }
+    this.#logFailures(failures);
+    return targets;
+  }
+
+  #logFailures(failures: Map<string, string>): void {
+    for (const [labels, reason] of failures) {
+      if (this.#failures.get(labels) === reason) continue;
+      this.#deps.logger.error({ job: this.jobName, target: labels, reason }, 'a target cannot be scraped');
+    }
+    this.#failures = failures;
+  }
+
+  /** Over the limit no target is scraped, and each says why. */
+  async #applyTargetLimit(count: number): Promise<void> {
+    const { targetLimit } = this.#config;
+    const over = targetLimit > 0 && count > targetLimit;
+    const refusal = over
+      ? `target_limit exceeded (number of targets: ${count}, limit: ${targetLimit})`
+      : undefined;
+    if (refusal === this.#settings.refusal) return;
+    this.#settings = { ...this.#settings, refusal };
+    await this.#restartLoops();
+  }
+
+  /** Replaces every loop by one with the settings as they are now; its series go on. */
+  async #restartLoops(): Promise<void> {
+    await Promise.all(
+      [...this.#loops.values()].map(async (loop) => {
+        await loop.finish();
+        loop.state.cache.forgetTexts();
+        this.#startLoop(loop.target, loop);
+      }),
+    );
+  }
+
+  #startLoop(target: Target, before: ScrapeLoop | undefined): void {
+    const state: LoopState = before?.state ?? newLoopState();
+    const loop = new ScrapeLoop(target, state, this.#settings, {
+      ...this.#deps,
+      client: this.#client,
+      families: this.#families,
+    });
+    if (before !== undefined) loop.adoptReport(before.report);
+    this.#loops.set(target.key, loop);
+    loop.start();
+  }
+
+  /** A loop of the same series that stopped a moment ago: the target came back, or moved. */
+  #takeDeparted(target: Target): ScrapeLoop | undefined {
+    const key = target.labels.key;
+    const departed = this.#departed.get(key);
+    if (departed === undefined) return undefined;
+    departed.cancel.abort();
+    this.#departed.delete(key);
+    departed.loop.state.cache.forgetTexts();
+    return departed.loop;
+  }
+
+  #depart(loop: ScrapeLoop): void {
+    const key = loop.target.labels.key;
+    const cancel = new AbortController();
+    const before = this.#departed.get(key);
+    if (before !== undefined) {
+      before.cancel.abort();
+      before.loop.endSeries(endTimeOf(before.loop));
+    }
+    const departed = { loop, cancel };
+    this.#departed.set(key, departed);
+    void this.#endLater(key, departed);
+  }
+
+  /** Staleness markers at the time of the scrape that does not happen, once that is certain. */
+  async #endLater(key: string, departed: Departed): Promise<void> {
+    const { clock } = this.#deps;
+    const { loop, cancel } = departed;
+    const waitMs = endTimeOf(loop) + loop.target.scrapeIntervalMs * RETURN_GRACE - clock.nowMs();
+    try {
+      await clock.sleep(Math.min(Math.max(waitMs, 0), 2 * loop.target.scrapeIntervalMs), cancel.signal);
+    } catch {
+      return;
+    }
+    if (this.#departed.get(key) !== departed) return;
+    this.#departed.delete(key);
+    loop.endSeries(endTimeOf(loop));
+  }
+
+  async #resendMetadata(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      await this.#deps.clock.sleep(METADATA_RESEND_MS, signal).catch(() => {});
+      this.#families.touchAll();
+    }
+  }
+}
+
+/** When the series of a stopped loop end: at its first scrape time without a scrape. */
+function endTimeOf(loop: ScrapeLoop): number {
+  return loop.state.lastScrapeMs + loop.target.scrapeIntervalMs;
+}
+
+function namesOf(config: ScrapeConfig): (name: string) => boolean {
+  return config.nameValidation === 'legacy' ? LEGACY_NAMES : UTF8_NAMES;
+}
+
+/** What a loop is made with; the rest only decides which targets there are. */
+function loopPart(config: ScrapeConfig): unknown {
+  return { ...config, discovery: [], relabelConfigs: [], keepDroppedTargets: 0, targetLimit: 0 };
+}

@@ -1,0 +1,315 @@
+// What one target exposed so far: the raw text of each series → where its samples go. A repeated series costs one comparison
+// of bytes, since expositions list their series in the same order from scrape to scrape; a hash table finds the others.
+//
+// Two tables, both columns in typed arrays. An *entry* is a text, a *slot* is a series (several texts can mean one, by
+// blanks or relabelling). Slots know which series are live, for staleness markers.
+import type { SeriesReference } from '../lib/distributor/appender.ts';
+import { isSeriesEnd } from '../lib/exposition/series-text.ts';
+
+/** In place of a slot: the series was dropped by relabelling. */
+export const DROPPED = -1;
+/** In place of a slot: the distributor refuses this label set for good. */
+export const REFUSED = -2;
+
+const NONE = -1;
+/** Entries that were not seen lately are kept up to this many, and up to as many as are in use. */
+const UNUSED_ENTRIES_MIN = 1000;
+
+export class SeriesCache {
+  #texts = new Uint8Array(4096);
+  #textsUsed = 0;
+  #textStart = new Uint32Array(64);
+  #textLength = new Uint32Array(64);
+  #hash = new Uint32Array(64);
+  #slot = new Int32Array(64);
+  #tag = new Uint8Array(64);
+  #seen = new Uint32Array(64);
+  /** Which entry followed this one last time. */
+  #next = new Int32Array(64).fill(NONE);
+  #entries = 0;
+  /** Open addressing: entry + 1, 0 is free. Size is a power of two, at most half full. */
+  #buckets = new Int32Array(128);
+  #first = NONE;
+
+  #reference = new Uint32Array(64);
+  #slotSeen = new Uint32Array(64);
+  #live = new Uint8Array(64);
+  #slots = 0;
+  #slotOf = new Map<SeriesReference, number>();
+
+  /** Number of the scrape under way, from 1. */
+  #generation = 0;
+  #previous = NONE;
+  #candidate = NONE;
+  #seenEntries = 0;
+
+  get entries(): number {
+    return this.#entries;
+  }
+
+  get slots(): number {
+    return this.#slots;
+  }
+
+  /** Call before the samples of a scrape. */
+  begin(): void {
+    this.#generation++;
+    this.#previous = NONE;
+    this.#candidate = NONE;
+    this.#seenEntries = 0;
+  }
+
+  /** Bytes at `start` that are the text expected next, or 0; see ExpositionSink.recognise. */
+  recognise(bytes: Uint8Array, start: number, end: number): number {
+    const entry = this.#previous === NONE ? this.#first : this.#next[this.#previous]!;
+    this.#candidate = NONE;
+    if (entry === NONE) return 0;
+    const length = this.#textLength[entry]!;
+    if (start + length >= end) return 0;
+    const texts = this.#texts;
+    const from = this.#textStart[entry]!;
+    // Back to front: neighbours differ in their last label more often than in their name.
+    for (let i = length - 1; i >= 0; i--) if (texts[from + i] !== bytes[start + i]) return 0;
+    if (!isSeriesEnd(bytes, start + length, end)) return 0;
+    this.#candidate = entry;
+    return length;
+  }
+
+  /** The entry of a text: the one just recognised, else by hash; NONE (-1) when the text is new. */
+  find(bytes: Uint8Array, start: number, end: number): number {
+    const candidate = this.#candidate;
+    if (candidate !== NONE) {
+      this.#candidate = NONE;
+      this.#visit(candidate);
+      return candidate;
+    }
+    const hash = hashText(bytes, start, end);
+    const mask = this.#buckets.length - 1;
+    for (let at = hash & mask; ; at = (at + 1) & mask) {
+      const entry = this.#buckets[at]! - 1;
+      if (entry === NONE) return NONE;
+      if (this.#hash[entry] === hash && this.#hasText(entry, bytes, start, end)) {
+        this.#visit(entry);
+        return entry;
+      }
+    }
+  }
+
+  /**
+   * Adds a text that `find` did not know, for a slot, DROPPED or REFUSED.
+   *
+   * @param tag  0 … 255, what else is needed to resolve the text again.
+   */
+  add(bytes: Uint8Array, start: number, end: number, slot: number, tag: number): void {
+    const entry = this.#addEntry(bytes, start, end, slot);
+    this.#tag[entry] = tag;
+    this.#visit(entry);
+  }
+
+  /** Slot of an entry, DROPPED or REFUSED. */
+  slotOf(entry: number): number {
+    return this.#slot[entry]!;
+  }
+
+  /** The slot of a series, made when there is none. */
+  slotFor(reference: SeriesReference): number {
+    const known = this.#slotOf.get(reference);
+    if (known !== undefined) return known;
+    if (this.#slots === this.#reference.length) this.#growSlots();
+    const slot = this.#slots++;
+    this.#reference[slot] = reference;
+    this.#slotSeen[slot] = 0;
+    this.#live[slot] = 0;
+    this.#slotOf.set(reference, slot);
+    return slot;
+  }
+
+  referenceOf(slot: number): SeriesReference {
+    return this.#reference[slot]!;
+  }
+
+  /** Marks a series as part of this scrape; false when it was already. */
+  markSeen(slot: number): boolean {
+    if (this.#slotSeen[slot] === this.#generation) return false;
+    this.#slotSeen[slot] = this.#generation;
+    return true;
+  }
+
+  /** True when the series was part of the last scrape that succeeded. */
+  isLive(slot: number): boolean {
+    return this.#live[slot] === 1;
+  }
+
+  /**
+   * Ends a scrape: calls `onStale` for each series that was live and is not any more. With `succeeded` false none of this
+   * scrape counts, so all that was live ends.
+   */
+  end(succeeded: boolean, onStale: (reference: SeriesReference) => void): void {
+    const generation = this.#generation;
+    for (let slot = 0; slot < this.#slots; slot++) {
+      const seen = succeeded && this.#slotSeen[slot] === generation;
+      if (this.#live[slot] === 1 && !seen) onStale(this.#reference[slot]!);
+      this.#live[slot] = seen ? 1 : 0;
+    }
+    if (!succeeded) return;
+    const unused = Math.max(this.#entries, this.#slots) - this.#seenEntries;
+    if (unused > UNUSED_ENTRIES_MIN && unused > this.#seenEntries) this.#rebuild();
+  }
+
+  /** Forgets all texts, keeps which series are live: for new labels or relabelling, after which texts mean other series. */
+  forgetTexts(): void {
+    this.#entries = 0;
+    this.#textsUsed = 0;
+    this.#first = NONE;
+    this.#buckets.fill(0);
+  }
+
+  /**
+   * Resolves every series anew, after the distributor forgot references.
+   *
+   * @param resolve  The reference of a text with its tag; undefined when the text gives none now.
+   * @returns        Old reference → new reference.
+   */
+  resolveAgain(
+    resolve: (bytes: Uint8Array, start: number, end: number, tag: number) => SeriesReference | undefined,
+  ): Map<SeriesReference, SeriesReference> {
+    const moved = new Map<SeriesReference, SeriesReference>();
+    for (let entry = 0; entry < this.#entries; entry++) {
+      const slot = this.#slot[entry]!;
+      if (slot < 0 || moved.has(this.#reference[slot]!)) continue;
+      const start = this.#textStart[entry]!;
+      const reference = resolve(this.#texts, start, start + this.#textLength[entry]!, this.#tag[entry]!);
+      if (reference !== undefined) moved.set(this.#reference[slot]!, reference);
+    }
+    this.#slotOf = new Map();
+    for (let slot = 0; slot < this.#slots; slot++) {
+      this.#reference[slot] = moved.get(this.#reference[slot]!) ?? this.#reference[slot]!;
+      this.#slotOf.set(this.#reference[slot]!, slot);
+    }
+    return moved;
+  }
+
+  /** Remembers that `entry` came after the one before it. */
+  #visit(entry: number): void {
+    if (this.#previous === NONE) this.#first = entry;
+    else this.#next[this.#previous] = entry;
+    this.#previous = entry;
+    if (this.#seen[entry] === this.#generation) return;
+    this.#seen[entry] = this.#generation;
+    this.#seenEntries++;
+  }
+
+  #hasText(entry: number, bytes: Uint8Array, start: number, end: number): boolean {
+    const length = this.#textLength[entry]!;
+    if (length !== end - start) return false;
+    const from = this.#textStart[entry]!;
+    for (let i = 0; i < length; i++) if (this.#texts[from + i] !== bytes[start + i]) return false;
+    return true;
+  }
+
+  #addEntry(bytes: Uint8Array, start: number, end: number, slot: number): number {
+    if (this.#entries === this.#hash.length) this.#growEntries();
+    const length = end - start;
+    if (this.#textsUsed + length > this.#texts.length) {
+      this.#texts = copyInto(
+        new Uint8Array(Math.max(this.#texts.length * 2, this.#textsUsed + length)),
+        this.#texts,
+      );
+    }
+    const entry = this.#entries++;
+    this.#texts.set(bytes.subarray(start, end), this.#textsUsed);
+    this.#textStart[entry] = this.#textsUsed;
+    this.#textLength[entry] = length;
+    this.#textsUsed += length;
+    this.#hash[entry] = hashText(bytes, start, end);
+    this.#slot[entry] = slot;
+    this.#seen[entry] = 0;
+    this.#next[entry] = NONE;
+    if (this.#entries * 2 > this.#buckets.length) this.#growTable();
+    else this.#putInTable(entry);
+    return entry;
+  }
+
+  #growTable(): void {
+    this.#buckets = new Int32Array(this.#buckets.length * 2);
+    for (let entry = 0; entry < this.#entries; entry++) this.#putInTable(entry);
+  }
+
+  #putInTable(entry: number): void {
+    const mask = this.#buckets.length - 1;
+    let at = this.#hash[entry]! & mask;
+    while (this.#buckets[at] !== 0) at = (at + 1) & mask;
+    this.#buckets[at] = entry + 1;
+  }
+
+  #growEntries(): void {
+    const size = this.#hash.length * 2;
+    this.#textStart = copyInto(new Uint32Array(size), this.#textStart);
+    this.#textLength = copyInto(new Uint32Array(size), this.#textLength);
+    this.#hash = copyInto(new Uint32Array(size), this.#hash);
+    this.#slot = copyInto(new Int32Array(size), this.#slot);
+    this.#tag = copyInto(new Uint8Array(size), this.#tag);
+    this.#seen = copyInto(new Uint32Array(size), this.#seen);
+    this.#next = copyInto(new Int32Array(size), this.#next);
+  }
+
+  #growSlots(): void {
+    const size = this.#reference.length * 2;
+    this.#reference = copyInto(new Uint32Array(size), this.#reference);
+    this.#slotSeen = copyInto(new Uint32Array(size), this.#slotSeen);
+    this.#live = copyInto(new Uint8Array(size), this.#live);
+  }
+
+  /** Keeps the entries and slots of this scrape only. */
+  #rebuild(): void {
+    const kept = new SeriesCache();
+    kept.#generation = this.#generation;
+    for (let entry = 0; entry < this.#entries; entry++) {
+      if (this.#seen[entry] !== this.#generation) continue;
+      const start = this.#textStart[entry]!;
+      const oldSlot = this.#slot[entry]!;
+      let slot = oldSlot;
+      if (oldSlot >= 0) {
+        slot = kept.slotFor(this.#reference[oldSlot]!);
+        kept.#slotSeen[slot] = this.#slotSeen[oldSlot]!;
+        kept.#live[slot] = this.#live[oldSlot]!;
+      }
+      kept.add(this.#texts, start, start + this.#textLength[entry]!, slot, this.#tag[entry]!);
+    }
+    this.#adopt(kept);
+  }
+
+  #adopt(other: SeriesCache): void {
+    this.#texts = other.#texts;
+    this.#textsUsed = other.#textsUsed;
+    this.#textStart = other.#textStart;
+    this.#textLength = other.#textLength;
+    this.#hash = other.#hash;
+    this.#slot = other.#slot;
+    this.#tag = other.#tag;
+    this.#seen = other.#seen;
+    this.#next = other.#next;
+    this.#entries = other.#entries;
+    this.#buckets = other.#buckets;
+    this.#first = other.#first;
+    this.#reference = other.#reference;
+    this.#slotSeen = other.#slotSeen;
+    this.#live = other.#live;
+    this.#slots = other.#slots;
+    this.#slotOf = other.#slotOf;
+  }
+}
+
+/** FNV-1a over bytes; only spreads, equality is checked on the bytes. */
+function hashText(bytes: Uint8Array, start: number, end: number): number {
+  let hash = 0x811c9dc5;
+  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  return (hash ^ (hash >>> 15)) >>> 0;
+}
+
+type Column = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+
+function copyInto<T extends Column>(larger: T, column: T): T {
+  larger.set(column);
+  return larger;
+}

@@ -1,0 +1,193 @@
+// The scraper: one pool per scrape job, one spool for what they scraped, and the Targets call.
+import type { Registry } from 'prom-client';
+import type { Clock } from '../lib/core/clock.ts';
+import type { Distributor } from '../lib/distributor/appender.ts';
+import { formatDuration } from '../lib/model/duration.ts';
+import type { Labels } from '../lib/model/labels.ts';
+import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
+import type { PrometheusConfig } from '../lib/runtime/config/prometheus-config.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { Service } from '../lib/runtime/service.ts';
+import type { Handlers } from '../lib/transport/rpc.ts';
+import {
+  type ActiveTarget,
+  type DroppedTarget,
+  type ScraperDefinition,
+  TargetState,
+  type TargetsRequest,
+  type TargetsResponse,
+} from '../lib/wire/contracts.ts';
+import { BodyBuffers } from './body-buffers.ts';
+import { createMetrics } from './metrics.ts';
+import {
+  DEFAULT_BODY_BYTES_MAX,
+  DEFAULT_DROPPED_TARGETS_MAX,
+  DEFAULT_SPOOL_SAMPLES_MAX,
+  DEFAULT_WRITES_IN_FLIGHT_MAX,
+  type ScraperOptions,
+} from './options.ts';
+import type { ScrapeLoop } from './scrape-loop.ts';
+import { type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
+import { globalUrl } from './target.ts';
+import { WriteBatches } from './write-batch.ts';
+import { WriteSpool } from './write-spool.ts';
+
+/** Longest that a drain waits for samples to be written. */
+const FLUSH_TIMEOUT_MS = 10_000;
+
+export interface ScraperDeps {
+  readonly distributor: Distributor;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+}
+
+export interface Scraper extends Service {
+  readonly handlers: Handlers<typeof ScraperDefinition>;
+  /**
+   * Takes a configuration over: the first one starts the loops. Jobs, targets and loops that stay the same are not
+   * interrupted.
+   */
+  applyConfig(config: PrometheusConfig): Promise<void>;
+}
+
+/** A scraper that scrapes nothing until it has a configuration. */
+export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scraper {
+  const pools = new Map<string, ScrapePool>();
+  const logger = deps.logger.child({ service: 'scraper' });
+  const sum = (read: (pool: ScrapePool) => number): number => {
+    let total = 0;
+    for (const pool of pools.values()) total += read(pool);
+    return total;
+  };
+  const inFlightMax = options.writesInFlightMax ?? DEFAULT_WRITES_IN_FLIGHT_MAX;
+  const batches = new WriteBatches(inFlightMax * 2);
+  const metrics = createMetrics(deps.registry, {
+    activeTargets: () => sum((pool) => pool.activeCount),
+    droppedTargets: () => sum((pool) => pool.droppedCount),
+    cachedSeries: () => sum(cachedSeries),
+    spooledSamples: () => spool.waitingSamples,
+  });
+  const appender = deps.distributor.appender(options.tenant ?? DEFAULT_TENANT);
+  const spool: WriteSpool = new WriteSpool(
+    { samplesMax: options.spoolSamplesMax ?? DEFAULT_SPOOL_SAMPLES_MAX, inFlightMax },
+    { appender, batches, clock: deps.clock, logger, metrics },
+  );
+  const poolOptions: PoolOptions = {
+    version: options.version,
+    bodyBytesMax: options.bodyBytesMax ?? DEFAULT_BODY_BYTES_MAX,
+    droppedTargetsMax: options.droppedTargetsMax ?? DEFAULT_DROPPED_TARGETS_MAX,
+  };
+  const poolDeps: PoolDeps = {
+    appender,
+    spool,
+    batches,
+    buffers: new BodyBuffers(),
+    clock: deps.clock,
+    logger,
+    metrics,
+  };
+  let running = false;
+  let draining = false;
+  let changing: Promise<void> = Promise.resolve();
+
+  const change = async (config: PrometheusConfig): Promise<void> => {
+    if (draining) return;
+    const wanted = new Map(config.scrapeConfigs.map((each) => [each.jobName, each]));
+    const gone = [...pools].filter(([jobName]) => !wanted.has(jobName));
+    for (const [jobName] of gone) pools.delete(jobName);
+    await Promise.all(gone.map(([, pool]) => pool.remove()));
+    await Promise.all(
+      [...wanted].map(async ([jobName, each]) => {
+        const known = pools.get(jobName);
+        if (known !== undefined) return known.applyConfig(each);
+        const pool = new ScrapePool(each, poolOptions, poolDeps);
+        pools.set(jobName, pool);
+        return pool.start();
+      }),
+    );
+  };
+
+  const drain = async (): Promise<void> => {
+    draining = true;
+    await changing.catch(() => {});
+    await Promise.all([...pools.values()].map((pool) => pool.stop()));
+    await spool.flush(FLUSH_TIMEOUT_MS);
+  };
+
+  return {
+    name: 'scraper',
+    start: () => {
+      running = true;
+      return Promise.resolve();
+    },
+    isReady: () => running && !draining,
+    applyConfig: (config) => {
+      changing = changing.catch(() => {}).then(() => change(config));
+      return changing;
+    },
+    drain,
+    stop: async () => {
+      if (!draining) await drain();
+      spool.stop();
+      pools.clear();
+      running = false;
+    },
+    handlers: {
+      targets: (request) => Promise.resolve(listTargets(request, pools, options.externalHost)),
+    },
+  };
+}
+
+function cachedSeries(pool: ScrapePool): number {
+  let entries = 0;
+  for (const loop of pool.loops) entries += loop.state.cache.entries;
+  return entries;
+}
+
+function listTargets(
+  request: TargetsRequest,
+  pools: ReadonlyMap<string, ScrapePool>,
+  externalHost: string | undefined,
+): TargetsResponse {
+  const wantsActive = request.state !== TargetState.TARGET_STATE_DROPPED;
+  const wantsDropped = request.state !== TargetState.TARGET_STATE_ACTIVE;
+  const response: TargetsResponse = { active: [], dropped: [], droppedCounts: {} };
+  for (const jobName of [...pools.keys()].toSorted()) {
+    if (request.scrapePool !== '' && request.scrapePool !== jobName) continue;
+    const pool = pools.get(jobName)!;
+    if (wantsActive) {
+      for (const loop of pool.loops) response.active.push(describeActive(loop, jobName, externalHost));
+    }
+    if (!wantsDropped) continue;
+    response.droppedCounts[jobName] = pool.droppedCount;
+    for (const labels of pool.dropped) response.dropped.push(describeDropped(labels, jobName));
+  }
+  return response;
+}
+
+function describeActive(loop: ScrapeLoop, jobName: string, externalHost: string | undefined): ActiveTarget {
+  const { target, report } = loop;
+  return {
+    discoveredLabels: toRecord(target.discoveredLabels),
+    labels: toRecord(target.labels),
+    scrapePool: jobName,
+    scrapeUrl: target.scrapeUrl,
+    globalUrl: globalUrl(target, externalHost),
+    lastError: report.lastError,
+    lastScrapeMs: report.lastScrapeMs,
+    lastScrapeDurationSeconds: report.lastScrapeDurationSeconds,
+    health: report.health,
+    scrapeInterval: formatDuration(target.scrapeIntervalMs),
+    scrapeTimeout: formatDuration(target.scrapeTimeoutMs),
+    lastSamplesScraped: report.lastSamplesScraped,
+  };
+}
+
+function describeDropped(labels: Labels, jobName: string): DroppedTarget {
+  return { discoveredLabels: toRecord(labels), scrapePool: jobName };
+}
+
+function toRecord(labels: Labels): { [key: string]: string } {
+  return Object.fromEntries(labels.entries());
+}
