@@ -168,9 +168,9 @@ export class BlockCatalog {
     await this.#leaveIfUnused(entry);
   }
 
-  /** Closes the files of all blocks that nobody reads. */
+  /** Closes the files of all blocks. Whoever still holds a lease must not read any more: its call was cancelled. */
   async close(): Promise<void> {
-    for (const entry of this.#entries.values()) if (entry.users === 0) await this.#closeReader(entry);
+    for (const entry of this.#entries.values()) await this.#closeReader(entry);
     this.#idle.clear();
   }
 

@@ -3,7 +3,7 @@
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
 import type { Disk } from '../lib/core/disk.ts';
-import { AppError } from '../lib/core/errors.ts';
+import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import { BLOCK_FILE_NAMES, type BlockMeta, META_BYTES_MAX } from '../lib/tsdb/block/block-meta.ts';
 import { blockFolder } from '../lib/tsdb/block/block-name.ts';
 import { PIECE_BYTES_MAX } from '../lib/tsdb/block/block-pieces.ts';
@@ -13,18 +13,19 @@ import { CorruptBlockError } from '../lib/tsdb/block/page-codec.ts';
 import type { BlockFile, BlockHeader, BlockPiece, PutBlockRequest } from '../lib/wire/contracts.ts';
 import type { BlockCatalog } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
+import type { DiskBudget } from './disk-budget.ts';
 
 const EXPECTED_NAMES = ['meta.json', ...BLOCK_FILE_NAMES];
 
 export interface PutBlockOptions {
   readonly blockBytesMax: number;
-  readonly diskReserveBytes: number;
 }
 
 export interface PutBlockDeps {
   readonly catalog: BlockCatalog;
   readonly folders: BlockFolders;
   readonly disk: Disk;
+  readonly budget: DiskBudget;
   readonly cache: PageCache;
 }
 
@@ -41,36 +42,82 @@ export async function putBlock(
   deps: PutBlockDeps,
   signal: AbortSignal,
 ): Promise<boolean> {
-  const messages = stream[Symbol.asyncIterator]();
+  const messages = new MessageReader(stream, signal);
   try {
     const header = await readHeader(messages);
     const target = checkHeader(header, options, deps.folders);
     if (deps.catalog.has(header.tenant, header.blockId)) return true;
-    await checkSpace(header, options, deps);
-    const folder = deps.folders.newTransit(header.blockId);
+    const giveBack = await deps.budget.reserve(totalBytes(header), `block ${header.blockId}`);
     try {
-      await deps.disk.makeFolder(folder);
-      for (const [index, file] of header.files.entries()) {
-        await receiveFile(messages, index, file, path.join(folder, file.name), deps.disk, signal);
-      }
-      if (!(await messages.next()).done) throw new AppError('bad_data', 'pieces go on after the last file');
-      const meta = await checkBlock(folder, header, deps.cache);
-      await deps.disk.syncFolder(folder);
-      return await publish(folder, target, meta, deps);
+      return await receiveBlock(messages, header, target, deps);
     } finally {
-      await deps.disk.remove(folder);
+      giveBack();
     }
   } finally {
-    await messages.return?.();
+    await messages.close();
   }
 }
 
-async function readHeader(messages: AsyncIterator<PutBlockRequest>): Promise<BlockHeader> {
+async function receiveBlock(
+  messages: MessageReader,
+  header: BlockHeader,
+  target: string,
+  deps: PutBlockDeps,
+): Promise<boolean> {
+  const folder = deps.folders.newTransit(header.blockId);
+  try {
+    await deps.disk.makeFolder(folder);
+    for (const [index, file] of header.files.entries()) {
+      await receiveFile(messages, index, file, path.join(folder, file.name), deps.disk);
+    }
+    if ((await messages.next()) !== undefined)
+      throw new AppError('bad_data', 'pieces go on after the last file');
+    const meta = await checkBlock(folder, header, deps.cache);
+    await deps.disk.syncFolder(folder);
+    return await publish(folder, target, meta, deps);
+  } finally {
+    await deps.disk.remove(folder);
+  }
+}
+
+/** Messages of a stream one by one; a call that is cancelled ends at once, whatever the sender does. */
+class MessageReader {
+  readonly #messages: AsyncIterator<PutBlockRequest>;
+  readonly #signal: AbortSignal;
+
+  constructor(stream: AsyncIterable<PutBlockRequest>, signal: AbortSignal) {
+    this.#messages = stream[Symbol.asyncIterator]();
+    this.#signal = signal;
+  }
+
+  /** Undefined at the end. */
+  async next(): Promise<PutBlockRequest | undefined> {
+    const signal = this.#signal;
+    throwIfAborted(signal);
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = () => aborted.reject(toAppError(signal.reason));
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      const message = await Promise.race([this.#messages.next(), aborted.promise]);
+      return message.done ? undefined : message.value;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** Tells the sender that nothing more is read. After a cancellation it may be stuck, and is not waited for. */
+  async close(): Promise<void> {
+    const closed = Promise.resolve(this.#messages.return?.()).catch(() => undefined);
+    if (!this.#signal.aborted) await closed;
+  }
+}
+
+async function readHeader(messages: MessageReader): Promise<BlockHeader> {
   const first = await messages.next();
-  if (first.done || first.value.part?.$case !== 'header') {
+  if (first?.part?.$case !== 'header') {
     throw new AppError('bad_data', 'the first message of PutBlock is not a header');
   }
-  return first.value.part.value;
+  return first.part.value;
 }
 
 /** Checks names and sizes before anything is touched; returns the block's place. */
@@ -106,31 +153,18 @@ function totalBytes(header: BlockHeader): number {
   return header.files.reduce((sum, file) => sum + file.sizeBytes, 0);
 }
 
-async function checkSpace(header: BlockHeader, options: PutBlockOptions, deps: PutBlockDeps): Promise<void> {
-  const { freeBytes } = await deps.disk.space(deps.folders.transit);
-  const needed = totalBytes(header) + options.diskReserveBytes;
-  if (freeBytes >= needed) return;
-  throw new AppError(
-    'unavailable',
-    `no room for block ${header.blockId}: ${freeBytes} bytes free, ${needed} needed with the reserve; ` +
-      'free some, or lower the retention',
-  );
-}
-
 /** Writes the pieces of one file and syncs it. */
 async function receiveFile(
-  messages: AsyncIterator<PutBlockRequest>,
+  messages: MessageReader,
   index: number,
   file: BlockFile,
   target: string,
   disk: Disk,
-  signal: AbortSignal,
 ): Promise<void> {
   const output = await disk.open(target, 'create');
   try {
     let crc = 0;
     for (let at = 0; at < file.sizeBytes; ) {
-      signal.throwIfAborted();
       const bytes = await nextPiece(messages, index, file, file.sizeBytes - at);
       crc = crc32(bytes, crc);
       await output.write(bytes, 0, bytes.length, at);
@@ -149,15 +183,15 @@ async function receiveFile(
 }
 
 async function nextPiece(
-  messages: AsyncIterator<PutBlockRequest>,
+  messages: MessageReader,
   index: number,
   file: BlockFile,
   bytesLeft: number,
 ): Promise<Uint8Array> {
   const message = await messages.next();
-  if (message.done)
+  if (message === undefined)
     throw new AppError('bad_data', `the stream ended ${bytesLeft} bytes before the end of ${file.name}`);
-  const { part } = message.value;
+  const { part } = message;
   if (part?.$case !== 'piece') throw new AppError('bad_data', 'a second header, or an empty message');
   const piece: BlockPiece = part.value;
   const { length } = piece.bytes;

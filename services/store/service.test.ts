@@ -35,6 +35,7 @@ class TestClock implements Clock {
   monotonicMs = () => this.#nowMs;
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
+    if (signal?.aborted) return Promise.reject(signal.reason as Error);
     return new Promise((resolve, reject) => {
       this.#sleepers.push({ untilMs: this.#nowMs + ms, wake: resolve });
       signal?.addEventListener('abort', () => reject(signal.reason as Error), { once: true });
@@ -70,6 +71,9 @@ afterEach(async () => {
   running = [];
   await folder[Symbol.asyncDispose]();
 });
+
+/** Waits for what happens in the background; generous, for busy machines. */
+const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 15_000, interval: 10 });
 
 const dataDir = (...parts: string[]) => path.join(folder.path, 'data', ...parts);
 
@@ -474,14 +478,14 @@ test('retention by time follows the clock', async () => {
   for (const startHour of [74, 90]) await put(one, await twoHours(startHour * HOUR_MS));
   // Now is hour 100: the first block ends 24 h 15 s before it.
   clock.advance(60_000);
-  await expect.poll(() => listIds(one)).toHaveLength(1);
+  await eventually(() => listIds(one)).toHaveLength(1);
   expect((await select(one)).series).toHaveLength(4);
   clock.advance(15 * HOUR_MS);
   expect(await listIds(one)).toHaveLength(1);
   clock.advance(HOUR_MS);
-  await expect.poll(() => listIds(one)).toEqual([]);
-  await expect.poll(() => readdir(dataDir('blocks', 'anonymous'))).toEqual([]);
-  expect(await one.registry.getSingleMetricAsString('tidemark_store_blocks_deleted_total')).toMatch(
+  await eventually(() => listIds(one)).toEqual([]);
+  await eventually(() => readdir(dataDir('blocks', 'anonymous'))).toEqual([]);
+  await eventually(() => one.registry.getSingleMetricAsString('tidemark_store_blocks_deleted_total')).toMatch(
     /reason="time"} 2/,
   );
 });
@@ -493,7 +497,7 @@ test('retention by size deletes the oldest until the rest fits', async () => {
   const one = await startStore({ retentionBytes: sizes[1]! + sizes[2]! });
   for (const block of blocks) await put(one, block);
   clock.advance(60_000);
-  await expect.poll(() => listIds(one)).toEqual([blocks[1]!.meta.blockId, blocks[2]!.meta.blockId]);
+  await eventually(() => listIds(one)).toEqual([blocks[1]!.meta.blockId, blocks[2]!.meta.blockId]);
 });
 
 test('a block that is being read outlives its retention until the read is done', async () => {
@@ -507,12 +511,12 @@ test('a block that is being read outlives its retention until the read is done',
     readSeriesFrame(frame, sink);
     if (frames++ > 0) continue;
     clock.advance(1000 * HOUR_MS);
-    await expect.poll(() => listIds(one)).toEqual([]);
+    await eventually(() => listIds(one)).toEqual([]);
     expect(existsSync(dir)).toBe(true);
   }
   expect(frames).toBeGreaterThan(1);
   expect(sink.series).toHaveLength(20_000);
-  await expect.poll(() => existsSync(dir)).toBe(false);
+  await eventually(() => existsSync(dir)).toBe(false);
 });
 
 async function flip(file: string, at: number): Promise<void> {
@@ -597,6 +601,48 @@ test('malformed requests are the caller’s errors', async () => {
   await expect(select(one, { matchers: malformed })).rejects.toMatchObject({ code: 'bad_data' });
   const fetch = one.client.fetchBlock({ tenant: '..', blockId: 'x' }, { signal })[Symbol.asyncIterator]();
   await expect(fetch.next()).rejects.toMatchObject({ code: 'not_found' });
+});
+
+test('stop ends a put whose sender is stuck, and a select whose reader went silent', async () => {
+  const one = await startStore();
+  const block = await twoHours(10 * HOUR_MS);
+  await put(one, await twoHours(12 * HOUR_MS, 40_000));
+  const unstuck = Promise.withResolvers<void>();
+  async function* stuck() {
+    for await (const message of putMessages(block)) {
+      yield message;
+      if (pieceOf(message)) await unstuck.promise;
+    }
+  }
+  const pending = one.client.putBlock(stuck(), { signal });
+  const ended = expect(pending).rejects.toMatchObject({ code: 'unavailable' });
+  const silent = one.client.select(everything, { signal })[Symbol.asyncIterator]();
+  await silent.next();
+  await eventually(() => readdir(dataDir('blocks-transit'))).toHaveLength(1);
+  const stopped = one.store.stop();
+  await ended;
+  clock.advance(5000);
+  await stopped;
+  unstuck.resolve();
+  const readOn = async () => {
+    while (!(await silent.next()).done);
+  };
+  await expect(readOn()).rejects.toMatchObject({ code: 'unavailable' });
+  expect(await readdir(dataDir('blocks-transit'))).toEqual([]);
+});
+
+test('puts at once share the room on the disk', async () => {
+  const blocks = [await twoHours(10 * HOUR_MS), await twoHours(12 * HOUR_MS)];
+  const bytes = blocks[0]!.files.reduce((sum, file) => sum + file.sizeBytes, 0);
+  const room = { freeBytes: 1000 + bytes * 1.5, totalBytes: 1e9 };
+  const one = await startStore(
+    { diskReserveBytes: 1000 },
+    { ...systemDisk, space: () => Promise.resolve(room) },
+  );
+  const results = await Promise.allSettled(blocks.map((block) => put(one, block)));
+  expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  for (const block of blocks) await put(one, block);
+  expect(await listIds(one)).toHaveLength(2);
 });
 
 test('a drained store takes no calls, a stopped one ends what runs', async () => {

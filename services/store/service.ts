@@ -20,12 +20,16 @@ import { BlockCatalog, bytesOf } from './block-catalog.ts';
 import { BlockFolders } from './block-folders.ts';
 import { labelsOfBlocks } from './block-labels.ts';
 import { CallGate } from './call-gate.ts';
+import { DiskBudget } from './disk-budget.ts';
 import { fetchBlock } from './fetch-block.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { putBlock } from './put-block.ts';
 import { expiredBlocks } from './retention.ts';
 import { selectBlocks } from './select-blocks.ts';
 import { createStoreMetrics } from './store-metrics.ts';
+
+/** How long `stop` waits for cancelled calls: a caller that does not come back for its answer cannot hold it up. */
+const STOP_WAIT_MS = 5000;
 
 export interface StoreDeps {
   readonly clock: Clock;
@@ -47,6 +51,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const disk = deps.disk ?? systemDisk;
   const folders = new BlockFolders(options.dataDir, disk);
   const cache = new PageCache({ bytesMax: options.indexCacheBytes });
+  const budget = new DiskBudget(
+    { folder: folders.transit, keepFreeBytes: options.diskReserveBytes },
+    { disk },
+  );
   const catalog = new BlockCatalog(options, {
     folders,
     disk,
@@ -95,13 +103,23 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     signal: AbortSignal,
   ): Promise<PutBlockResponse> => {
     try {
-      const existed = await putBlock(stream, options, { catalog, folders, disk, cache }, signal);
+      const existed = await putBlock(stream, options, { catalog, folders, disk, budget, cache }, signal);
       metrics.puts.inc({ result: existed ? 'existed' : 'stored' });
       return { existed };
     } catch (caught) {
       metrics.puts.inc({ result: 'failed' });
       throw caught;
     }
+  };
+
+  let stopped: Promise<void> | undefined;
+  const stop = async (): Promise<void> => {
+    ready = false;
+    gate.close();
+    stopping.abort(new AppError('unavailable', 'the store is stopping'));
+    await waitAtMost(gate.idle(), STOP_WAIT_MS, clock);
+    await retention;
+    await catalog.close();
   };
 
   /** A call that counts as running, with a signal that also aborts when the store stops. */
@@ -149,15 +167,19 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       gate.close();
       await gate.idle();
     },
-    async stop() {
-      ready = false;
-      gate.close();
-      stopping.abort(new AppError('unavailable', 'the store is stopping'));
-      await gate.idle();
-      await retention;
-      await catalog.close();
+    stop() {
+      stopped ??= stop();
+      return stopped;
     },
   };
+}
+
+async function waitAtMost(work: Promise<void>, ms: number, clock: Clock): Promise<void> {
+  const over = new AbortController();
+  const limit = clock.sleep(ms, over.signal).catch(() => undefined);
+  await Promise.race([work, limit]);
+  over.abort(new AppError('canceled', 'no longer waited for'));
+  await limit;
 }
 
 function summaryOf(meta: BlockMeta): BlockSummary {
