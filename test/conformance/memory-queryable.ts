@@ -1,4 +1,5 @@
 // Series in memory as a Queryable: what test scripts load.
+import type { FloatHistogram } from '../../services/lib/model/float-histogram.ts';
 import type { Labels } from '../../services/lib/model/labels.ts';
 import { compileMatcher } from '../../services/lib/model/matcher.ts';
 import type { Queryable, SelectRequest, SeriesSet } from '../../services/lib/model/queryable.ts';
@@ -10,6 +11,7 @@ export interface LoadedSample {
   /** Ignored where isStale. */
   readonly value: number;
   readonly isStale: boolean;
+  readonly histogram?: FloatHistogram;
 }
 
 interface Series {
@@ -25,6 +27,7 @@ export class MemoryQueryable implements Queryable {
     let series = this.#series.get(labels.key);
     if (series === undefined) this.#series.set(labels.key, (series = { labels, samples: new Map() }));
     for (const sample of samples) series.samples.set(sample.timeMs, sample);
+    noteResets(series);
   }
 
   clear(): void {
@@ -40,6 +43,25 @@ export class MemoryQueryable implements Queryable {
     );
     found.sort((a, b) => a.labels.compareTo(b.labels));
     return Promise.resolve(new MemorySeriesSet(found));
+  }
+}
+
+/**
+ * What Prometheus' storage would say of resets: that there was none where it knows. Where it saw one it says nothing,
+ * unless the sender did (prometheus/prometheus issue 15346).
+ */
+function noteResets(series: Series): void {
+  let previous: FloatHistogram | undefined;
+  for (const sample of [...series.samples.values()].sort((a, b) => a.timeMs - b.timeMs)) {
+    const { histogram } = sample;
+    if (histogram !== undefined && histogram.hint !== 'gauge') {
+      const stored = histogram.copy();
+      // Hints of an earlier load are made anew; only a written reset stays.
+      if (stored.hint === 'not_reset') stored.hint = 'unknown';
+      if (previous !== undefined && !stored.isResetFrom(previous)) stored.hint = 'not_reset';
+      series.samples.set(sample.timeMs, { ...sample, histogram: stored });
+    }
+    previous = histogram;
   }
 }
 
@@ -72,6 +94,9 @@ class MemorySeriesSet implements SeriesSet {
       else into.values[i] = value;
     });
     into.count = samples.length;
+    into.histograms = samples.some(({ histogram }) => histogram !== undefined)
+      ? samples.map(({ histogram }) => histogram)
+      : undefined;
   }
 
   release(): void {}

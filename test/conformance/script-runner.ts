@@ -1,6 +1,7 @@
 // Runs a test script against the real parser and engine, over series in memory, as Prometheus' own runner does: every
 // instant query also with `@` on all of its selectors, at other times, and as the middle step of a range query.
 import { AppError } from '../../services/lib/core/errors.ts';
+import type { BucketList, FloatHistogram } from '../../services/lib/model/float-histogram.ts';
 import type { Labels } from '../../services/lib/model/labels.ts';
 import type { QueryContext } from '../../services/lib/model/queryable.ts';
 import type { Expr, Subquery, VectorSelector } from '../../services/lib/promql/ast.ts';
@@ -8,7 +9,9 @@ import { createEngine } from '../../services/lib/promql/engine/engine.ts';
 import type { Engine, QueryResult, ResultSeries } from '../../services/lib/promql/engine/query.ts';
 import { ALL_FEATURES } from '../../services/lib/promql/features.ts';
 import { parseExpr } from '../../services/lib/promql/parse/parser.ts';
+import { printHistogram } from './histogram-notation.ts';
 import { type LoadedSample, MemoryQueryable } from './memory-queryable.ts';
+import { convertClassic } from './nhcb.ts';
 import {
   type EvalCommand,
   type Expectation,
@@ -57,7 +60,16 @@ function load(storage: MemoryQueryable, command: LoadCommand): void {
     values.forEach((value, i) => {
       const timeMs = i * command.intervalMs;
       if (value.kind === 'float') samples.push({ timeMs, value: value.value, isStale: false });
-      else if (value.kind === 'stale') samples.push({ timeMs, value: Number.NaN, isStale: true });
+      else if (value.kind === 'histogram') {
+        samples.push({ timeMs, value: Number.NaN, isStale: false, histogram: value.histogram });
+      } else if (value.kind === 'stale') samples.push({ timeMs, value: Number.NaN, isStale: true });
+    });
+    storage.append(labels, samples);
+  }
+  if (!command.withNhcb) return;
+  for (const { labels, histograms } of convertClassic(command.series)) {
+    const samples = [...histograms].map(([i, histogram]): LoadedSample => {
+      return { timeMs: i * command.intervalMs, value: Number.NaN, isStale: false, histogram };
     });
     storage.append(labels, samples);
   }
@@ -156,7 +168,7 @@ class Case {
 /** Result at one time of a range query, as a vector. */
 function at(result: QueryResult, timeMs: number): ResultSeries[] {
   const vector: ResultSeries[] = [];
-  for (const { labels, timestampsMs, values, count } of result.series) {
+  for (const { labels, timestampsMs, values, count, histograms } of result.series) {
     const index = timestampsMs.subarray(0, count).indexOf(timeMs);
     if (index < 0) continue;
     vector.push({
@@ -164,6 +176,7 @@ function at(result: QueryResult, timeMs: number): ResultSeries[] {
       timestampsMs: timestampsMs.subarray(index, index + 1),
       values: values.subarray(index, index + 1),
       count: 1,
+      histograms: histograms?.[index] === undefined ? undefined : [histograms[index]],
     });
   }
   return vector;
@@ -203,17 +216,20 @@ function compareVector(
   const places = new Map<string, number>();
   for (const [i, { labels }] of command.series.entries()) places.set(labels.key, i);
   const seen = new Set<string>();
-  series.forEach(({ labels, values }, position) => {
+  series.forEach((one, position) => {
+    const { labels } = one;
     const place = places.get(labels.key);
-    if (place === undefined) throw new Error(`${when}unexpected ${labels.toString()} ${values[0]}`);
+    if (place === undefined) throw new Error(`${when}unexpected ${describeSeries([one])}`);
     const wanted = command.series[place]!.values[0]!;
     if (command.ordered && place !== position) {
       throw new Error(
         `${when}expected ${labels.toString()} at position ${place + 1}, got it at ${position + 1}`,
       );
     }
-    if (wanted.kind !== 'float' || !isAlmostEqual(wanted.value, values[0]!)) {
-      throw new Error(`${when}expected ${labels.toString()} ${describeValue(wanted)}, got ${values[0]}`);
+    if (!isSame(wanted, one, 0)) {
+      throw new Error(
+        `${when}expected ${labels.toString()} ${describeValue(wanted)}, got ${describeSeries([one])}`,
+      );
     }
     seen.add(labels.key);
   });
@@ -247,15 +263,41 @@ function compareSamples(
     );
   wanted.values.forEach((value, i) => {
     if (value.kind === 'omitted') return;
-    const isSame =
-      value.kind === 'float' &&
-      index < series.count &&
-      series.timestampsMs[index] === startMs + i * stepMs &&
-      isAlmostEqual(value.value, series.values[index]!);
-    if (!isSame) throw mismatch();
+    const isThere = index < series.count && series.timestampsMs[index] === startMs + i * stepMs;
+    if (!isThere || !isSame(value, series, index)) throw mismatch();
     index++;
   });
   if (index !== series.count) throw mismatch();
+}
+
+/** Whether sample `index` is what was expected. */
+function isSame(wanted: SequenceValue, series: ResultSeries, index: number): boolean {
+  const histogram = series.histograms?.[index];
+  if (wanted.kind === 'float')
+    return histogram === undefined && isAlmostEqual(wanted.value, series.values[index]!);
+  if (wanted.kind !== 'histogram' || histogram === undefined) return false;
+  return isSameHistogram(wanted.histogram, histogram, wanted.hasHint);
+}
+
+function isSameHistogram(wanted: FloatHistogram, got: FloatHistogram, compareHint: boolean): boolean {
+  return (
+    (!compareHint || wanted.hint === got.hint) &&
+    wanted.schema === got.schema &&
+    wanted.zeroThreshold === got.zeroThreshold &&
+    wanted.customBounds.join() === got.customBounds.join() &&
+    isAlmostEqual(wanted.count, got.count) &&
+    isAlmostEqual(wanted.sum, got.sum) &&
+    isAlmostEqual(wanted.zeroCount, got.zeroCount) &&
+    isSameBuckets(wanted.copy().compact().positive, got.copy().compact().positive) &&
+    isSameBuckets(wanted.copy().compact().negative, got.copy().compact().negative)
+  );
+}
+
+function isSameBuckets(wanted: BucketList, got: BucketList): boolean {
+  return (
+    wanted.indexes.join() === got.indexes.join() &&
+    wanted.counts.every((count, i) => isAlmostEqual(count, got.counts[i]!))
+  );
 }
 
 function requireAllSeen(
@@ -387,7 +429,7 @@ function describeValue(value: SequenceValue): string {
     case 'float':
       return String(value.value);
     case 'histogram':
-      return value.text;
+      return printHistogram(value.histogram);
     case 'stale':
       return 'stale';
     case 'omitted':
@@ -398,8 +440,11 @@ function describeValue(value: SequenceValue): string {
 function describeSeries(series: readonly ResultSeries[]): string {
   if (series.length === 0) return 'nothing';
   return series
-    .map(({ labels, timestampsMs, values, count }) => {
-      const samples = Array.from({ length: count }, (_, i) => `${values[i]}@${timestampsMs[i]}`);
+    .map(({ labels, timestampsMs, values, count, histograms }) => {
+      const samples = Array.from({ length: count }, (_, i) => {
+        const histogram = histograms?.[i];
+        return `${histogram === undefined ? values[i] : printHistogram(histogram)}@${timestampsMs[i]}`;
+      });
       return `${labels.toString()} ${samples.join(' ')}`;
     })
     .join('; ');

@@ -2,11 +2,12 @@
 import { Labels } from '../../services/lib/model/labels.ts';
 import { parseValue } from '../../services/lib/model/number-format.ts';
 import { parseMetricSelector } from '../../services/lib/promql/parse/parser.ts';
+import { type HistogramLiteral, histogramSequence, parseHistogram } from './histogram-notation.ts';
 
 /** A position of a sequence. */
 export type SequenceValue =
   | { readonly kind: 'float'; readonly value: number }
-  | { readonly kind: 'histogram'; readonly text: string }
+  | ({ readonly kind: 'histogram' } & HistogramLiteral)
   | { readonly kind: 'stale' }
   | { readonly kind: 'omitted' };
 
@@ -74,8 +75,10 @@ function parseItem(item: string): SequenceValue[] {
   if (float !== null) return floatItem(float);
   const histogram = HISTOGRAM_ITEM.exec(item);
   if (histogram !== null) {
-    // Histograms are kept as written: nothing evaluates them yet.
-    return repeat({ kind: 'histogram', text: histogram[1]! }, Number(histogram[4] ?? 0) + 1);
+    const step = histogram[3] === undefined ? undefined : parseHistogram(histogram[3]);
+    const sign = histogram[2] === '-' ? -1 : 1;
+    const sequence = histogramSequence(parseHistogram(histogram[1]!), step, sign, Number(histogram[4] ?? 0));
+    return sequence.map((literal) => ({ kind: 'histogram', ...literal }));
   }
   throw new Error(`malformed value ${JSON.stringify(item)} in a series line`);
 }

@@ -1,5 +1,6 @@
 // Samples of one series as columns. Values stay in typed arrays: a number[] or any arithmetic would turn the staleness
 // marker's signalling NaN into an ordinary one.
+import type { FloatHistogram } from './float-histogram.ts';
 
 /** High and low word of the staleness marker, a signalling NaN with payload 2. */
 export const STALE_NAN_HIGH = 0x7ff00000;
@@ -14,6 +15,11 @@ export class SampleColumns {
   /** Values in [0, count), bit for bit as written. */
   values: Float64Array<ArrayBuffer>;
   count = 0;
+  /**
+   * Native histograms: where entry i is set, sample i is that histogram, and its value means nothing. Undefined in a
+   * series of floats. Whoever fills the columns sets it anew for each series.
+   */
+  histograms: (FloatHistogram | undefined)[] | undefined;
 
   constructor(capacity = 256) {
     this.timestampsMs = new Float64Array(capacity);

@@ -1,6 +1,7 @@
 // Aggregations. Those that need a bounded state per group add up series as they come; quantile and count_values look at
 // all values of a step together. topk and its kin are in selection.ts.
 import { AppError } from '../../core/errors.ts';
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { Labels } from '../../model/labels.ts';
 import type { Aggregation } from '../ast.ts';
 import { goQuote } from '../parse/go-quote.ts';
@@ -9,11 +10,14 @@ import { unwrap } from './expressions.ts';
 import { formatDecimal } from './go-format.ts';
 import type { Grid } from './grid.ts';
 import { type Groups, groupLabels, groupSeries, membersOf } from './grouping.ts';
+import { HistogramCells, printHistogram } from './histogram-cells.ts';
 import {
   ABSENT,
   countPresent,
   FLOAT,
+  HISTOGRAM,
   hasValues,
+  putHistogram,
   type SeriesMeta,
   StepColumn,
   type VectorOperand,
@@ -56,16 +60,20 @@ async function openStreamed(
   const groups = groupSeries(expr, input.series);
   const cells = makeCells(session, operator, groups.labels.length * grid.steps);
   const order = new GroupOrder(groups);
+  const histograms = new HistogramCells(operator, unwrap(expr.expr).pos, session.annotations);
   const column = new StepColumn(grid.steps);
   for (let i = 0; i < input.series.length; i++) {
     if (session.isSliceOver()) await session.pause();
     input.next(column);
-    accumulate(operator, cells, groups.groupOf[i]! * grid.steps, column);
     if (hasValues(column.kinds, 0, grid.steps)) order.see(i, input.series[i]!.dropName);
+    const offset = groups.groupOf[i]! * grid.steps;
+    if (column.mayHaveHistograms) histograms.take(offset, column, input.series[i]!.labels);
+    accumulate(operator, cells, offset, column);
   }
   finish(operator, cells);
+  const sums = histograms.finish(cells.kinds);
   session.settleSamples(before, countPresent(cells.kinds, 0, cells.kinds.length));
-  return new CellsOperand(order, cells.values, cells.kinds, grid.steps);
+  return new CellsOperand(order, cells.values, cells.kinds, grid.steps, sums);
 }
 
 /** Groups in the order in which Prometheus first sees a value of them; groups without values are left out. */
@@ -101,9 +109,17 @@ class CellsOperand implements VectorOperand {
   readonly #values: Float64Array;
   readonly #kinds: Uint8Array;
   readonly #steps: number;
+  readonly #histograms: ReadonlyMap<number, FloatHistogram>;
   #next = 0;
 
-  constructor(order: GroupOrder, values: Float64Array, kinds: Uint8Array, steps: number) {
+  constructor(
+    order: GroupOrder,
+    values: Float64Array,
+    kinds: Uint8Array,
+    steps: number,
+    histograms: ReadonlyMap<number, FloatHistogram> = new Map(),
+  ) {
+    this.#histograms = histograms;
     this.series = order.series;
     this.#groups = order.groups;
     this.#values = values;
@@ -115,6 +131,12 @@ class CellsOperand implements VectorOperand {
     const offset = this.#groups[this.#next++]! * this.#steps;
     into.values.set(this.#values.subarray(offset, offset + this.#steps));
     into.kinds.set(this.#kinds.subarray(offset, offset + this.#steps));
+    into.mayHaveHistograms = false;
+    if (this.#histograms.size === 0) return;
+    for (let k = 0; k < this.#steps; k++) {
+      const histogram = this.#histograms.get(offset + k);
+      if (histogram !== undefined) putHistogram(into, k, histogram);
+    }
   }
 }
 
@@ -126,6 +148,11 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   const input = await evaluator.vector(expr.expr, grid);
   const groups = groupSeries(expr, input.series);
   const { table } = await storeVector(session, input, new StepColumn(grid.steps));
+  for (let row = 0; row < table.rows; row++) {
+    if (!table.hasHistograms(row)) continue;
+    session.annotations.histogramIgnored('quantile', unwrap(expr.expr).pos);
+    break;
+  }
   const order = new GroupOrder(groups);
   for (let i = 0; i < input.series.length; i++) {
     if (hasValues(table.kinds(i), table.offset(i), grid.steps)) order.see(i, input.series[i]!.dropName);
@@ -154,7 +181,7 @@ function gather(table: StepTable, rows: readonly number[], step: number, into: F
   let count = 0;
   for (const row of rows) {
     const at = table.offset(row) + step;
-    if (table.kinds(row)[at] !== ABSENT) into[count++] = table.values(row)[at]!;
+    if (table.kinds(row)[at] === FLOAT) into[count++] = table.values(row)[at]!;
   }
   return count;
 }
@@ -218,7 +245,8 @@ class ValueCounter {
     const rows = new Map<string, number>();
     for (let k = 0; k < column.kinds.length; k++) {
       if (column.kinds[k] === ABSENT) continue;
-      const text = formatDecimal(column.values[k]!);
+      const isHistogram = column.kinds[k] === HISTOGRAM;
+      const text = isHistogram ? printHistogram(column.histograms[k]!) : formatDecimal(column.values[k]!);
       let row = rows.get(text);
       if (row === undefined) rows.set(text, (row = this.#rowOf(labels, text)));
       const at = this.table.offset(row) + k;

@@ -56,6 +56,69 @@ export class Annotations {
     );
   }
 
+  mixedSamples(metric: string, at: Position): void {
+    this.#warn(`encountered a mix of histograms and floats for metric name ${goQuote(metric)}`, at);
+  }
+
+  mixedSamplesInAggregation(at: Position): void {
+    this.#warn('encountered a mix of histograms and floats for aggregation', at);
+  }
+
+  mixedClassicAndNative(metric: string, at: Position): void {
+    this.#warn(`vector contains a mix of classic and native histograms${forMetric(metric)}`, at);
+  }
+
+  mixedSchemas(metric: string, at: Position): void {
+    this.#warn(
+      `vector contains a mix of histograms with exponential and custom buckets schemas for metric name ${goQuote(metric)}`,
+      at,
+    );
+  }
+
+  notACounter(metric: string, at: Position): void {
+    this.#warn(`this native histogram metric is not a counter: ${goQuote(metric)}`, at);
+  }
+
+  notAGauge(metric: string, at: Position): void {
+    this.#warn(`this native histogram metric is not a gauge: ${goQuote(metric)}`, at);
+  }
+
+  incompatibleLayout(operator: string, at: Position): void {
+    this.#warn(`incompatible bucket layout encountered for binary operator ${operator}`, at);
+  }
+
+  /** @param operation  `addition`, `subtraction` or `aggregation`. */
+  resetCollision(operation: string, at: Position): void {
+    this.#warn(`conflicting counter resets during histogram ${operation}`, at);
+  }
+
+  reconciledBounds(operation: string, at: Position): void {
+    this.#info(`mismatched custom buckets were reconciled during ${operation}`, at);
+  }
+
+  histogramIgnored(aggregation: string, at: Position): void {
+    this.#info(`ignored histogram in ${aggregation} aggregation`, at);
+  }
+
+  histogramsIgnoredInRange(metric: string, at: Position): void {
+    this.#info(
+      `ignored histograms in a range containing both floats and histograms for metric name ${goQuote(metric)}`,
+      at,
+    );
+  }
+
+  quantileOfNaN(isResultNaN: boolean, metric: string, at: Position): void {
+    const effect = isResultNaN ? 'result is NaN' : 'result is skewed higher';
+    this.#info(`input to histogram_quantile has NaN observations, ${effect}${forMetric(metric)}`, at);
+  }
+
+  fractionOfNaN(metric: string, at: Position): void {
+    this.#info(
+      `input to histogram_fraction has NaN observations, which are excluded from all fractions${forMetric(metric)}`,
+      at,
+    );
+  }
+
   incompatibleTypes(operator: string, left: string, right: string, at: Position): void {
     this.#info(
       `incompatible sample types encountered for binary operator ${goQuote(operator)}: ${left} ${operator} ${right}`,

@@ -6,6 +6,12 @@ import type { BinaryOperator } from '../ast.ts';
 export type ArithmeticOperator = '+' | '-' | '*' | '/' | '%' | '^' | 'atan2';
 export type ComparisonOperator = '==' | '!=' | '<' | '>' | '<=' | '>=';
 
+export type TrimOperator = '</' | '>/';
+
+export function isTrim(operator: BinaryOperator): operator is TrimOperator {
+  return operator === '</' || operator === '>/';
+}
+
 const COMPARISONS = new Set<string>(['==', '!=', '<', '>', '<=', '>=']);
 
 export function isComparison(operator: BinaryOperator): operator is ComparisonOperator {

@@ -1,12 +1,20 @@
 // The engine's front: takes a parsed query, evaluates it over a Queryable, and hands out the result as columns.
 import { AppError, throwIfAborted } from '../../core/errors.ts';
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { Expr } from '../ast.ts';
 import { TreeEvaluator } from './evaluate.ts';
 import { typeOf, unwrap } from './expressions.ts';
 import { makeGrid } from './grid.ts';
 import { openMatrix } from './matrix-source.ts';
 import { mergeSameLabels, withoutMetadata } from './names.ts';
-import { ABSENT, countPresent, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import {
+  ABSENT,
+  countPresent,
+  HISTOGRAM,
+  type SeriesMeta,
+  StepColumn,
+  type VectorOperand,
+} from './operand.ts';
 import type { Engine, EngineOptions, QueryRequest, QueryResult, ResultSeries } from './query.ts';
 import { QuerySession } from './session.ts';
 
@@ -86,13 +94,16 @@ async function evaluateSteps(
     const count = countPresent(column.kinds, 0, grid.steps);
     if (count === 0) continue;
     const { timestampsMs, values } = out.take(count);
+    const histograms: (FloatHistogram | undefined)[] = [];
     let at = 0;
     for (let k = 0; k < grid.steps; k++) {
       if (column.kinds[k] === ABSENT) continue;
       timestampsMs[at] = grid.startMs + k * grid.stepMs;
+      if (column.kinds[k] === HISTOGRAM) histograms[at] = column.histograms[k];
       values[at++] = column.values[k]!;
     }
-    result.push({ labels, timestampsMs, values, count });
+    const hasHistograms = histograms.length > 0;
+    result.push({ labels, timestampsMs, values, count, histograms: hasHistograms ? histograms : undefined });
   }
   return result;
 }
@@ -123,7 +134,14 @@ async function evaluateMatrix(session: QuerySession, expr: Expr): Promise<Result
     const { timestampsMs, values } = out.take(count);
     timestampsMs.set(columns.timestampsMs.subarray(from, columns.count));
     values.set(columns.values.subarray(from, columns.count));
-    result.push({ labels: dropName ? withoutMetadata(labels) : labels, timestampsMs, values, count });
+    const histograms = columns.histograms?.slice(from, columns.count);
+    result.push({
+      labels: dropName ? withoutMetadata(labels) : labels,
+      timestampsMs,
+      values,
+      count,
+      histograms,
+    });
   }
   return result.sort((a, b) => a.labels.compareTo(b.labels));
 }

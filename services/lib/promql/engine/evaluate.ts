@@ -12,18 +12,18 @@ import {
 } from './functions-histogram.ts';
 import { openLabelJoin, openLabelReplace } from './functions-labels.ts';
 import { isMapping, openClamp, openMapping, openRound } from './functions-math.ts';
+import { isHistogramProperty, openHistogramProperty } from './functions-native.ts';
 import { openSort } from './functions-order.ts';
 import { openTimestamp } from './functions-time.ts';
 import { firstStepOf, type Grid } from './grid.ts';
 import { openInfo } from './info.ts';
-import { BroadcastOperand, EMPTY_OPERAND, ScalarOperand } from './literals.ts';
+import { BroadcastOperand, ScalarOperand } from './literals.ts';
 import type { VectorOperand } from './operand.ts';
 import { matrixArgument, openRangeFunction } from './range-function.ts';
 import { scalarOf } from './scalar-of.ts';
 import { openSelector } from './selector.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { openSetOperator } from './set-operators.ts';
-import { isTrim, openTrim } from './trim.ts';
 import { openVectorBinary } from './vector-binary.ts';
 import { openNegation, openVectorScalar, scalarBinary } from './vector-scalar.ts';
 
@@ -51,15 +51,6 @@ const CALLS: ReadonlyMap<string, OpenCall> = new Map<string, OpenCall>([
     async (evaluator, call, grid) =>
       openAbsence(evaluator.session, await evaluator.vector(call.args[0]!, grid), call.args[0]!, grid),
   ],
-]);
-
-/** Functions of native histograms: float samples, the only ones there are so far, are not in their results. */
-const HISTOGRAM_ONLY = new Set([
-  'histogram_count',
-  'histogram_sum',
-  'histogram_avg',
-  'histogram_stddev',
-  'histogram_stdvar',
 ]);
 
 /** Opens the expressions of one query. */
@@ -148,7 +139,6 @@ export class TreeEvaluator implements Evaluator {
   }
 
   #openBinary(expr: BinaryExpr, grid: Grid): Promise<VectorOperand> {
-    if (isTrim(expr.operator)) return openTrim(this, expr, grid);
     if (typeOf(expr.left) === 'scalar' || typeOf(expr.right) === 'scalar') {
       return openVectorScalar(this, expr, grid);
     }
@@ -165,10 +155,7 @@ export class TreeEvaluator implements Evaluator {
     if (isMapping(call.func)) return openMapping(this, call, grid);
     const open = CALLS.get(call.func);
     if (open !== undefined) return open(this, call, grid);
-    if (HISTOGRAM_ONLY.has(call.func)) {
-      await this.vector(call.args[0]!, grid);
-      return EMPTY_OPERAND;
-    }
+    if (isHistogramProperty(call.func)) return openHistogramProperty(this, call, grid);
     const matrix = matrixArgument(call);
     if (matrix === undefined) throw new AppError('execution', `unknown function ${call.func}()`);
     const operand = await openRangeFunction(this, call, matrix, grid);

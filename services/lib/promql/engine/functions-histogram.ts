@@ -1,5 +1,6 @@
 // histogram_quantile, histogram_quantiles and histogram_fraction over classic histograms: series that differ in the
 // label `le` only are the buckets of one histogram.
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { type Labels, METRIC_NAME } from '../../model/labels.ts';
 import { parseValue } from '../../model/number-format.ts';
 import type { Call, Expr, Position } from '../ast.ts';
@@ -7,8 +8,9 @@ import { Buckets, bucketFraction, bucketQuantile } from './buckets.ts';
 import { stringArgument, unwrap } from './expressions.ts';
 import { formatOpenMetrics } from './go-format.ts';
 import type { Grid } from './grid.ts';
+import { histogramFraction, histogramQuantile } from './histogram-quantile.ts';
 import { mergeSameLabels, withoutMetadata } from './names.ts';
-import { ABSENT, FLOAT, hasValues, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { FLOAT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
 
@@ -21,6 +23,8 @@ interface Histogram {
   readonly labels: Labels;
   readonly rows: number[];
   readonly bounds: number[];
+  /** Row of the native histogram with the same labels; what is a histogram there has no buckets at that step. */
+  native: number | undefined;
 }
 
 /** Opens histogram_quantile(φ, v). */
@@ -78,7 +82,7 @@ export async function openHistogramFraction(
   const out = new HistogramResult(session, grid);
   for (const histogram of input.histograms) {
     if (session.isSliceOver()) await session.pause();
-    out.addFractions(histogram, input.stored, lower, upper);
+    out.addFractions(histogram, input.stored, lower, upper, unwrap(call.args[2]!).pos);
   }
   return out.open(before);
 }
@@ -95,23 +99,34 @@ async function readHistograms(
   const { session } = evaluator;
   const input = await evaluator.vector(expr, grid);
   const stored = await storeVector(session, input, new StepColumn(grid.steps));
+  const { table } = stored;
   const known = new Map<string, Histogram>();
+  const histogramOf = (own: Labels): Histogram => {
+    let histogram = known.get(own.key);
+    if (histogram === undefined) {
+      const labels = session.delayedNames ? own : withoutMetadata(own);
+      histogram = { metric: own.get(METRIC_NAME), labels, rows: [], bounds: [], native: undefined };
+      known.set(own.key, histogram);
+    }
+    return histogram;
+  };
   for (let row = 0; row < stored.series.length; row++) {
-    if (!hasValues(stored.table.kinds(row), stored.table.offset(row), grid.steps)) continue;
     const { labels } = stored.series[row]!;
+    if (table.hasHistograms(row)) histogramOf(labels).native = row;
+    if (
+      !table
+        .kinds(row)
+        .subarray(table.offset(row), table.offset(row) + grid.steps)
+        .includes(FLOAT)
+    )
+      continue;
     const bound = parseValue(labels.get(BUCKET_LABEL));
     if (bound === undefined) {
       const metric = session.delayedNames ? labels.get(METRIC_NAME) : '';
       session.annotations.badBucketLabel(metric, labels.get(BUCKET_LABEL), unwrap(expr).pos);
       continue;
     }
-    const own = labels.without(BUCKET_LABEL);
-    let histogram = known.get(own.key);
-    if (histogram === undefined) {
-      const kept = session.delayedNames ? own : withoutMetadata(own);
-      histogram = { metric: labels.get(METRIC_NAME), labels: kept, rows: [], bounds: [] };
-      known.set(own.key, histogram);
-    }
+    const histogram = histogramOf(labels.without(BUCKET_LABEL));
     histogram.rows.push(row);
     histogram.bounds.push(bound);
   }
@@ -160,11 +175,25 @@ class HistogramResult {
     this.#addQuantileRow(histogram, stored, labels, phi, at, undefined);
   }
 
-  addFractions(histogram: Histogram, stored: StoredVector, lower: Float64Array, upper: Float64Array): void {
+  addFractions(
+    histogram: Histogram,
+    stored: StoredVector,
+    lower: Float64Array,
+    upper: Float64Array,
+    at: Position,
+  ): void {
     const row = this.#addRow(histogram.labels);
     for (let k = 0; k < this.#grid.steps; k++) {
-      if (!this.#load(histogram, stored, k)) continue;
-      this.#put(row, k, bucketFraction(lower[k]!, upper[k]!, this.#buckets));
+      const native = this.#nativeAt(histogram, stored, k, at);
+      if (native === 'none') continue;
+      if (native === 'buckets') {
+        this.#put(row, k, bucketFraction(lower[k]!, upper[k]!, this.#buckets));
+        continue;
+      }
+      if (Number.isNaN(native.sum) && native.count > 0) {
+        this.#session.annotations.fractionOfNaN(histogram.metric, at);
+      }
+      this.#put(row, k, histogramFraction(lower[k]!, upper[k]!, native));
     }
   }
 
@@ -188,7 +217,13 @@ class HistogramResult {
     const row = this.#addRow(labels);
     const buckets = this.#buckets;
     for (let k = 0; k < this.#grid.steps; k++) {
-      if (steps?.[k] === 0 || !this.#load(histogram, stored, k)) continue;
+      if (steps?.[k] === 0) continue;
+      const native = this.#nativeAt(histogram, stored, k, at);
+      if (native === 'none') continue;
+      if (native !== 'buckets') {
+        this.#put(row, k, this.#nativeQuantile(histogram, native, phi[k]!, at));
+        continue;
+      }
       this.#put(row, k, bucketQuantile(phi[k]!, buckets));
       if (!buckets.forced) continue;
       const metric = this.#session.delayedNames ? histogram.metric : '';
@@ -210,6 +245,29 @@ class HistogramResult {
     this.#held++;
   }
 
+  #nativeQuantile(histogram: Histogram, native: FloatHistogram, phi: number, at: Position): number {
+    const { value, note } = histogramQuantile(phi, native);
+    if (note !== 'none') this.#session.annotations.quantileOfNaN(note === 'nan-result', histogram.metric, at);
+    return value;
+  }
+
+  /** What there is at a step: a native histogram, loaded buckets, or nothing, also where there is both. */
+  #nativeAt(
+    histogram: Histogram,
+    stored: StoredVector,
+    step: number,
+    at: Position,
+  ): FloatHistogram | 'buckets' | 'none' {
+    const { native } = histogram;
+    const found = native === undefined ? undefined : stored.table.histogramAt(native, step);
+    const hasBuckets = this.#load(histogram, stored, step);
+    if (found === undefined) return hasBuckets ? 'buckets' : 'none';
+    if (!hasBuckets) return found;
+    const metric = this.#session.delayedNames ? histogram.metric : '';
+    this.#session.annotations.mixedClassicAndNative(metric, at);
+    return 'none';
+  }
+
   /** Loads the buckets that a histogram has at a step; false when it has none. */
   #load(histogram: Histogram, stored: StoredVector, step: number): boolean {
     const buckets = this.#buckets;
@@ -218,7 +276,7 @@ class HistogramResult {
     for (let i = 0; i < rows.length; i++) {
       const row = rows[i]!;
       const at = stored.table.offset(row) + step;
-      if (stored.table.kinds(row)[at] !== ABSENT) buckets.add(bounds[i]!, stored.table.values(row)[at]!);
+      if (stored.table.kinds(row)[at] === FLOAT) buckets.add(bounds[i]!, stored.table.values(row)[at]!);
     }
     return buckets.size > 0;
   }

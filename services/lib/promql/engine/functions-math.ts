@@ -3,7 +3,7 @@ import { Labels } from '../../model/labels.ts';
 import type { Call } from '../ast.ts';
 import type { Grid } from './grid.ts';
 import { dropMetricNames, mergeSameLabels } from './names.ts';
-import type { SeriesMeta, StepColumn, VectorOperand } from './operand.ts';
+import { dropHistograms, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator } from './session.ts';
 
 type Mapping = (value: number) => number;
@@ -131,6 +131,7 @@ class ChangedOperand implements VectorOperand {
 
   next(into: StepColumn): void {
     this.#input.next(into);
+    dropHistograms(into);
     this.#change.apply(into);
   }
 }

@@ -4,7 +4,7 @@ import type { Labels } from '../../model/labels.ts';
 import type { Call } from '../ast.ts';
 import { stringArgument } from './expressions.ts';
 import type { Grid } from './grid.ts';
-import { ABSENT, StepColumn, type VectorOperand } from './operand.ts';
+import { ABSENT, FLOAT, StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator } from './session.ts';
 import { StepTable, StoredOperand, storeVector } from './step-table.ts';
 
@@ -16,8 +16,14 @@ export async function openSort(evaluator: Evaluator, call: Call, grid: Grid): Pr
   if (grid.steps !== 1) return input;
   const column = new StepColumn(1);
   const { series, table } = await storeVector(session, input, column);
-  const rows = series.map((_, row) => row).filter((row) => table.kinds(row)[table.offset(row)] !== ABSENT);
-  if (call.func === 'sort' || call.func === 'sort_desc') {
+  const isByValue = call.func === 'sort' || call.func === 'sort_desc';
+  const rows = series
+    .map((_, row) => row)
+    .filter((row) => {
+      const kind = table.kinds(row)[table.offset(row)];
+      return isByValue ? kind === FLOAT : kind !== ABSENT;
+    });
+  if (isByValue) {
     const sign = call.func === 'sort' ? 1 : -1;
     const valueAt = (row: number): number => table.values(row)[table.offset(row)]!;
     rows.sort((a, b) => compareValues(valueAt(a), valueAt(b), sign));

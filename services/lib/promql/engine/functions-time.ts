@@ -3,7 +3,7 @@ import type { Call } from '../ast.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import { dropMetricNames, mergeSameLabels } from './names.ts';
-import type { SeriesMeta, StepColumn, VectorOperand } from './operand.ts';
+import { FLOAT, HISTOGRAM, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
 import { openSelector } from './selector.ts';
 import type { Evaluator } from './session.ts';
 
@@ -34,6 +34,10 @@ class TimestampOperand implements VectorOperand {
     this.#input.next(into);
     const grid = this.#grid;
     if (grid === undefined) return;
-    for (let k = 0; k < grid.steps; k++) into.values[k] = (grid.startMs + k * grid.stepMs) / 1000;
+    for (let k = 0; k < grid.steps; k++) {
+      into.values[k] = (grid.startMs + k * grid.stepMs) / 1000;
+      if (into.kinds[k] === HISTOGRAM) into.kinds[k] = FLOAT;
+    }
+    into.mayHaveHistograms = false;
   }
 }

@@ -272,6 +272,8 @@ class InfoJoin {
     const kinds = this.#table.kinds(row);
     if (kinds[at] !== ABSENT) throw sameLabelsError();
     const from = this.#base.table.offset(baseRow) + step;
+    const histogram = this.#base.table.histogramAt(baseRow, step);
+    if (histogram !== undefined) this.#table.putHistogram(row, step, histogram);
     kinds[at] = this.#base.table.kinds(baseRow)[from]!;
     this.#table.values(row)[at] = this.#base.table.values(baseRow)[from]!;
     this.held++;

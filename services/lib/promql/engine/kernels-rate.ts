@@ -67,23 +67,49 @@ function extrapolateSteps(
       for (let r = reset; r < resetCount && resets[r]! <= last; r++) result += values[resets[r]! - 1]!;
     }
     const endMs = firstEndMs + k * endStepMs;
-    const sampledSeconds = (timestampsMs[last]! - timestampsMs[from]!) / 1000;
-    const averageSeconds = sampledSeconds / (last - from);
-    const threshold = averageSeconds * EXTRAPOLATION_THRESHOLD;
-    let beforeSeconds = (timestampsMs[from]! - (endMs - rangeMs)) / 1000;
-    let afterSeconds = (endMs - timestampsMs[last]!) / 1000;
-    if (beforeSeconds >= threshold) beforeSeconds = averageSeconds / 2;
-    if (isCounter && result > 0 && values[from]! >= 0) {
-      // A counter was never below zero: do not extrapolate past the point where it was zero.
-      const toZeroSeconds = sampledSeconds * (values[from]! / result);
-      if (toZeroSeconds < beforeSeconds) beforeSeconds = toZeroSeconds;
-    }
-    if (afterSeconds >= threshold) afterSeconds = averageSeconds / 2;
-    let factor = (sampledSeconds + beforeSeconds + afterSeconds) / sampledSeconds;
+    let factor = extrapolationFactor(
+      timestampsMs[from]!,
+      timestampsMs[last]!,
+      endMs - rangeMs,
+      endMs,
+      last - from + 1,
+      isCounter ? values[from]! : Number.NaN,
+      result,
+    );
     if (isRate) factor /= rangeMs / 1000;
     out.values[k] = result * factor;
     out.kinds[k] = FLOAT;
   }
+}
+
+/**
+ * By how much the difference of a window's samples grows when the window's ends are accounted for.
+ *
+ * @param first   First value of a counter, which was never below zero; NaN for a gauge.
+ * @param result  The difference, corrected for resets.
+ */
+export function extrapolationFactor(
+  firstMs: number,
+  lastMs: number,
+  startMs: number,
+  endMs: number,
+  samples: number,
+  first: number,
+  result: number,
+): number {
+  const sampledSeconds = (lastMs - firstMs) / 1000;
+  const averageSeconds = sampledSeconds / (samples - 1);
+  const threshold = averageSeconds * EXTRAPOLATION_THRESHOLD;
+  let beforeSeconds = (firstMs - startMs) / 1000;
+  let afterSeconds = (endMs - lastMs) / 1000;
+  if (beforeSeconds >= threshold) beforeSeconds = averageSeconds / 2;
+  if (result > 0 && first >= 0) {
+    // Not past the point where the counter was zero.
+    const toZeroSeconds = sampledSeconds * (first / result);
+    if (toZeroSeconds < beforeSeconds) beforeSeconds = toZeroSeconds;
+  }
+  if (afterSeconds >= threshold) afterSeconds = averageSeconds / 2;
+  return (sampledSeconds + beforeSeconds + afterSeconds) / sampledSeconds;
 }
 
 export function irate(pass: WindowPass, out: StepColumn): void {

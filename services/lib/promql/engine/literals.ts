@@ -1,6 +1,6 @@
 // Operands without storage behind them: a scalar as a vector, the empty vector, one value at every step.
 import { Labels } from '../../model/labels.ts';
-import { FLOAT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { FLOAT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 
 /** A scalar as a series without labels. */
 export class ScalarOperand implements VectorOperand {
@@ -33,7 +33,11 @@ export class BroadcastOperand implements VectorOperand {
 
   next(into: StepColumn): void {
     this.#input.next(this.#column);
-    into.values.fill(this.#column.values[0]!);
-    into.kinds.fill(this.#column.kinds[0]!);
+    const { kinds, values, histograms } = this.#column;
+    into.values.fill(values[0]!);
+    into.kinds.fill(kinds[0]!);
+    into.mayHaveHistograms = kinds[0] === HISTOGRAM;
+    if (into.mayHaveHistograms)
+      for (let k = 0; k < into.kinds.length; k++) into.histograms[k] = histograms[0];
   }
 }

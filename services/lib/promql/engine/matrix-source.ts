@@ -1,10 +1,12 @@
 // Where range functions get their samples: a range selector's series, or a subquery's steps.
+
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { SampleColumns } from '../../model/sample-columns.ts';
 import type { MatrixSelector, Subquery, VectorSelector } from '../ast.ts';
 import { type AtGrid, evaluateDuration, referenceTimes } from './durations.ts';
 import { type Grid, makeGrid } from './grid.ts';
-import { ABSENT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { ABSENT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import { seriesOf } from './selector.ts';
 import { SeriesReader } from './series-reader.ts';
 import type { Evaluator, QuerySession } from './session.ts';
@@ -151,11 +153,21 @@ class SubquerySource implements MatrixSource {
 function compact(column: StepColumn, grid: Grid, into: SampleColumns): void {
   const { kinds, values } = column;
   let count = 0;
+  into.histograms = column.mayHaveHistograms ? [] : undefined;
   for (let k = 0; k < grid.steps; k++) {
     if (kinds[k] === ABSENT) continue;
     into.timestampsMs[count] = grid.startMs + k * grid.stepMs;
     into.values[count] = values[k]!;
+    if (kinds[k] === HISTOGRAM) into.histograms![count] = withoutResetHint(column.histograms[k]!);
     count++;
   }
   into.count = count;
+}
+
+/** A subquery may leave samples out or repeat them: what they say of resets does not hold between its steps. */
+function withoutResetHint(histogram: FloatHistogram): FloatHistogram {
+  if (histogram.hint !== 'reset' && histogram.hint !== 'not_reset') return histogram;
+  const copy = histogram.copy();
+  copy.hint = 'unknown';
+  return copy;
 }

@@ -3,7 +3,7 @@
 import { AppError } from '../../core/errors.ts';
 import { type Labels, METRIC_NAME } from '../../model/labels.ts';
 import type { Grid } from './grid.ts';
-import { ABSENT, hasValues, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { ABSENT, HISTOGRAM, hasValues, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
 
@@ -81,6 +81,7 @@ export function mergeRow(column: StepColumn, table: StepTable, row: number): voi
   for (let k = 0; k < column.kinds.length; k++) {
     if (column.kinds[k] === ABSENT) continue;
     if (kinds[offset + k] !== ABSENT) throw sameLabelsError();
+    if (column.kinds[k] === HISTOGRAM) table.putHistogram(row, k, column.histograms[k]!);
     kinds[offset + k] = column.kinds[k]!;
     values[offset + k] = column.values[k]!;
   }

@@ -1,5 +1,6 @@
 // What goes into an evaluation and what comes out: the public types of the engine. Results are columns, never an
 // object per sample.
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { Labels } from '../../model/labels.ts';
 import type { Queryable, QueryContext } from '../../model/queryable.ts';
 import type { Expr } from '../ast.ts';
@@ -40,6 +41,8 @@ export interface ResultSeries {
   readonly timestampsMs: Float64Array<ArrayBuffer>;
   readonly values: Float64Array<ArrayBuffer>;
   readonly count: number;
+  /** Native histograms: where entry i is set, sample i is that histogram. Undefined in a series of floats. */
+  readonly histograms?: readonly (FloatHistogram | undefined)[] | undefined;
 }
 
 export interface QueryStats {

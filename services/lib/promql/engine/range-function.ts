@@ -4,12 +4,13 @@ import { METRIC_NAME } from '../../model/labels.ts';
 import type { Call, Expr, MatrixSelector, Position, Subquery } from '../ast.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
+import { type RangeContext, rangeWithHistograms } from './histogram-range.ts';
 import * as overTime from './kernels-over-time.ts';
 import * as rates from './kernels-rate.ts';
 import * as regression from './kernels-regression.ts';
 import { type MatrixSource, openMatrix, reachOf } from './matrix-source.ts';
 import { dropMetricNames, rejectSameLabels } from './names.ts';
-import { countPresent, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
+import { countPresent, FLOAT, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
 
@@ -113,6 +114,7 @@ class RangeFunctionOperand implements VectorOperand {
   readonly #counts: WindowCounts = { total: 0, largest: 0 };
   readonly #isCounterFunction: boolean;
   readonly #position: Position;
+  readonly #context: RangeContext;
   #index = 0;
 
   constructor(
@@ -129,6 +131,12 @@ class RangeFunctionOperand implements VectorOperand {
     this.#source = source;
     this.#isCounterFunction = call.func === 'rate' || call.func === 'increase';
     this.#position = call.args[0]!.pos;
+    this.#context = {
+      func: call.func,
+      metric: '',
+      position: this.#position,
+      annotations: session.annotations,
+    };
     session.charge(grid.steps * 8);
     this.#pass = newPass(source, params, grid);
   }
@@ -139,15 +147,21 @@ class RangeFunctionOperand implements VectorOperand {
     pass.timestampsMs = columns.timestampsMs;
     pass.values = columns.values;
     pass.count = columns.count;
-    const { earlierMs, laterMs } = reachOf(pass.extension, this.#session.lookbackMs);
-    findWindows(pass, earlierMs, laterMs, this.#counts);
     const index = this.#index++;
+    into.mayHaveHistograms = false;
+    if (columns.histograms === undefined) {
+      const { earlierMs, laterMs } = reachOf(pass.extension, this.#session.lookbackMs);
+      findWindows(pass, earlierMs, laterMs, this.#counts);
+      this.#fn.kernel(pass, into);
+    } else {
+      const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
+      rangeWithHistograms({ ...this.#context, metric }, columns, pass, this.#counts, this.#fn.kernel, into);
+    }
     if (this.#fn.isQuantile === true && this.#counts.total > 0) this.#checkQuantiles();
-    this.#fn.kernel(pass, into);
     const found = countPresent(into.kinds, 0, pass.steps);
     this.#session.samplesRead += this.#counts.total;
     this.#session.holdSamples(found, this.#counts.largest);
-    if (this.#isCounterFunction && found > 0) this.#checkName(index);
+    if (this.#isCounterFunction && into.kinds.includes(FLOAT)) this.#checkName(index);
   }
 
   #checkName(index: number): void {

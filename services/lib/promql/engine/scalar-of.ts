@@ -1,6 +1,6 @@
 // scalar(v): the value of the only series at each step, NaN where there is none or more than one.
 import type { Grid } from './grid.ts';
-import { ABSENT, StepColumn, type VectorOperand } from './operand.ts';
+import { FLOAT, StepColumn, type VectorOperand } from './operand.ts';
 import type { QuerySession } from './session.ts';
 
 export async function scalarOf(
@@ -15,7 +15,7 @@ export async function scalarOf(
     if (session.isSliceOver()) await session.pause();
     input.next(column);
     for (let k = 0; k < grid.steps; k++) {
-      if (column.kinds[k] === ABSENT || counts[k]! > 1) continue;
+      if (column.kinds[k] !== FLOAT || counts[k]! > 1) continue;
       counts[k] = counts[k]! + 1;
       values[k] = counts[k] === 1 ? column.values[k]! : Number.NaN;
     }

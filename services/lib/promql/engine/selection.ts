@@ -1,13 +1,14 @@
 // topk, bottomk, limitk, limit_ratio: aggregations whose results are some of the input's series, labels and all.
 import { AppError } from '../../core/errors.ts';
-import type { Aggregation } from '../ast.ts';
+import type { FloatHistogram } from '../../model/float-histogram.ts';
+import type { Aggregation, Position } from '../ast.ts';
 import { unwrap } from './expressions.ts';
 import { formatG } from './go-format.ts';
 import type { Grid } from './grid.ts';
 import { groupSeries, membersOf } from './grouping.ts';
 import { labelsHash64 } from './labels-hash.ts';
 import { EMPTY_OPERAND } from './literals.ts';
-import { ABSENT, FLOAT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { ABSENT, FLOAT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector } from './step-table.ts';
 
@@ -29,7 +30,7 @@ export async function openSelection(
   if (checkCounts(param)) return EMPTY_OPERAND;
   const input = await evaluator.vector(expr.expr, grid);
   const groups = groupSeries(expr, input.series);
-  const cells = new RankCells(session, membersOf(groups), param, expr.operator);
+  const cells = new RankCells(session, membersOf(groups), param, expr);
   const column = new StepColumn(grid.steps);
   for (let i = 0; i < input.series.length; i++) {
     if (session.isSliceOver()) await session.pause();
@@ -96,13 +97,17 @@ class RankCells {
   readonly #rows: Int32Array;
   /** Values times sign, so that larger is always better. */
   readonly #ranks: Float64Array;
+  /** Histograms that limitk took, by place. */
+  readonly #histograms = new Map<number, FloatHistogram>();
+  readonly #position: Position;
 
   constructor(
     session: QuerySession,
     members: readonly (readonly number[])[],
     param: Float64Array,
-    operator: Aggregation['operator'],
+    { operator, pos }: Aggregation,
   ) {
+    this.#position = pos;
     this.#session = session;
     this.#param = param;
     this.#steps = param.length;
@@ -128,7 +133,7 @@ class RankCells {
     const capacity = this.#capacities[group]!;
     const sign = this.#sign;
     for (let k = 0; k < this.#steps; k++) {
-      if (column.kinds[k] === ABSENT) continue;
+      if (column.kinds[k] === ABSENT || !this.#admits(column, k)) continue;
       const limit = Math.min(this.#limits[k]!, capacity);
       if (limit === 0) continue;
       const cell = group * this.#steps + k;
@@ -139,6 +144,7 @@ class RankCells {
         this.#sizes[cell] = size + 1;
         this.#rows[base + size] = row;
         this.#ranks[base + size] = rank;
+        if (column.kinds[k] === HISTOGRAM) this.#histograms.set(base + size, column.histograms[k]!);
         if (sign !== 0) rise(this.#rows, this.#ranks, base, size);
       } else if (sign !== 0 && isWeaker(this.#ranks[base]!, rank)) {
         this.#rows[base] = row;
@@ -146,6 +152,14 @@ class RankCells {
         sink(this.#rows, this.#ranks, base, size);
       }
     }
+  }
+
+  /** Histograms have no rank; only limitk takes them. */
+  #admits(column: StepColumn, step: number): boolean {
+    if (column.kinds[step] !== HISTOGRAM || this.#sign === 0) return true;
+    const operator = this.#sign === 1 ? 'topk' : 'bottomk';
+    if (this.#limits[step]! > 0) this.#session.annotations.histogramIgnored(operator, this.#position);
+    return false;
   }
 
   /** The selected series; best first, group by group, where there is one step only. */
@@ -167,6 +181,8 @@ class RankCells {
           const offset = table.offset(row) + k;
           table.values(row)[offset] = this.#sign === -1 ? -this.#ranks[at]! : this.#ranks[at]!;
           table.kinds(row)[offset] = FLOAT;
+          const histogram = this.#histograms.get(at);
+          if (histogram !== undefined) table.putHistogram(row, k, histogram);
           this.held++;
         }
       }

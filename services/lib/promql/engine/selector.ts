@@ -1,11 +1,19 @@
 // Instant vector selectors: at each step the newest sample within the lookback, unless it is a staleness marker.
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { isStaleAt } from '../../model/sample-columns.ts';
 import type { VectorSelector } from '../ast.ts';
 import { type AtGrid, referenceTimes } from './durations.ts';
 import { smoothSeries } from './extended-range.ts';
 import type { Grid } from './grid.ts';
-import { ABSENT, FLOAT, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
+import {
+  ABSENT,
+  FLOAT,
+  putHistogram,
+  type SeriesMeta,
+  type StepColumn,
+  type VectorOperand,
+} from './operand.ts';
 import { SeriesReader } from './series-reader.ts';
 import type { QuerySession } from './session.ts';
 
@@ -88,6 +96,11 @@ class SelectorOperand implements VectorOperand {
           ? pickValues(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into)
           : pickTimes(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into);
       if (this.#mode === 'time-seconds') divideBy(into.values, 1000);
+      into.mayHaveHistograms = false;
+      const { histograms } = reader.columns;
+      if (histograms !== undefined && this.#mode === 'value') {
+        pickHistograms(timestampsMs, histograms, count, firstMs, stepMs, into);
+      }
     }
     this.#session.samplesRead += found;
     this.#session.holdSamples(found);
@@ -123,6 +136,24 @@ function pickValues(
     found++;
   }
   return found;
+}
+
+/** Puts the histograms where pickValues() found samples that are some. */
+function pickHistograms(
+  timestampsMs: Float64Array,
+  histograms: readonly (FloatHistogram | undefined)[],
+  count: number,
+  firstMs: number,
+  stepMs: number,
+  into: StepColumn,
+): void {
+  let next = 0;
+  for (let k = 0; k < into.kinds.length; k++) {
+    while (next < count && timestampsMs[next]! <= firstMs + k * stepMs) next++;
+    if (into.kinds[k] === ABSENT) continue;
+    const histogram = histograms[next - 1];
+    if (histogram !== undefined) putHistogram(into, k, histogram);
+  }
 }
 
 /** The same, with the sample's own time as the value. */

@@ -38,8 +38,17 @@ export class SeriesReader {
   readFloats(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
     this.read(set, index, minTimeMs, maxTimeMs);
     const { columns } = this;
+    if (columns.histograms !== undefined) alignHistograms(columns, this.#words);
     columns.count = dropStale(columns.timestampsMs, columns.values, this.#words, columns.count);
   }
+}
+
+/** Removes the entries of staleness markers from the histograms, ahead of dropStale(). */
+function alignHistograms(columns: SampleColumns, words: Uint32Array): void {
+  const { histograms, values, count } = columns;
+  columns.histograms = histograms!
+    .slice(0, count)
+    .filter((histogram, i) => histogram !== undefined || !(Number.isNaN(values[i]) && isStaleAt(words, i)));
 }
 
 /** Removes staleness markers in place and answers what is left. Cost: O(n), a comparison per sample. */

@@ -1,5 +1,6 @@
 // Step values of many series, row by row in large blocks instead of an array per series.
-import type { SeriesMeta, StepColumn, VectorOperand } from './operand.ts';
+import type { FloatHistogram } from '../../model/float-histogram.ts';
+import { HISTOGRAM, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
 import type { QuerySession } from './session.ts';
 
 /** Cells per block: 64 Ki values are half a megabyte, large enough that blocks are few, small enough to waste little. */
@@ -15,6 +16,8 @@ export class StepTable {
   readonly #rowsPerBlock: number;
   readonly #values: Float64Array<ArrayBuffer>[] = [];
   readonly #kinds: Uint8Array<ArrayBuffer>[] = [];
+  /** Histograms of the rows that have any, by step. */
+  readonly #histograms = new Map<number, (FloatHistogram | undefined)[]>();
   #rows = 0;
 
   constructor(session: QuerySession, steps: number) {
@@ -54,6 +57,7 @@ export class StepTable {
     const offset = this.offset(row);
     this.values(row).set(column.values, offset);
     this.kinds(row).set(column.kinds, offset);
+    if (column.mayHaveHistograms) this.#histograms.set(row, column.histograms.slice(0, this.steps));
     return row;
   }
 
@@ -62,6 +66,33 @@ export class StepTable {
     const offset = this.offset(row);
     into.values.set(this.values(row).subarray(offset, offset + this.steps));
     into.kinds.set(this.kinds(row).subarray(offset, offset + this.steps));
+    const histograms = this.#histograms.get(row);
+    into.mayHaveHistograms = histograms !== undefined;
+    if (histograms === undefined) return;
+    for (let k = 0; k < this.steps; k++) into.histograms[k] = histograms[k];
+  }
+
+  hasHistograms(row: number): boolean {
+    return this.#histograms.has(row);
+  }
+
+  /** Histogram at a step, where there is one. */
+  histogramAt(row: number, step: number): FloatHistogram | undefined {
+    const isHistogram = this.kinds(row)[this.offset(row) + step] === HISTOGRAM;
+    return isHistogram ? this.#histograms.get(row)![step] : undefined;
+  }
+
+  /** What a present step holds: a histogram or a float. */
+  sampleAt(row: number, step: number): FloatHistogram | number {
+    return this.histogramAt(row, step) ?? this.values(row)[this.offset(row) + step]!;
+  }
+
+  /** Puts a histogram at a step. */
+  putHistogram(row: number, step: number, histogram: FloatHistogram): void {
+    let histograms = this.#histograms.get(row);
+    if (histograms === undefined) this.#histograms.set(row, (histograms = []));
+    histograms[step] = histogram;
+    this.kinds(row)[this.offset(row) + step] = HISTOGRAM;
   }
 
   #grow(): void {

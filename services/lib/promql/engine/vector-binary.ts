@@ -1,19 +1,31 @@
 // Arithmetic and comparison between two vectors. The "one" side is stored, the "many" side streams through; results
 // are rows by label set. Errors are Prometheus', and so is when they occur: only for values at the same step.
 import { AppError } from '../../core/errors.ts';
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { Labels } from '../../model/labels.ts';
-import type { BinaryExpr, VectorMatching } from '../ast.ts';
+import type { BinaryExpr, Position, VectorMatching } from '../ast.ts';
 import {
   type ArithmeticOperator,
   type ComparisonOperator,
   compareColumn,
   computeColumn,
   isComparison,
+  isTrim,
+  type TrimOperator,
 } from './arithmetic.ts';
 import type { Grid } from './grid.ts';
+import { combinePair } from './histogram-binary.ts';
 import { matchedLabels, resultLabels, type Signatures, signaturesOf } from './matching.ts';
 import { sameLabelsError } from './names.ts';
-import { ABSENT, countPresent, FLOAT, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import {
+  ABSENT,
+  countPresent,
+  FLOAT,
+  HISTOGRAM,
+  type SeriesMeta,
+  StepColumn,
+  type VectorOperand,
+} from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
 
@@ -51,7 +63,8 @@ interface Conflict {
 
 class Join {
   readonly #session: QuerySession;
-  readonly #operator: ArithmeticOperator | ComparisonOperator;
+  readonly #operator: ArithmeticOperator | ComparisonOperator | TrimOperator;
+  readonly #position: Position;
   readonly #returnBool: boolean;
   readonly #matching: VectorMatching;
   readonly #steps: number;
@@ -81,7 +94,8 @@ class Join {
     right: VectorOperand,
   ) {
     this.#session = session;
-    this.#operator = expr.operator as ArithmeticOperator | ComparisonOperator;
+    this.#operator = expr.operator as ArithmeticOperator | ComparisonOperator | TrimOperator;
+    this.#position = expr.pos;
     this.#returnBool = expr.returnBool;
     this.#matching = matching;
     this.#steps = grid.steps;
@@ -133,7 +147,7 @@ class Join {
   ): void {
     const meta = this.#many.series[index]!;
     const both = new Uint8Array(this.#steps);
-    const alone = fill === undefined ? undefined : column.kinds.slice();
+    const alone = fill === undefined ? undefined : column.kinds.map((kind) => (kind === ABSENT ? 0 : 1));
     for (const row of rows) {
       const offset = one.table.offset(row);
       const kinds = one.table.kinds(row);
@@ -147,11 +161,17 @@ class Join {
       }
       if (!any) continue;
       const values = one.table.values(row);
-      this.#emit(index, meta, one.series[row]!.labels, column.values, 0, values, offset, both);
+      const { labels } = one.series[row]!;
+      const isMixed = column.mayHaveHistograms || one.table.hasHistograms(row);
+      if (isMixed || isTrim(this.#operator)) {
+        this.#combineSteps(index, meta, labels, column, (k) => one.table.sampleAt(row, k), both);
+      }
+      this.#emit(index, meta, labels, column.values, 0, values, offset, both);
     }
     if (alone === undefined || !alone.includes(1)) return;
     const filled = new Float64Array(this.#steps).fill(fill!);
     const partner = matchedLabels(this.#matching, meta.labels);
+    if (column.mayHaveHistograms) this.#combineSteps(index, meta, partner, column, () => fill!, alone);
     this.#emit(index, meta, partner, column.values, 0, filled, 0, alone);
   }
 
@@ -193,6 +213,7 @@ class Join {
     const right = this.#swapped ? many : one;
     const rightOffset = this.#swapped ? manyOffset : oneOffset;
     const operator = this.#operator;
+    if (isTrim(operator)) return;
     if (!isComparison(operator)) {
       computeColumn(operator, left, leftOffset, right, rightOffset, this.#values, 0, this.#steps);
       this.#write(row, at, this.#values, 0);
@@ -208,6 +229,54 @@ class Join {
     this.#write(row, this.#holds, left, leftOffset);
   }
 
+  /** Pairs with a histogram among them, step by step; leaves the others in `at`. */
+  #combineSteps(
+    index: number,
+    meta: SeriesMeta,
+    oneLabels: Labels,
+    column: StepColumn,
+    oneAt: (step: number) => FloatHistogram | number,
+    at: Uint8Array,
+  ): void {
+    for (let k = 0; k < this.#steps; k++) {
+      if (at[k] === 0) continue;
+      const many = column.kinds[k] === HISTOGRAM ? column.histograms[k]! : column.values[k]!;
+      const one = oneAt(k);
+      const isFloats = typeof many === 'number' && typeof one === 'number';
+      if (isFloats && !isTrim(this.#operator)) continue;
+      at[k] = 0;
+      const left = this.#swapped ? one : many;
+      const right = this.#swapped ? many : one;
+      const result = combinePair(this.#operator, left, right, this.#session.annotations, this.#position);
+      if (result !== undefined) this.#putCombined(index, meta, oneLabels, k, left, result);
+    }
+  }
+
+  #putCombined(
+    index: number,
+    meta: SeriesMeta,
+    oneLabels: Labels,
+    step: number,
+    left: FloatHistogram | number,
+    result: FloatHistogram | boolean,
+  ): void {
+    const at = new Uint8Array(this.#steps);
+    at[step] = 1;
+    const signature = this.#manySignature[index]!;
+    const row = this.#rowOf(meta, oneLabels);
+    this.#rowSignature[row] ??= signature;
+    if (this.#manyCount[signature]! > 1) this.#checkUnique(row, signature, at);
+    const offset = this.#table.offset(row) + step;
+    if (this.#returnBool) {
+      this.#write(row, at, this.#values.fill(result === true ? 1 : 0), 0);
+      return;
+    }
+    const histogram = typeof result === 'boolean' ? left : result;
+    if (result === false || typeof histogram === 'number') return;
+    if (this.#table.kinds(row)[offset] !== ABSENT) throw sameLabelsError();
+    this.#table.putHistogram(row, step, histogram);
+  }
+
   #write(row: number, at: Uint8Array, values: Float64Array, valuesOffset: number): void {
     const offset = this.#table.offset(row);
     const outValues = this.#table.values(row);
@@ -221,7 +290,7 @@ class Join {
   }
 
   #rowOf(meta: SeriesMeta, oneLabels: Labels): number {
-    const isFilter = isComparison(this.#operator);
+    const isFilter = isComparison(this.#operator) || isTrim(this.#operator);
     const dropMetadata = !isFilter || (this.#returnBool && !this.#session.delayedNames);
     const labels = resultLabels(this.#matching, meta.labels, oneLabels, dropMetadata);
     const known = this.#rows.get(labels.key);

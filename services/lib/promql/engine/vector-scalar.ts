@@ -1,6 +1,8 @@
 // Operators between a vector and a scalar, scalar and scalar, and unary minus: a column at a time, in place.
 import { AppError } from '../../core/errors.ts';
-import type { BinaryExpr, UnaryExpr } from '../ast.ts';
+import { FloatHistogram } from '../../model/float-histogram.ts';
+import type { BinaryExpr, Position, UnaryExpr } from '../ast.ts';
+import type { Annotations } from './annotations.ts';
 import {
   type ArithmeticOperator,
   type ComparisonOperator,
@@ -8,13 +10,24 @@ import {
   computeColumn,
   isComparison,
   isSetOperator,
+  isTrim,
+  type TrimOperator,
 } from './arithmetic.ts';
 import { typeOf } from './expressions.ts';
 import type { Grid } from './grid.ts';
+import { combinePair } from './histogram-binary.ts';
 import { dropMetricNames, mergeSameLabels } from './names.ts';
-import { ABSENT, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
+import {
+  ABSENT,
+  dropHistograms,
+  FLOAT,
+  HISTOGRAM,
+  putHistogram,
+  type SeriesMeta,
+  type StepColumn,
+  type VectorOperand,
+} from './operand.ts';
 import type { Evaluator } from './session.ts';
-import { isTrim } from './trim.ts';
 
 /** Opens `vector ⊕ scalar` or `scalar ⊕ vector`. */
 export async function openVectorScalar(
@@ -24,7 +37,7 @@ export async function openVectorScalar(
 ): Promise<VectorOperand> {
   const { session } = evaluator;
   const { operator } = expr;
-  if (isSetOperator(operator) || isTrim(operator)) {
+  if (isSetOperator(operator)) {
     throw new AppError('execution', `set operator "${operator}" not allowed in binary scalar expression`);
   }
   const scalarLeft = typeOf(expr.left) === 'scalar';
@@ -33,15 +46,41 @@ export async function openVectorScalar(
   const vector = await evaluator.vector(scalarLeft ? expr.right : expr.left, grid);
   const scalar = leftScalar ?? (await evaluator.scalar(expr.right, grid));
   if (!isComparison(operator)) {
-    const series = dropMetricNames(session, vector.series);
-    const operand = new ArithmeticOperand(series, vector, operator, scalar, scalarLeft);
+    const series = isTrim(operator) ? vector.series : dropMetricNames(session, vector.series);
+    const operand = new ArithmeticOperand(
+      series,
+      vector,
+      operator,
+      scalar,
+      scalarLeft,
+      session.annotations,
+      expr.pos,
+    );
     return session.delayedNames ? operand : mergeSameLabels(session, operand, grid);
   }
   if (!expr.returnBool) {
-    return new FilterOperand(vector.series, vector, operator, scalar, scalarLeft, false);
+    return new FilterOperand(
+      vector.series,
+      vector,
+      operator,
+      scalar,
+      scalarLeft,
+      false,
+      session.annotations,
+      expr.pos,
+    );
   }
   const series = dropMetricNames(session, vector.series);
-  const operand = new FilterOperand(series, vector, operator, scalar, scalarLeft, true);
+  const operand = new FilterOperand(
+    series,
+    vector,
+    operator,
+    scalar,
+    scalarLeft,
+    true,
+    session.annotations,
+    expr.pos,
+  );
   return session.delayedNames ? operand : mergeSameLabels(session, operand, grid);
 }
 
@@ -94,23 +133,33 @@ class NegationOperand implements VectorOperand {
     this.#input.next(into);
     const { values } = into;
     for (let k = 0; k < values.length; k++) values[k] = -values[k]!;
+    if (!into.mayHaveHistograms) return;
+    for (let k = 0; k < values.length; k++) {
+      if (into.kinds[k] === HISTOGRAM) putHistogram(into, k, into.histograms[k]!.copy().scale(-1));
+    }
   }
 }
 
 class ArithmeticOperand implements VectorOperand {
   readonly series: readonly SeriesMeta[];
   readonly #input: VectorOperand;
-  readonly #operator: ArithmeticOperator;
+  readonly #operator: ArithmeticOperator | TrimOperator;
   readonly #scalar: Float64Array;
   readonly #scalarLeft: boolean;
+  readonly #annotations: Annotations;
+  readonly #position: Position;
 
   constructor(
     series: readonly SeriesMeta[],
     input: VectorOperand,
-    operator: ArithmeticOperator,
+    operator: ArithmeticOperator | TrimOperator,
     scalar: Float64Array,
     scalarLeft: boolean,
+    annotations: Annotations,
+    position: Position,
   ) {
+    this.#annotations = annotations;
+    this.#position = position;
     this.series = series;
     this.#input = input;
     this.#operator = operator;
@@ -123,7 +172,23 @@ class ArithmeticOperand implements VectorOperand {
     const { values } = into;
     const left = this.#scalarLeft ? this.#scalar : values;
     const right = this.#scalarLeft ? values : this.#scalar;
-    computeColumn(this.#operator, left, 0, right, 0, values, 0, values.length);
+    if (isTrim(this.#operator) || into.mayHaveHistograms) this.#combine(into);
+    if (!isTrim(this.#operator)) computeColumn(this.#operator, left, 0, right, 0, values, 0, values.length);
+  }
+
+  /** Histograms, and what trims find instead of them. */
+  #combine(into: StepColumn): void {
+    const { kinds, values, histograms } = into;
+    for (let k = 0; k < kinds.length; k++) {
+      if (kinds[k] === ABSENT || (kinds[k] === FLOAT && !isTrim(this.#operator))) continue;
+      const vector = kinds[k] === HISTOGRAM ? histograms[k]! : values[k]!;
+      const scalar = this.#scalar[k]!;
+      const result = this.#scalarLeft
+        ? combinePair(this.#operator, scalar, vector, this.#annotations, this.#position)
+        : combinePair(this.#operator, vector, scalar, this.#annotations, this.#position);
+      if (result instanceof FloatHistogram) putHistogram(into, k, result);
+      else kinds[k] = ABSENT;
+    }
   }
 }
 
@@ -134,6 +199,8 @@ class FilterOperand implements VectorOperand {
   readonly #scalar: Float64Array;
   readonly #scalarLeft: boolean;
   readonly #returnBool: boolean;
+  readonly #annotations: Annotations;
+  readonly #position: Position;
   readonly #holds: Uint8Array<ArrayBuffer>;
 
   constructor(
@@ -143,7 +210,11 @@ class FilterOperand implements VectorOperand {
     scalar: Float64Array,
     scalarLeft: boolean,
     returnBool: boolean,
+    annotations: Annotations,
+    position: Position,
   ) {
+    this.#annotations = annotations;
+    this.#position = position;
     this.series = series;
     this.#input = input;
     this.#operator = operator;
@@ -157,6 +228,12 @@ class FilterOperand implements VectorOperand {
     this.#input.next(into);
     const { values, kinds } = into;
     const holds = this.#holds;
+    if (into.mayHaveHistograms && kinds.includes(HISTOGRAM)) {
+      // A histogram does not compare to a number, in either order.
+      const [left, right] = this.#scalarLeft ? ['float', 'histogram'] : ['histogram', 'float'];
+      this.#annotations.incompatibleTypes(this.#operator, left!, right!, this.#position);
+      dropHistograms(into);
+    }
     const left = this.#scalarLeft ? this.#scalar : values;
     const right = this.#scalarLeft ? values : this.#scalar;
     compareColumn(this.#operator, left, 0, right, 0, holds, values.length);
