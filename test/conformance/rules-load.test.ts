@@ -98,7 +98,7 @@ describe.skipIf(!hasShared(...INDEX))('rule files of public projects', () => {
       ).toBe(true);
   });
 
-  test.each(files)('$file', ({ file, good, bad }) => {
+  test.each(files.map((each) => [each.file, each] as const))('%s', (file, { good, bad }) => {
     const refusal = REFUSED.find(([end]) => file.endsWith(end));
     if (refusal !== undefined) expect(() => load(file)).toThrow(refusal[1]);
     // The operator's resource around a rule file.
