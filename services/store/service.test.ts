@@ -42,6 +42,11 @@ class TestClock implements Clock {
     });
   }
 
+  /** Calls that wait for time to pass. */
+  get sleeping(): number {
+    return this.#sleepers.length;
+  }
+
   advance(ms: number): void {
     this.#nowMs += ms;
     const due = this.#sleepers.filter(({ untilMs }) => untilMs <= this.#nowMs);
@@ -74,6 +79,12 @@ afterEach(async () => {
 
 /** Waits for what happens in the background; generous, for busy machines. */
 const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 15_000, interval: 10 });
+
+/** Lets time pass once retention is asleep, so that it sees the new time. */
+async function passTime(ms: number): Promise<void> {
+  await eventually(() => clock.sleeping).toBe(1);
+  clock.advance(ms);
+}
 
 const dataDir = (...parts: string[]) => path.join(folder.path, 'data', ...parts);
 
@@ -477,12 +488,14 @@ test('retention by time follows the clock', async () => {
   const one = await startStore({ retentionMs: 24 * HOUR_MS, retentionCheckMs: 60_000 });
   for (const startHour of [74, 90]) await put(one, await twoHours(startHour * HOUR_MS));
   // Now is hour 100: the first block ends 24 h 15 s before it.
-  clock.advance(60_000);
+  await passTime(60_000);
   await eventually(() => listIds(one)).toHaveLength(1);
   expect((await select(one)).series).toHaveLength(4);
-  clock.advance(15 * HOUR_MS);
+  await passTime(15 * HOUR_MS);
+  // Asleep again: it has looked, and left the second block.
+  await eventually(() => clock.sleeping).toBe(1);
   expect(await listIds(one)).toHaveLength(1);
-  clock.advance(HOUR_MS);
+  await passTime(HOUR_MS);
   await eventually(() => listIds(one)).toEqual([]);
   await eventually(() => readdir(dataDir('blocks', 'anonymous'))).toEqual([]);
   await eventually(() => one.registry.getSingleMetricAsString('tidemark_store_blocks_deleted_total')).toMatch(
@@ -496,7 +509,7 @@ test('retention by size deletes the oldest until the rest fits', async () => {
   const sizes = blocks.map(({ meta }) => meta.files.index.sizeBytes + meta.files.chunks.sizeBytes);
   const one = await startStore({ retentionBytes: sizes[1]! + sizes[2]! });
   for (const block of blocks) await put(one, block);
-  clock.advance(60_000);
+  await passTime(60_000);
   await eventually(() => listIds(one)).toEqual([blocks[1]!.meta.blockId, blocks[2]!.meta.blockId]);
 });
 
@@ -510,7 +523,7 @@ test('a block that is being read outlives its retention until the read is done',
   for await (const { frame } of one.client.select(everything, { signal })) {
     readSeriesFrame(frame, sink);
     if (frames++ > 0) continue;
-    clock.advance(1000 * HOUR_MS);
+    await passTime(1000 * HOUR_MS);
     await eventually(() => listIds(one)).toEqual([]);
     expect(existsSync(dir)).toBe(true);
   }
