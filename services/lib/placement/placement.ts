@@ -20,6 +20,8 @@ export interface Placement {
   readonly partitionCount: number;
   /** Owners of each partition, best first; as many as the replication factor, fewer when there are fewer members. */
   readonly replicas: readonly (readonly string[])[];
+  /** Owners at earlier epochs that may still hold samples which are on no store, partition by partition. */
+  readonly former?: readonly (readonly (readonly string[])[])[];
 }
 
 /** Seed of partition and placement hashes. Part of the data format: never change it. */
@@ -58,6 +60,11 @@ export function rankMembers(members: readonly Member[], key: string): Member[] {
   });
   weighted.sort((a, b) => b.weight - a.weight || (a.member.instance < b.member.instance ? -1 : 1));
   return weighted.map(({ member }) => member);
+}
+
+/** All members in the order in which copies of `key` go to them: by rank, each zone once before any zone twice. */
+export function orderForCopies(members: readonly Member[], key: string): string[] {
+  return spreadOverZones(rankMembers(members, key), members.length);
 }
 
 /** The first `count` members in rank order, each zone once before any zone twice. */

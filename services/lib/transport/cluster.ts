@@ -14,6 +14,15 @@ import type { Client } from './rpc.ts';
 export interface Peer<C> {
   readonly instance: string;
   readonly client: C;
+  /** Failure domain; absent or empty when unknown. */
+  readonly zone?: string;
+}
+
+/** The stores that may hold blocks, live or not. */
+export interface StoreSet {
+  readonly instances: readonly string[];
+  /** Stores that have a copy of each block, at least. */
+  readonly replicationFactor: number;
 }
 
 /** A view that changes under its reader: ask again for each request, keep nothing. */
@@ -23,6 +32,8 @@ export interface Cluster {
   /** Copies that a sample should have: `--cluster.replication-factor`. */
   readonly replicationFactor: number;
   ingesters(): readonly Peer<Client<typeof IngesterDefinition>>[];
+  /** Undefined where the live ones are all: in one process, or before it is known. */
+  storeSet?(): StoreSet | undefined;
   stores(): readonly Peer<Client<typeof StoreDefinition>>[];
   queriers(): readonly Peer<Client<typeof QuerierDefinition>>[];
   scrapers(): readonly Peer<Client<typeof ScraperDefinition>>[];

@@ -33,6 +33,22 @@ export interface PlacementRecord {
   readonly partitionCount: number;
   readonly replicationFactor: number;
   readonly ingesters: readonly Member[];
+  /**
+   * Ingesters that owned partitions before and may still have samples that are on no store: an answer is complete only when
+   * it would have been so for them, too. Newest first.
+   */
+  readonly former: readonly FormerIngesters[];
+  /** Copies of a sealed block. */
+  readonly storeReplicationFactor: number;
+  /** Stores that may hold blocks. One that is gone stays in the list: what it held has fewer copies. */
+  readonly stores: readonly Member[];
+}
+
+/** Owners of an earlier epoch. */
+export interface FormerIngesters {
+  readonly ingesters: readonly Member[];
+  /** When they were replaced, Unix milliseconds by the clock of who replaced them. */
+  readonly untilMs: number;
 }
 
 /** An exclusive right, held by one process at a time. */

@@ -7,15 +7,22 @@ import {
   ScraperDefinition,
   StoreDefinition,
 } from '../wire/contracts.ts';
-import type { Cluster, Peer } from './cluster.ts';
+import type { Cluster, Peer, StoreSet } from './cluster.ts';
 import type { ControlPlane, MemberView, PlacementRecord, ServiceName } from './control-plane.ts';
 import { connectGrpc, type GrpcConnection } from './grpc-client.ts';
 import type { Client, ServiceDefinition } from './rpc.ts';
 
 export interface GrpcClusterOptions {
+  /** What holds until a placement is known, which says it for all. */
   readonly replicationFactor: number;
   /** Longest time of a unary call to a peer. */
   readonly unaryTimeoutMs: number;
+}
+
+interface OpenConnection<D extends ServiceDefinition> {
+  readonly identity: string;
+  readonly connection: GrpcConnection<D>;
+  readonly peer: Peer<Client<D>>;
 }
 
 /** Connections to the members of one service; follows the membership. */
@@ -23,7 +30,7 @@ class PeerSet<D extends ServiceDefinition> {
   readonly #definition: D;
   readonly #service: ServiceName;
   readonly #unaryTimeoutMs: number;
-  readonly #connections = new Map<string, { address: string; connection: GrpcConnection<D> }>();
+  readonly #connections = new Map<string, OpenConnection<D>>();
   #peers: readonly Peer<Client<D>>[] = [];
 
   constructor(definition: D, service: ServiceName, unaryTimeoutMs: number) {
@@ -37,36 +44,53 @@ class PeerSet<D extends ServiceDefinition> {
   }
 
   update(members: readonly MemberView[]): void {
-    const wanted = new Map<string, string>();
+    const wanted = new Map<string, MemberView>();
     for (const member of members) {
-      const reachable = member.grpcAddress !== '' && member.state !== 'starting';
-      if (member.service === this.#service && reachable) wanted.set(member.instance, member.grpcAddress);
+      const isReachable = member.grpcAddress !== '' && member.state !== 'starting';
+      if (member.service === this.#service && isReachable) wanted.set(member.instance, member);
     }
-    for (const [instance, { address, connection }] of this.#connections) {
-      if (wanted.get(instance) === address) continue;
+    for (const [instance, { identity, connection }] of this.#connections) {
+      const member = wanted.get(instance);
+      if (member !== undefined && identityOf(member) === identity) continue;
       connection.close();
       this.#connections.delete(instance);
     }
-    for (const [instance, address] of wanted) {
+    for (const [instance, member] of wanted) {
       if (this.#connections.has(instance)) continue;
-      const connection = connectGrpc(this.#definition, { address, unaryTimeoutMs: this.#unaryTimeoutMs });
-      this.#connections.set(instance, { address, connection });
+      const connection = connectGrpc(this.#definition, {
+        address: member.grpcAddress,
+        unaryTimeoutMs: this.#unaryTimeoutMs,
+      });
+      const peer = { instance, client: connection.client, zone: member.zone };
+      this.#connections.set(instance, { identity: identityOf(member), connection, peer });
     }
-    this.#peers = [...this.#connections].map(([instance, { connection }]) => ({
-      instance,
-      client: connection.client,
-    }));
+    this.#peers = this.#offered(wanted);
   }
 
   close(): void {
     this.update([]);
   }
+
+  /** Who drains keeps its connection for what is under way. Only ingesters and stores are still asked: they hold data. */
+  #offered(members: ReadonlyMap<string, MemberView>): Peer<Client<D>>[] {
+    const holdsData = this.#service === 'ingester' || this.#service === 'store';
+    const offered: Peer<Client<D>>[] = [];
+    for (const [instance, { peer }] of this.#connections) {
+      if (holdsData || members.get(instance)?.state === 'ready') offered.push(peer);
+    }
+    return offered;
+  }
+}
+
+/** A process that came back under its name is another one: a new connection owes nothing to the old one's failures. */
+function identityOf(member: MemberView): string {
+  return `${member.grpcAddress} ${member.startedAtMs}`;
 }
 
 /** Follows a control plane until it is closed. */
 export class GrpcCluster implements Cluster {
-  readonly replicationFactor: number;
   readonly #control: ControlPlane;
+  readonly #defaultReplicationFactor: number;
   readonly #unsubscribe: () => void;
   readonly #ingesters: PeerSet<typeof IngesterDefinition>;
   readonly #stores: PeerSet<typeof StoreDefinition>;
@@ -76,7 +100,7 @@ export class GrpcCluster implements Cluster {
   #computed: { readonly record: PlacementRecord; readonly placement: Placement } | undefined;
 
   constructor(options: GrpcClusterOptions, deps: { readonly control: ControlPlane }) {
-    this.replicationFactor = options.replicationFactor;
+    this.#defaultReplicationFactor = options.replicationFactor;
     this.#control = deps.control;
     const timeoutMs = options.unaryTimeoutMs;
     this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', timeoutMs);
@@ -88,13 +112,22 @@ export class GrpcCluster implements Cluster {
     this.#update();
   }
 
+  get replicationFactor(): number {
+    return this.#control.placement()?.replicationFactor ?? this.#defaultReplicationFactor;
+  }
+
   placement(): Placement | undefined {
     const record = this.#control.placement();
     if (record === undefined) return undefined;
-    if (this.#computed?.record !== record) {
-      this.#computed = { record, placement: computePlacement(record.ingesters, record) };
-    }
+    if (this.#computed?.record !== record) this.#computed = { record, placement: placementOf(record) };
     return this.#computed.placement;
+  }
+
+  storeSet(): StoreSet | undefined {
+    const record = this.#control.placement();
+    if (record === undefined) return undefined;
+    const instances = record.stores.map(({ instance }) => instance);
+    return { instances, replicationFactor: record.storeReplicationFactor };
   }
 
   ingesters() {
@@ -130,4 +163,9 @@ export class GrpcCluster implements Cluster {
   #sets() {
     return [this.#ingesters, this.#stores, this.#queriers, this.#scrapers, this.#alertEvaluators];
   }
+}
+
+function placementOf(record: PlacementRecord): Placement {
+  const former = record.former.map(({ ingesters }) => computePlacement(ingesters, record).replicas);
+  return { ...computePlacement(record.ingesters, record), former };
 }

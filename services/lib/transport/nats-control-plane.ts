@@ -27,6 +27,8 @@ export interface NatsControlPlaneOptions {
 /** Longest answer of NATS that we wait for. */
 const REQUEST_TIMEOUT_MS = 2_000;
 const PLACEMENT_KEY = 'placement';
+/** What a record of an earlier version lacks. */
+const EMPTY_LISTS = { former: [], stores: [], storeReplicationFactor: 1 } as const;
 
 interface Heard {
   readonly record: MemberRecord;
@@ -56,14 +58,22 @@ export class NatsControlPlane implements ControlPlane {
   readonly #held = new Map<string, HeldLease>();
   readonly #listeners = new Set<() => void>();
   readonly #stopping = new AbortController();
-  readonly #loops: Promise<void>[] = [];
+  #watchLoop: Promise<void> | undefined;
+  #beatLoop: Promise<void> | undefined;
+  #connecting: Promise<KV> | undefined;
   #connection: NatsConnection | undefined;
   #bucket: KV | undefined;
   #own: MemberRecord | undefined;
   #placement: PlacementRecord | undefined;
   #placementRevision = 0;
+  /** Epoch of the record that NATS holds; 0 when it holds none. */
+  #storedEpoch = 0;
   /** When the watch last brought something, by the monotonic clock; our own heartbeat comes back through it. */
   #echoAtMs = Number.NEGATIVE_INFINITY;
+  /** What was last logged of the control plane's reach. */
+  #wasReachable: boolean | undefined;
+  #lastFailure = '';
+  #startedAtMs = 0;
 
   constructor(options: NatsControlPlaneOptions, deps: { readonly clock: Clock; readonly logger: Logger }) {
     this.#options = options;
@@ -72,20 +82,28 @@ export class NatsControlPlane implements ControlPlane {
   }
 
   async start(): Promise<void> {
-    this.#loops.push(this.#watchForever(), this.#beatForever());
+    this.#startedAtMs = this.#clock.monotonicMs();
+    this.#watchLoop ??= this.#watchForever();
+    this.#beatLoop ??= this.#beatForever();
   }
 
   async stop(): Promise<void> {
     if (this.#stopping.signal.aborted) return;
+    const isReachable = this.isConnected();
     this.#stopping.abort();
-    const connection = this.#connection;
-    const leave = async (): Promise<void> => {
-      for (const lease of this.#held.values()) await this.#bucket?.delete(leaseKey(lease.name));
-      if (this.#own !== undefined) await this.#bucket?.delete(memberKey(this.#own));
-    };
-    await leave().catch(() => {});
-    await connection?.close().catch(() => {});
-    await Promise.allSettled(this.#loops);
+    // No heartbeat may come after the farewell.
+    await this.#beatLoop;
+    if (isReachable) await this.#leave().catch(() => {});
+    await this.#connection?.close().catch(() => {});
+    await this.#watchLoop;
+  }
+
+  async #leave(): Promise<void> {
+    const bucket = this.#bucket;
+    for (const { name, revision } of this.#held.values()) {
+      await bucket?.delete(leaseKey(name), { previousSeq: revision });
+    }
+    if (this.#own !== undefined) await bucket?.delete(memberKey(this.#own));
   }
 
   async announce(record: MemberRecord): Promise<void> {
@@ -115,8 +133,7 @@ export class NatsControlPlane implements ControlPlane {
     return () => this.#listeners.delete(listener);
   }
 
-  async replacePlacement(next: PlacementRecord): Promise<boolean> {
-    const bucket = this.#bucket;
+  async replacePlacement(next: PlacementRecord, bucket = this.#bucket): Promise<boolean> {
     if (bucket === undefined) return false;
     try {
       const text = JSON.stringify(next);
@@ -167,8 +184,26 @@ export class NatsControlPlane implements ControlPlane {
     };
   }
 
-  async #connect(): Promise<KV> {
-    this.#connection ??= await connect({
+  /** One attempt at a time, whoever asks. */
+  #connect(): Promise<KV> {
+    this.#connecting ??= this.#connectOnce().finally(() => {
+      this.#connecting = undefined;
+    });
+    return this.#connecting;
+  }
+
+  async #connectOnce(): Promise<KV> {
+    this.#connection ??= await this.#openConnection();
+    const bucket = await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
+      `tidemark_${this.#options.clusterName}`,
+      { history: 1, replicas: this.#options.bucketReplicas, allow_direct: false },
+    );
+    this.#bucket = bucket;
+    return bucket;
+  }
+
+  async #openConnection(): Promise<NatsConnection> {
+    const connection = await connect({
       ...this.#options.connection,
       servers: [...this.#options.servers],
       name: `tidemark ${this.#own?.service ?? ''} ${this.#own?.instance ?? ''}`.trim(),
@@ -179,16 +214,11 @@ export class NatsControlPlane implements ControlPlane {
       maxPingOut: 2,
       timeout: REQUEST_TIMEOUT_MS,
     });
-    const bucket = await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
-      `tidemark_${this.#options.clusterName}`,
-      {
-        history: 1,
-        replicas: this.#options.bucketReplicas,
-        allow_direct: false,
-      },
-    );
-    this.#bucket = bucket;
-    return bucket;
+    // A connection that ends for good (refused credentials, for one) is opened anew.
+    void connection.closed().then(() => {
+      if (this.#connection === connection) this.#connection = undefined;
+    });
+    return connection;
   }
 
   /** Watches all keys; begins anew when nothing came for three heartbeats, our own included, or when NATS was emptied. */
@@ -199,6 +229,7 @@ export class NatsControlPlane implements ControlPlane {
         const bucket = await this.#connect();
         await this.#watch(bucket);
       } catch (caught) {
+        this.#lastFailure = toAppError(caught).message;
         this.#logger.debug({ err: toAppError(caught) }, 'control plane out of reach');
       }
       await this.#clock.sleep(heartbeatMs / 2, this.#stopping.signal).catch(() => {});
@@ -210,7 +241,7 @@ export class NatsControlPlane implements ControlPlane {
     const watch = await bucket.watch();
     const begunAtMs = this.#clock.monotonicMs();
     for (const heard of this.#heard.values()) heard.heardAtMs = begunAtMs;
-    this.#placementRevision = 0;
+    this.#forgetStored();
     this.#leases.clear();
     const guard = setInterval(() => {
       const quietMs = this.#clock.monotonicMs() - Math.max(this.#echoAtMs, begunAtMs);
@@ -219,7 +250,12 @@ export class NatsControlPlane implements ControlPlane {
     try {
       for await (const entry of watch) {
         this.#echoAtMs = this.#clock.monotonicMs();
-        this.#take(entry.key, entry.operation === 'PUT' ? entry.string() : undefined, entry.revision);
+        const text = entry.operation === 'PUT' ? entry.string() : undefined;
+        try {
+          this.#take(entry.key, text, entry.revision);
+        } catch (caught) {
+          this.#logger.warn({ err: toAppError(caught), key: entry.key }, 'a record that cannot be read');
+        }
       }
     } finally {
       clearInterval(guard);
@@ -230,8 +266,9 @@ export class NatsControlPlane implements ControlPlane {
   #take(key: string, text: string | undefined, revision: number): void {
     const now = this.#clock.monotonicMs();
     if (key === PLACEMENT_KEY) {
-      if (text !== undefined) this.#takePlacement(JSON.parse(text) as PlacementRecord, revision);
-      else this.#placementRevision = 0;
+      if (text !== undefined)
+        this.#takePlacement({ ...EMPTY_LISTS, ...(JSON.parse(text) as PlacementRecord) }, revision);
+      else this.#forgetStored();
     } else if (key.startsWith('lease.')) {
       this.#takeLease(key.slice('lease.'.length), text, revision, now);
     } else if (text === undefined) {
@@ -250,18 +287,21 @@ export class NatsControlPlane implements ControlPlane {
     // Our own renewals come back through the watch, some before their answer does.
     const held = this.#held.get(name);
     const ours = this.#own !== undefined && text === memberKey(this.#own);
-    if (held !== undefined && !ours && revision > held.revision) {
-      held.lost = true;
-      this.#held.delete(name);
-    }
+    if (held !== undefined && !ours && revision > held.revision) this.#lose(held);
   }
 
   /** An emptied NATS may bring an older epoch than ours: the greater one stays, and is written again. */
   #takePlacement(record: PlacementRecord, revision: number): void {
     this.#placementRevision = Math.max(this.#placementRevision, revision);
+    this.#storedEpoch = record.epoch;
     if (this.#placement !== undefined && record.epoch <= this.#placement.epoch) return;
     this.#placement = record;
     this.#changed();
+  }
+
+  #forgetStored(): void {
+    this.#placementRevision = 0;
+    this.#storedEpoch = 0;
   }
 
   async #beatForever(): Promise<void> {
@@ -273,6 +313,7 @@ export class NatsControlPlane implements ControlPlane {
         await this.#connect().catch(() => {});
       }
       this.#expire();
+      this.#reportReach();
       await this.#clock.sleep(this.#options.heartbeatMs, this.#stopping.signal).catch(() => {});
     }
   }
@@ -281,26 +322,64 @@ export class NatsControlPlane implements ControlPlane {
     const bucket = this.#bucket;
     if (bucket === undefined) return;
     if (this.#own !== undefined) await bucket.put(memberKey(this.#own), JSON.stringify(this.#own));
-    for (const held of this.#held.values()) await this.#renew(bucket, held);
+    for (const held of [...this.#held.values()]) await this.#renew(bucket, held);
+    await this.#restorePlacement(bucket);
+  }
+
+  /** A NATS that came back empty, or with an older record, gets the one that we know; the first of all members wins. */
+  async #restorePlacement(bucket: KV): Promise<void> {
+    const placement = this.#placement;
+    if (placement === undefined || this.#storedEpoch >= placement.epoch || !this.isConnected()) return;
+    await this.replacePlacement(placement, bucket);
   }
 
   async #renew(bucket: KV, held: HeldLease): Promise<void> {
     const sentAtMs = this.#clock.monotonicMs();
     const holder = this.#own === undefined ? '' : memberKey(this.#own);
-    held.revision = await bucket.update(leaseKey(held.name), holder, held.revision);
-    held.renewedAtMs = sentAtMs;
+    try {
+      held.revision = await bucket.update(leaseKey(held.name), holder, held.revision);
+      held.renewedAtMs = sentAtMs;
+    } catch (caught) {
+      this.#logger.debug({ err: toAppError(caught), lease: held.name }, 'lease not renewed');
+      if (sentAtMs - held.renewedAtMs > this.#options.expiryMs) this.#lose(held);
+    }
+  }
+
+  #lose(held: HeldLease): void {
+    held.lost = true;
+    if (this.#held.get(held.name) === held) this.#held.delete(held.name);
   }
 
   /** Members fall silent only while we hear others: when we hear nobody, it is we who are cut off. */
   #expire(): void {
     if (!this.isConnected()) return;
     const now = this.#clock.monotonicMs();
-    for (const [key, { heardAtMs, record }] of this.#heard) {
+    for (const [key, { heardAtMs, record, revision }] of this.#heard) {
       if (now - heardAtMs <= this.#options.expiryMs) continue;
       this.#heard.delete(key);
       this.#logger.info({ service: record.service, instance: record.instance }, 'member expired');
       this.#changed();
+      // So that names that never come back do not gather in the bucket. A heartbeat meanwhile keeps the key.
+      this.#bucket?.delete(key, { previousSeq: revision }).catch(() => {});
     }
+  }
+
+  /** One line when NATS is lost and one when it is there again. */
+  #reportReach(): void {
+    const isReachable = this.isConnected();
+    if (isReachable === this.#wasReachable) return;
+    const { servers, heartbeatMs } = this.#options;
+    const isStarting = this.#clock.monotonicMs() - this.#startedAtMs < 3 * heartbeatMs;
+    if (!isReachable && isStarting) return;
+    if (isReachable) this.#logger.info({ servers }, 'control plane reached');
+    else {
+      this.#logger.warn(
+        { servers, reason: this.#lastFailure },
+        'control plane out of reach: the last known members and placement stand; trying again',
+      );
+    }
+    this.#wasReachable = isReachable;
+    this.#changed();
   }
 
   #changed(): void {

@@ -4,7 +4,7 @@ import type { Clock } from '../core/clock.ts';
 import { compareUtf8 } from '../model/labels.ts';
 import type { Member } from '../placement/placement.ts';
 import type { Logger } from '../runtime/logger.ts';
-import type { ControlPlane, Lease, MemberView, PlacementRecord } from './control-plane.ts';
+import type { ControlPlane, FormerIngesters, Lease, MemberView, PlacementRecord } from './control-plane.ts';
 
 export interface PlacementKeeperOptions {
   readonly partitionCount: number;
@@ -16,7 +16,14 @@ export interface PlacementKeeperOptions {
    * meanwhile with the quorum of the others.
    */
   readonly absenceMs: number;
+  /** How long owners that were replaced may still have samples that are on no store, milliseconds. */
+  readonly formerMs: number;
+  /** Copies of a sealed block. */
+  readonly storeReplicationFactor: number;
 }
+
+/** Bounds the record: more changes than this within `formerMs` are nobody's intention. */
+const FORMER_MAX = 16;
 
 /** Decides when the owners of partitions change. */
 export class PlacementKeeper {
@@ -71,15 +78,41 @@ export class PlacementKeeper {
   /** The record that should stand, or undefined when the one that stands will do. */
   #next(): PlacementRecord | undefined {
     const current = this.#control.placement();
+    const { partitionCount, replicationFactor, storeReplicationFactor } = this.#options;
     const ingesters = this.#wantedIngesters(current);
     if (ingesters.length === 0) return undefined;
-    if (current !== undefined && sameMembers(current.ingesters, ingesters)) return undefined;
-    return {
+    const former = this.#formerIngesters(current, ingesters);
+    const stores = this.#knownStores(current);
+    const next: PlacementRecord = {
       epoch: (current?.epoch ?? 0) + 1,
-      partitionCount: current?.partitionCount ?? this.#options.partitionCount,
-      replicationFactor: this.#options.replicationFactor,
+      partitionCount: current?.partitionCount ?? partitionCount,
+      replicationFactor,
       ingesters,
+      former,
+      storeReplicationFactor,
+      stores,
     };
+    return current !== undefined && isSameRecord(current, next) ? undefined : next;
+  }
+
+  /** Owners that were replaced lately, at most FORMER_MAX. */
+  #formerIngesters(current: PlacementRecord | undefined, ingesters: readonly Member[]): FormerIngesters[] {
+    if (current === undefined) return [];
+    const nowMs = this.#clock.nowMs();
+    const kept = current.former.filter(({ untilMs }) => nowMs - untilMs < this.#options.formerMs);
+    if (!sameMembers(current.ingesters, ingesters)) {
+      kept.unshift({ ingesters: current.ingesters, untilMs: nowMs });
+    }
+    return kept.slice(0, FORMER_MAX);
+  }
+
+  /** All stores that were ever ready: only they know which blocks they hold. */
+  #knownStores(current: PlacementRecord | undefined): Member[] {
+    const known = new Map((current?.stores ?? []).map((member) => [member.instance, member]));
+    for (const { service, state, instance, zone } of this.#control.members()) {
+      if (service === 'store' && state === 'ready') known.set(instance, { instance, zone });
+    }
+    return [...known.values()].sort((a, b) => compareUtf8(a.instance, b.instance));
   }
 
   #wantedIngesters(current: PlacementRecord | undefined): Member[] {
@@ -109,6 +142,16 @@ export class PlacementKeeper {
     this.#absentSinceMs.set(member.instance, since);
     return now - since < this.#options.absenceMs;
   }
+}
+
+function isSameRecord(a: PlacementRecord, b: PlacementRecord): boolean {
+  return (
+    a.replicationFactor === b.replicationFactor &&
+    a.storeReplicationFactor === b.storeReplicationFactor &&
+    sameMembers(a.ingesters, b.ingesters) &&
+    sameMembers(a.stores, b.stores) &&
+    a.former.length === b.former.length
+  );
 }
 
 function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {

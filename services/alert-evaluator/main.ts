@@ -1,0 +1,47 @@
+// `node services/alert-evaluator/main.ts`: an alert evaluator as a process of a cluster.
+
+import { createDistributor } from '../lib/distributor/distributor.ts';
+import { asService } from '../lib/distributor/distributor-service.ts';
+import { featuresOf } from '../lib/promql/feature-names.ts';
+import { ConfigHolder } from '../lib/runtime/config-holder.ts';
+import { advertisedAddress, splitAddress } from '../lib/transport/process-flags.ts';
+import { runServiceProcess } from '../lib/transport/service-process.ts';
+import { AlertEvaluatorDefinition } from '../lib/wire/contracts.ts';
+import { ALERT_EVALUATOR_FLAGS } from './flags.ts';
+import { createAlertEvaluator } from './service.ts';
+
+runServiceProcess({
+  service: 'alert-evaluator',
+  usage: 'Tidemark alert evaluator: evaluates rule groups, writes what they record, notifies Alertmanagers.',
+  flags: ALERT_EVALUATOR_FLAGS,
+  build: async (context) => {
+    const { flags, common, cluster, clock, logger, registry } = context;
+    const config = await ConfigHolder.open(flags['config.file'], { clock, logger, registry });
+    const distributor = createDistributor(
+      {
+        outOfOrderWindowMs: flags['ingest.out-of-order-window'] || flags['storage.tsdb.retention.time'],
+        seriesPerTenantMax: flags['ingest.max-series'],
+      },
+      { cluster, clock, logger, registry },
+    );
+    const { port } = splitAddress(common['web.listen-address']);
+    const evaluator = createAlertEvaluator(
+      {
+        externalUrl:
+          flags['web.external-url'] || `http://${advertisedAddress(common['web.listen-address'], port)}`,
+        resendDelayMs: flags['rules.alert.resend-delay'],
+        outageToleranceMs: flags['rules.alert.for-outage-tolerance'],
+        gracePeriodMs: flags['rules.alert.for-grace-period'],
+        queueCapacity: flags['alertmanager.notification-queue-capacity'],
+        features: featuresOf(flags['enable-feature'], logger),
+      },
+      { cluster, distributor, clock, logger, registry },
+    );
+    return {
+      services: [asService(distributor), evaluator],
+      serve: (server) => server.add(AlertEvaluatorDefinition, evaluator.handlers),
+      reload: () => config.reload([evaluator]),
+      needsPlacement: true,
+    };
+  },
+});

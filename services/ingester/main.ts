@@ -1,0 +1,58 @@
+// `node services/ingester/main.ts`: an ingester as a process of a cluster. It also keeps the placement: the ingesters elect
+// one of them that does (transport/placement-keeper.ts).
+import { checkClusterIdentity, lockDataDirectory } from '../lib/runtime/data-directory.ts';
+import type { Service } from '../lib/runtime/service.ts';
+import { PlacementKeeper } from '../lib/transport/placement-keeper.ts';
+import { runServiceProcess } from '../lib/transport/service-process.ts';
+import { IngesterDefinition } from '../lib/wire/contracts.ts';
+import { INGESTER_FLAGS } from './flags.ts';
+import { createIngester } from './service.ts';
+
+const KEEPER_INTERVAL_MS = 500;
+/** A block range, the wait for late samples and some failed attempts to seal: after that all samples are on stores. */
+const FORMER_OWNERS_MS = 4 * 3_600_000;
+
+runServiceProcess({
+  service: 'ingester',
+  usage: 'Tidemark ingester: makes samples durable, answers for recent ones, turns them into blocks.',
+  flags: INGESTER_FLAGS,
+  build: ({ flags, common, clock, logger, registry, cluster, control, shutdown }) => {
+    const dataDir = flags['storage.tsdb.path'];
+    const partitionCount = flags['cluster.partitions'];
+    process.on('exit', lockDataDirectory(dataDir));
+    checkClusterIdentity(dataDir, { clusterName: common['cluster.name'], partitionCount });
+    control.onChange(() => {
+      const found = control.placement()?.partitionCount ?? partitionCount;
+      if (found === partitionCount) return;
+      logger.fatal({ found, flag: partitionCount }, 'the cluster was made with another --cluster.partitions');
+      shutdown('wrong number of partitions');
+    });
+    const storeReplicationFactor = flags['store.replication-factor'];
+    const ingester = createIngester(
+      { dataDir, partitionCount, storeReplicas: storeReplicationFactor },
+      { cluster, clock, logger, registry },
+    );
+    const keeper = new PlacementKeeper(
+      {
+        partitionCount,
+        replicationFactor: flags['cluster.replication-factor'],
+        intervalMs: KEEPER_INTERVAL_MS,
+        absenceMs: flags['cluster.absence'],
+        formerMs: FORMER_OWNERS_MS,
+        storeReplicationFactor,
+      },
+      { control, clock, logger },
+    );
+    const keeping: Service = {
+      name: 'placement-keeper',
+      start: async () => keeper.start(),
+      isReady: () => true,
+      drain: () => keeper.stop(),
+      stop: () => keeper.stop(),
+    };
+    return {
+      services: [ingester, keeping],
+      serve: (server) => server.add(IngesterDefinition, ingester.handlers),
+    };
+  },
+});

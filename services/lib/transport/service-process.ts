@@ -1,0 +1,289 @@
+// The life of a service process in a cluster, the same for all six: read flags, reach the control plane, say `starting`, start,
+// serve, say `ready`; on SIGTERM say `draining`, wait until the others know, drain, leave. Each main.ts gives its flags and
+// builds its service.
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import { type Clock, systemClock } from '../core/clock.ts';
+import { AppError, toAppError } from '../core/errors.ts';
+import { describeFlags, type FlagTable, type FlagValues, parseFlags } from '../runtime/flags.ts';
+import { runUntilStopped, startAll } from '../runtime/lifecycle.ts';
+import { createLogger, type LogFormat, type Logger, type LogLevel } from '../runtime/logger.ts';
+import { createOperationsServer } from '../runtime/operations-server.ts';
+import type { Service } from '../runtime/service.ts';
+import { readVersion } from '../runtime/version.ts';
+import type { Cluster } from './cluster.ts';
+import type { ControlPlane, MemberState, ServiceName } from './control-plane.ts';
+import { GrpcCluster } from './grpc-cluster.ts';
+import { GrpcServer } from './grpc-server.ts';
+import { NatsControlPlane } from './nats-control-plane.ts';
+import { natsOptionsOf } from './nats-options.ts';
+import {
+  advertisedAddress,
+  instanceOf,
+  PROCESS_FLAGS,
+  type ProcessFlags,
+  splitAddress,
+} from './process-flags.ts';
+
+/** What a service is built with. */
+export interface ProcessContext<T extends FlagTable> {
+  readonly flags: FlagValues<T>;
+  readonly common: ProcessFlags;
+  readonly instance: string;
+  readonly version: string;
+  readonly startedAtMs: number;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly control: ControlPlane;
+  readonly cluster: Cluster;
+  /** True while this process can do its job. */
+  readonly isReady: () => boolean;
+  /** Begins an orderly stop. */
+  readonly shutdown: (reason: string) => void;
+}
+
+/** What a service process consists of. */
+export interface BuiltProcess {
+  /** Started in this order, drained and stopped in reverse. */
+  readonly services: readonly Service[];
+  /** Adds the handlers of this process to its gRPC server; a process without any opens none. */
+  readonly serve?: (server: GrpcServer) => void;
+  /** Once everything runs, and on SIGHUP. */
+  readonly reload?: () => Promise<void>;
+  /** The service itself answers probes and scrapes, at web.listen-address. */
+  readonly ownsHttp?: boolean;
+  /** Ready only when the placement is known, because it reads or writes samples. */
+  readonly needsPlacement?: boolean;
+}
+
+export interface ServiceProcess<T extends FlagTable> {
+  readonly service: ServiceName;
+  /** A sentence or two for --help. */
+  readonly usage: string;
+  /** The service's own flags, beside PROCESS_FLAGS; one of the same name replaces it. */
+  readonly flags: T;
+  readonly build: (context: ProcessContext<T>) => Promise<BuiltProcess> | BuiltProcess;
+}
+
+/** Exit code for a command line that cannot be understood. */
+const EXIT_USAGE = 2;
+/** Streams that one peer may have open: queries of a busy gateway, selects of a busy querier. */
+const CONCURRENT_STREAMS_MAX = 4096;
+/** Longest unary call between services: a block of hundreds of gigabytes is shipped in one. */
+const UNARY_TIMEOUT_MS = 30 * 60_000;
+/** Longest wait until NATS gives our own `draining` back. */
+const FAREWELL_TIMEOUT_MS = 2_000;
+/** The others see it at the same time; calls that they began before reach us within this. */
+const FAREWELL_GRACE_MS = 250;
+/** Draining may take so long; what is left is cancelled then. A process has 30 s in all. */
+const DRAIN_TIMEOUT_MS = 18_000;
+/** Calls that are still under way after draining are streams that their callers keep open: they end now. */
+const GRPC_STOP_TIMEOUT_MS = 1_000;
+
+/** Runs until told to stop. Ends the process: 0 after an orderly stop, 1 after a failure, 2 for a wrong command line. */
+export function runServiceProcess<const T extends FlagTable>(definition: ServiceProcess<T>): void {
+  main(definition).catch((caught: unknown) => {
+    const error = toAppError(caught);
+    process.stderr.write(`tidemark ${definition.service}: ${error.message}\n`);
+    if (!(caught instanceof AppError)) process.stderr.write(`${error.stack ?? ''}\n`);
+    process.exit(isUsage(error) ? EXIT_USAGE : 1);
+  });
+}
+
+/** Errors of the command line, as opposed to those of files and ports. */
+function isUsage(error: AppError): boolean {
+  return /^(unknown flag|flags? --|unexpected argument|TIDEMARK_)/.test(error.message);
+}
+
+async function main<const T extends FlagTable>(definition: ServiceProcess<T>): Promise<void> {
+  const { service } = definition;
+  const table = { ...PROCESS_FLAGS, ...definition.flags };
+  const parsed = parseFlags(table, process.argv.slice(2), process.env);
+  const version = readVersion();
+  if (parsed.help) {
+    const usage = `${definition.usage}\n\nusage: node services/${service}/main.ts [flags]`;
+    process.stdout.write(describeFlags(usage, table));
+    return;
+  }
+  if (parsed.version) {
+    process.stdout.write(`tidemark ${service}, version ${version} (node ${process.version})\n`);
+    return;
+  }
+  const common = parsed.values as unknown as ProcessFlags;
+  const logger = createLogger({
+    level: common['log.level'] as LogLevel,
+    format: common['log.format'] as LogFormat,
+  });
+  for (const name of parsed.ignored) logger.info({ flag: `--${name}` }, 'flag has no effect here');
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  let stop = (_reason: string): void => {};
+  const { process: whole, reload } = await assemble(definition, {
+    flags: parsed.values as unknown as FlagValues<T>,
+    common,
+    instance: instanceOf(common),
+    version,
+    startedAtMs: systemClock.nowMs(),
+    clock: systemClock,
+    logger,
+    registry,
+    shutdown: (reason) => stop(reason),
+  });
+  ({ stop } = runUntilStopped([whole], logger, { reload }));
+  await startAll([whole], logger);
+}
+
+type Base<T extends FlagTable> = Omit<ProcessContext<T>, 'control' | 'cluster' | 'isReady'>;
+
+async function assemble<const T extends FlagTable>(
+  definition: ServiceProcess<T>,
+  base: Base<T>,
+): Promise<{ process: Service; reload: () => Promise<void> }> {
+  const { clock, logger, common } = base;
+  const control = new NatsControlPlane(natsOptionsOf(common), { clock, logger });
+  const cluster = new GrpcCluster({ replicationFactor: 1, unaryTimeoutMs: UNARY_TIMEOUT_MS }, { control });
+  let isReady = (): boolean => false;
+  const built = await definition.build({ ...base, control, cluster, isReady: () => isReady() });
+  const whole = new ClusterProcess(definition.service, base, built, control, cluster);
+  isReady = () => whole.isReady();
+  return { process: whole, reload: built.reload ?? (() => Promise.resolve()) };
+}
+
+/** A whole service process as one service. */
+class ClusterProcess implements Service {
+  readonly name: ServiceName;
+  readonly #base: Base<FlagTable>;
+  readonly #built: BuiltProcess;
+  readonly #control: NatsControlPlane;
+  readonly #cluster: GrpcCluster;
+  readonly #grpc: GrpcServer | undefined;
+  readonly #operations: Service | undefined;
+  #grpcAddress = '';
+  #isStarted = false;
+  #isDraining = false;
+  /** NATS gave our own record back: from then on we are a member, whatever happens to NATS. */
+  #hasJoined = false;
+
+  constructor(
+    name: ServiceName,
+    base: Base<FlagTable>,
+    built: BuiltProcess,
+    control: NatsControlPlane,
+    cluster: GrpcCluster,
+  ) {
+    this.name = name;
+    this.#base = base;
+    this.#built = built;
+    this.#control = control;
+    this.#cluster = cluster;
+    const { logger, registry, common } = base;
+    if (built.serve !== undefined) {
+      const listenAddress = common['grpc.listen-address'];
+      this.#grpc = new GrpcServer(
+        { listenAddress, concurrentStreamsMax: CONCURRENT_STREAMS_MAX },
+        { logger },
+      );
+      built.serve(this.#grpc);
+    }
+    if (built.ownsHttp !== true) {
+      const listenAddress = common['web.listen-address'];
+      this.#operations = createOperationsServer(
+        { listenAddress },
+        { registry, logger, isReady: () => this.isReady() },
+      );
+    }
+  }
+
+  async start(): Promise<void> {
+    const { logger, version, common } = this.#base;
+    await this.#operations?.start();
+    await this.#control.start();
+    await this.#announce('starting');
+    for (const service of this.#built.services) await service.start();
+    if (this.#grpc !== undefined) {
+      const port = await this.#grpc.start();
+      const listenAddress = common['grpc.listen-address'];
+      this.#grpcAddress = common['grpc.advertise-address'] || advertisedAddress(listenAddress, port);
+    }
+    await this.#built.reload?.();
+    this.#isStarted = true;
+    await this.#announce('ready');
+    logger.info(
+      { version, instance: this.#base.instance, grpc: this.#grpcAddress, http: common['web.listen-address'] },
+      `${this.name} started`,
+    );
+  }
+
+  isReady(): boolean {
+    if (!this.#isStarted || this.#isDraining) return false;
+    this.#hasJoined ||= this.#seenAs('ready');
+    if (!this.#hasJoined) return false;
+    if (this.#built.needsPlacement === true && this.#cluster.placement() === undefined) return false;
+    return this.#built.services.every((service) => service.isReady());
+  }
+
+  async drain(): Promise<void> {
+    if (this.#isDraining) return;
+    this.#isDraining = true;
+    await this.#announce('draining');
+    await this.#waitUntilSeen();
+    const { clock, logger } = this.#base;
+    const over = new AbortController();
+    const limit = clock.sleep(DRAIN_TIMEOUT_MS, over.signal).then(
+      () =>
+        logger.warn({ afterMs: DRAIN_TIMEOUT_MS }, 'not all requests ended in time, the rest is cancelled'),
+      () => undefined,
+    );
+    await Promise.race([this.#drainServices(), limit]);
+    over.abort();
+  }
+
+  async stop(): Promise<void> {
+    await this.#grpc?.stop(GRPC_STOP_TIMEOUT_MS);
+    for (const service of this.#built.services.toReversed()) await service.stop();
+    this.#cluster.close();
+    await this.#control.stop();
+    await this.#operations?.stop();
+  }
+
+  async #drainServices(): Promise<void> {
+    for (const service of this.#built.services.toReversed()) await service.drain();
+  }
+
+  async #announce(state: MemberState): Promise<void> {
+    const { instance, common, version, startedAtMs } = this.#base;
+    const { port } = splitAddress(common['web.listen-address']);
+    await this.#control.announce({
+      service: this.name,
+      instance,
+      zone: common['cluster.zone'],
+      version,
+      grpcAddress: this.#grpcAddress,
+      httpAddress: advertisedAddress(common['web.listen-address'], port),
+      startedAtMs,
+      state,
+    });
+  }
+
+  #seenAs(state: MemberState): boolean {
+    const { instance, startedAtMs } = this.#base;
+    return this.#control
+      .members()
+      .some(
+        (member) =>
+          member.service === this.name &&
+          member.instance === instance &&
+          member.startedAtMs === startedAtMs &&
+          member.state === state,
+      );
+  }
+
+  /** Others hear of it when we do; without NATS there is nobody to wait for. */
+  async #waitUntilSeen(): Promise<void> {
+    const { clock } = this.#base;
+    if (!this.#control.isConnected()) return;
+    const untilMs = clock.monotonicMs() + FAREWELL_TIMEOUT_MS;
+    while (!this.#seenAs('draining') && clock.monotonicMs() < untilMs) await clock.sleep(20);
+    await clock.sleep(FAREWELL_GRACE_MS);
+  }
+}

@@ -1,0 +1,33 @@
+// `node services/querier/main.ts`: a querier as a process of a cluster.
+import { featuresOf } from '../lib/promql/feature-names.ts';
+import { runServiceProcess } from '../lib/transport/service-process.ts';
+import { QuerierDefinition } from '../lib/wire/contracts.ts';
+import { QUERIER_FLAGS } from './flags.ts';
+import { createQuerier } from './service.ts';
+
+runServiceProcess({
+  service: 'querier',
+  usage: 'Tidemark querier: evaluates PromQL over all ingesters and stores.',
+  flags: QUERIER_FLAGS,
+  build: ({ flags, cluster, clock, logger, registry }) => {
+    const querier = createQuerier(
+      {
+        timeoutMs: flags['query.timeout'],
+        samplesMax: flags['query.max-samples'],
+        seriesMax: flags['query.max-series'],
+        memoryBytesMax: flags['query.max-memory'],
+        memoryTotalBytesMax: flags['query.max-memory-total'],
+        concurrencyMax: flags['query.max-concurrency'],
+        lookbackMs: flags['query.lookback-delta'],
+        noStepSubqueryIntervalMs: flags['query.default-subquery-step'],
+        features: featuresOf(flags['enable-feature'], logger),
+      },
+      { cluster, clock, logger, registry },
+    );
+    return {
+      services: [querier],
+      serve: (server) => server.add(QuerierDefinition, querier.handlers),
+      needsPlacement: true,
+    };
+  },
+});
