@@ -41,7 +41,10 @@ const QUERIES: readonly (readonly [string, string])[] = [
     'delta, offset, @',
     'delta(node_memory_Cached_bytes[10s] offset 5s) + on (instance) node_time_seconds @ end()',
   ],
-  ['regex, increase', 'sum by (device) (increase({__name__=~"node_disk_(read|written)_bytes_total"}[10s]))'],
+  [
+    'regex, increase',
+    'sum by (device) (increase(node_network_receive_bytes_total{device=~"l.|eth[0-9]+|[a-z]{2,}.*"}[10s]))',
+  ],
   ['stddev, absent', 'stddev(node_cpu_seconds_total) + scalar(absent(nothing_of_this_name))'],
 ];
 
