@@ -242,7 +242,7 @@ test('what is written is what is read', () => {
     selector: ([key]) => key,
     maxLength: 5,
   });
-  const escape = (text: string): string =>
+  const quote = (text: string): string =>
     text.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
   const print = (number: number): string =>
     Number.isFinite(number)
@@ -255,7 +255,7 @@ test('what is written is what is read', () => {
       const text = lines
         .map(
           ([metric, pairs, number]) =>
-            `${metric}_x{${pairs.map(([key, each]) => `${key}="${escape(each)}"`).join(',')}} ${print(number)}\n`,
+            `${metric}_x{${pairs.map(([key, each]) => `${key}="${quote(each)}"`).join(',')}} ${print(number)}\n`,
         )
         .join('');
       for (const [parser, whole] of [
