@@ -1,6 +1,6 @@
 // Sends a finished block to the stores and comes back when enough of them have verified it.
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { rankMembers } from '../lib/placement/placement.ts';
+import { orderForCopies } from '../lib/placement/placement.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Cluster, Peer } from '../lib/transport/cluster.ts';
 import type { Client } from '../lib/transport/rpc.ts';
@@ -11,7 +11,7 @@ import type { PutBlockRequest, StoreDefinition } from '../lib/wire/contracts.ts'
 type StorePeer = Peer<Client<typeof StoreDefinition>>;
 
 /**
- * Puts the block on `replicas` stores, the best ranked first; others take the place of those that fail.
+ * Puts the block on `replicas` stores, in different zones where it can; others take the place of those that fail.
  *
  * @throws AppError `unavailable` when fewer stores than that have it. Sending it again is harmless.
  */
@@ -24,13 +24,13 @@ export async function shipBlock(
 ): Promise<void> {
   const { blockId } = block.meta;
   const peers = new Map(cluster.stores().map((peer): [string, StorePeer] => [peer.instance, peer]));
-  const ranked = rankMembers(
-    [...peers.keys()].map((instance) => ({ instance, zone: '' })),
+  const ordered = orderForCopies(
+    Array.from(peers.values(), ({ instance, zone = '' }) => ({ instance, zone })),
     `block ${blockId}`,
   );
   let copies = 0;
   const failures: string[] = [];
-  for (const { instance } of ranked) {
+  for (const instance of ordered) {
     if (copies >= replicas) break;
     try {
       await peers.get(instance)!.client.putBlock(messagesOf(block), { signal });
@@ -44,7 +44,7 @@ export async function shipBlock(
   if (copies >= replicas) return;
   throw new AppError(
     'unavailable',
-    `block ${blockId} is on ${copies} of ${replicas} stores (${failures.join('; ') || `${ranked.length} stores are known`}); it is tried again`,
+    `block ${blockId} is on ${copies} of ${replicas} stores (${failures.join('; ') || `${ordered.length} stores are known`}); it is tried again`,
   );
 }
 

@@ -28,6 +28,8 @@ export interface ReadsDeps {
   readonly seriesPerSelectMax: number;
   /** Partitions that this ingester answers for now. */
   readonly ownedPartitions: () => number[];
+  /** Whether nothing can have been acknowledged without this ingester: not so with other replicas beside it. */
+  readonly isComplete: () => boolean;
 }
 
 const STATISTICS_LIMIT_MAX = 10_000;
@@ -91,11 +93,12 @@ export class Reads {
   #coverageOf(tenant: Tenant | undefined, { partitions, minTimeMs, maxTimeMs }: WireSelectRequest): Coverage {
     const asked = partitions.length > 0 ? new Set(partitions) : undefined;
     const from = Math.max(minTimeMs, Math.min(maxTimeMs, tenant?.leftBeforeMs ?? minTimeMs));
+    const complete = this.#deps.isComplete();
     return {
       partitions: this.#deps
         .ownedPartitions()
         .filter((partition) => asked === undefined || asked.has(partition))
-        .map((partition) => ({ partition, minTimeMs: from, maxTimeMs, complete: true })),
+        .map((partition) => ({ partition, minTimeMs: from, maxTimeMs, complete })),
     };
   }
 

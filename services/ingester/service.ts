@@ -88,6 +88,7 @@ class DurableIngester implements Ingester {
       metrics: this.#metrics,
       seriesPerSelectMax: options.seriesPerSelectMax,
       ownedPartitions: () => this.#ownedPartitions(),
+      isComplete: () => deps.cluster.replicationFactor === 1,
     });
     this.handlers = this.#createHandlers();
   }

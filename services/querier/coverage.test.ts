@@ -65,6 +65,45 @@ test('without a placement every ingester counts', () => {
   ]);
 });
 
+describe('stores', () => {
+  const store = (instance: string): SourceAnswer => ({ ...ingester(instance), kind: 'store' });
+  const ingesters = [ingester('b'), ingester('c')];
+  const twoCopies = { instances: ['r', 's', 't'], replicationFactor: 2 };
+  test.each<[string, SourceAnswer[], string[]]>([
+    ['all answer', [store('r'), store('s'), store('t')], []],
+    ['one of two copies is enough', [store('r'), failed('store', 's'), store('t')], []],
+    ['one that is gone is like one that failed', [store('r'), store('t')], []],
+    [
+      'two missing stores may have been the only ones with a block',
+      [failed('store', 'r'), store('t')],
+      ['store r did not answer: no route', 'store s is not a member now'],
+    ],
+  ])('%s', (_, answers, gaps) => {
+    expect(findGaps([...ingesters, ...answers], PLACEMENT, 3, twoCopies)).toEqual(gaps);
+  });
+});
+
+describe('former owners', () => {
+  const moved = { epoch: 2, partitionCount: 1, replicas: [['b', 'c', 'd']], former: [[['a', 'b', 'c']]] };
+  test.each<[string, SourceAnswer[], number]>([
+    ['two of the old and two of the new owners', [ingester('b'), ingester('c')], 0],
+    ['one of the old owners is not enough', [ingester('c'), ingester('d')], 1],
+    ['with an old owner that is still there', [ingester('a'), ingester('c'), ingester('d')], 0],
+  ])('%s', (_, answers, gaps) => {
+    expect(findGaps(answers, moved, 3)).toHaveLength(gaps);
+  });
+
+  test('owners fewer than the quorum never acknowledged anything', () => {
+    const grown = {
+      epoch: 3,
+      partitionCount: 1,
+      replicas: [['a', 'b', 'c']],
+      former: [[['a', 'b']], [['a']]],
+    };
+    expect(findGaps([ingester('b'), ingester('c')], grown, 3)).toEqual([]);
+  });
+});
+
 test('many partitions are not all named', () => {
   const replicas = Array.from({ length: 64 }, () => ['a']);
   expect(findGaps([failed('ingester', 'a')], { epoch: 1, partitionCount: 64, replicas }, 1)).toEqual([

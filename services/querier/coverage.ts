@@ -1,6 +1,8 @@
 // Is the answer complete? A partition is answered for when one replica has all of it, or when so many replicas answered
-// that every acknowledged sample, being on a quorum, is on one of them.
+// that every acknowledged sample, being on a quorum, is on one of them. A block is on several stores, so that some of them
+// may be missing.
 import { type Placement, quorumOf } from '../lib/placement/placement.ts';
+import type { StoreSet } from '../lib/transport/cluster.ts';
 import type { Coverage } from '../lib/wire/contracts.ts';
 
 export interface SourceAnswer {
@@ -18,17 +20,15 @@ const NAMED_MAX = 10;
 /**
  * What an answer lacks, a sentence each; empty when it is complete.
  *
- * A store that does not answer always leaves a gap: only it knows which blocks it holds.
+ * @param storeSet  Stores that may hold blocks, and copies per block; undefined: any store that fails leaves a gap.
  */
 export function findGaps(
   answers: readonly SourceAnswer[],
   placement: Placement | undefined,
   replicationFactor: number,
+  storeSet?: StoreSet,
 ): string[] {
-  const gaps: string[] = [];
-  for (const { kind, instance, failure } of answers) {
-    if (kind === 'store' && failure !== undefined) gaps.push(`store ${instance} did not answer: ${failure}`);
-  }
+  const gaps = missingStores(answers, storeSet);
   const ingesters = answers.filter(({ kind }) => kind === 'ingester');
   if (ingesters.length === 0) gaps.push('no ingester is known');
   const failed = ingesters.filter(({ failure }) => failure !== undefined);
@@ -39,6 +39,20 @@ export function findGaps(
   return gaps;
 }
 
+/** Only a store knows which blocks it holds: as many missing ones as there are copies may have held the same block. */
+function missingStores(answers: readonly SourceAnswer[], storeSet: StoreSet | undefined): string[] {
+  const stores = answers.filter(({ kind }) => kind === 'store');
+  const missing = stores
+    .filter(({ failure }) => failure !== undefined)
+    .map(({ instance, failure }) => `store ${instance} did not answer: ${failure}`);
+  const asked = new Set(stores.map(({ instance }) => instance));
+  for (const instance of storeSet?.instances ?? []) {
+    if (!asked.has(instance)) missing.push(`store ${instance} is not a member now`);
+  }
+  return missing.length >= (storeSet?.replicationFactor ?? 1) ? missing : [];
+}
+
+/** Partitions for which, by the placement now or one that was in force lately, an acknowledged sample may be missing. */
 function openPartitions(
   ingesters: readonly SourceAnswer[],
   placement: Placement,
@@ -48,12 +62,17 @@ function openPartitions(
   for (const { instance, failure, coverage } of ingesters) {
     if (failure === undefined) answered.set(instance, completePartitions(coverage));
   }
-  const needed = replicationFactor - quorumOf(replicationFactor) + 1;
+  const quorum = quorumOf(replicationFactor);
+  const lacks = (partition: number, owners: readonly string[]): boolean => {
+    const there = owners.filter((owner) => answered.has(owner));
+    if (there.some((owner) => answered.get(owner)!.has(partition))) return false;
+    // Of so few owners no quorum could be had, and nothing was acknowledged, where `owners` are less than the quorum.
+    return there.length < Math.max(0, owners.length - quorum + 1);
+  };
+  const epochs = [placement.replicas, ...(placement.former ?? [])];
   const open: number[] = [];
   for (let partition = 0; partition < placement.partitionCount; partition++) {
-    const owners = placement.replicas[partition]!.filter((owner) => answered.has(owner));
-    const isComplete = owners.some((owner) => answered.get(owner)!.has(partition));
-    if (!isComplete && owners.length < needed) open.push(partition);
+    if (epochs.some((replicas) => lacks(partition, replicas[partition]!))) open.push(partition);
   }
   return open;
 }

@@ -47,7 +47,10 @@ export async function fanOut(
   const { cluster, signal, isPartialAllowed, onFailure } = options;
   const failFast = new AbortController();
   const context: CallContext = { signal: AbortSignal.any([signal, failFast.signal]) };
-  const isLastCopy = cluster.replicationFactor === 1;
+  const isLastCopy = {
+    ingester: cluster.replicationFactor === 1,
+    store: (cluster.storeSet?.()?.replicationFactor ?? 1) === 1,
+  };
 
   const askOne = async (source: Source): Promise<SourceAnswer> => {
     const { kind, instance } = source;
@@ -68,7 +71,7 @@ export async function fanOut(
       throwIfAborted(failFast.signal);
       onFailure(source, error);
       const failure: SourceAnswer = { kind, instance, coverage: undefined, failure: error.message };
-      if (!isPartialAllowed && (isLastCopy || kind === 'store')) {
+      if (!isPartialAllowed && isLastCopy[kind]) {
         const gap = `${kind} ${instance} did not answer: ${error.message}`;
         failFast.abort(incomplete([gap], error));
         throwIfAborted(failFast.signal);
@@ -78,7 +81,7 @@ export async function fanOut(
   };
 
   const answers = await settle(sourcesOf(cluster).map(askOne), signal, failFast.signal);
-  const gaps = findGaps(answers, cluster.placement(), cluster.replicationFactor);
+  const gaps = findGaps(answers, cluster.placement(), cluster.replicationFactor, cluster.storeSet?.());
   if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps);
   return gaps;
 }

@@ -1,6 +1,7 @@
 // Series, label names and values, metadata and head statistics: asked of all nodes, united, cut at the limit.
 import { AppError } from '../lib/core/errors.ts';
 import { compareUtf8 } from '../lib/model/labels.ts';
+import { quorumOf } from '../lib/placement/placement.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type {
@@ -190,22 +191,27 @@ function uniteCounts(
 
 type IngesterClient = ReturnType<Cluster['ingesters']>[number]['client'];
 
-/** Answers of all ingesters; any one that fails fails the lookup. */
+/** Answers of all ingesters, except as many as replication makes up for. */
 async function askIngesters<T>(
   cluster: Cluster,
   { fanOut: { signal } }: LookupScope,
   ask: (client: IngesterClient, context: { readonly signal: AbortSignal }) => Promise<T>,
 ): Promise<T[]> {
-  return Promise.all(
+  const { replicationFactor } = cluster;
+  const spare = replicationFactor - quorumOf(replicationFactor);
+  let failures = 0;
+  const answers = await Promise.all(
     cluster.ingesters().map(async ({ instance, client }) => {
       try {
         return await ask(client, { signal });
       } catch (caught) {
         if (signal.aborted || !(caught instanceof AppError) || caught.code === 'bad_data') throw caught;
+        if (++failures <= spare) return undefined;
         throw new AppError('unavailable', `ingester ${instance} did not answer: ${caught.message}`, {
           cause: caught,
         });
       }
     }),
   );
+  return answers.filter((answer) => answer !== undefined);
 }
