@@ -99,6 +99,8 @@ export class ScrapeLoop {
   /** The scrape under way, too. */
   readonly #stopping = new AbortController();
   #reportReferences: SeriesReference[] | undefined;
+  /** Forgotten reference → the one in its place. Empty unless the distributor forgot some. */
+  #moved: ReadonlyMap<SeriesReference, SeriesReference> = new Map();
   #running: Promise<void> | undefined;
   #report: ScrapeReport = {
     health: 'unknown',
@@ -308,8 +310,10 @@ export class ScrapeLoop {
     }
   }
 
-  /** Replaces references that the distributor forgot. */
+  /** Replaces references that the distributor forgot; false when none of the batch could be. */
   #resolveAgain(batch: WriteBatch): boolean {
+    // Batches that waited together all carry the old references: the first one resolves, the others are translated.
+    if (replaceReferences(batch, this.#moved)) return true;
     const moved = this.state.cache.resolveAgain((bytes, start, end, family) =>
       this.#exposition.resolveText(bytes, start, end, family),
     );
@@ -319,14 +323,9 @@ export class ScrapeLoop {
     before.forEach((reference, i) => {
       if (after[i] !== undefined) moved.set(reference, after[i]);
     });
-    let changed = false;
-    for (let i = 0; i < batch.count; i++) {
-      const reference = moved.get(batch.references[i]!);
-      if (reference === undefined || reference === batch.references[i]) continue;
-      batch.references[i] = reference;
-      changed = true;
-    }
-    return changed;
+    for (const [old, middle] of this.#moved) moved.set(old, moved.get(middle) ?? middle);
+    this.#moved = moved;
+    return replaceReferences(batch, moved);
   }
 
   /** Marks all series of the target as ended at `timeMs`, the report series included. Call after `stop`. */
@@ -345,4 +344,17 @@ export class ScrapeLoop {
 function outcomeName({ error, bodyBytes }: Outcome): string {
   if (error === undefined) return 'success';
   return bodyBytes > 0 ? 'not_understood' : 'not_fetched';
+}
+
+/** True when something changed. */
+function replaceReferences(batch: WriteBatch, moved: ReadonlyMap<SeriesReference, SeriesReference>): boolean {
+  if (moved.size === 0) return false;
+  let changed = false;
+  for (let i = 0; i < batch.count; i++) {
+    const reference = moved.get(batch.references[i]!);
+    if (reference === undefined || reference === batch.references[i]) continue;
+    batch.references[i] = reference;
+    changed = true;
+  }
+  return changed;
 }

@@ -646,6 +646,25 @@ describe('the distributor', () => {
     expect(rig.distributor.names().some((name) => name.includes('le="1"'))).toBe(false);
   });
 
+  test('forgets references while samples wait: all of them are resolved again', async () => {
+    const target = await startScrapeTarget('a 1\n');
+    const rig = await createRig({ writesInFlightMax: 1 });
+    await rig.apply(jobOf(target.address));
+    await rig.next(labelled('a', target.address));
+    rig.distributor.failure = new AppError('unavailable', 'no quorum');
+    const requests = target.requests.length;
+    await waitFor('scrapes to go on', async () => target.requests.length > requests + 3);
+    rig.distributor.forgetReferences();
+    const scraped = target.requests.length - 1;
+    rig.distributor.failure = undefined;
+    await waitFor(
+      'all of them',
+      async () => rig.distributor.series(labelled('a', target.address)).length >= scraped,
+    );
+    expectOnGrid(rig.distributor.series(labelled('a', target.address)).map((each) => each.timestampMs));
+    expect(rig.distributor.series(labelled('up', target.address)).length).toBeGreaterThanOrEqual(scraped);
+  });
+
   test('refuses a series: the others are written, the refused are counted', async () => {
     const target = await startScrapeTarget('a 1\nb 1\n');
     const rig = await createRig();
