@@ -1,5 +1,6 @@
 // `node services/alert-evaluator/main.ts`: an alert evaluator as a process of a cluster.
 
+import { toAppError } from '../lib/core/errors.ts';
 import { createDistributor } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
@@ -15,7 +16,7 @@ runServiceProcess({
   usage: 'Tidemark alert evaluator: evaluates rule groups, writes what they record, notifies Alertmanagers.',
   flags: ALERT_EVALUATOR_FLAGS,
   build: async (context) => {
-    const { flags, common, cluster, clock, logger, registry } = context;
+    const { flags, common, cluster, clock, logger, registry, shares } = context;
     const config = await ConfigHolder.open(flags['config.file'], { clock, logger, registry });
     const distributor = createDistributor(
       {
@@ -35,8 +36,13 @@ runServiceProcess({
         queueCapacity: flags['alertmanager.notification-queue-capacity'],
         features: featuresOf(flags['enable-feature'], logger),
       },
-      { cluster, distributor, clock, logger, registry },
+      { cluster, distributor, clock, logger, registry, owns: shares.owns },
     );
+    shares.onChange(() => {
+      evaluator.rebalance().catch((caught: unknown) => {
+        logger.error({ err: toAppError(caught) }, 'rule groups were not shared out');
+      });
+    });
     return {
       services: [asService(distributor), evaluator],
       serve: (server) => server.add(AlertEvaluatorDefinition, evaluator.handlers),

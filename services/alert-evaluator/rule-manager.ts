@@ -17,12 +17,16 @@ export interface GroupDefaults {
 export interface RuleManagerDeps extends GroupRunnerDeps {
   /** Writes outside of any group. */
   readonly write: RuleIo['write'];
+  /** Whether this evaluator evaluates the group of that key; absent: all of them. */
+  readonly owns?: ((groupKey: string) => boolean) | undefined;
 }
 
 export class RuleManager {
   readonly #deps: RuleManagerDeps;
   readonly #stopped = new AbortController();
   #runners = new Map<string, GroupRunner>();
+  /** Rules as they were loaded, of groups that others evaluate, too. */
+  #loaded: { readonly specs: readonly RuleGroupSpec[]; readonly defaults: GroupDefaults } | undefined;
   #running = false;
   /** Nothing was loaded yet: what is loaded now restores its clocks. */
   #isFirst = true;
@@ -45,10 +49,25 @@ export class RuleManager {
 
   /** Takes over new rules. Groups that did not change are not disturbed. */
   async update(specs: readonly RuleGroupSpec[], defaults: GroupDefaults): Promise<void> {
+    this.#loaded = { specs, defaults };
+    await this.#bringInLine(specs, defaults);
+  }
+
+  /** Takes on and gives up groups as `owns` says now. The series of groups that are given up go on elsewhere. */
+  async rebalance(): Promise<void> {
+    if (this.#loaded !== undefined) await this.#bringInLine(this.#loaded.specs, this.#loaded.defaults);
+  }
+
+  async #bringInLine(specs: readonly RuleGroupSpec[], defaults: GroupDefaults): Promise<void> {
     const old = this.#runners;
     const next = new Map<string, GroupRunner>();
+    const elsewhere = new Set<string>();
     for (const spec of specs) {
       const key = groupKey(spec.file, spec.name);
+      if (this.#deps.owns?.(key) === false) {
+        elsewhere.add(key);
+        continue;
+      }
       const intervalMs = spec.intervalMs ?? defaults.intervalMs;
       const queryOffsetMs = spec.queryOffsetMs ?? defaults.queryOffsetMs;
       const former = old.get(key);
@@ -56,7 +75,9 @@ export class RuleManager {
         next.set(key, former);
         continue;
       }
-      const group = new RuleGroup({ spec, intervalMs, queryOffsetMs, restored: !this.#isFirst });
+      // A group that another evaluator had restores its clocks from its series, as after a start.
+      const restored = !this.#isFirst && this.#deps.owns === undefined;
+      const group = new RuleGroup({ spec, intervalMs, queryOffsetMs, restored });
       if (former !== undefined) {
         await former.stop();
         group.copyStateFrom(former.group);
@@ -67,12 +88,26 @@ export class RuleManager {
     this.#isFirst = false;
     if (this.#running) for (const runner of next.values()) runner.start();
     await Promise.all(
-      [...old].filter(([key]) => !next.has(key)).map(([key, runner]) => this.#remove(key, runner)),
+      [...old]
+        .filter(([key]) => !next.has(key))
+        .map(([key, runner]) => this.#remove(key, runner, elsewhere.has(key))),
     );
   }
 
-  async #remove(key: string, runner: GroupRunner): Promise<void> {
+  async #remove(key: string, runner: GroupRunner, goesOn: boolean): Promise<void> {
     await runner.stop();
+    this.#forgetMetrics(key);
+    if (goesOn) return;
+    const cleanup = this.#endSeries(runner.group).catch((caught: unknown) => {
+      if (this.#stopped.signal.aborted) return;
+      const error: AppError = toAppError(caught);
+      this.#deps.logger.warn({ rule_group: key, err: error }, 'ending the series of a removed group failed');
+    });
+    this.#cleanups.add(cleanup);
+    void cleanup.finally(() => this.#cleanups.delete(cleanup));
+  }
+
+  #forgetMetrics(key: string): void {
     const { metrics } = this.#deps;
     const labels = { rule_group: key };
     for (const metric of [
@@ -86,13 +121,6 @@ export class RuleManager {
     for (const metric of [metrics.lastDuration, metrics.lastEvaluation, metrics.interval, metrics.rules]) {
       metric.remove(labels);
     }
-    const cleanup = this.#endSeries(runner.group).catch((caught: unknown) => {
-      if (this.#stopped.signal.aborted) return;
-      const error: AppError = toAppError(caught);
-      this.#deps.logger.warn({ rule_group: key, err: error }, 'ending the series of a removed group failed');
-    });
-    this.#cleanups.add(cleanup);
-    void cleanup.finally(() => this.#cleanups.delete(cleanup));
   }
 
   /** Ends the series of a removed group that no group goes on with, as of its removal. */

@@ -50,6 +50,8 @@ export interface AlertEvaluatorDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
+  /** Whether this evaluator evaluates the group `FILE;GROUP`; absent: all of them. Call `rebalance` when it answers otherwise. */
+  readonly owns?: (groupKey: string) => boolean;
 }
 
 export type AlertEvaluator = Service & {
@@ -60,6 +62,8 @@ export type AlertEvaluator = Service & {
    * @throws AppError `bad_data` naming file, line and column; rules and Alertmanagers stay as they were.
    */
   applyConfig(config: PrometheusConfig): Promise<void>;
+  /** Takes on and gives up groups as `owns` says now. */
+  rebalance(): Promise<void>;
 };
 
 /** Makes an alert evaluator. Rules run once it is started and has a configuration. */
@@ -130,6 +134,7 @@ export function createAlertEvaluator(
     settings: () => settings,
     createIo,
     write: (samples) => write(samples, never),
+    owns: deps.owns,
   });
 
   let ready = false;
@@ -172,6 +177,11 @@ export function createAlertEvaluator(
     },
     applyConfig: (config) => {
       const done = applying.then(() => apply(config));
+      applying = done.catch(() => undefined);
+      return done;
+    },
+    rebalance: () => {
+      const done = applying.then(() => manager.rebalance());
       applying = done.catch(() => undefined);
       return done;
     },

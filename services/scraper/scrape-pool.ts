@@ -37,6 +37,8 @@ export interface PoolDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: ScraperMetrics;
+  /** Whether this scraper scrapes the target of that key; absent: all of them. */
+  readonly owns?: ((targetKey: string) => boolean) | undefined;
 }
 
 /** A loop that was stopped and whose series have not ended yet. */
@@ -124,6 +126,11 @@ export class ScrapePool {
     await this.#sync();
   }
 
+  /** Asks `owns` anew for every target. */
+  rebalance(): Promise<void> {
+    return this.#started ? this.#sync() : Promise.resolve();
+  }
+
   /** Stops scraping. Series are not marked stale: whoever scrapes the targets next goes on with them. */
   async stop(): Promise<void> {
     this.#stopping.abort();
@@ -188,15 +195,20 @@ export class ScrapePool {
   async #syncOnce(): Promise<void> {
     if (this.#stopping.signal.aborted) return;
     const targets = this.#findTargets();
-    const gone = [...this.#loops.values()].filter((loop) => !targets.has(loop.target.key));
+    const owns = this.#deps.owns ?? (() => true);
+    const gone = [...this.#loops.values()].filter(
+      ({ target }) => !targets.has(target.key) || !owns(target.key),
+    );
     await Promise.all(gone.map((loop) => loop.stop()));
     for (const loop of gone) {
       this.#loops.delete(loop.target.key);
-      this.#depart(loop);
+      // The series of a target that another scraper has now go on.
+      if (!targets.has(loop.target.key)) this.#depart(loop);
     }
     await this.#applyTargetLimit(targets.size);
     for (const target of targets.values()) {
-      if (!this.#loops.has(target.key)) this.#startLoop(target, this.#takeDeparted(target));
+      if (!this.#loops.has(target.key) && owns(target.key))
+        this.#startLoop(target, this.#takeDeparted(target));
     }
   }
 

@@ -40,6 +40,8 @@ export interface ScraperDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
+  /** Whether this scraper scrapes the target of that key; absent: all of them. Call `rebalance` when it answers otherwise. */
+  readonly owns?: (targetKey: string) => boolean;
 }
 
 export interface Scraper extends Service {
@@ -49,6 +51,8 @@ export interface Scraper extends Service {
    * interrupted.
    */
   applyConfig(config: PrometheusConfig): Promise<void>;
+  /** Takes on and gives up targets as `owns` says now. The series of targets that are given up do not end. */
+  rebalance(): Promise<void>;
 }
 
 /** A scraper that scrapes nothing until it has a configuration. */
@@ -86,6 +90,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     clock: deps.clock,
     logger,
     metrics,
+    owns: deps.owns,
   };
   let running = false;
   let draining = false;
@@ -125,6 +130,9 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     applyConfig: (config) => {
       changing = changing.catch(() => {}).then(() => change(config));
       return changing;
+    },
+    rebalance: async () => {
+      await Promise.all([...pools.values()].map((pool) => pool.rebalance()));
     },
     drain,
     stop: async () => {

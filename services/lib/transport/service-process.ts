@@ -23,6 +23,7 @@ import {
   type ProcessFlags,
   splitAddress,
 } from './process-flags.ts';
+import { createWorkShares, type WorkShares } from './work-shares.ts';
 
 /** What a service is built with. */
 export interface ProcessContext<T extends FlagTable> {
@@ -36,6 +37,8 @@ export interface ProcessContext<T extends FlagTable> {
   readonly registry: Registry;
   readonly control: ControlPlane;
   readonly cluster: Cluster;
+  /** Which of the work that is shared out by name falls to this process. */
+  readonly shares: WorkShares;
   /** True while this process can do its job. */
   readonly isReady: () => boolean;
   /** Begins an orderly stop. */
@@ -65,6 +68,8 @@ export interface ServiceProcess<T extends FlagTable> {
   readonly build: (context: ProcessContext<T>) => Promise<BuiltProcess> | BuiltProcess;
 }
 
+/** Several processes that start or stop together move work once. */
+const SHARES_SETTLE_MS = 500;
 /** Exit code for a command line that cannot be understood. */
 const EXIT_USAGE = 2;
 /** Streams that one peer may have open: queries of a busy gateway, selects of a busy querier. */
@@ -133,7 +138,7 @@ async function main<const T extends FlagTable>(definition: ServiceProcess<T>): P
   await startAll([whole], logger);
 }
 
-type Base<T extends FlagTable> = Omit<ProcessContext<T>, 'control' | 'cluster' | 'isReady'>;
+type Base<T extends FlagTable> = Omit<ProcessContext<T>, 'control' | 'cluster' | 'shares' | 'isReady'>;
 
 async function assemble<const T extends FlagTable>(
   definition: ServiceProcess<T>,
@@ -142,8 +147,12 @@ async function assemble<const T extends FlagTable>(
   const { clock, logger, common } = base;
   const control = new NatsControlPlane(natsOptionsOf(common), { clock, logger });
   const cluster = new GrpcCluster({ replicationFactor: 1, unaryTimeoutMs: UNARY_TIMEOUT_MS }, { control });
+  const shares = createWorkShares(
+    { service: definition.service, instance: base.instance, settleMs: SHARES_SETTLE_MS },
+    { control, clock },
+  );
   let isReady = (): boolean => false;
-  const built = await definition.build({ ...base, control, cluster, isReady: () => isReady() });
+  const built = await definition.build({ ...base, control, cluster, shares, isReady: () => isReady() });
   const whole = new ClusterProcess(definition.service, base, built, control, cluster);
   isReady = () => whole.isReady();
   return { process: whole, reload: built.reload ?? (() => Promise.resolve()) };

@@ -1,0 +1,9 @@
+// The scraper's own flags, beside those of every service process.
+import { CONFIG_FLAGS, INGEST_FLAGS, RETENTION_FLAGS } from '../lib/runtime/flag-groups.ts';
+import type { FlagTable } from '../lib/runtime/flags.ts';
+
+export const SCRAPER_FLAGS = {
+  ...CONFIG_FLAGS,
+  ...RETENTION_FLAGS,
+  ...INGEST_FLAGS,
+} as const satisfies FlagTable;

@@ -1,0 +1,38 @@
+// `node services/scraper/main.ts`: a scraper as a process of a cluster. It scrapes its share of all targets.
+import { toAppError } from '../lib/core/errors.ts';
+import { createDistributor } from '../lib/distributor/distributor.ts';
+import { asService } from '../lib/distributor/distributor-service.ts';
+import { ConfigHolder } from '../lib/runtime/config-holder.ts';
+import { runServiceProcess } from '../lib/transport/service-process.ts';
+import { ScraperDefinition } from '../lib/wire/contracts.ts';
+import { SCRAPER_FLAGS } from './flags.ts';
+import { createScraper } from './service.ts';
+
+runServiceProcess({
+  service: 'scraper',
+  usage:
+    'Tidemark scraper: discovers targets, scrapes those that fall to it, and hands the samples to the ingesters.',
+  flags: SCRAPER_FLAGS,
+  build: async ({ flags, cluster, clock, logger, registry, version, shares }) => {
+    const config = await ConfigHolder.open(flags['config.file'], { clock, logger, registry });
+    const distributor = createDistributor(
+      {
+        outOfOrderWindowMs: flags['ingest.out-of-order-window'] || flags['storage.tsdb.retention.time'],
+        seriesPerTenantMax: flags['ingest.max-series'],
+      },
+      { cluster, clock, logger, registry },
+    );
+    const scraper = createScraper({ version }, { distributor, clock, logger, registry, owns: shares.owns });
+    shares.onChange(() => {
+      scraper.rebalance().catch((caught: unknown) => {
+        logger.error({ err: toAppError(caught) }, 'targets were not shared out');
+      });
+    });
+    return {
+      services: [asService(distributor), scraper],
+      serve: (server) => server.add(ScraperDefinition, scraper.handlers),
+      reload: () => config.reload([scraper]),
+      needsPlacement: true,
+    };
+  },
+});

@@ -1,0 +1,178 @@
+// A whole cluster as tests start it: a real nats-server and every service as a process of its own, on loopback.
+import { rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { onTestFinished } from 'vitest';
+import { type RunningProcess, startProcess } from './process.ts';
+import { answers, findProgram, freePort, repositoryRoot, waitFor } from './programs.ts';
+import { freshFolder } from './tidemark.ts';
+
+export type ServiceName = 'scraper' | 'ingester' | 'store' | 'querier' | 'alert-evaluator' | 'gateway';
+
+export interface Nats {
+  readonly url: string;
+  kill(): Promise<void>;
+  /** Starts it again, with what it had or with nothing. */
+  restart(options: { readonly emptied: boolean }): Promise<void>;
+}
+
+/** A process of the cluster. It can be ended and started again under its name, with its data. */
+export interface Node {
+  readonly service: ServiceName;
+  readonly instance: string;
+  /** Of its HTTP server: probes, metrics and, for a gateway, the API. */
+  readonly url: string;
+  readonly pid: () => number;
+  readonly output: () => string;
+  readonly exited: () => number | string | undefined;
+  readonly end: (signal?: NodeJS.Signals) => Promise<void>;
+  readonly start: () => Promise<void>;
+  readonly ready: (timeoutMs?: number) => Promise<void>;
+}
+
+export interface ClusterOptions {
+  /** How many of each. */
+  readonly counts: Readonly<Partial<Record<ServiceName, number>>>;
+  /** Text of prometheus.yml. */
+  readonly config?: string;
+  /** Further flags of a service. */
+  readonly flags?: Readonly<Partial<Record<ServiceName, readonly string[]>>>;
+  /** A NATS that runs already; otherwise one is started. */
+  readonly nats?: Nats;
+}
+
+export interface TestCluster {
+  readonly nats: Nats;
+  readonly nodes: readonly Node[];
+  readonly of: (service: ServiceName) => readonly Node[];
+  /** The end of every process's output, for failure messages. */
+  readonly describe: () => string;
+}
+
+const WITH_CONFIG: ReadonlySet<ServiceName> = new Set(['scraper', 'alert-evaluator', 'gateway']);
+const WITH_DATA: ReadonlySet<ServiceName> = new Set(['ingester', 'store']);
+/** Quicker than in production, so that tests of failures take seconds. */
+export const MEMBER_EXPIRY_MS = 3_000;
+const READY_TIMEOUT_MS = 60_000;
+
+/** A NATS server with JetStream on a folder of its own. */
+export async function startNats(): Promise<Nats> {
+  const port = await freePort();
+  const folder = freshFolder();
+  const program = findProgram('nats-server');
+  if (program === undefined) throw new Error('nats-server is not on the PATH');
+  const run = (): RunningProcess =>
+    startProcess(program, ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', folder]);
+  let server = run();
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    kill: () => server.end('SIGKILL'),
+    restart: async ({ emptied }) => {
+      await server.end('SIGKILL');
+      if (emptied) rmSync(folder, { recursive: true, force: true });
+      server = run();
+    },
+  };
+}
+
+/** Starts a process of one service; it is not awaited. */
+export async function startNode(
+  service: ServiceName,
+  instance: string,
+  options: {
+    readonly natsUrl: string;
+    readonly zone: string;
+    readonly configFile: string;
+    readonly flags?: readonly string[];
+  },
+): Promise<Node> {
+  const [httpPort, grpcPort] = [await freePort(), await freePort()];
+  const dataDir = freshFolder();
+  const url = `http://127.0.0.1:${httpPort}`;
+  const args = [
+    path.join(repositoryRoot, `services/${service}/main.ts`),
+    `--web.listen-address=127.0.0.1:${httpPort}`,
+    `--grpc.listen-address=127.0.0.1:${grpcPort}`,
+    `--nats.url=${options.natsUrl}`,
+    `--cluster.instance=${instance}`,
+    `--cluster.zone=${options.zone}`,
+    `--cluster.member-expiry=${MEMBER_EXPIRY_MS}ms`,
+    '--cluster.heartbeat-interval=500ms',
+    ...(WITH_CONFIG.has(service) ? [`--config.file=${options.configFile}`] : []),
+    ...(WITH_DATA.has(service) ? [`--data.dir=${dataDir}`] : []),
+    ...(options.flags ?? []),
+  ];
+  let running = startProcess(process.execPath, args);
+  onTestFinished(() => running.end('SIGKILL'));
+  return {
+    service,
+    instance,
+    url,
+    pid: () => running.pid,
+    output: () => running.output(),
+    exited: () => running.exited(),
+    end: (signal) => running.end(signal),
+    start: async () => {
+      await running.end('SIGKILL');
+      running = startProcess(process.execPath, args);
+    },
+    ready: async (timeoutMs = READY_TIMEOUT_MS) => {
+      await waitFor(
+        `${instance} ready`,
+        () => {
+          if (running.exited() !== undefined) throw new Error(`ended with ${running.exited()}`);
+          return answers(`${url}/-/ready`);
+        },
+        { timeoutMs, describe: () => running.output() },
+      );
+    },
+  };
+}
+
+/** Starts everything and waits until all of it is ready. */
+export async function startCluster(options: ClusterOptions): Promise<TestCluster> {
+  const nats = options.nats ?? (await startNats());
+  const configFile = path.join(freshFolder(), 'prometheus.yml');
+  writeFileSync(configFile, options.config ?? 'global: {}\n');
+  const nodes: Node[] = [];
+  for (const [service, count] of Object.entries(options.counts) as [ServiceName, number][]) {
+    const flags = options.flags?.[service] ?? [];
+    for (let i = 0; i < count; i++) {
+      const zone = `zone-${i}`;
+      nodes.push(await startNode(service, `${service}-${i}`, { natsUrl: nats.url, zone, configFile, flags }));
+    }
+  }
+  await Promise.all(nodes.map((node) => node.ready()));
+  return {
+    nats,
+    nodes,
+    of: (service) => nodes.filter((node) => node.service === service),
+    describe: () =>
+      nodes
+        .map((node) => `--- ${node.instance} (${node.exited()})\n${node.output().slice(-2000)}`)
+        .join('\n'),
+  };
+}
+
+export interface MembersAnswer {
+  readonly controlPlane: string;
+  readonly epoch: number;
+  readonly partitions: number;
+  readonly replicationFactor: number;
+  readonly members: readonly {
+    readonly service: string;
+    readonly instance: string;
+    readonly zone: string;
+    readonly state: string;
+    readonly version: string;
+    readonly partitionsOwned: number;
+    readonly heartbeatAgeSeconds: number | null;
+  }[];
+}
+
+/** /api/v1/cluster/members of a gateway. */
+export async function membersOf(gatewayUrl: string): Promise<MembersAnswer> {
+  const response = await fetch(`${gatewayUrl}/api/v1/cluster/members`);
+  const body = (await response.json()) as { status: string; data: MembersAnswer };
+  if (body.status !== 'success') throw new Error(`members: ${response.status} ${JSON.stringify(body)}`);
+  return body.data;
+}
