@@ -59,6 +59,36 @@ describe('three replicas', () => {
   });
 });
 
+describe('a store that answers and lost something', () => {
+  const partition = (number: number, complete: boolean) => ({
+    partition: number,
+    minTimeMs: 0,
+    maxTimeMs: 1,
+    complete,
+  });
+  const store = (coverage: SourceAnswer['coverage']): SourceAnswer => ({
+    ...{ kind: 'store', instance: 's', failure: undefined },
+    coverage,
+  });
+  test.each<[string, SourceAnswer['coverage'], string[]]>([
+    ['has all', { partitions: [partition(0, true)] }, []],
+    ['has nothing and lost nothing', { partitions: [] }, []],
+    [
+      'says what',
+      { partitions: [partition(0, false)], missing: '1 block' },
+      ['store s lacks samples: 1 block'],
+    ],
+    ['knows no partition', { partitions: [], missing: '1 block' }, ['store s lacks samples: 1 block']],
+    [
+      'names partitions only',
+      { partitions: [partition(0, true), partition(1, false)] },
+      ['store s lacks samples: of partitions 1 not all is there'],
+    ],
+  ])('%s', (_, coverage, gaps) => {
+    expect(findGaps([ingester('b'), ingester('c'), store(coverage)], PLACEMENT, 3)).toEqual(gaps);
+  });
+});
+
 test('without a placement every ingester counts', () => {
   expect(findGaps([ingester('a'), failed('ingester', 'b')], undefined, 3)).toEqual([
     'ingester b did not answer: no route',

@@ -42,14 +42,25 @@ export function findGaps(
 /** Only a store knows which blocks it holds: as many missing ones as there are copies may have held the same block. */
 function missingStores(answers: readonly SourceAnswer[], storeSet: StoreSet | undefined): string[] {
   const stores = answers.filter(({ kind }) => kind === 'store');
-  const missing = stores
-    .filter(({ failure }) => failure !== undefined)
-    .map(({ instance, failure }) => `store ${instance} did not answer: ${failure}`);
+  const missing: string[] = [];
+  for (const { instance, failure, coverage } of stores) {
+    const lost = lossOf(coverage);
+    if (failure !== undefined) missing.push(`store ${instance} did not answer: ${failure}`);
+    else if (lost !== undefined) missing.push(`store ${instance} lacks samples: ${lost}`);
+  }
   const asked = new Set(stores.map(({ instance }) => instance));
   for (const instance of storeSet?.instances ?? []) {
     if (!asked.has(instance)) missing.push(`store ${instance} is not a member now`);
   }
   return missing.length >= (storeSet?.replicationFactor ?? 1) ? missing : [];
+}
+
+/** Why a store that answered does not account for all that was shipped to it; undefined when it does. */
+function lossOf(coverage: Coverage | undefined): string | undefined {
+  if (coverage?.missing !== undefined) return coverage.missing;
+  const open = (coverage?.partitions ?? []).filter(({ complete }) => !complete);
+  if (open.length === 0) return undefined;
+  return `of partitions ${listPartitions(open.map(({ partition }) => partition))} not all is there`;
 }
 
 /** Partitions for which, by the placement now or one that was in force lately, an acknowledged sample may be missing. */
@@ -87,8 +98,11 @@ function describePartitions(
   placement: Placement,
   reasons: readonly string[],
 ): string {
-  const named = open.slice(0, NAMED_MAX).join(', ');
-  const more = open.length > NAMED_MAX ? `, and ${open.length - NAMED_MAX} more` : '';
   const why = reasons.length > 0 ? reasons.join('; ') : 'their owners are not members now';
-  return `recent samples of ${open.length} of ${placement.partitionCount} partitions are missing (${named}${more}): ${why}`;
+  return `recent samples of ${open.length} of ${placement.partitionCount} partitions are missing (${listPartitions(open)}): ${why}`;
+}
+
+function listPartitions(partitions: readonly number[]): string {
+  const more = partitions.length > NAMED_MAX ? `, and ${partitions.length - NAMED_MAX} more` : '';
+  return `${partitions.slice(0, NAMED_MAX).join(', ')}${more}`;
 }

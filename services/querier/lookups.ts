@@ -84,8 +84,12 @@ export async function findLabels(
   for (const { matchers } of sets) {
     fromWireMatchers(matchers);
     await fanOut(scope.fanOut, async ({ client }, context) => {
-      add(await client.labels({ tenant, matchers, minTimeMs, maxTimeMs, labelName, limit }, context));
-      return undefined;
+      const answer = await client.labels(
+        { tenant, matchers, minTimeMs, maxTimeMs, labelName, limit },
+        context,
+      );
+      add(answer);
+      return answer.coverage;
     });
   }
   const values = [...found].sort(compareUtf8);

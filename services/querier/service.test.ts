@@ -47,6 +47,12 @@ const SERIES = [
   ),
 ];
 const NODE: FakeNode = { instance: 'i', series: SERIES };
+/** A store that answers, and says what it lost. */
+const LOSER: FakeNode = {
+  instance: 's',
+  series: SERIES,
+  coverage: { partitions: [], missing: '1 block is in quarantine' },
+};
 
 function setUp(cluster: Partial<FakeClusterOptions> = {}, options: Partial<QuerierOptions> = {}) {
   const registry = new Registry();
@@ -163,6 +169,16 @@ describe('query', () => {
     const { series, trailer } = await run(setUp({ stores }), { allowPartial: true });
     expect(series).toHaveLength(1);
     expect(trailer.warnings).toEqual(['store s did not answer: no route']);
+  });
+
+  test('a store that lost a block makes the answer incomplete, though it answered', async () => {
+    await expect(run(setUp({ stores: [LOSER] }), {})).rejects.toMatchObject({
+      code: 'unavailable',
+      message: 'the answer would be incomplete: store s lacks samples: 1 block is in quarantine',
+    });
+    const { series, trailer } = await run(setUp({ stores: [LOSER] }), { allowPartial: true });
+    expect(series).toHaveLength(1);
+    expect(trailer.warnings).toEqual(['store s lacks samples: 1 block is in quarantine']);
   });
 
   test.each<[string, Partial<QueryRequest>, Partial<QuerierOptions>, string, string]>([
@@ -333,6 +349,20 @@ describe('lookups', () => {
     await expect(
       metadata.client.metadata({ tenant: 'anonymous', metric: '', limit: 0 }, context),
     ).rejects.toMatchObject({ code: 'unavailable', message: 'ingester i did not answer: no route' });
+  });
+
+  test('a store that lost a block fails them', async () => {
+    const setup = setUp({ stores: [LOSER] });
+    const incomplete = {
+      code: 'unavailable',
+      message: 'the answer would be incomplete: store s lacks samples: 1 block is in quarantine',
+    };
+    const request = { ...range, sets: [], labelName: 'job', limit: 0 };
+    await expect(setup.client.labels(request, context)).rejects.toMatchObject(incomplete);
+    await expect(setup.client.labels({ ...request, labelName: '' }, context)).rejects.toMatchObject(
+      incomplete,
+    );
+    await expect(seriesOf(setup, 0)).rejects.toMatchObject(incomplete);
   });
 
   test('metadata', async () => {

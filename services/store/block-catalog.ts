@@ -84,8 +84,33 @@ export class BlockCatalog {
     return this.#bytes;
   }
 
-  get quarantined(): readonly QuarantinedBlock[] {
-    return [...this.#quarantined.values()];
+  /** Blocks of all tenants that were set aside. */
+  get quarantinedCount(): number {
+    return this.#quarantined.size;
+  }
+
+  /** Blocks of a tenant that were set aside and not put again since, as they were found. */
+  quarantinedOf(tenant: string): QuarantinedBlock[] {
+    return [...this.#quarantined.values()].filter((block) => block.tenant === tenant);
+  }
+
+  /**
+   * Blocks set aside go with retention by age as all others do: what is older is not missing.
+   *
+   * @returns  How many went.
+   */
+  async deleteQuarantined(beforeMs: number): Promise<number> {
+    let deleted = 0;
+    for (const [key, block] of [...this.#quarantined]) {
+      if (block.meta === undefined || block.meta.maxTimeMs >= beforeMs) continue;
+      await this.#folders.exclusively(async () => {
+        if (this.#quarantined.get(key) !== block) return;
+        await this.#disk.remove(blockFolder(this.#folders.quarantine, block.tenant, block.blockId));
+        this.#quarantined.delete(key);
+        deleted++;
+      });
+    }
+    return deleted;
   }
 
   /** Blocks of one tenant or (empty) of all, oldest first. */

@@ -4,6 +4,7 @@ import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type { LabelsRequest, LabelsResponse } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import type { BlockCatalog } from './block-catalog.ts';
+import { coverageOf } from './coverage.ts';
 import { leaseOverlapping } from './select-blocks.ts';
 
 /**
@@ -17,6 +18,11 @@ export async function labelsOfBlocks(
   const matchers = fromWireMatchers(request.matchers);
   const limit = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
   const leases = leaseOverlapping(catalog, request);
+  const coverage = coverageOf(
+    { minTimeMs: request.minTimeMs, maxTimeMs: request.maxTimeMs, partitions: [] },
+    leases.map(({ meta }) => meta),
+    catalog.quarantinedOf(request.tenant),
+  );
   const pacer = new WorkPacer(signal);
   let united: readonly string[] = [];
   try {
@@ -36,7 +42,7 @@ export async function labelsOfBlocks(
   } finally {
     for (const lease of leases) await lease.release();
   }
-  return { values: united.slice(0, limit), truncated: united.length > limit };
+  return { values: united.slice(0, limit), truncated: united.length > limit, coverage };
 }
 
 /** Strings united between two looks at the pacer. */

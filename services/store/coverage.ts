@@ -11,9 +11,12 @@ export interface CoverageQuestion {
   readonly partitions: readonly number[];
 }
 
+/** Blocks named in `missing` at most. */
+const NAMED_MAX = 3;
+
 /**
  * One range per partition that was asked for and is held, from the oldest to the newest sample of the blocks that were
- * read; `complete` is false where a block of that partition and range is in quarantine.
+ * read; `complete` is false where a block of that partition and range is in quarantine, and `missing` names the block.
  */
 export function coverageOf(
   question: CoverageQuestion,
@@ -38,12 +41,38 @@ export function coverageOf(
   for (const meta of read) {
     for (const partition of meta.partitions) cover(partition, meta.minTimeMs, meta.maxTimeMs, true);
   }
-  for (const { meta } of missing) {
+  const lost = missing.filter(({ meta }) => concerns(meta, question, asked));
+  for (const { meta } of lost) {
     const { minTimeMs, maxTimeMs } = meta ?? question;
-    if (minTimeMs > question.maxTimeMs || maxTimeMs < question.minTimeMs) continue;
     // Of a block without a readable meta.json nothing is known: it may be missing anywhere.
     const partitions = meta?.partitions ?? (asked === undefined ? [...byPartition.keys()] : [...asked]);
     for (const partition of partitions) cover(partition, minTimeMs, maxTimeMs, false);
   }
-  return { partitions: [...byPartition.values()].sort((a, b) => a.partition - b.partition) };
+  const partitions = [...byPartition.values()].sort((a, b) => a.partition - b.partition);
+  return lost.length === 0 ? { partitions } : { partitions, missing: describe(lost) };
+}
+
+function concerns(
+  meta: BlockMeta | undefined,
+  { minTimeMs, maxTimeMs }: CoverageQuestion,
+  asked: ReadonlySet<number> | undefined,
+): boolean {
+  if (meta === undefined) return true;
+  if (meta.minTimeMs > maxTimeMs || meta.maxTimeMs < minTimeMs) return false;
+  return asked === undefined || meta.partitions.some((partition) => asked.has(partition));
+}
+
+function describe(lost: readonly QuarantinedBlock[]): string {
+  const named = lost.slice(0, NAMED_MAX).map(({ blockId, meta }) => {
+    if (meta === undefined) return `${blockId} (range unknown)`;
+    return `${blockId} (${printTime(meta.minTimeMs)} to ${printTime(meta.maxTimeMs)})`;
+  });
+  const more = lost.length > NAMED_MAX ? ` and ${lost.length - NAMED_MAX} more` : '';
+  const noun = lost.length === 1 ? 'block is' : 'blocks are';
+  return `${lost.length} corrupt ${noun} in quarantine: ${named.join(', ')}${more}`;
+}
+
+/** Times beyond the calendar's reach stay numbers. */
+function printTime(timeMs: number): string {
+  return Math.abs(timeMs) <= 8.64e15 ? new Date(timeMs).toISOString() : `${timeMs} ms`;
 }

@@ -40,7 +40,7 @@ export async function* selectBlocks(
     const coverage = coverageOf(
       request,
       leases.map(({ meta }) => meta),
-      catalog.quarantined.filter(({ tenant }) => tenant === request.tenant),
+      catalog.quarantinedOf(request.tenant),
     );
     // The last frame is held back: it carries the coverage.
     let held: Uint8Array | undefined;

@@ -16,6 +16,7 @@ import { readBlockPieces } from '../lib/tsdb/block/block-pieces.ts';
 import type { BuiltBlock } from '../lib/tsdb/block/block-writer.ts';
 import {
   type Coverage,
+  type LabelsRequest,
   MatchType,
   type PutBlockRequest,
   StoreDefinition,
@@ -162,6 +163,11 @@ async function select({ client }: Running, change: Partial<WireSelectRequest> = 
   return { series: sink.series, coverage };
 }
 
+const labels = ({ client }: Running, change: Partial<LabelsRequest>) => {
+  const all = { tenant: 'anonymous', matchers: [], minTimeMs: 0, maxTimeMs: 99 * HOUR_MS };
+  return client.labels({ ...all, labelName: '', limit: 0, ...change }, { signal });
+};
+
 const listIds = async ({ client }: Running) =>
   (await client.listBlocks({ tenant: '' }, { signal })).blocks.map((block) => block.blockId);
 
@@ -260,19 +266,10 @@ test('label names and values, with matchers and limits', async () => {
   const one = await startStore();
   await put(one, await twoHours(10 * HOUR_MS, 3));
   await put(one, await twoHours(12 * HOUR_MS, 5));
-  const ask = (labelName: string, change = {}) =>
-    one.client.labels(
-      {
-        tenant: 'anonymous',
-        matchers: [],
-        minTimeMs: 0,
-        maxTimeMs: 99 * HOUR_MS,
-        labelName,
-        limit: 0,
-        ...change,
-      },
-      { signal },
-    );
+  const ask = async (labelName: string, change = {}) => {
+    const { values, truncated } = await labels(one, { labelName, ...change });
+    return { values, truncated };
+  };
   expect(await ask('')).toEqual({ values: ['__name__', 'instance'], truncated: false });
   const hosts = ['host-0', 'host-1', 'host-2', 'host-3', 'host-4'];
   expect(await ask('instance')).toEqual({ values: hosts, truncated: false });
@@ -557,14 +554,21 @@ test('a block found corrupt by a query is set aside; the query fails, later ones
   const after = await select(one);
   expect(after.series).toHaveLength(4);
   expect(after.coverage!.partitions.map(({ complete }) => complete)).toEqual([false, false, false]);
+  const lost = `1 corrupt block is in quarantine: ${bad.meta.blockId} (1970-01-01T10:00:00.000Z to 1970-01-01T11:59:45.000Z)`;
+  expect(after.coverage!.missing).toBe(lost);
+  expect((await labels(one, {})).coverage!.missing).toBe(lost);
+  expect((await labels(one, { minTimeMs: 12 * HOUR_MS })).coverage!.missing).toBeUndefined();
+  expect((await labels(one, { tenant: 'other' })).coverage!.missing).toBeUndefined();
   const later = await select(one, { minTimeMs: 12 * HOUR_MS });
   expect(later.coverage!.partitions.map(({ complete }) => complete)).toEqual([true, true, true]);
+  expect(later.coverage!.missing).toBeUndefined();
   expect(await one.registry.getSingleMetricAsString('tidemark_store_quarantined_blocks')).toMatch(/ 1$/m);
   // A good copy makes it whole again.
   expect(await put(one, bad)).toEqual({ existed: false });
   const healed = await select(one);
   expect(healed.series).toHaveLength(8);
   expect(healed.coverage!.partitions.every(({ complete }) => complete)).toBe(true);
+  expect(healed.coverage!.missing).toBeUndefined();
   expect(await readdir(dataDir('blocks-quarantine', 'anonymous'))).toEqual([]);
 });
 
@@ -588,6 +592,37 @@ test.each<[string, (dir: string) => Promise<void>]>([
     expect(coverage!.partitions.map(({ complete }) => complete)).toEqual([false, false, false]);
     await next.store.stop();
   }
+});
+
+test('a store whose only block lost its meta.json says so', async () => {
+  const first = await startStore();
+  const bad = await twoHours(10 * HOUR_MS);
+  await put(first, bad);
+  await first.store.stop();
+  await flip(dataDir('blocks', 'anonymous', bad.meta.blockId, 'meta.json'), 60);
+  const { coverage } = await select(await startStore());
+  expect(coverage).toEqual({
+    partitions: [],
+    missing: `1 corrupt block is in quarantine: ${bad.meta.blockId} (range unknown)`,
+  });
+});
+
+test('a block in quarantine goes with retention, and is not missed then', async () => {
+  const one = await startStore({ retentionMs: 200 * HOUR_MS });
+  const bad = await twoHours(10 * HOUR_MS);
+  await put(one, bad);
+  await flip(dataDir('blocks', 'anonymous', bad.meta.blockId, 'chunks'), 40);
+  await expect(select(one)).rejects.toMatchObject({ code: 'internal' });
+  expect((await select(one)).coverage!.missing).toMatch(/in quarantine/);
+  await passTime(111 * HOUR_MS);
+  await eventually(() => clock.sleeping).toBe(1);
+  expect((await select(one)).coverage!.missing).toMatch(/in quarantine/);
+  await passTime(HOUR_MS);
+  await eventually(async () => (await select(one)).coverage!.missing).toBeUndefined();
+  expect(await readdir(dataDir('blocks-quarantine', 'anonymous'))).toEqual([]);
+  expect(await one.registry.getSingleMetricAsString('tidemark_store_blocks_deleted_total')).toMatch(
+    /reason="time"\} 1$/m,
+  );
 });
 
 test('folders that are no blocks are left alone', async () => {

@@ -65,7 +65,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const metrics = createStoreMetrics(registry, {
     blockCount: () => catalog.size,
     blockBytes: () => catalog.bytes,
-    quarantinedCount: () => catalog.quarantined.length,
+    quarantinedCount: () => catalog.quarantinedCount,
     cacheBytes: () => cache.bytesHeld,
     cacheHits: () => cache.hits,
     cacheMisses: () => cache.misses,
@@ -77,6 +77,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   let retention: Promise<void> = Promise.resolve();
 
   const applyRetention = async (): Promise<void> => {
+    if (options.retentionMs > 0) {
+      const old = await catalog.deleteQuarantined(clock.nowMs() - options.retentionMs);
+      metrics.deleted.inc({ reason: 'time' }, old);
+    }
     for (const { meta, reason } of expiredBlocks(catalog.list(), clock.nowMs(), options)) {
       await catalog.delete(meta.tenant, meta.blockId);
       metrics.deleted.inc({ reason });

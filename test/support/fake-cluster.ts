@@ -201,5 +201,9 @@ async function labels(node: FakeNode, calls: string[], request: LabelsRequest): 
   }
   const values = [...found].sort();
   const truncated = request.limit > 0 && values.length > request.limit;
-  return { values: truncated ? values.slice(0, request.limit) : values, truncated };
+  return {
+    values: truncated ? values.slice(0, request.limit) : values,
+    truncated,
+    ...(node.coverage === undefined ? {} : { coverage: node.coverage }),
+  };
 }

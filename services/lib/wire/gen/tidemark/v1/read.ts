@@ -75,6 +75,11 @@ export interface SelectResponse {
 /** What an answer accounts for. */
 export interface Coverage {
   partitions: PartitionCoverage[];
+  /**
+   * Set when the node lost something of the range that it was to hold: what and why, for people. The answer then leaves a
+   * gap wherever no other node is known to hold the same.
+   */
+  missing?: string | undefined;
 }
 
 export interface PartitionCoverage {
@@ -84,7 +89,10 @@ export interface PartitionCoverage {
   minTimeMs: number;
   /** Newest time answered for, Unix milliseconds, inclusive. */
   maxTimeMs: number;
-  /** The node holds every acknowledged sample of the partition in that range. */
+  /**
+   * An ingester: it holds every acknowledged sample of the partition in that range that is on no store yet. A store:
+   * everything that was shipped to this store for that partition and range was read.
+   */
   complete: boolean;
 }
 
@@ -108,6 +116,8 @@ export interface LabelsResponse {
   values: string[];
   /** The limit cut the list. */
   truncated: boolean;
+  /** What the answer accounts for; absent where the node has nothing to say about it. */
+  coverage?: Coverage | undefined;
 }
 
 function createBaseMatcher(): Matcher {
@@ -400,13 +410,16 @@ export const SelectResponse: MessageFns<SelectResponse> = {
 };
 
 function createBaseCoverage(): Coverage {
-  return { partitions: [] };
+  return { partitions: [], missing: undefined };
 }
 
 export const Coverage: MessageFns<Coverage> = {
   encode(message: Coverage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.partitions) {
       PartitionCoverage.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.missing !== undefined) {
+      writer.uint32(18).string(message.missing);
     }
     return writer;
   },
@@ -432,6 +445,14 @@ export const Coverage: MessageFns<Coverage> = {
             message.partitions.push(PartitionCoverage.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.missing = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -450,6 +471,7 @@ export const Coverage: MessageFns<Coverage> = {
   fromPartial(object: DeepPartial<Coverage>): Coverage {
     const message = createBaseCoverage();
     message.partitions = object.partitions?.map((e) => PartitionCoverage.fromPartial(e)) || [];
+    message.missing = object.missing ?? undefined;
     return message;
   },
 };
@@ -661,7 +683,7 @@ export const LabelsRequest: MessageFns<LabelsRequest> = {
 };
 
 function createBaseLabelsResponse(): LabelsResponse {
-  return { values: [], truncated: false };
+  return { values: [], truncated: false, coverage: undefined };
 }
 
 export const LabelsResponse: MessageFns<LabelsResponse> = {
@@ -671,6 +693,9 @@ export const LabelsResponse: MessageFns<LabelsResponse> = {
     }
     if (message.truncated !== false) {
       writer.uint32(16).bool(message.truncated);
+    }
+    if (message.coverage !== undefined) {
+      Coverage.encode(message.coverage, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -704,6 +729,14 @@ export const LabelsResponse: MessageFns<LabelsResponse> = {
             message.truncated = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.coverage = Coverage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -723,6 +756,9 @@ export const LabelsResponse: MessageFns<LabelsResponse> = {
     const message = createBaseLabelsResponse();
     message.values = object.values?.map((e) => e) || [];
     message.truncated = object.truncated ?? false;
+    message.coverage = (object.coverage !== undefined && object.coverage !== null)
+      ? Coverage.fromPartial(object.coverage)
+      : undefined;
     return message;
   },
 };
