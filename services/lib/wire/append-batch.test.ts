@@ -42,9 +42,15 @@ test('encodes as the document says', () => {
 });
 
 test.each([0, 3])('decodes what the document says, at offset %d of its buffer', (offset) => {
-  const bytes = new Uint8Array(GOLDEN.length + offset);
-  bytes.set(GOLDEN, offset);
-  const batch = decodeAppendBatch(bytes.subarray(offset));
+  expectGolden(Uint8Array.from([...Array<number>(offset).fill(0), ...GOLDEN]).subarray(offset));
+});
+
+test('decodes a Buffer at an odd offset, which is what gRPC gives', () => {
+  expectGolden(Buffer.from(Uint8Array.from([0, 0, 0, ...GOLDEN]).buffer, 3));
+});
+
+function expectGolden(bytes: Uint8Array): void {
+  const batch = decodeAppendBatch(bytes);
   expect([...batch.references]).toEqual([7]);
   expect([...batch.sectionPartitions]).toEqual([3]);
   expect([...batch.timestampsMs]).toEqual([1000]);
@@ -54,7 +60,7 @@ test.each([0, 3])('decodes what the document says, at offset %d of its buffer', 
     seen.push([reference, partition, [...source.subarray(start, end)]]);
   });
   expect(seen).toEqual([[7, 3, [1, 0x61, 0x62]]]);
-});
+}
 
 test('any batch comes back', () => {
   const section = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 0, max: 2 ** 52 }), fc.double()), {

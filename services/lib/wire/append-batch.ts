@@ -139,7 +139,7 @@ export function putDefinition(
  * @throws AppError `bad_data` when the batch breaks a rule of the format; nothing of it is to be used then.
  */
 export function decodeAppendBatch(bytes: Uint8Array): AppendBatch {
-  const aligned = bytes.byteOffset % 8 === 0 ? bytes : bytes.slice();
+  const aligned = bytes.byteOffset % 8 === 0 ? bytes : copyOf(bytes);
   const reader = new ByteReader(aligned);
   const version = reader.u32();
   if (version !== VERSION) throw new AppError('bad_data', `append batch of unknown version ${version}`);
@@ -201,4 +201,11 @@ export function decodeAppendBatch(bytes: Uint8Array): AppendBatch {
       }
     },
   };
+}
+
+/** An aligned copy. (Buffer's own `slice` is a view, and its species a piece of a pool.) */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  const copy = new Uint8Array(bytes.length);
+  copy.set(bytes);
+  return copy;
 }
