@@ -9,6 +9,7 @@ import {
 } from '../wire/contracts.ts';
 import type { Cluster, Peer, StoreSet } from './cluster.ts';
 import type { ControlPlane, MemberView, PlacementRecord, ServiceName } from './control-plane.ts';
+import { withFailover } from './failover.ts';
 import { connectGrpc, type GrpcConnection } from './grpc-client.ts';
 import type { Client, ServiceDefinition } from './rpc.ts';
 
@@ -78,7 +79,7 @@ class PeerSet<D extends ServiceDefinition> {
     for (const [instance, { peer }] of this.#connections) {
       if (holdsData || members.get(instance)?.state === 'ready') offered.push(peer);
     }
-    return offered;
+    return this.#service === 'querier' ? [...withFailover(this.#definition, offered)] : offered;
   }
 }
 

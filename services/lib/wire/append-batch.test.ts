@@ -108,3 +108,13 @@ test('a batch that claims too many samples is refused before anything is allocat
   new DataView(bytes.buffer).setUint32(8, 0xffffffff, true);
   expect(() => decodeAppendBatch(bytes)).toThrow(/over 1048576/);
 });
+
+test('a batch anywhere in a buffer, as a connection delivers it, is read all the same', () => {
+  const source = Buffer.alloc(GOLDEN.length + 16);
+  for (let offset = 0; offset < 9; offset++) {
+    source.set(GOLDEN, offset);
+    const batch = decodeAppendBatch(source.subarray(offset, offset + GOLDEN.length));
+    expect([...batch.references, ...batch.timestampsMs]).toEqual([7, 1000]);
+    expect([...new Uint32Array(batch.values.slice().buffer)]).toEqual([2, 0x7ff00000]);
+  }
+});

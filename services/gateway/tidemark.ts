@@ -1,0 +1,56 @@
+#!/usr/bin/env node
+// `tidemark status`: the members of a cluster in a terminal, asked from any gateway.
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
+import { readVersion } from '../lib/runtime/version.ts';
+import { type MembersAnswer, printMembers } from './status-table.ts';
+
+const STATUS_FLAGS = {
+  url: { type: 'string', default: 'http://127.0.0.1:9090', desc: 'A gateway.' },
+  timeout: { type: 'duration', default: 10_000, desc: 'How long to wait for its answer.' },
+} as const satisfies FlagTable;
+
+const USAGE = `Tidemark in a terminal.
+
+usage: tidemark status [--url=http://gateway:9090]
+
+Prints the members of the cluster: services, zones, versions, states, partitions owned, age of the last heartbeat.
+Exit code 0 when all that should be there is ready, 1 otherwise or when the gateway does not answer.`;
+
+async function main(): Promise<void> {
+  const [command, ...rest] = process.argv.slice(2);
+  if (command === '--version') {
+    process.stdout.write(`tidemark, version ${readVersion()}\n`);
+    return;
+  }
+  const flags = parseFlags(STATUS_FLAGS, command === 'status' ? rest : [], process.env);
+  if (command !== 'status' || flags.help) {
+    process.stdout.write(describeFlags(USAGE, STATUS_FLAGS));
+    if (command !== 'status' && command !== '--help' && command !== 'help') process.exitCode = 2;
+    return;
+  }
+  const answer = await askMembers(flags.values.url, flags.values.timeout);
+  process.stdout.write(printMembers(answer));
+  if (answer.members.some(({ state }) => state !== 'ready')) process.exitCode = 1;
+}
+
+async function askMembers(url: string, timeoutMs: number): Promise<MembersAnswer> {
+  const endpoint = `${url.replace(/\/+$/, '')}/api/v1/cluster/members`;
+  let text: string;
+  try {
+    const response = await fetch(endpoint, { signal: AbortSignal.timeout(timeoutMs) });
+    text = await response.text();
+    if (!response.ok) throw new AppError('unavailable', `${response.status} ${text.slice(0, 300)}`);
+  } catch (caught) {
+    const error = toAppError(caught);
+    const cause =
+      error.cause instanceof Error && error.cause.cause instanceof Error ? error.cause.cause : error;
+    throw new AppError('unavailable', `${endpoint}: ${cause.message}`, { cause: caught });
+  }
+  return (JSON.parse(text) as { data: MembersAnswer }).data;
+}
+
+main().catch((caught: unknown) => {
+  process.stderr.write(`tidemark: ${toAppError(caught).message}\n`);
+  process.exitCode = 1;
+});
