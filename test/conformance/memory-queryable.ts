@@ -12,6 +12,8 @@ export interface LoadedSample {
   readonly value: number;
   readonly isStale: boolean;
   readonly histogram?: FloatHistogram;
+  /** When the counter began, Unix milliseconds; 0 or absent: unknown. */
+  readonly startMs?: number;
 }
 
 interface Series {
@@ -96,6 +98,9 @@ class MemorySeriesSet implements SeriesSet {
     into.count = samples.length;
     into.histograms = samples.some(({ histogram }) => histogram !== undefined)
       ? samples.map(({ histogram }) => histogram)
+      : undefined;
+    into.startTimesMs = samples.some(({ startMs }) => startMs !== undefined)
+      ? Float64Array.from(samples, ({ startMs }) => startMs ?? 0)
       : undefined;
   }
 

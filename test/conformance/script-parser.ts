@@ -2,7 +2,7 @@
 
 import { parseDuration } from '../../services/lib/model/duration.ts';
 import type { Labels } from '../../services/lib/model/labels.ts';
-import { parseSeriesLine, type SequenceValue, type SeriesLine } from './series-notation.ts';
+import { parseSeriesLine, parseStartLine, type SequenceValue, type SeriesLine } from './series-notation.ts';
 
 export interface LoadCommand {
   readonly kind: 'load';
@@ -83,7 +83,19 @@ export function parseScript(text: string): Command[] {
 function parseLoad(head: string, body: readonly string[], line: number): LoadCommand {
   const match = /^load(_with_nhcb)?\s+(\S+)$/.exec(head);
   if (match === null) throw new Error(`malformed load command ${JSON.stringify(head)}`);
-  const series = body.filter((row) => !isStartTimeLine(row)).map(parseSeriesLine);
+  const starts = new Map(
+    body
+      .filter(isStartTimeLine)
+      .map(parseStartLine)
+      .map(({ labels, offsetsMs }) => [labels.key, offsetsMs]),
+  );
+  const series = body
+    .filter((row) => !isStartTimeLine(row))
+    .map(parseSeriesLine)
+    .map((row) => {
+      const startOffsetsMs = starts.get(row.labels.key);
+      return startOffsetsMs === undefined ? row : { ...row, startOffsetsMs };
+    });
   return {
     kind: 'load',
     line,
@@ -93,7 +105,7 @@ function parseLoad(head: string, body: readonly string[], line: number): LoadCom
   };
 }
 
-/** `metric@st …`: start timestamps of the series on the next line, which no seam carries yet. */
+/** `metric@st …`: start times of a series. */
 function isStartTimeLine(row: string): boolean {
   return /^\S*@st\s/.test(row) || /^.*\}@st\s/.test(row);
 }

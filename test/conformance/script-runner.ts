@@ -55,13 +55,15 @@ export async function runScript(text: string): Promise<CaseResult[]> {
 }
 
 function load(storage: MemoryQueryable, command: LoadCommand): void {
-  for (const { labels, values } of command.series) {
+  for (const { labels, values, startOffsetsMs } of command.series) {
     const samples: LoadedSample[] = [];
     values.forEach((value, i) => {
       const timeMs = i * command.intervalMs;
-      if (value.kind === 'float') samples.push({ timeMs, value: value.value, isStale: false });
+      const offsetMs = startOffsetsMs?.[i];
+      const start = offsetMs === undefined ? {} : { startMs: timeMs + offsetMs };
+      if (value.kind === 'float') samples.push({ timeMs, value: value.value, isStale: false, ...start });
       else if (value.kind === 'histogram') {
-        samples.push({ timeMs, value: Number.NaN, isStale: false, histogram: value.histogram });
+        samples.push({ timeMs, value: Number.NaN, isStale: false, histogram: value.histogram, ...start });
       } else if (value.kind === 'stale') samples.push({ timeMs, value: Number.NaN, isStale: true });
     });
     storage.append(labels, samples);

@@ -1,4 +1,5 @@
 // The notation of series in test scripts: `metric{label="value"} 1 2+3x4 _ stale {{schema:0 sum:1 count:2}}`.
+import { parseDuration } from '../../services/lib/model/duration.ts';
 import { Labels } from '../../services/lib/model/labels.ts';
 import { parseValue } from '../../services/lib/model/number-format.ts';
 import { parseMetricSelector } from '../../services/lib/promql/parse/parser.ts';
@@ -14,6 +15,33 @@ export type SequenceValue =
 export interface SeriesLine {
   readonly labels: Labels;
   readonly values: readonly SequenceValue[];
+  /** Start times relative to the samples' own, milliseconds; undefined where a sample has none. */
+  readonly startOffsetsMs?: readonly (number | undefined)[];
+}
+
+const DURATION = String.raw`(?:(?:\d+(?:ms|[smhdwy]))+|0)`;
+const START_ITEM = new RegExp(`^([+-]?)(${DURATION})(?:([+-])(${DURATION}))?(?:x(\\d+))?$`);
+
+/** Parses a line `metric@st …`: start times of the series of the same name on another line. */
+export function parseStartLine(line: string): {
+  readonly labels: Labels;
+  readonly offsetsMs: (number | undefined)[];
+} {
+  const at = /@st\s/.exec(line)!.index;
+  const offsetsMs: (number | undefined)[] = [];
+  for (const item of line.slice(at + 3).match(/\S+/g) ?? []) {
+    const omitted = /^_(?:x(\d+))?$/.exec(item);
+    if (omitted !== null) {
+      offsetsMs.push(...Array<undefined>(Number(omitted[1] ?? 1)).fill(undefined));
+      continue;
+    }
+    const match = START_ITEM.exec(item);
+    if (match === null) throw new Error(`malformed start time ${JSON.stringify(item)}`);
+    const first = parseDuration(match[2]!) * (match[1] === '-' ? -1 : 1);
+    const step = match[4] === undefined ? 0 : parseDuration(match[4]) * (match[3] === '-' ? -1 : 1);
+    for (let i = 0; i <= Number(match[5] ?? 0); i++) offsetsMs.push(first + i * step);
+  }
+  return { labels: parseLabels(line.slice(0, at)), offsetsMs };
 }
 
 /** Parses a line; throws an Error that quotes it. */

@@ -57,17 +57,25 @@ export class FloatHistogram {
     return this.schema === CUSTOM_BUCKETS_SCHEMA;
   }
 
+  /** The same histogram with another hint. It shares the buckets: as any histogram, it is copied before it is changed. */
+  withHint(hint: CounterResetHint): FloatHistogram {
+    const twin = new FloatHistogram();
+    twin.hint = hint;
+    twin.schema = this.schema;
+    twin.zeroThreshold = this.zeroThreshold;
+    twin.zeroCount = this.zeroCount;
+    twin.count = this.count;
+    twin.sum = this.sum;
+    twin.positive = this.positive;
+    twin.negative = this.negative;
+    twin.customBounds = this.customBounds;
+    return twin;
+  }
+
   copy(): FloatHistogram {
-    const copy = new FloatHistogram();
-    copy.hint = this.hint;
-    copy.schema = this.schema;
-    copy.zeroThreshold = this.zeroThreshold;
-    copy.zeroCount = this.zeroCount;
-    copy.count = this.count;
-    copy.sum = this.sum;
+    const copy = this.withHint(this.hint);
     copy.positive = copyBuckets(this.positive);
     copy.negative = copyBuckets(this.negative);
-    copy.customBounds = this.customBounds;
     return copy;
   }
 

@@ -20,6 +20,11 @@ export class SampleColumns {
    * series of floats. Whoever fills the columns sets it anew for each series.
    */
   histograms: (FloatHistogram | undefined)[] | undefined;
+  /**
+   * When the counter of sample i began to count, Unix milliseconds; 0 where that is not known. Undefined in a series that
+   * knows of none: storage that keeps no start times never sets it; who does sets it anew for each series.
+   */
+  startTimesMs: Float64Array<ArrayBuffer> | undefined;
 
   constructor(capacity = 256) {
     this.timestampsMs = new Float64Array(capacity);

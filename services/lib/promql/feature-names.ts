@@ -7,6 +7,7 @@ const SWITCHES: Readonly<Record<string, keyof PromqlFeatures>> = {
   'promql-duration-expr': 'durationExpressions',
   'promql-binop-fill-modifiers': 'binopFillModifiers',
   'promql-delayed-name-removal': 'delayedNameRemoval',
+  'use-start-timestamps': 'startTimestamps',
 };
 
 /** Features of a command line. An unknown one is logged and has no effect, as in Prometheus. */

@@ -11,6 +11,8 @@ export interface PromqlFeatures {
   readonly binopFillModifiers: boolean;
   /** promql-delayed-name-removal. */
   readonly delayedNameRemoval: boolean;
+  /** use-start-timestamps: start times of samples tell of counter resets. */
+  readonly startTimestamps: boolean;
 }
 
 /** What a Prometheus 3.14 without `--enable-feature` has. */
@@ -20,6 +22,7 @@ export const DEFAULT_FEATURES: PromqlFeatures = {
   durationExpressions: true,
   binopFillModifiers: false,
   delayedNameRemoval: false,
+  startTimestamps: false,
 };
 
 /** Everything on: what upstream's test scripts assume. */
@@ -29,4 +32,5 @@ export const ALL_FEATURES: PromqlFeatures = {
   durationExpressions: true,
   binopFillModifiers: true,
   delayedNameRemoval: true,
+  startTimestamps: true,
 };

@@ -56,6 +56,10 @@ export class Annotations {
     );
   }
 
+  startOverlap(metric: string, at: Position): void {
+    this.#warn(`start times of samples overlap for metric name ${goQuote(metric)}`, at);
+  }
+
   mixedSamples(metric: string, at: Position): void {
     this.#warn(`encountered a mix of histograms and floats for metric name ${goQuote(metric)}`, at);
   }

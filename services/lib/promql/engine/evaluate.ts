@@ -14,7 +14,7 @@ import { openLabelJoin, openLabelReplace } from './functions-labels.ts';
 import { isMapping, openClamp, openMapping, openRound } from './functions-math.ts';
 import { isHistogramProperty, openHistogramProperty } from './functions-native.ts';
 import { openSort } from './functions-order.ts';
-import { openTimestamp } from './functions-time.ts';
+import { openStartTimestamp, openTimestamp } from './functions-time.ts';
 import { firstStepOf, type Grid } from './grid.ts';
 import { openInfo } from './info.ts';
 import { BroadcastOperand, ScalarOperand } from './literals.ts';
@@ -41,6 +41,7 @@ const CALLS: ReadonlyMap<string, OpenCall> = new Map<string, OpenCall>([
   ['sort_by_label', openSort],
   ['sort_by_label_desc', openSort],
   ['timestamp', openTimestamp],
+  ['start_timestamp', openStartTimestamp],
   ['histogram_quantile', openHistogramQuantile],
   ['histogram_quantiles', openHistogramQuantiles],
   ['histogram_fraction', openHistogramFraction],

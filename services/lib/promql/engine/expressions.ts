@@ -1,6 +1,6 @@
 // What the engine asks of the syntax tree: types, parentheses, and which parts do not depend on the step.
 import { AppError } from '../../core/errors.ts';
-import type { Call, Expr, ValueType } from '../ast.ts';
+import type { Call, Expr, ValueType, VectorSelector } from '../ast.ts';
 import { FUNCTIONS } from '../parse/functions-table.ts';
 
 /** Calls whose value depends on the step even when their arguments do not. */
@@ -67,6 +67,58 @@ export function isStepInvariant(expr: Expr): boolean {
     case 'unary':
     case 'paren':
       return isStepInvariant(expr.expr);
+  }
+}
+
+/** Calls that need no more of a native histogram than count and sum. */
+const COUNTS_ONLY = new Set(['histogram_count', 'histogram_sum', 'histogram_avg']);
+/** Calls that need its buckets. */
+const NEEDS_BUCKETS = new Set(['histogram_quantile', 'histogram_quantiles', 'histogram_fraction']);
+
+/**
+ * Selectors below histogram_count(), histogram_sum() or histogram_avg(), unless a subquery or something that needs
+ * buckets comes first on the way up, or later.
+ */
+export function findCountedSelectors(expr: Expr): ReadonlySet<VectorSelector> {
+  const found = new Set<VectorSelector>();
+  collectCounted(expr, 'no', found);
+  return found;
+}
+
+/** @param state  What the nodes above say; `never`: something above needs buckets. */
+function collectCounted(expr: Expr, state: 'no' | 'counted' | 'never', found: Set<VectorSelector>): void {
+  switch (expr.kind) {
+    case 'vector-selector':
+      if (state === 'counted') found.add(expr);
+      return;
+    case 'matrix-selector':
+      collectCounted(expr.vector, state, found);
+      return;
+    case 'subquery':
+      collectCounted(expr.expr, 'no', found);
+      return;
+    case 'call': {
+      let below = state;
+      if (NEEDS_BUCKETS.has(expr.func)) below = 'never';
+      else if (COUNTS_ONLY.has(expr.func) && state === 'no') below = 'counted';
+      for (const argument of expr.args) collectCounted(argument, below, found);
+      return;
+    }
+    case 'aggregation':
+      collectCounted(expr.expr, state, found);
+      if (expr.param !== undefined) collectCounted(expr.param, state, found);
+      return;
+    case 'binary': {
+      const below = expr.operator === '</' || expr.operator === '>/' ? 'never' : state;
+      collectCounted(expr.left, below, found);
+      collectCounted(expr.right, below, found);
+      return;
+    }
+    case 'unary':
+    case 'paren':
+      collectCounted(expr.expr, state, found);
+      return;
+    default:
   }
 }
 

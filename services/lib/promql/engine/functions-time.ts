@@ -1,4 +1,4 @@
-// timestamp(v): of a selector the samples' own times, of anything else the time of evaluation.
+// timestamp(v): of a selector the samples' own times, of anything else the time of evaluation. start_timestamp(v).
 import type { Call } from '../ast.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
@@ -16,6 +16,27 @@ export async function openTimestamp(evaluator: Evaluator, call: Call, grid: Grid
     : await evaluator.vector(argument, grid);
   const series = dropMetricNames(session, input.series);
   const operand = new TimestampOperand(series, input, isSelector ? undefined : grid);
+  return session.delayedNames ? operand : mergeSameLabels(session, operand, grid);
+}
+
+/**
+ * start_timestamp(v): of a selector the start times of its samples, of anything else nothing, nor without the feature
+ * use-start-timestamps.
+ */
+export async function openStartTimestamp(
+  evaluator: Evaluator,
+  call: Call,
+  grid: Grid,
+): Promise<VectorOperand> {
+  const { session } = evaluator;
+  const argument = unwrap(call.args[0]!);
+  if (!session.options.features.startTimestamps || argument.kind !== 'vector-selector') {
+    // Opened all the same: what is wrong with it is to be said.
+    await evaluator.vector(argument, grid);
+    return { series: [], next: () => {} };
+  }
+  const input = await openSelector(session, argument, grid, 'start-seconds');
+  const operand = new TimestampOperand(dropMetricNames(session, input.series), input, undefined);
   return session.delayedNames ? operand : mergeSameLabels(session, operand, grid);
 }
 

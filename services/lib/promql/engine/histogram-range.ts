@@ -1,22 +1,15 @@
 // Range functions over series that hold native histograms, alone or among floats. The floats of a window go through the
 // float kernel; this file decides what becomes of them beside histograms, and computes with the histograms.
-import { AppError } from '../../core/errors.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { SampleColumns } from '../../model/sample-columns.ts';
-import type { Position } from '../ast.ts';
-import type { Annotations } from './annotations.ts';
+import { type HistogramColumn, type RangeContext, splitHistograms } from './histogram-column.ts';
+import { extendedHistogramRate } from './histogram-extended.ts';
+import { histogramRate, instantHistogramRate, isHistogramReset } from './histogram-rate.ts';
 import { averageHistograms, sumHistograms } from './histogram-sum.ts';
-import { extrapolationFactor } from './kernels-rate.ts';
+import { isResetAt } from './kernels-rate.ts';
+import { reachOf } from './matrix-source.ts';
 import { ABSENT, FLOAT, putHistogram, type StepColumn } from './operand.ts';
 import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
-
-/** What a function's annotations name. */
-export interface RangeContext {
-  readonly func: string;
-  readonly metric: string;
-  readonly position: Position;
-  readonly annotations: Annotations;
-}
 
 /** Functions that look at floats only; histograms beside floats are worth an info. */
 const FLOATS_ONLY = new Set([
@@ -36,13 +29,6 @@ const FLOATS_ONLY = new Set([
 /** Functions for which floats and histograms in one window are an error of the data. */
 const NO_MIX = new Set(['rate', 'increase', 'delta', 'sum_over_time', 'avg_over_time']);
 
-/** Histograms of a series, by their own index. */
-interface HistogramColumn {
-  readonly timestampsMs: Float64Array;
-  readonly histograms: readonly FloatHistogram[];
-  readonly pass: WindowPass;
-}
-
 /**
  * Evaluates a range function over a series with histograms.
  *
@@ -56,14 +42,13 @@ export function rangeWithHistograms(
   counts: WindowCounts,
   kernel: (pass: WindowPass, out: StepColumn) => void,
   out: StepColumn,
+  lookbackMs: number,
 ): void {
-  if (pass.extension !== undefined) {
-    throw new AppError('execution', 'smoothed and anchored modifiers do not work with native histograms');
-  }
-  const column = split(columns, pass);
-  findWindows(pass, 0, 0, counts);
+  const column = splitHistograms(columns, pass);
+  const { earlierMs, laterMs } = reachOf(pass.extension, lookbackMs);
+  findWindows(pass, earlierMs, laterMs, counts);
   const histogramCounts = { total: 0, largest: 0 };
-  findWindows(column.pass, 0, 0, histogramCounts);
+  findWindows(column.pass, earlierMs, laterMs, histogramCounts);
   counts.total += histogramCounts.total;
   counts.largest += histogramCounts.largest;
   kernel(pass, out);
@@ -72,37 +57,6 @@ export function rangeWithHistograms(
     const histograms = column.pass.high[k]! - column.pass.low[k]!;
     if (histograms > 0) evaluateStep(context, pass, column, k, floats, histograms, out);
   }
-}
-
-/** Leaves the floats in the columns and the pass, and takes out the histograms. */
-function split(columns: SampleColumns, pass: WindowPass): HistogramColumn {
-  const times: number[] = [];
-  const histograms: FloatHistogram[] = [];
-  const all = columns.histograms ?? [];
-  let kept = 0;
-  for (let i = 0; i < columns.count; i++) {
-    const histogram = all[i];
-    if (histogram !== undefined) {
-      times.push(columns.timestampsMs[i]!);
-      histograms.push(histogram);
-      continue;
-    }
-    columns.timestampsMs[kept] = columns.timestampsMs[i]!;
-    columns.values[kept++] = columns.values[i]!;
-  }
-  columns.count = kept;
-  pass.timestampsMs = columns.timestampsMs;
-  pass.values = columns.values;
-  pass.count = kept;
-  const timestampsMs = Float64Array.from(times);
-  const own: WindowPass = {
-    ...pass,
-    timestampsMs,
-    count: times.length,
-    low: new Int32Array(pass.steps),
-    high: new Int32Array(pass.steps),
-  };
-  return { timestampsMs, histograms, pass: own };
 }
 
 function evaluateStep(
@@ -130,11 +84,17 @@ function evaluateStep(
     case 'rate':
     case 'increase':
     case 'delta':
-      if (histograms > 1) putOrDrop(out, k, rateOf(context, column, from, to, k));
+      putOrDrop(
+        out,
+        k,
+        pass.extension === undefined
+          ? histogramRate(context, column, from, to, k)
+          : extendedHistogramRate(context, column, from, to, k),
+      );
       return;
     case 'irate':
     case 'idelta':
-      instantRate(context, pass, column, k, out);
+      instantHistogramRate(context, pass, column, k, out);
       return;
     case 'sum_over_time':
       putOrDrop(out, k, sumHistograms(column.histograms.slice(from, to), context));
@@ -144,7 +104,7 @@ function evaluateStep(
       return;
     case 'resets':
     case 'changes':
-      putFloat(out, k, countEvents(context.func, pass, column, k));
+      putOrDropFloat(out, k, countEvents(func, pass, column, k));
       return;
     default:
       evaluateAny(func, pass, column, k, floats + histograms, out);
@@ -191,147 +151,75 @@ function putFloat(out: StepColumn, k: number, value: number): void {
   out.kinds[k] = FLOAT;
 }
 
+function putOrDropFloat(out: StepColumn, k: number, value: number | undefined): void {
+  if (value === undefined) out.kinds[k] = ABSENT;
+  else putFloat(out, k, value);
+}
+
 function putOrDrop(out: StepColumn, k: number, histogram: FloatHistogram | undefined): void {
   if (histogram === undefined) out.kinds[k] = ABSENT;
   else putHistogram(out, k, histogram);
 }
 
-/** rate, increase, delta of histograms [from, to). */
-function rateOf(
-  context: RangeContext,
-  column: HistogramColumn,
-  from: number,
-  to: number,
-  k: number,
-): FloatHistogram | undefined {
-  const isCounter = context.func !== 'delta';
-  const result = difference(context, column.histograms.slice(from, to), isCounter);
-  if (result === undefined) return undefined;
-  const { pass } = column;
-  const endMs = pass.firstEndMs + k * pass.endStepMs;
-  const factor = extrapolationFactor(
-    column.timestampsMs[from]!,
-    column.timestampsMs[to - 1]!,
-    endMs - pass.rangeMs,
-    endMs,
-    to - from,
-    isCounter ? column.histograms[from]!.count : Number.NaN,
-    result.count,
-  );
-  return result.scale(context.func === 'rate' ? factor / (pass.rangeMs / 1000) : factor);
-}
-
-function difference(
-  context: RangeContext,
-  histograms: readonly FloatHistogram[],
-  isCounter: boolean,
-): FloatHistogram | undefined {
-  const { annotations, metric, position } = context;
-  const last = histograms.at(-1)!;
-  let first: FloatHistogram | undefined = histograms[0]!;
-  checkHints(context, histograms, isCounter);
-  // Behind a reset the first histogram does not matter, nor does its layout.
-  if (isCounter && histograms[1]!.isResetFrom(first)) first = undefined;
-  const compared = first === undefined ? histograms.slice(1) : histograms;
-  if (compared.some(({ hasCustomBounds }) => hasCustomBounds !== last.hasCustomBounds)) {
-    annotations.mixedSchemas(metric, position);
-    return undefined;
-  }
-  const result = last.copy();
-  for (const { schema } of compared) result.reduceTo(schema);
-  if (first !== undefined && result.subtract(first).boundsReconciled) {
-    annotations.reconciledBounds('subtraction', position);
-  }
-  if (isCounter) addResets(context, histograms, first === undefined, result);
-  result.hint = 'gauge';
-  return result.compact();
-}
-
-function addResets(
-  context: RangeContext,
-  histograms: readonly FloatHistogram[],
-  skipFirst: boolean,
-  result: FloatHistogram,
-): void {
-  for (let i = skipFirst ? 2 : 1; i < histograms.length; i++) {
-    if (!histograms[i]!.isResetFrom(histograms[i - 1]!)) continue;
-    if (result.add(histograms[i - 1]!).boundsReconciled) {
-      context.annotations.reconciledBounds('addition', context.position);
+/** resets and changes: a change of kind counts too. */
+function countEvents(func: string, pass: WindowPass, column: HistogramColumn, k: number): number | undefined {
+  let { float, histogram: index } = firstEvent(pass, column, k);
+  const floatsEnd = pass.high[k]!;
+  const histogramsEnd = column.pass.high[k]!;
+  let previous: FloatHistogram | number | undefined;
+  let events = 0;
+  while (float < floatsEnd || index < histogramsEnd) {
+    const takeFloat =
+      index >= histogramsEnd ||
+      (float < floatsEnd && pass.timestampsMs[float]! < column.timestampsMs[index]!);
+    const current = takeFloat ? pass.values[float]! : column.histograms[index]!;
+    if (previous !== undefined) {
+      if (typeof previous !== typeof current) events++;
+      else if (takeFloat) events += isFloatEvent(func, pass, float) ? 1 : 0;
+      else if (func === 'resets') events += isHistogramReset(column, index) ? 1 : 0;
+      else events += (current as FloatHistogram).equals(previous as FloatHistogram) ? 0 : 1;
     }
+    previous = current;
+    if (takeFloat) float++;
+    else index++;
   }
+  return previous === undefined ? undefined : events;
 }
 
-function checkHints(context: RangeContext, histograms: readonly FloatHistogram[], isCounter: boolean): void {
-  const { annotations, metric, position } = context;
-  if (isCounter) {
-    if (histograms.some(({ hint }) => hint === 'gauge')) annotations.notACounter(metric, position);
-  } else if (histograms[0]!.hint !== 'gauge' || histograms.at(-1)!.hint !== 'gauge') {
-    annotations.notAGauge(metric, position);
-  }
+/** Whether something happened between floats i − 1 and i. */
+function isFloatEvent(func: string, pass: WindowPass, i: number): boolean {
+  const previous = pass.values[i - 1]!;
+  const current = pass.values[i]!;
+  if (func === 'resets') return isResetAt(pass, i);
+  return current !== previous && !(Number.isNaN(current) && Number.isNaN(previous));
 }
 
-/** irate and idelta: only the last two samples matter, whatever they are. */
-function instantRate(
-  context: RangeContext,
+/** First sample of either kind in window k; an anchored window starts with the last one at or before its start. */
+function firstEvent(
   pass: WindowPass,
   column: HistogramColumn,
   k: number,
-  out: StepColumn,
-): void {
-  const { annotations, metric, position, func } = context;
-  const float = pass.high[k]! - 1;
-  const floatsMs = [float, float - 1].filter((i) => i >= pass.low[k]!).map((i) => pass.timestampsMs[i]!);
-  const last = column.pass.high[k]! - 1;
-  const isSingle = last === column.pass.low[k]!;
-  const lastMs = column.timestampsMs[last]!;
-  const previousMs = isSingle ? Number.NEGATIVE_INFINITY : column.timestampsMs[last - 1]!;
-  const newer = floatsMs.filter((timeMs) => timeMs > lastMs).length;
-  if (newer >= 2) return;
-  out.kinds[k] = ABSENT;
-  if (newer === 0 && isSingle && floatsMs.length === 0) return;
-  if (newer === 1 || floatsMs.some((timeMs) => timeMs > previousMs)) {
-    annotations.mixedSamples(metric, position);
-    return;
+): { float: number; histogram: number } {
+  const at = { float: pass.low[k]!, histogram: column.pass.low[k]! };
+  if (pass.extension !== 'anchored') return at;
+  const startMs = pass.firstEndMs + k * pass.endStepMs - pass.rangeMs;
+  const timeOf = (times: Float64Array, i: number, end: number): number =>
+    i < end && times[i]! <= startMs ? times[i]! : Number.POSITIVE_INFINITY;
+  const floatsEnd = pass.high[k]!;
+  const histogramsEnd = column.pass.high[k]!;
+  for (;;) {
+    const floatMs = timeOf(pass.timestampsMs, at.float, floatsEnd);
+    const histogramMs = timeOf(column.timestampsMs, at.histogram, histogramsEnd);
+    const floatNextMs = timeOf(pass.timestampsMs, at.float + 1, floatsEnd);
+    const histogramNextMs = timeOf(column.timestampsMs, at.histogram + 1, histogramsEnd);
+    // The earlier of the two goes as long as another one at or before the start is behind it.
+    if (floatMs <= histogramMs && Math.min(histogramMs, floatNextMs) < Number.POSITIVE_INFINITY) at.float++;
+    else if (histogramMs < floatMs && Math.min(floatMs, histogramNextMs) < Number.POSITIVE_INFINITY)
+      at.histogram++;
+    else break;
   }
-  const isRate = func === 'irate';
-  const pair = column.histograms.slice(last - 1, last + 1);
-  checkHints(context, pair, isRate);
-  const result = pair[1]!.copy();
-  if (!isRate || !pair[1]!.isResetFrom(pair[0]!)) {
-    const outcome = result.subtract(pair[0]!);
-    if (outcome.incompatible) {
-      annotations.mixedSchemas(metric, position);
-      return;
-    }
-    if (outcome.boundsReconciled) annotations.reconciledBounds('subtraction', position);
-  }
-  result.hint = 'gauge';
-  if (isRate) result.divide((lastMs - previousMs) / 1000);
-  putHistogram(out, k, result.compact());
-}
-
-/** resets and changes: a change of kind counts too. */
-function countEvents(func: string, pass: WindowPass, column: HistogramColumn, k: number): number {
-  let float = pass.low[k]!;
-  let index = column.pass.low[k]!;
-  let previous: FloatHistogram | number | undefined;
-  let events = 0;
-  while (float < pass.high[k]! || index < column.pass.high[k]!) {
-    const takeFloat =
-      index >= column.pass.high[k]! ||
-      (float < pass.high[k]! && pass.timestampsMs[float]! < column.timestampsMs[index]!);
-    const current = takeFloat ? pass.values[float++]! : column.histograms[index++]!;
-    if (previous !== undefined && isEvent(func, previous, current)) events++;
-    previous = current;
-  }
-  return events;
-}
-
-function isEvent(func: string, previous: FloatHistogram | number, current: FloatHistogram | number): boolean {
-  if (typeof previous === 'number' || typeof current === 'number') {
-    if (typeof previous !== typeof current) return true;
-    if (func === 'resets') return current < previous;
-    return current !== previous && !(Number.isNaN(current) && Number.isNaN(previous));
-  }
-  return func === 'resets' ? current.isResetFrom(previous) : !current.equals(previous);
+  const hasInside =
+    (floatsEnd > at.float && pass.timestampsMs[floatsEnd - 1]! > startMs) ||
+    (histogramsEnd > at.histogram && column.timestampsMs[histogramsEnd - 1]! > startMs);
+  return hasInside ? at : { float: floatsEnd, histogram: histogramsEnd };
 }

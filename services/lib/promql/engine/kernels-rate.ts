@@ -1,10 +1,8 @@
 // rate, increase, delta, irate, idelta, resets, changes: what compares neighbouring samples of a window.
 import { extendedRate } from './extended-range.ts';
 import { ABSENT, FLOAT, type StepColumn } from './operand.ts';
+import { EXTRAPOLATION_THRESHOLD, factorFromStart, isStartReset, startsWithin } from './start-times.ts';
 import { indexesOf, type WindowPass } from './windows.ts';
-
-/** A sample gap this much larger than the average counts as the series' end (Prometheus' extrapolation threshold). */
-const EXTRAPOLATION_THRESHOLD = 1.1;
 
 export function rate(pass: WindowPass, out: StepColumn): void {
   counterKernel(pass, out, true);
@@ -25,7 +23,11 @@ function counterKernel(pass: WindowPass, out: StepColumn, isRate: boolean): void
     return;
   }
   const resets = indexesOf(pass, pass.count);
-  extrapolateSteps(pass, out, resets, findResets(pass.values, pass.count, resets), true, isRate);
+  if (pass.startTimesMs === undefined) {
+    extrapolateSteps(pass, out, resets, findResets(pass.values, pass.count, resets), true, isRate);
+  } else {
+    countFromStarts(pass, out, resets, findAllResets(pass, resets), isRate);
+  }
 }
 
 /** Indexes of samples below their predecessor. */
@@ -38,6 +40,51 @@ export function findResets(values: Float64Array, count: number, resets: Int32Arr
     previous = value;
   }
   return found;
+}
+
+/** Whether a counter was reset between samples i − 1 and i, by value or by start time. */
+export function isResetAt(pass: WindowPass, i: number): boolean {
+  const { values, timestampsMs, startTimesMs } = pass;
+  if (values[i]! < values[i - 1]!) return true;
+  if (startTimesMs === undefined) return false;
+  return isStartReset(startTimesMs[i - 1]!, timestampsMs[i - 1]!, startTimesMs[i]!, timestampsMs[i]!);
+}
+
+/** As findResets(), start times included. */
+function findAllResets(pass: WindowPass, resets: Int32Array): number {
+  if (pass.startTimesMs === undefined) return findResets(pass.values, pass.count, resets);
+  let found = 0;
+  for (let i = 1; i < pass.count; i++) if (isResetAt(pass, i)) resets[found++] = i;
+  return found;
+}
+
+/** rate and increase of a series with start times: a window whose counter started within it counts from there. */
+function countFromStarts(
+  pass: WindowPass,
+  out: StepColumn,
+  resets: Int32Array,
+  resetCount: number,
+  isRate: boolean,
+): void {
+  const { timestampsMs, values, low, high, firstEndMs, endStepMs, rangeMs } = pass;
+  const starts = pass.startTimesMs!;
+  extrapolateSteps(pass, out, resets, resetCount, true, isRate);
+  let reset = 0;
+  for (let k = 0; k < pass.steps; k++) {
+    const from = low[k]!;
+    const last = high[k]! - 1;
+    const endMs = firstEndMs + k * endStepMs;
+    if (last < from || !startsWithin(starts[from]!, endMs - rangeMs, timestampsMs[from]!)) continue;
+    while (reset < resetCount && resets[reset]! <= from) reset++;
+    let result = values[last]! - values[from]!;
+    for (let r = reset; r < resetCount && resets[r]! <= last; r++) result += values[resets[r]! - 1]!;
+    result += values[from]!;
+    const samples = last - from + 1;
+    let factor = factorFromStart(starts[from]!, timestampsMs[from]!, timestampsMs[last]!, endMs, samples);
+    if (isRate) factor /= rangeMs / 1000;
+    out.values[k] = result * factor;
+    out.kinds[k] = FLOAT;
+  }
 }
 
 /**
@@ -128,7 +175,7 @@ function lastTwo(pass: WindowPass, out: StepColumn, isRate: boolean): void {
     if (last <= low[k]!) continue;
     const elapsedMs = timestampsMs[last]! - timestampsMs[last - 1]!;
     if (elapsedMs === 0) continue;
-    const isReset = isRate && values[last]! < values[last - 1]!;
+    const isReset = isRate && isResetAt(pass, last);
     const result = isReset ? values[last]! : values[last]! - values[last - 1]!;
     out.values[k] = isRate ? result / (elapsedMs / 1000) : result;
     out.kinds[k] = FLOAT;
@@ -137,7 +184,7 @@ function lastTwo(pass: WindowPass, out: StepColumn, isRate: boolean): void {
 
 export function resets(pass: WindowPass, out: StepColumn): void {
   const found = indexesOf(pass, pass.count);
-  countEvents(pass, out, found, findResets(pass.values, pass.count, found));
+  countEvents(pass, out, found, findAllResets(pass, found));
 }
 
 export function changes(pass: WindowPass, out: StepColumn): void {

@@ -62,6 +62,7 @@ async function openRangeSelector(
     extension: vector.extension,
     minTimeMs,
     maxTimeMs,
+    notesResets: session.countedSelectors.has(vector),
   });
 }
 
@@ -71,6 +72,7 @@ interface SelectorWindow {
   readonly extension: VectorSelector['extension'];
   readonly minTimeMs: number;
   readonly maxTimeMs: number;
+  readonly notesResets: boolean;
 }
 
 class SelectorSource implements MatrixSource {
@@ -90,7 +92,7 @@ class SelectorSource implements MatrixSource {
     this.extension = window.extension;
     this.#set = set;
     this.#window = window;
-    this.#reader = new SeriesReader(session);
+    this.#reader = new SeriesReader(session, window.notesResets);
   }
 
   next(): SampleColumns {

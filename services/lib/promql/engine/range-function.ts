@@ -4,7 +4,8 @@ import { METRIC_NAME } from '../../model/labels.ts';
 import type { Call, Expr, MatrixSelector, Position, Subquery } from '../ast.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
-import { type RangeContext, rangeWithHistograms } from './histogram-range.ts';
+import type { RangeContext } from './histogram-column.ts';
+import { rangeWithHistograms } from './histogram-range.ts';
 import * as overTime from './kernels-over-time.ts';
 import * as rates from './kernels-rate.ts';
 import * as regression from './kernels-regression.ts';
@@ -12,6 +13,7 @@ import { type MatrixSource, openMatrix, reachOf } from './matrix-source.ts';
 import { dropMetricNames, rejectSameLabels } from './names.ts';
 import { countPresent, FLOAT, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
+import { hasOverlap } from './start-times.ts';
 import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
 
 /** Writes a value (or none) for every step of a series. */
@@ -113,6 +115,7 @@ class RangeFunctionOperand implements VectorOperand {
   readonly #pass: WindowPass;
   readonly #counts: WindowCounts = { total: 0, largest: 0 };
   readonly #isCounterFunction: boolean;
+  readonly #usesStarts: boolean;
   readonly #position: Position;
   readonly #context: RangeContext;
   #index = 0;
@@ -130,6 +133,7 @@ class RangeFunctionOperand implements VectorOperand {
     this.#fn = fn;
     this.#source = source;
     this.#isCounterFunction = call.func === 'rate' || call.func === 'increase';
+    this.#usesStarts = session.options.features.startTimestamps;
     this.#position = call.args[0]!.pos;
     this.#context = {
       func: call.func,
@@ -146,6 +150,7 @@ class RangeFunctionOperand implements VectorOperand {
     const columns = this.#source.next();
     pass.timestampsMs = columns.timestampsMs;
     pass.values = columns.values;
+    pass.startTimesMs = this.#usesStarts ? columns.startTimesMs : undefined;
     pass.count = columns.count;
     const index = this.#index++;
     into.mayHaveHistograms = false;
@@ -155,13 +160,28 @@ class RangeFunctionOperand implements VectorOperand {
       this.#fn.kernel(pass, into);
     } else {
       const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
-      rangeWithHistograms({ ...this.#context, metric }, columns, pass, this.#counts, this.#fn.kernel, into);
+      const context = { ...this.#context, metric };
+      const { lookbackMs } = this.#session;
+      rangeWithHistograms(context, columns, pass, this.#counts, this.#fn.kernel, into, lookbackMs);
     }
     if (this.#fn.isQuantile === true && this.#counts.total > 0) this.#checkQuantiles();
+    if (this.#isCounterFunction && pass.startTimesMs !== undefined) this.#checkOverlap(index);
     const found = countPresent(into.kinds, 0, pass.steps);
     this.#session.samplesRead += this.#counts.total;
     this.#session.holdSamples(found, this.#counts.largest);
     if (this.#isCounterFunction && into.kinds.includes(FLOAT)) this.#checkName(index);
+  }
+
+  /** Start times of floats; histograms have been checked. Once per series is enough. */
+  #checkOverlap(index: number): void {
+    const pass = this.#pass;
+    if (pass.extension !== undefined) return;
+    for (let k = 0; k < pass.steps; k++) {
+      if (!hasOverlap(pass, pass.low[k]!, pass.high[k]!)) continue;
+      const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
+      this.#session.annotations.startOverlap(metric, this.#position);
+      return;
+    }
   }
 
   #checkName(index: number): void {
@@ -186,6 +206,7 @@ function newPass(source: MatrixSource, params: readonly Float64Array[], grid: Gr
   return {
     timestampsMs: new Float64Array(0),
     values: new Float64Array(0),
+    startTimesMs: undefined,
     count: 0,
     steps: grid.steps,
     rangeMs: source.rangeMs,

@@ -1,11 +1,13 @@
 // Instant vector selectors: at each step the newest sample within the lookback, unless it is a staleness marker.
 import type { FloatHistogram } from '../../model/float-histogram.ts';
+import { METRIC_NAME } from '../../model/labels.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { isStaleAt } from '../../model/sample-columns.ts';
 import type { VectorSelector } from '../ast.ts';
 import { type AtGrid, referenceTimes } from './durations.ts';
 import { smoothSeries } from './extended-range.ts';
 import type { Grid } from './grid.ts';
+import { smoothHistograms } from './histogram-extended.ts';
 import {
   ABSENT,
   FLOAT,
@@ -17,8 +19,11 @@ import {
 import { SeriesReader } from './series-reader.ts';
 import type { QuerySession } from './session.ts';
 
-/** What becomes of the sample that is found: its value, or its own time in seconds (`timestamp()`), or in ms (`info()`). */
-export type SelectorMode = 'value' | 'time-seconds' | 'time-ms';
+/**
+ * What becomes of the sample that is found: its value; its own time in seconds (`timestamp()`), or in ms (`info()`); its
+ * start time in seconds, 0 where that is unknown (`start_timestamp()`).
+ */
+export type SelectorMode = 'value' | 'time-seconds' | 'time-ms' | 'start-seconds';
 
 /** Opens a selector over a grid. */
 export async function openSelector(
@@ -33,14 +38,7 @@ export async function openSelector(
   const minTimeMs = times.firstMs - lookbackMs + 1;
   const maxTimeMs = selector.extension === 'smoothed' ? lastMs + lookbackMs : lastMs;
   const set = await session.select(selector.matchers, minTimeMs, maxTimeMs);
-  return new SelectorOperand(
-    session,
-    set,
-    times,
-    { minTimeMs, maxTimeMs },
-    selector.extension === 'smoothed',
-    mode,
-  );
+  return new SelectorOperand(session, selector, set, times, { minTimeMs, maxTimeMs }, mode);
 }
 
 /** Label sets of a series set, as operand metadata. */
@@ -54,17 +52,17 @@ class SelectorOperand implements VectorOperand {
   readonly #set: SeriesSet;
   readonly #times: AtGrid;
   readonly #window: { readonly minTimeMs: number; readonly maxTimeMs: number };
-  readonly #smoothed: boolean;
+  readonly #selector: VectorSelector;
   readonly #mode: SelectorMode;
   readonly #reader: SeriesReader;
   #index = 0;
 
   constructor(
     session: QuerySession,
+    selector: VectorSelector,
     set: SeriesSet,
     times: AtGrid,
     window: { readonly minTimeMs: number; readonly maxTimeMs: number },
-    smoothed: boolean,
     mode: SelectorMode,
   ) {
     this.series = seriesOf(set);
@@ -72,38 +70,52 @@ class SelectorOperand implements VectorOperand {
     this.#set = set;
     this.#times = times;
     this.#window = window;
-    this.#smoothed = smoothed;
+    this.#selector = selector;
     this.#mode = mode;
-    this.#reader = new SeriesReader(session);
+    this.#reader = new SeriesReader(session, session.countedSelectors.has(selector));
   }
 
   next(into: StepColumn): void {
-    const { minTimeMs, maxTimeMs } = this.#window;
-    const { firstMs, stepMs } = this.#times;
-    const reader = this.#reader;
     const index = this.#index++;
-    let found: number;
-    if (this.#smoothed && this.#mode === 'value') {
-      reader.readFloats(this.#set, index, minTimeMs, maxTimeMs);
-      const { timestampsMs, values, count } = reader.columns;
-      found = smoothSeries(timestampsMs, values, count, firstMs, stepMs, this.#session.lookbackMs, into);
-    } else {
-      reader.read(this.#set, index, minTimeMs, maxTimeMs);
-      const { timestampsMs, values, count } = reader.columns;
-      const lookbackMs = this.#session.lookbackMs;
-      found =
-        this.#mode === 'value'
-          ? pickValues(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into)
-          : pickTimes(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into);
-      if (this.#mode === 'time-seconds') divideBy(into.values, 1000);
-      into.mayHaveHistograms = false;
-      const { histograms } = reader.columns;
-      if (histograms !== undefined && this.#mode === 'value') {
-        pickHistograms(timestampsMs, histograms, count, firstMs, stepMs, into);
-      }
-    }
+    into.mayHaveHistograms = false;
+    const found =
+      this.#selector.extension === 'smoothed' && this.#mode === 'value'
+        ? this.#smooth(index, into)
+        : this.#pick(index, into);
     this.#session.samplesRead += found;
     this.#session.holdSamples(found);
+  }
+
+  #smooth(index: number, into: StepColumn): number {
+    const { firstMs, stepMs } = this.#times;
+    const { lookbackMs, annotations } = this.#session;
+    const { columns } = this.#reader;
+    this.#reader.readFloats(this.#set, index, this.#window.minTimeMs, this.#window.maxTimeMs);
+    if (columns.histograms === undefined) {
+      const { timestampsMs, values, count } = columns;
+      return smoothSeries(timestampsMs, values, count, firstMs, stepMs, lookbackMs, into);
+    }
+    const metric = this.series[index]!.labels.get(METRIC_NAME);
+    const context = { func: '', metric, position: this.#selector.pos, annotations };
+    return smoothHistograms(context, columns, firstMs, stepMs, lookbackMs, into);
+  }
+
+  #pick(index: number, into: StepColumn): number {
+    const { firstMs, stepMs } = this.#times;
+    const { lookbackMs } = this.#session;
+    const reader = this.#reader;
+    reader.read(this.#set, index, this.#window.minTimeMs, this.#window.maxTimeMs);
+    const { timestampsMs, values, count, histograms, startTimesMs } = reader.columns;
+    if (this.#mode === 'value') {
+      const found = pickValues(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into);
+      if (histograms !== undefined) pickHistograms(timestampsMs, histograms, count, firstMs, stepMs, into);
+      return found;
+    }
+    const wanted = this.#mode === 'start-seconds' ? startTimesMs : timestampsMs;
+    const { words } = reader;
+    const found = pickTimes(timestampsMs, values, words, count, firstMs, stepMs, lookbackMs, wanted, into);
+    if (this.#mode !== 'time-ms') divideBy(into.values, 1000);
+    return found;
   }
 }
 
@@ -156,7 +168,7 @@ function pickHistograms(
   }
 }
 
-/** The same, with the sample's own time as the value. */
+/** The same, with a time of the sample as the value: its own, or another that is `wanted`, 0 if that is not there. */
 function pickTimes(
   timestampsMs: Float64Array,
   values: Float64Array,
@@ -165,6 +177,7 @@ function pickTimes(
   firstMs: number,
   stepMs: number,
   lookbackMs: number,
+  wanted: Float64Array | undefined,
   into: StepColumn,
 ): number {
   let found = 0;
@@ -176,7 +189,7 @@ function pickTimes(
     into.kinds[k] = ABSENT;
     if (at < 0 || timestampsMs[at]! <= timeMs - lookbackMs) continue;
     if (Number.isNaN(values[at]) && isStaleAt(words, at)) continue;
-    into.values[k] = timestampsMs[at]!;
+    into.values[k] = wanted === undefined ? 0 : wanted[at]!;
     into.kinds[k] = FLOAT;
     found++;
   }

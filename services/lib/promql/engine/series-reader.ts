@@ -1,4 +1,5 @@
 // Reads one series at a time into reused columns, and knows where staleness markers stand.
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { isStaleAt, SampleColumns, wordsOf } from '../../model/sample-columns.ts';
 import type { QuerySession } from './session.ts';
@@ -9,11 +10,14 @@ const SAMPLE_BYTES = 16;
 export class SeriesReader {
   readonly columns = new SampleColumns();
   readonly #session: QuerySession;
+  readonly #notesResets: boolean;
   #words: Uint32Array;
   #capacity: number;
 
-  constructor(session: QuerySession) {
+  /** @param notesResets  Histograms are read for their counts: see QuerySession.countedSelectors. */
+  constructor(session: QuerySession, notesResets: boolean) {
     this.#session = session;
+    this.#notesResets = notesResets;
     this.#words = wordsOf(this.columns.values);
     this.#capacity = this.columns.values.length;
     session.charge(this.#capacity * SAMPLE_BYTES);
@@ -28,6 +32,10 @@ export class SeriesReader {
   read(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
     const columns = this.columns;
     set.read(index, minTimeMs, maxTimeMs, columns);
+    if (columns.histograms !== undefined) {
+      if (this.#notesResets) columns.histograms = columns.histograms.slice(0, columns.count);
+      prepareHistograms(columns, columns.histograms, this.#notesResets);
+    }
     if (columns.values.buffer === this.#words.buffer) return;
     this.#words = wordsOf(columns.values);
     this.#session.charge((columns.values.length - this.#capacity) * SAMPLE_BYTES);
@@ -38,17 +46,43 @@ export class SeriesReader {
   readFloats(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
     this.read(set, index, minTimeMs, maxTimeMs);
     const { columns } = this;
+    if (columns.startTimesMs !== undefined) alignStartTimes(columns, columns.startTimesMs, this.#words);
     if (columns.histograms !== undefined) alignHistograms(columns, this.#words);
     columns.count = dropStale(columns.timestampsMs, columns.values, this.#words, columns.count);
   }
 }
 
+/**
+ * Makes the values beside histograms, which mean nothing, ordinary ones, so that none is taken for a marker; and writes
+ * down what the counts say of resets, where nothing else does, if that is wanted.
+ */
+function prepareHistograms(
+  { values, count }: SampleColumns,
+  histograms: (FloatHistogram | undefined)[],
+  notesResets: boolean,
+): void {
+  let previous: FloatHistogram | undefined;
+  for (let i = 0; i < count; i++) {
+    const histogram = histograms[i];
+    if (histogram === undefined) continue;
+    values[i] = 0;
+    if (notesResets && previous !== undefined && histogram.hint === 'unknown') {
+      histograms[i] = histogram.withHint(histogram.isResetFrom(previous) ? 'reset' : 'not_reset');
+    }
+    previous = histogram;
+  }
+}
+
 /** Removes the entries of staleness markers from the histograms, ahead of dropStale(). */
 function alignHistograms(columns: SampleColumns, words: Uint32Array): void {
-  const { histograms, values, count } = columns;
-  columns.histograms = histograms!
-    .slice(0, count)
-    .filter((histogram, i) => histogram !== undefined || !(Number.isNaN(values[i]) && isStaleAt(words, i)));
+  const { histograms, count } = columns;
+  columns.histograms = histograms!.slice(0, count).filter((_, i) => !isStaleAt(words, i));
+}
+
+/** The same for start times. */
+function alignStartTimes({ count }: SampleColumns, starts: Float64Array, words: Uint32Array): void {
+  let kept = 0;
+  for (let i = 0; i < count; i++) if (!isStaleAt(words, i)) starts[kept++] = starts[i]!;
 }
 
 /** Removes staleness markers in place and answers what is left. Cost: O(n), a comparison per sample. */

@@ -2,8 +2,9 @@
 import { AppError, throwIfAborted } from '../../core/errors.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import type { Queryable, QueryContext, SeriesSet } from '../../model/queryable.ts';
-import type { Expr } from '../ast.ts';
+import type { Expr, VectorSelector } from '../ast.ts';
 import { Annotations } from './annotations.ts';
+import { findCountedSelectors } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import type { VectorOperand } from './operand.ts';
 import type { EngineOptions, QueryRequest } from './query.ts';
@@ -26,6 +27,8 @@ export class QuerySession {
   readonly lookbackMs: number;
   readonly annotations = new Annotations();
   readonly storageWarnings = new Set<string>();
+  /** Selectors whose histograms only count: resets are then noted while samples are read, as Prometheus does. */
+  readonly countedSelectors: ReadonlySet<VectorSelector>;
   /** Samples held now, as Prometheus would count them. */
   samplesCurrent = 0;
   samplesPeak = 0;
@@ -42,6 +45,7 @@ export class QuerySession {
   constructor(options: EngineOptions, request: QueryRequest, queryable: Queryable, context: QueryContext) {
     this.options = options;
     this.request = request;
+    this.countedSelectors = findCountedSelectors(request.expr);
     this.lookbackMs = request.lookbackMs ?? options.lookbackMs;
     this.#queryable = queryable;
     this.#context = context;

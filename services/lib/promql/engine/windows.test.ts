@@ -16,6 +16,7 @@ function passOf(
   const pass: WindowPass = {
     timestampsMs: Float64Array.from(samples, ([timeMs]) => timeMs),
     values: Float64Array.from(samples, ([, value]) => value),
+    startTimesMs: undefined,
     count: samples.length,
     steps: STEPS,
     rangeMs,

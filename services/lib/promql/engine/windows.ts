@@ -4,6 +4,8 @@
 export interface WindowPass {
   timestampsMs: Float64Array;
   values: Float64Array;
+  /** Start times of the samples, 0 where unknown; undefined where none is known, or wanted. */
+  startTimesMs: Float64Array | undefined;
   count: number;
   readonly steps: number;
   readonly rangeMs: number;
