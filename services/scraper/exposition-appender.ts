@@ -127,6 +127,7 @@ export class ExpositionAppender implements ExpositionSink {
     try {
       const slot = this.#cache.slotFor(this.#appender.resolve(labels));
       if (!this.#cache.isLive(slot)) this.#counts.seriesAdded++;
+      this.#lines.expectNew();
       this.#cache.add(bytes, start, end, slot, this.#family);
       return slot;
     } catch (caught) {

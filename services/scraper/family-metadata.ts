@@ -41,18 +41,29 @@ export class FamilyMetadata {
   }
 }
 
-/** The metadata lines of one target: a line that is the same as last time costs its hash and nothing else. */
+/** Metadata changes with a release of the target: reading it at every so many scrapes is soon enough. */
+const READ_EVERY_SCRAPES = 10;
+
+/** The metadata lines of one target, looked at now and then; a line that is the same as last time costs its hash only. */
 export class MetadataLines {
   readonly #families: FamilyMetadata;
   #hashes = new Uint32Array(64);
   #line = 0;
+  #scrape = 0;
 
   constructor(families: FamilyMetadata) {
     this.#families = families;
   }
 
+  /** Call before a scrape. */
   begin(): void {
     this.#line = 0;
+    this.#scrape = (this.#scrape + 1) % READ_EVERY_SCRAPES;
+  }
+
+  /** The lines of the next scrape are read whatever its number: it has series that were not known. */
+  expectNew(): void {
+    this.#scrape = 0;
   }
 
   accept(
@@ -63,6 +74,7 @@ export class MetadataLines {
     textStart: number,
     textEnd: number,
   ): void {
+    if (this.#scrape !== 1) return;
     const hash = hashLine(kind, bytes, nameStart, textEnd);
     const line = this.#line++;
     if (line === this.#hashes.length) {

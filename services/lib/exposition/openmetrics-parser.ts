@@ -2,6 +2,7 @@
 // Exemplars are checked and skipped; `_created` lines are series like any other. Rules that span lines (families, order) are
 // not checked, as Prometheus does not check them.
 import { isUtf8 } from 'node:buffer';
+import { encodeUtf8 } from '../core/bytes.ts';
 import { ExpositionError, type ExpositionSink, excerpt, type MetadataKind } from './exposition-sink.ts';
 import {
   OPENMETRICS_GRAMMAR,
@@ -17,7 +18,7 @@ const NEWLINE = 10;
 const BLANK = 32;
 const HASH = 35;
 
-const TYPES = new Set([
+const TYPES = [
   'counter',
   'gauge',
   'histogram',
@@ -26,7 +27,7 @@ const TYPES = new Set([
   'info',
   'stateset',
   'unknown',
-]);
+].map((type) => encodeUtf8(type));
 
 /**
  * Parses bytes[0, end) and reports to the sink.
@@ -34,6 +35,8 @@ const TYPES = new Set([
  * @throws ExpositionError with line and reason; what was reported before it stays reported.
  */
 export function parseOpenMetrics(bytes: Uint8Array, end: number, sink: ExpositionSink): void {
+  // One fast look at everything spares one at each help text.
+  const isClean = isUtf8(bytes.subarray(0, end));
   let at = 0;
   while (at < end) {
     if (bytes[at] === HASH) {
@@ -42,7 +45,7 @@ export function parseOpenMetrics(bytes: Uint8Array, end: number, sink: Expositio
         if (after < end) throw new ExpositionError(bytes, after, 'unexpected data after # EOF');
         return;
       }
-      at = parseMetadata(bytes, at, end, sink);
+      at = parseMetadata(bytes, at, end, isClean, sink);
     } else {
       at = parseSample(bytes, at, end, sink);
     }
@@ -60,7 +63,13 @@ function isEof(bytes: Uint8Array, at: number, end: number): boolean {
   );
 }
 
-function parseMetadata(bytes: Uint8Array, start: number, end: number, sink: ExpositionSink): number {
+function parseMetadata(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  isClean: boolean,
+  sink: ExpositionSink,
+): number {
   const kind =
     bytes[start + 1] === BLANK
       ? KEYWORDS[Buffer.from(bytes.subarray(start + 2, start + 7)).toString('latin1')]
@@ -82,8 +91,8 @@ function parseMetadata(bytes: Uint8Array, start: number, end: number, sink: Expo
   }
   const textStart = nameEnd + 1;
   if (kind === 'type') checkType(bytes, textStart, lineEnd, TYPES);
-  else if (kind === 'help') checkHelp(bytes, textStart, lineEnd);
-  else checkUnit(bytes, nameStart, nameEnd, textStart, lineEnd);
+  else if (kind === 'unit') checkUnit(bytes, nameStart, nameEnd, textStart, lineEnd);
+  else if (!isClean) checkHelp(bytes, textStart, lineEnd);
   sink.metadata(kind, bytes, nameStart, nameEnd, textStart, lineEnd);
   return lineEnd + 1;
 }
