@@ -13,7 +13,7 @@ import { SampleColumns } from '../lib/model/sample-columns.ts';
 import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
-import { decodeXorChunk } from '../lib/tsdb/chunk/xor-decoder.ts';
+import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { IngesterDefinition } from '../lib/wire/contracts.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
@@ -88,9 +88,9 @@ async function contentOf(dataDir: string): Promise<Map<string, Set<number>>> {
         current = content.get(name) ?? new Set();
         content.set(name, current);
       },
-      chunk(_encoding, _first, _last, bytes, start, end) {
+      chunk(encoding, _first, _last, bytes, start, end) {
         const columns = new SampleColumns();
-        decodeXorChunk(bytes, start, end, columns);
+        decodeChunk(encoding, bytes, start, end, columns);
         for (let i = 0; i < columns.count; i++) {
           expect(columns.values[i]).toBe(columns.timestampsMs[i]);
           current.add(columns.timestampsMs[i]!);

@@ -22,8 +22,8 @@ import { createInProcessClient } from '../lib/transport/in-process.ts';
 import type { Client, Handlers } from '../lib/transport/rpc.ts';
 import { BlockReader } from '../lib/tsdb/block/block-reader.ts';
 import { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../lib/tsdb/chunk/merge-samples.ts';
-import { decodeXorChunk } from '../lib/tsdb/chunk/xor-decoder.ts';
 import { draftAppendBatch, putDefinition } from '../lib/wire/append-batch.ts';
 import {
   AppendOutcome,
@@ -79,8 +79,8 @@ class ContentSink implements ChunkSink {
     this.#columns.set(name, this.#current);
   }
 
-  chunk(_encoding: number, _min: number, _max: number, bytes: Uint8Array, start: number, end: number): void {
-    decodeXorChunk(bytes, start, end, this.#current);
+  chunk(encoding: number, _min: number, _max: number, bytes: Uint8Array, start: number, end: number): void {
+    decodeChunk(encoding, bytes, start, end, this.#current);
   }
 
   content(): Content {

@@ -2,9 +2,10 @@
 // as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { hash128 } from '../lib/core/hash128.ts';
-import { CHUNK_XOR, type ChunkSink } from '../lib/model/chunk-sink.ts';
+import type { ChunkSink } from '../lib/model/chunk-sink.ts';
 import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
 import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
+import { isChunkEncoding } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import { checkLabelBytes, compareLabelBytes } from './label-bytes.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -48,6 +49,7 @@ export class SeriesUnion implements ChunkSink {
   #chunkEnd = new Uint32Array(64);
   #chunkMinMs = new Float64Array(64);
   #chunkMaxMs = new Float64Array(64);
+  #chunkEncoding = new Uint8Array(64);
   #nextChunk = new Int32Array(64);
 
   /** Series numbers in label order, once sorted. */
@@ -113,7 +115,7 @@ export class SeriesUnion implements ChunkSink {
     start: number,
     end: number,
   ): void {
-    if (encoding !== CHUNK_XOR) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
+    if (!isChunkEncoding(encoding)) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
     const chunk = this.#chunkCount;
     if (chunk === this.#chunkFrame.length) this.#growChunks();
     this.#charge(CHUNK_BYTES);
@@ -123,6 +125,7 @@ export class SeriesUnion implements ChunkSink {
     this.#chunkEnd[chunk] = end;
     this.#chunkMinMs[chunk] = minTimeMs;
     this.#chunkMaxMs[chunk] = maxTimeMs;
+    this.#chunkEncoding[chunk] = encoding;
     this.#nextChunk[chunk] = NONE;
     const last = this.#lastChunk[this.#current]!;
     if (last === NONE) this.#firstChunk[this.#current] = chunk;
@@ -176,9 +179,13 @@ export class SeriesUnion implements ChunkSink {
     return chunks.subarray(0, this.#dropEqualChunks(chunks));
   }
 
-  /** Calls back with a chunk's bytes. */
-  chunkBytes(chunk: number, use: (bytes: Uint8Array, start: number, end: number) => void): void {
-    use(this.#frames[this.#chunkFrame[chunk]!]!, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
+  /** Calls back with a chunk's bytes and their encoding. */
+  chunkBytes(
+    chunk: number,
+    use: (bytes: Uint8Array, start: number, end: number, encoding: number) => void,
+  ): void {
+    const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+    use(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, this.#chunkEncoding[chunk]!);
   }
 
   /** Lets go of the frames and gives back what was charged. Safe to call twice. */
@@ -257,6 +264,7 @@ export class SeriesUnion implements ChunkSink {
     if (this.#chunkMinMs[a] !== this.#chunkMinMs[b] || this.#chunkMaxMs[a] !== this.#chunkMaxMs[b]) {
       return false;
     }
+    if (this.#chunkEncoding[a] !== this.#chunkEncoding[b]) return false;
     const bytesOfA = this.#frames[this.#chunkFrame[a]!]!;
     const bytesOfB = this.#frames[this.#chunkFrame[b]!]!;
     return (
@@ -297,8 +305,15 @@ export class SeriesUnion implements ChunkSink {
     this.#chunkEnd = growUint32(this.#chunkEnd);
     this.#chunkMinMs = growFloat64(this.#chunkMinMs);
     this.#chunkMaxMs = growFloat64(this.#chunkMaxMs);
+    this.#chunkEncoding = growUint8(this.#chunkEncoding);
     this.#nextChunk = growInt32(this.#nextChunk);
   }
+}
+
+function growUint8(column: Uint8Array): Uint8Array<ArrayBuffer> {
+  const grown = new Uint8Array(column.length * 2);
+  grown.set(column);
+  return grown;
 }
 
 function growUint32(column: Uint32Array): Uint32Array<ArrayBuffer> {

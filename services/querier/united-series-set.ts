@@ -4,8 +4,8 @@ import { AppError, toAppError } from '../lib/core/errors.ts';
 import { decodeLabels, type Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
+import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../lib/tsdb/chunk/merge-samples.ts';
-import { decodeXorChunk } from '../lib/tsdb/chunk/xor-decoder.ts';
 import type { SeriesUnion } from './series-union.ts';
 
 export class UnitedSeriesSet implements SeriesSet {
@@ -37,7 +37,9 @@ export class UnitedSeriesSet implements SeriesSet {
     const chunks = this.#union.chunksOf(index, minTimeMs, maxTimeMs, this.#chunks);
     if (chunks.buffer !== this.#chunks.buffer) this.#chunks = new Uint32Array(chunks.buffer);
     for (const chunk of chunks) {
-      this.#union.chunkBytes(chunk, (bytes, start, end) => decodeXorChunk(bytes, start, end, into));
+      this.#union.chunkBytes(chunk, (bytes, start, end, encoding) =>
+        decodeChunk(encoding, bytes, start, end, into),
+      );
     }
     sortAndDedupeSamples(into);
     cutToRange(into, minTimeMs, maxTimeMs);

@@ -2,6 +2,8 @@
 
 /** Encodings of chunk bytes. Numbers are part of our wire and disk formats. */
 export const CHUNK_XOR = 1;
+/** Times and values as packed integers: what sealed blocks hold (tsdb/docs/format/chunk-columns.md). */
+export const CHUNK_COLUMNS = 2;
 
 /** Receives series one after another, each followed by its chunks. Byte ranges are only valid during the call. */
 export interface ChunkSink {
@@ -10,7 +12,7 @@ export interface ChunkSink {
   /**
    * One chunk of the series begun last, in bytes[start, end).
    *
-   * @param encoding   CHUNK_XOR.
+   * @param encoding   CHUNK_XOR or CHUNK_COLUMNS.
    * @param minTimeMs  First sample's time. Chunks of a series come ascending by it, but may overlap.
    * @param maxTimeMs  Last sample's time.
    */

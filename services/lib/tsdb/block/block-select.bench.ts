@@ -4,12 +4,12 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { bench, do_not_optimize, run } from 'mitata';
 import { ByteWriter } from '../../core/bytes.ts';
-import { CHUNK_XOR, type ChunkSink } from '../../model/chunk-sink.ts';
+import type { ChunkSink } from '../../model/chunk-sink.ts';
 import { encodeLabels, Labels } from '../../model/labels.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import { SampleColumns } from '../../model/sample-columns.ts';
-import { decodeXorChunk } from '../chunk/xor-decoder.ts';
-import { encodeXorChunk } from '../chunk/xor-encoder.ts';
+import { ChunkEncoder } from '../chunk/chunk-encoder.ts';
+import { decodeChunk } from '../chunk/decode-chunk.ts';
 import { BlockReader } from './block-reader.ts';
 import { BlockBuilder } from './block-writer.ts';
 import { PageCache } from './page-cache.ts';
@@ -24,6 +24,7 @@ async function buildBlock(dir: string): Promise<void> {
   const columns = new SampleColumns(SAMPLES);
   const labels = new ByteWriter();
   const chunk = new ByteWriter();
+  const encoder = new ChunkEncoder(SAMPLES);
   for (let i = 0; i < SERIES; i++) {
     for (let k = 0; k < SAMPLES; k++) {
       columns.timestampsMs[k] = START_MS + k * 15_000;
@@ -41,10 +42,10 @@ async function buildBlock(dir: string): Promise<void> {
       labels,
     );
     chunk.reset();
-    encodeXorChunk(columns.timestampsMs, columns.values, 0, SAMPLES, chunk);
+    const encoding = encoder.encode(columns.timestampsMs, columns.values, 0, SAMPLES, chunk);
     builder.addSeries(labels.bytes, 0, labels.length, i % 64);
     builder.addChunk(
-      CHUNK_XOR,
+      encoding,
       START_MS,
       START_MS + (SAMPLES - 1) * 15_000,
       SAMPLES,
@@ -76,9 +77,9 @@ class DecodingSink implements ChunkSink {
   beginSeries(): void {
     this.columns.count = 0;
   }
-  chunk(_encoding: number, _min: number, _max: number, bytes: Uint8Array, start: number, end: number): void {
+  chunk(encoding: number, _min: number, _max: number, bytes: Uint8Array, start: number, end: number): void {
     this.columns.count = 0;
-    decodeXorChunk(bytes, start, end, this.columns);
+    decodeChunk(encoding, bytes, start, end, this.columns);
     this.samples += this.columns.count;
   }
 }
