@@ -55,16 +55,16 @@ export const MEMBER_EXPIRY_MS = 3_000;
 const READY_TIMEOUT_MS = 60_000;
 
 /** A NATS server with JetStream on a folder of its own. */
-export async function startNats(): Promise<Nats> {
-  const port = await freePort();
+export async function startNats(port?: number): Promise<Nats> {
+  const ownPort = port ?? (await freePort());
   const folder = freshFolder();
   const program = findProgram('nats-server');
   if (program === undefined) throw new Error('nats-server is not on the PATH');
   const run = (): RunningProcess =>
-    startProcess(program, ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', folder]);
+    startProcess(program, ['-a', '127.0.0.1', '-p', String(ownPort), '-js', '-sd', folder]);
   let server = run();
   return {
-    url: `nats://127.0.0.1:${port}`,
+    url: `nats://127.0.0.1:${ownPort}`,
     kill: () => server.end('SIGKILL'),
     restart: async ({ emptied }) => {
       await server.end('SIGKILL');

@@ -1,5 +1,5 @@
 // The control plane on a real nats-server: members, placement, leases; NATS killed, restarted, and emptied.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -7,9 +7,12 @@ import { expect, onTestFinished, test } from 'vitest';
 import { hasPrograms, type RunningProcess, startProcess } from '../../../test/support/process.ts';
 import { findProgram, freePort, waitFor } from '../../../test/support/programs.ts';
 import { systemClock } from '../core/clock.ts';
-import { createSilentLogger } from '../runtime/logger.ts';
+import { parseFlags } from '../runtime/flags.ts';
+import { createLogger, createSilentLogger } from '../runtime/logger.ts';
 import type { MemberRecord, PlacementRecord } from './control-plane.ts';
 import { NatsControlPlane, type NatsControlPlaneOptions } from './nats-control-plane.ts';
+import { natsOptionsOf } from './nats-options.ts';
+import { PROCESS_FLAGS } from './process-flags.ts';
 
 const HEARTBEAT_MS = 100;
 const EXPIRY_MS = 1000;
@@ -21,11 +24,20 @@ interface Nats {
   restart(options: { readonly emptied: boolean }): Promise<void>;
 }
 
-async function startNats(): Promise<Nats> {
+async function startNats(...flags: readonly string[]): Promise<Nats> {
   const port = await freePort();
   const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-nats-'));
   const run = () =>
-    startProcess(findProgram('nats-server')!, ['-a', '127.0.0.1', '-p', String(port), '-js', '-sd', folder]);
+    startProcess(findProgram('nats-server')!, [
+      '-a',
+      '127.0.0.1',
+      '-p',
+      String(port),
+      '-js',
+      '-sd',
+      folder,
+      ...flags,
+    ]);
   let server: RunningProcess = run();
   return {
     url: `nats://127.0.0.1:${port}`,
@@ -147,4 +159,29 @@ test.skipIf(!present).each([false, true])('NATS dies and comes back, emptied: %s
   await until('a follows', () => a.placement()?.epoch === 8);
   await until('all three', () => names(a) === 'a b c' && names(late) === 'a b c');
   await until('c follows', () => late.placement()?.epoch === 8);
+});
+
+test.skipIf(!present)('user and password from files; who has the wrong one waits and says why', async () => {
+  const nats = await startNats('--user', 'tm', '--pass', 'secret');
+  const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-nats-'));
+  const connect = async (password: string, logger = createSilentLogger()): Promise<NatsControlPlane> => {
+    writeFileSync(path.join(folder, password), `${password}\n`);
+    const argv = [
+      ...[`--nats.url=${nats.url}`, '--nats.user=tm', `--nats.password-file=${path.join(folder, password)}`],
+      ...[`--cluster.heartbeat-interval=${HEARTBEAT_MS}ms`, `--cluster.member-expiry=${EXPIRY_MS}ms`],
+    ];
+    const options = natsOptionsOf(parseFlags(PROCESS_FLAGS, argv, {}).values);
+    const plane = new NatsControlPlane(options, { clock: systemClock, logger });
+    onTestFinished(() => plane.stop());
+    await plane.start();
+    await plane.announce(recordOf(password));
+    return plane;
+  };
+  const lines: string[] = [];
+  const logger = createLogger({ level: 'warn', format: 'logfmt' }, { write: (line) => lines.push(line) });
+  const wrong = await connect('guess', logger);
+  const right = await connect('secret');
+  await until('connected', () => right.isConnected() && names(right) === 'secret');
+  await until('the reason is logged', () => /out of reach.*authorization/i.test(lines.join('')));
+  expect(wrong.isConnected()).toBe(false);
 });

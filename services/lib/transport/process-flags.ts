@@ -97,8 +97,9 @@ export type ProcessFlags = FlagValues<typeof PROCESS_FLAGS>;
 /** `host:port`, the last colon counting; brackets around an IPv6 host stay. */
 export function splitAddress(address: string): { readonly host: string; readonly port: number } {
   const colon = address.lastIndexOf(':');
-  const port = Number(address.slice(colon + 1));
-  if (colon < 0 || !Number.isInteger(port) || port < 0 || port > 65_535) {
+  const portText = address.slice(colon + 1);
+  const port = Number(portText);
+  if (colon < 0 || !/^\d{1,5}$/.test(portText) || port > 65_535) {
     throw new AppError('bad_data', `flag --…address: ${JSON.stringify(address)} is not host:port`);
   }
   return { host: address.slice(0, colon), port };

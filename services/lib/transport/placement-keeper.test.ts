@@ -1,0 +1,85 @@
+import { expect, onTestFinished, test } from 'vitest';
+import { FakeControlPlane, ManualClock } from '../../../test/support/fake-control-plane.ts';
+import { createSilentLogger } from '../runtime/logger.ts';
+import type { MemberRecord } from './control-plane.ts';
+import { PlacementKeeper } from './placement-keeper.ts';
+
+const ABSENCE_MS = 60_000;
+const FORMER_MS = 600_000;
+
+const ingesters = (...names: string[]): Partial<MemberRecord>[] => names.map((instance) => ({ instance }));
+
+function keep() {
+  const control = new FakeControlPlane();
+  const clock = new ManualClock();
+  const keeper = new PlacementKeeper(
+    {
+      ...{ partitionCount: 8, replicationFactor: 3, storeReplicationFactor: 2, intervalMs: 500 },
+      ...{ absenceMs: ABSENCE_MS, formerMs: FORMER_MS },
+    },
+    { control, clock, logger: createSilentLogger() },
+  );
+  keeper.start();
+  onTestFinished(() => keeper.stop());
+  const owners = () => control.placement()?.ingesters.map(({ instance }) => instance);
+  const former = () =>
+    control.placement()?.former.map((each) => each.ingesters.map(({ instance }) => instance));
+  const stores = () => control.placement()?.stores.map(({ instance }) => instance);
+  return { control, clock, owners, former, stores };
+}
+
+test('ready ingesters own partitions, and each change has an epoch', async () => {
+  const { control, clock, owners } = keep();
+  control.set([{ instance: 'a', state: 'starting' }]);
+  await clock.advance(1_000);
+  expect(control.placement()).toBeUndefined();
+  control.set(ingesters('b', 'a'));
+  await clock.advance(1_000);
+  expect([control.placement()?.epoch, owners()]).toEqual([1, ['a', 'b']]);
+  await clock.advance(5_000);
+  expect(control.placement()?.epoch).toBe(1);
+  control.set(ingesters('b', 'a', 'c'));
+  await clock.advance(1_000);
+  expect([control.placement()?.epoch, owners()]).toEqual([2, ['a', 'b', 'c']]);
+});
+
+test('a restart moves nothing; who stays away loses its partitions and counts as a former owner for a while', async () => {
+  const { control, clock, owners, former } = keep();
+  control.set(ingesters('a', 'b', 'c', 'd'));
+  await clock.advance(1_000);
+  control.set(ingesters('a', 'b', 'c'));
+  await clock.advance(ABSENCE_MS - 5_000);
+  control.set([...ingesters('a', 'b', 'c'), { instance: 'd', state: 'starting' }]);
+  await clock.advance(10_000);
+  expect([control.placement()?.epoch, owners()]).toEqual([1, ['a', 'b', 'c', 'd']]);
+  control.set(ingesters('a', 'b', 'c'));
+  await clock.advance(ABSENCE_MS + 2_000);
+  expect([owners(), former()]).toEqual([['a', 'b', 'c'], [['a', 'b', 'c', 'd']]]);
+  await clock.advance(FORMER_MS, 1_000);
+  expect([owners(), former()]).toEqual([['a', 'b', 'c'], []]);
+});
+
+test('a store that was ever ready stays known', async () => {
+  const { control, clock, stores } = keep();
+  control.set([...ingesters('a'), { service: 'store', instance: 's' }]);
+  await clock.advance(1_000);
+  control.set([...ingesters('a'), { service: 'store', instance: 't' }]);
+  await clock.advance(ABSENCE_MS * 2, 1_000);
+  expect(stores()).toEqual(['s', 't']);
+});
+
+test('nothing is changed without the lease, or out of reach of the control plane', async () => {
+  const { control, clock } = keep();
+  control.isLeaseTaken = true;
+  await clock.advance(1_000);
+  control.set(ingesters('a'));
+  await clock.advance(2_000);
+  expect(control.placement()).toBeUndefined();
+  control.isLeaseTaken = false;
+  control.isReachable = false;
+  await clock.advance(2_000);
+  expect(control.placement()).toBeUndefined();
+  control.isReachable = true;
+  await clock.advance(2_000);
+  expect(control.placement()?.epoch).toBe(1);
+});
