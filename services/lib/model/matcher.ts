@@ -1,8 +1,10 @@
 // Label matchers and how they decide. Regular expressions have RE2 semantics, are anchored at both ends and let the
-// dot match a newline; literals, alternations of literals, prefixes, suffixes and infixes never reach the engine.
-import { RE2JS, RE2JSException } from 're2js';
+// dot match a newline; literals, prefixes, suffixes, infixes and alternations of these never reach the engine.
+import { RE2JS } from 're2js';
 import { AppError } from '../core/errors.ts';
 import { isLegacyLabelName, quoteLabel } from './labels.ts';
+import { type Glob, GlobTable, matchesGlob, tryAlternatives } from './regex-alternatives.ts';
+import { compileProgram } from './regex-program.ts';
 
 export type MatchOperator = '=' | '!=' | '=~' | '!~';
 
@@ -14,8 +16,11 @@ export interface Matcher {
   readonly value: string;
 }
 
-/** Longest regular expression accepted, in UTF-16 code units: RE2's cost grows with the program. */
-export const REGEX_LENGTH_MAX = 16_384;
+/**
+ * Longest regular expression accepted, in UTF-16 code units. A dashboard that selects all of a thousand pods writes 40 KiB of
+ * literals; what reaches the engine is bounded by REGEX_COST_MAX besides.
+ */
+export const REGEX_LENGTH_MAX = 65_536;
 
 /** Says whether a label value satisfies a matcher; the empty string stands for an absent label. */
 export type ValuePredicate = (value: string) => boolean;
@@ -23,7 +28,7 @@ export type ValuePredicate = (value: string) => boolean;
 /**
  * Compiles a matcher.
  *
- * @throws AppError `bad_data` when the regular expression is malformed or too long; the message names both.
+ * @throws AppError `bad_data` when the regular expression is malformed, too long or too dear; the message says which.
  */
 export function compileMatcher(matcher: Matcher): ValuePredicate {
   const wanted = matcher.value;
@@ -60,6 +65,7 @@ export interface CompiledRegex {
   readonly prefix: string;
 }
 
+/** Characters that mean something in an expression. */
 const META = /[\\.+*?()|[\]{}^$]/;
 
 /**
@@ -74,92 +80,78 @@ export function compileRegex(source: string): CompiledRegex {
       `regular expression of ${source.length} characters is longer than the limit of ${REGEX_LENGTH_MAX}`,
     );
   }
-  const literals = literalAlternatives(source);
-  if (literals !== undefined) {
-    if (literals.length === 1) {
-      const only = literals[0]!;
-      return { matches: (value) => value === only, literals, prefix: only };
-    }
-    const set = new Set(literals);
-    return { matches: (value) => set.has(value), literals, prefix: '' };
+  const alternatives = tryAlternatives(source);
+  if (alternatives === undefined || alternatives.globs.length === 0) return engineRegex(source);
+  const { globs, rest } = alternatives;
+  const exact = new Set<string>();
+  const patterns: Glob[] = [];
+  for (const glob of globs) {
+    if (glob.gaps.length === 0) exact.add(glob.literals[0]!);
+    else patterns.push(glob);
   }
-  return affixRegex(source) ?? engineRegex(source);
-}
-
-/** `a|b|c` or `(a|b|c)`, all literal. */
-function literalAlternatives(source: string): string[] | undefined {
-  let body = source;
-  if (body.startsWith('(?:') && body.endsWith(')')) body = body.slice(3, -1);
-  else if (body.startsWith('(') && body.endsWith(')')) body = body.slice(1, -1);
-  const alternatives = body.split('|');
-  return alternatives.some((alternative) => META.test(alternative)) ? undefined : alternatives;
-}
-
-/** `.*`, `.+`, `lit.*`, `lit.+`, `.*lit`, `.+lit`, `.*lit.*`, `.+lit.+` and mixtures of these. */
-function affixRegex(source: string): CompiledRegex | undefined {
-  const head = source.startsWith('.*') ? 0 : source.startsWith('.+') ? 1 : -1;
-  const rest = head >= 0 ? source.slice(2) : source;
-  const tail = rest.endsWith('.*') ? 0 : rest.endsWith('.+') ? 1 : -1;
-  const literal = tail >= 0 ? rest.slice(0, -2) : rest;
-  if ((head < 0 && tail < 0) || META.test(literal)) return undefined;
-  const extra = Math.max(head, 0) + Math.max(tail, 0);
-  if (tail < 0) {
-    const least = literal.length + extra;
-    return { matches: (v) => v.length >= least && v.endsWith(literal), literals: undefined, prefix: '' };
-  }
-  if (head < 0) {
-    const least = literal.length + extra;
-    return {
-      matches: (v) => v.length >= least && v.startsWith(literal),
-      literals: undefined,
-      prefix: literal,
-    };
-  }
-  if (literal === '') {
-    return {
-      matches: extra === 0 ? () => true : (v) => hasCharacters(v, extra),
-      literals: undefined,
-      prefix: '',
-    };
-  }
-  const from = Math.max(head, 0);
-  const behind = Math.max(tail, 0);
+  const engine = rest.length === 0 ? undefined : engineRegex(rest.join('|'));
+  if (engine === undefined && patterns.length === 0) return literalsRegex([...exact], exact);
   return {
-    matches: (v) => {
-      const at = behind === 0 ? v.indexOf(literal, from) : v.slice(0, v.length - 1).indexOf(literal, from);
-      return at >= 0;
-    },
+    matches: decideBy(exact, patterns, engine?.matches),
     literals: undefined,
-    prefix: '',
+    prefix: engine === undefined ? commonPrefix(globs) : '',
   };
 }
 
-/** At least `count` characters; a surrogate pair is one. */
-function hasCharacters(value: string, count: number): boolean {
-  if (count <= 1) return value.length >= count;
-  let seen = 0;
-  for (const _ of value) if (++seen >= count) return true;
-  return false;
+function literalsRegex(literals: readonly string[], set: ReadonlySet<string>): CompiledRegex {
+  if (literals.length > 1) {
+    return { matches: (value) => set.has(value), literals, prefix: commonPrefixOf(literals) };
+  }
+  const only = literals[0]!;
+  return { matches: (value) => value === only, literals, prefix: only };
+}
+
+/** Cheapest first. */
+function decideBy(
+  exact: ReadonlySet<string>,
+  patterns: readonly Glob[],
+  engine: ValuePredicate | undefined,
+): ValuePredicate {
+  const [only] = patterns;
+  if (exact.size === 0 && patterns.length === 1 && engine === undefined) {
+    const isAnything = only!.literals.length === 2 && only!.literals.join('') === '' && only!.gaps[0] === 0;
+    return isAnything ? () => true : (value) => matchesGlob(only!, value);
+  }
+  const table = new GlobTable(patterns);
+  return (value) => exact.has(value) || table.matches(value) || (engine?.(value) ?? false);
+}
+
+function commonPrefix(globs: readonly Glob[]): string {
+  return commonPrefixOf(globs.map(({ literals }) => literals[0]!));
+}
+
+function commonPrefixOf(texts: readonly string[]): string {
+  let prefix = texts[0]!;
+  for (const text of texts) {
+    let length = 0;
+    while (length < prefix.length && prefix[length] === text[length]) length++;
+    prefix = prefix.slice(0, length);
+  }
+  return prefix;
 }
 
 function engineRegex(source: string): CompiledRegex {
-  let program: RE2JS;
-  try {
-    program = RE2JS.compile(source, RE2JS.DOTALL);
-  } catch (caught) {
-    const reason =
-      caught instanceof RE2JSException || caught instanceof Error ? caught.message : String(caught);
-    throw new AppError('bad_data', `invalid regular expression ${quoteLabel(source)}: ${reason}`, {
-      cause: caught,
-    });
-  }
-  const stop = source.search(META);
-  const alternates = source.includes('|');
-  const quantified = stop > 0 && /[*?+{]/.test(source[stop]!);
-  const prefix = alternates || stop < 0 ? '' : source.slice(0, quantified ? stop - 1 : stop);
+  const program = compileProgram(source, RE2JS.DOTALL);
+  const prefix = prefixOf(source);
   return {
     matches: (value) => value.startsWith(prefix) && program.matches(value),
     literals: undefined,
     prefix,
   };
+}
+
+/** The plain characters that every match of a well-formed expression begins with. */
+function prefixOf(source: string): string {
+  const stop = source.search(META);
+  // Flags may stand between a character and its repetition: `a(?i)*`.
+  if (stop < 0 || source.includes('|') || source.includes('(?')) return '';
+  if (stop === 0 || !/[*?+{]/.test(source[stop]!)) return source.slice(0, stop);
+  // The last character is repeated, perhaps not at all. It may be a pair of code units.
+  const isPair = /[\udc00-\udfff]/.test(source[stop - 1]!);
+  return source.slice(0, stop - (isPair ? 2 : 1));
 }

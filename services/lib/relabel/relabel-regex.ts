@@ -1,9 +1,9 @@
 // The regular expressions of relabelling: RE2, anchored at both ends, the dot matches a newline; and the templates (`$1`,
 // `${name}`) that are filled from a match, as Go's regexp.Expand fills them.
-import { RE2JS } from 're2js';
+
 import { AppError } from '../core/errors.ts';
-import { quoteLabel } from '../model/labels.ts';
 import { REGEX_LENGTH_MAX } from '../model/matcher.ts';
+import { compileProgram } from '../model/regex-program.ts';
 
 /** Matches everything: the default of relabelling. */
 export const REGEX_ALL = '(.*)';
@@ -30,17 +30,9 @@ export function compileGroupRegex(source: string): GroupRegex {
       `regular expression of ${source.length} characters is longer than the limit of ${REGEX_LENGTH_MAX}`,
     );
   }
-  let program: RE2JS;
-  try {
-    // Compiled alone first: `a)(b` would be well-formed inside the group below.
-    RE2JS.compile(source);
-    program = RE2JS.compile(`^(?s:${source})$`);
-  } catch (caught) {
-    const reason = caught instanceof Error ? caught.message : String(caught);
-    throw new AppError('bad_data', `invalid regular expression ${quoteLabel(source)}: ${reason}`, {
-      cause: caught,
-    });
-  }
+  // Compiled alone first: `a)(b` would be well-formed inside the group below.
+  compileProgram(source);
+  const program = compileProgram(`^(?s:${source})$`);
   const names = program.namedGroups();
   return {
     match: (text) => {
