@@ -6,7 +6,7 @@
 {{- $values := include "tidemark.componentValues" . | fromYaml -}}
 {{- $config := has .component (list "scraper" "alertEvaluator" "gateway") }}
 - services/{{ include "tidemark.service" .component }}/main.ts
-{{- if has .component (list "ingester" "store" "scraper") }}
+{{- if has .component (list "ingester" "store") }}
 - --storage.tsdb.path=/data
 {{- end }}
 {{- if $config }}
@@ -210,7 +210,7 @@ spec:
         {{- toYaml $root.Values.securityContext | nindent 8 }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
-        {{- if has $component (list "ingester" "store" "scraper") }}
+        {{- if $stateful }}
         - {name: data, mountPath: /data}
         {{- end }}
         {{- if $config }}
@@ -228,7 +228,7 @@ spec:
   volumes:
     - name: tmp
       emptyDir: {sizeLimit: 64Mi}
-    {{- if or (eq $component "scraper") (and $stateful (not $values.persistence.enabled)) }}
+    {{- if and $stateful (not $values.persistence.enabled) }}
     - name: data
       emptyDir: {}
     {{- end }}

@@ -1,0 +1,36 @@
+// What deploy/docker/Dockerfile says of the final image, as far as the tests of its users need it.
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { repositoryRoot } from './programs.ts';
+
+export interface ImageDescription {
+  readonly entrypoint: readonly string[];
+  readonly command: readonly string[];
+  readonly environment: Readonly<Record<string, string>>;
+  /** `[source…, target]` of each COPY from the build context, in order. */
+  readonly copies: readonly (readonly string[])[];
+  readonly user: string;
+}
+
+/** Reads the Dockerfile: continued lines joined, comments dropped, `ENV NAME=value` and JSON forms only. */
+export function readDockerfile(): ImageDescription {
+  const text = readFileSync(path.join(repositoryRoot, 'deploy/docker/Dockerfile'), 'utf8');
+  const instructions = text
+    .replace(/^#.*\n/gm, '')
+    .replace(/\\\n\s*/g, '')
+    .split('\n')
+    .filter((line) => line !== '');
+  const final = instructions.slice(instructions.findLastIndex((line) => line.startsWith('FROM ')));
+  const all = (word: string, lines = final): string[] =>
+    lines.filter((line) => line.startsWith(`${word} `)).map((line) => line.slice(word.length + 1));
+  const environment = all('ENV').flatMap((line) => line.split(/\s+/).map((pair) => pair.split('=')));
+  return {
+    entrypoint: JSON.parse(all('ENTRYPOINT')[0]!) as string[],
+    command: JSON.parse(all('CMD')[0]!) as string[],
+    environment: Object.fromEntries(environment as [string, string][]),
+    copies: all('COPY', instructions)
+      .filter((line) => !line.startsWith('--from='))
+      .map((line) => line.split(/\s+/)),
+    user: all('USER')[0]!,
+  };
+}
