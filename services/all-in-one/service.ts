@@ -76,6 +76,14 @@ export async function createAllInOne(flags: AllInOneFlags, deps: AllInOneDeps): 
   return { service: joinServices(gateway, inner.services, reload), reload };
 }
 
+/**
+ * A query that asked the store before a sealed block was there must still find the range in the ingester: the range stays
+ * readable for the longest query and a margin. The wait in the queue counts into the timeout already.
+ */
+const SEAL_GRACE_MARGIN_MS = 30_000;
+/** As the ingester's own default, which fits the default timeout. */
+const SEAL_GRACE_MS_MIN = 150_000;
+
 function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: ConfigHolder) {
   const cluster = new EmbeddedCluster({
     instance: flags['cluster.instance'],
@@ -89,7 +97,11 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
   );
   cluster.joinStore(store.handlers);
   const ingester = createIngester(
-    { dataDir, partitionCount: flags['cluster.partitions'] },
+    {
+      dataDir,
+      partitionCount: flags['cluster.partitions'],
+      sealGraceMs: Math.max(SEAL_GRACE_MS_MIN, flags['query.timeout'] + SEAL_GRACE_MARGIN_MS),
+    },
     { ...deps, cluster },
   );
   cluster.joinIngester(ingester.handlers);
@@ -165,7 +177,7 @@ function querierOptionsOf(flags: AllInOneFlags, logger: Logger, config: ConfigHo
     memoryTotalBytesMax: flags['query.max-memory-total'],
     concurrencyMax: flags['query.max-concurrency'],
     lookbackMs: flags['query.lookback-delta'],
-    noStepSubqueryIntervalMs: config.config.global.evaluationIntervalMs,
+    noStepSubqueryIntervalMs: () => config.config.global.evaluationIntervalMs,
     features: featuresOf(flags['enable-feature'], logger),
   };
 }

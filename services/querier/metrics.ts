@@ -1,5 +1,6 @@
 // What a querier tells of itself.
-import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
+import { registerReadGauge } from '../lib/runtime/read-metrics.ts';
 import type { MemoryPool } from './memory-budget.ts';
 import type { QueryGate } from './query-gate.ts';
 
@@ -25,14 +26,7 @@ export function createQuerierMetrics(
 ): QuerierMetrics {
   const registers = [registry];
   const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read());
-      },
-    });
+    registerReadGauge(registry, name, help, read);
   gauge('tidemark_querier_queries_running', 'Queries being evaluated.', () => gate.running);
   gauge('tidemark_querier_queries_waiting', 'Queries waiting for their turn.', () => gate.waiting);
   gauge('tidemark_querier_queries_concurrent_max', 'Limit of queries being evaluated.', () => concurrencyMax);

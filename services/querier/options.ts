@@ -12,8 +12,11 @@ export interface QuerierOptions {
   readonly queueMax: number;
   /** How far back an instant selector looks: `--query.lookback-delta`, milliseconds. */
   readonly lookbackMs: number;
-  /** Step of subqueries that name none, milliseconds: the global evaluation interval. */
-  readonly noStepSubqueryIntervalMs: number;
+  /**
+   * Step of subqueries that name none, milliseconds: the global evaluation interval. A function is asked as queries need it,
+   * so that they follow a reload.
+   */
+  readonly noStepSubqueryIntervalMs: number | (() => number);
   /** Bytes that one query may hold: fetched chunks, labels, columns, results. */
   readonly memoryBytesMax: number;
   /** Bytes that all queries of the process may hold together. */

@@ -142,6 +142,15 @@ describe('query', () => {
     expect((await run(setUp(), request)).series).toHaveLength(1);
   });
 
+  test('the step of a subquery that names none is asked for each query', async () => {
+    let stepMs = 60_000;
+    const setup = setUp({}, { noStepSubqueryIntervalMs: () => stepMs });
+    const count = async () => (await run(setup, { query: 'count_over_time(up[10m:])' })).series;
+    expect(await count()).toEqual([['{job="a"}', [[3_600_000, 10]]]]);
+    stepMs = 30_000;
+    expect(await count()).toEqual([['{job="a"}', [[3_600_000, 20]]]]);
+  });
+
   test('overlapping replicas answer as one does', async () => {
     const request = { query: '{job="a"}', startMs: 0, endMs: 3_600_000, stepMs: 60_000 };
     const one = await run(setUp(), request);

@@ -63,7 +63,10 @@ class Querier implements Service {
       lookbackMs: options.lookbackMs,
       samplesMax: options.samplesMax,
       features: options.features,
-      noStepSubqueryIntervalMs: options.noStepSubqueryIntervalMs,
+      get noStepSubqueryIntervalMs() {
+        const { noStepSubqueryIntervalMs: step } = options;
+        return typeof step === 'number' ? step : step();
+      },
     });
     this.#gate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#lookupGate = new QueryGate(options.concurrencyMax, options.queueMax);

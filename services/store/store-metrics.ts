@@ -1,5 +1,6 @@
 // The store's own metrics.
-import { Counter, Gauge, type Registry } from 'prom-client';
+import { Counter, type Registry } from 'prom-client';
+import { registerReadCounter, registerReadGauge } from '../lib/runtime/read-metrics.ts';
 
 /** Values that are read when metrics are asked for. */
 export interface StoreGauges {
@@ -25,24 +26,7 @@ export interface StoreMetrics {
 export function createStoreMetrics(registry: Registry, gauges: StoreGauges): StoreMetrics {
   const registers = [registry];
   const gauge = (name: string, help: string, read: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(read());
-      },
-    });
-  const running = (name: string, help: string, read: () => number) =>
-    new Counter({
-      name,
-      help,
-      registers,
-      collect() {
-        this.reset();
-        this.inc(read());
-      },
-    });
+    registerReadGauge(registry, name, help, read);
   gauge('tidemark_store_blocks', 'Blocks held.', gauges.blockCount);
   gauge('tidemark_store_block_bytes', 'Bytes of the blocks held, all files.', gauges.blockBytes);
   gauge(
@@ -51,8 +35,18 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
     gauges.quarantinedCount,
   );
   gauge('tidemark_store_index_cache_bytes', 'Expanded index pages in memory.', gauges.cacheBytes);
-  running('tidemark_store_index_cache_hits_total', 'Index pages found in memory.', gauges.cacheHits);
-  running('tidemark_store_index_cache_misses_total', 'Index pages read from disk.', gauges.cacheMisses);
+  registerReadCounter(
+    registry,
+    'tidemark_store_index_cache_hits_total',
+    'Index pages found in memory.',
+    gauges.cacheHits,
+  );
+  registerReadCounter(
+    registry,
+    'tidemark_store_index_cache_misses_total',
+    'Index pages read from disk.',
+    gauges.cacheMisses,
+  );
   return {
     puts: new Counter({
       name: 'tidemark_store_block_puts_total',
