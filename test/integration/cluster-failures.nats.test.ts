@@ -1,4 +1,4 @@
-// What a cluster of processes lives through under load: an ingester killed, one restarted, NATS gone and back with an empty
+// What a cluster of processes lives through under load: an ingester killed, one that hangs, one restarted, NATS gone and back with an empty
 // disk, all ingesters killed at once. No write fails that is sent again within two seconds, no query fails twice or gives
 // another answer, and every sample that was answered with 204 is there in the end.
 import { writeFileSync } from 'node:fs';
@@ -152,7 +152,7 @@ test.skipIf(!present)('processes and NATS are lost under load', { timeout: 240_0
   });
   const gateways = cluster.of('gateway').map(({ url }) => url);
   const [gateway] = gateways as [string];
-  const [first, second] = cluster.of('ingester');
+  const [first, second, third] = cluster.of('ingester');
   await waitFor('all members', () => allThere(cluster, gateway));
   const load = new Load(gateways);
 
@@ -167,6 +167,14 @@ test.skipIf(!present)('processes and NATS are lost under load', { timeout: 240_0
   await first!.start();
   await first!.ready();
   await waitFor('all members again', () => allThere(cluster, gateway), { timeoutMs: RECOVERY_MS });
+
+  load.enter('an ingester hangs');
+  process.kill(third!.pid(), 'SIGSTOP');
+  await sleep(MEMBER_EXPIRY_MS + 2_000);
+  process.kill(third!.pid(), 'SIGCONT');
+  await waitFor('all members with the one that hung', () => allThere(cluster, gateway), {
+    timeoutMs: RECOVERY_MS,
+  });
 
   load.enter('an ingester is restarted in order');
   await second!.end('SIGTERM');

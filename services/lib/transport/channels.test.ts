@@ -195,3 +195,28 @@ test('a peer that is not there is unavailable, by name', async () => {
   await expect(call).rejects.toThrow(/127\.0\.0\.1:1/);
   connection.close();
 });
+
+test('calls under way to a peer that left fail as unavailable, at once', async () => {
+  const seen: Seen = { sent: 0, aborted: 0, left: 0 };
+  const server = new GrpcServer(
+    { listenAddress: '127.0.0.1:0', concurrentStreamsMax: 10 },
+    { logger: createSilentLogger() },
+  );
+  server.add(IngesterDefinition, createHandlers(seen));
+  const address = `127.0.0.1:${await server.start()}`;
+  const { client, close } = connectGrpc(IngesterDefinition, { address, unaryTimeoutMs: 60_000 });
+  const { signal } = new AbortController();
+  const hanging = client.metadata({ tenant: 't', metric: '', limit: 0 }, { signal });
+  await sleep(100);
+  const outcome = expect(hanging).rejects.toMatchObject({
+    code: 'unavailable',
+    message: `Ingester at ${address} is no longer a member`,
+  });
+  close();
+  await outcome;
+  await expect(client.metadata({ tenant: 't', metric: '', limit: 0 }, { signal })).rejects.toThrow(
+    'no longer',
+  );
+  await server.stop(1_000);
+  expect(seen.aborted).toBe(1);
+});

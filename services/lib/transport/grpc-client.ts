@@ -26,7 +26,17 @@ export interface GrpcClientOptions {
 /** A client and the way to end its connection. */
 export interface GrpcConnection<D extends ServiceDefinition> {
   readonly client: Client<D>;
+  /** Calls under way fail as `unavailable`: a peer that does not answer any more must not hold its callers up. */
   close(): void;
+}
+
+/** What the calls of one connection share. */
+interface Connection {
+  readonly channel: GrpcChannel;
+  readonly peer: string;
+  readonly unaryTimeoutMs: number;
+  readonly underWay: Set<{ cancel(): void }>;
+  isClosed: boolean;
 }
 
 type Method = MethodDefinition<unknown, unknown>;
@@ -36,38 +46,60 @@ export function connectGrpc<D extends ServiceDefinition>(
   definition: D,
   options: GrpcClientOptions,
 ): GrpcConnection<D> {
-  const channel = new GrpcChannel(options.address, credentials.createInsecure(), CHANNEL_OPTIONS);
-  const peer = `${definition.name} at ${options.address}`;
+  const connection: Connection = {
+    channel: new GrpcChannel(options.address, credentials.createInsecure(), CHANNEL_OPTIONS),
+    peer: `${definition.name} at ${options.address}`,
+    unaryTimeoutMs: options.unaryTimeoutMs,
+    underWay: new Set(),
+    isClosed: false,
+  };
   const client: Record<string, unknown> = {};
   for (const [key, method] of Object.entries(grpcMethodsOf(definition))) {
     client[key] = method.responseStream
-      ? (request: unknown, context: CallContext) => callStream(channel, method, request, context, peer)
-      : (request: unknown, context: CallContext) =>
-          callUnary(channel, method, request, context, options, peer);
+      ? (request: unknown, context: CallContext) => callStream(connection, method, request, context)
+      : (request: unknown, context: CallContext) => callUnary(connection, method, request, context);
   }
-  return { client: client as Client<D>, close: () => channel.close() };
+  const close = (): void => {
+    connection.isClosed = true;
+    for (const call of connection.underWay) call.cancel();
+    connection.channel.close();
+  };
+  return { client: client as Client<D>, close };
+}
+
+/** What a failed call throws: the caller's own reason first, then that the peer is gone, then what gRPC says. */
+function failureOf(error: ServiceError, connection: Connection, context: CallContext): AppError {
+  if (context.signal.aborted) return toAppError(context.signal.reason);
+  if (connection.isClosed) return gone(connection);
+  return fromServiceError(error, connection.peer);
+}
+
+function gone({ peer }: Connection): AppError {
+  return new AppError('unavailable', `${peer} is no longer a member`);
 }
 
 async function callUnary(
-  channel: GrpcChannel,
+  connection: Connection,
   method: Method,
   request: unknown,
   context: CallContext,
-  options: GrpcClientOptions,
-  peer: string,
 ): Promise<unknown> {
   throwIfAborted(context.signal);
-  const callOptions: CallOptions = { deadline: Date.now() + options.unaryTimeoutMs };
+  if (connection.isClosed) throw gone(connection);
+  const { channel, underWay } = connection;
+  const callOptions: CallOptions = { deadline: Date.now() + connection.unaryTimeoutMs };
   return new Promise((resolve, reject) => {
     const answer = (error: ServiceError | null, response: unknown): void => {
       context.signal.removeEventListener('abort', cancel);
+      underWay.delete(call);
       if (error === null) resolve(response);
-      else reject(context.signal.aborted ? toAppError(context.signal.reason) : fromServiceError(error, peer));
+      else reject(failureOf(error, connection, context));
     };
     const { path, requestSerialize, responseDeserialize } = method;
     const call = method.requestStream
       ? channel.makeClientStreamRequest(path, requestSerialize, responseDeserialize, callOptions, answer)
       : channel.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, callOptions, answer);
+    underWay.add(call);
     const cancel = (): void => call.cancel();
     context.signal.addEventListener('abort', cancel, { once: true });
     if (method.requestStream) {
@@ -77,23 +109,25 @@ async function callUnary(
 }
 
 async function* callStream(
-  channel: GrpcChannel,
+  connection: Connection,
   method: Method,
   request: unknown,
   context: CallContext,
-  peer: string,
 ): AsyncGenerator<unknown> {
   throwIfAborted(context.signal);
+  if (connection.isClosed) throw gone(connection);
+  const { channel, underWay } = connection;
   const { path, requestSerialize, responseDeserialize } = method;
   const call: ClientReadableStream<unknown> | ClientDuplexStream<unknown, unknown> = method.requestStream
     ? channel.makeBidiStreamRequest(path, requestSerialize, responseDeserialize)
     : channel.makeServerStreamRequest(path, requestSerialize, responseDeserialize, request);
+  underWay.add(call);
   const cancel = (): void => call.cancel();
   const queue = new MessageQueue<unknown>({ pause: () => call.pause(), resume: () => call.resume() }, cancel);
   call.on('data', (message: unknown) => queue.push(message));
   call.on('end', () => queue.end());
   call.on('error', (error: ServiceError) => {
-    queue.end(context.signal.aborted ? toAppError(context.signal.reason) : fromServiceError(error, peer));
+    queue.end(failureOf(error, connection, context));
   });
   context.signal.addEventListener('abort', cancel, { once: true });
   if (method.requestStream) {
@@ -107,6 +141,7 @@ async function* callStream(
   try {
     yield* queue;
   } finally {
+    underWay.delete(call);
     context.signal.removeEventListener('abort', cancel);
   }
 }

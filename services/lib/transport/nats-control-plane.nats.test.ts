@@ -1,4 +1,5 @@
 // The control plane on a real nats-server: members, placement, leases; NATS killed, restarted, and emptied.
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -184,4 +185,40 @@ test.skipIf(!present)('user and password from files; who has the wrong one waits
   await until('connected', () => right.isConnected() && names(right) === 'secret');
   await until('the reason is logged', () => /out of reach.*authorization/i.test(lines.join('')));
   expect(wrong.isConnected()).toBe(false);
+});
+
+test.skipIf(!(present && hasPrograms('openssl')))('TLS with certificates on both sides', async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-tls-'));
+  const [cert, key] = [path.join(folder, 'cert.pem'), path.join(folder, 'key.pem')];
+  execFileSync(
+    findProgram('openssl')!,
+    [
+      ...[
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:prime256v1',
+        '-nodes',
+        '-days',
+        '1',
+      ],
+      ...['-keyout', key, '-out', cert, '-subj', '/CN=localhost'],
+      ...['-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'],
+    ],
+    { stdio: 'pipe' },
+  );
+  const nats = await startNats('--tlsverify', '--tlscert', cert, '--tlskey', key, '--tlscacert', cert);
+  const argv = [
+    ...[`--nats.url=${nats.url.replace('nats:', 'tls:')}`, `--nats.tls-ca-file=${cert}`],
+    ...[`--nats.tls-cert-file=${cert}`, `--nats.tls-key-file=${key}`],
+    ...[`--cluster.heartbeat-interval=${HEARTBEAT_MS}ms`, `--cluster.member-expiry=${EXPIRY_MS}ms`],
+  ];
+  const options = natsOptionsOf(parseFlags(PROCESS_FLAGS, argv, {}).values);
+  const plane = new NatsControlPlane(options, { clock: systemClock, logger: createSilentLogger() });
+  onTestFinished(() => plane.stop());
+  await plane.start();
+  await plane.announce(recordOf('a'));
+  await until('connected', () => plane.isConnected() && names(plane) === 'a');
 });

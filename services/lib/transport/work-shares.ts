@@ -13,7 +13,7 @@ export interface WorkSharesOptions {
 
 export interface WorkShares {
   /** Whether the work of this name is ours. */
-  owns(key: string): boolean;
+  readonly owns: (key: string) => boolean;
   /** Calls back when `owns` may answer otherwise; the answer ends it. */
   onChange(listener: () => void): () => void;
   close(): void;
