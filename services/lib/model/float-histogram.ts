@@ -159,6 +159,7 @@ export class FloatHistogram {
    *                      end gives the total.
    */
   addCompensated(other: FloatHistogram, compensation: FloatHistogram): CombineOutcome {
+    if (this.#hasLayoutOf(other)) return this.#addSameLayout(other, compensation);
     const before = this.copy();
     const outcome = this.#combine(other, 1);
     if (outcome.incompatible) return outcome;
@@ -171,6 +172,32 @@ export class FloatHistogram {
     compensation.positive = addLost(compensation.positive, before.positive, operand.positive);
     compensation.negative = addLost(compensation.negative, before.negative, operand.negative);
     return outcome;
+  }
+
+  /** Same buckets, populated ones included: nothing has to be aligned. */
+  #hasLayoutOf(other: FloatHistogram): boolean {
+    return (
+      this.schema === other.schema &&
+      this.zeroThreshold === other.zeroThreshold &&
+      sameNumbers(this.customBounds, other.customBounds) &&
+      sameNumbers(this.positive.indexes, other.positive.indexes) &&
+      sameNumbers(this.negative.indexes, other.negative.indexes)
+    );
+  }
+
+  /** addCompensated() of the usual case: bucket by bucket, in place. */
+  #addSameLayout(other: FloatHistogram, compensation: FloatHistogram): CombineOutcome {
+    const hintCollision = this.#combineHint(other.hint);
+    compensation.#follow(this);
+    compensation.zeroCount += lost(this.zeroCount, other.zeroCount);
+    compensation.count += lost(this.count, other.count);
+    compensation.sum += lost(this.sum, other.sum);
+    compensation.positive = addCompensatedBuckets(this.positive, other.positive, compensation.positive);
+    compensation.negative = addCompensatedBuckets(this.negative, other.negative, compensation.negative);
+    this.zeroCount += other.zeroCount;
+    this.count += other.count;
+    this.sum += other.sum;
+    return { incompatible: false, hintCollision, boundsReconciled: false };
   }
 
   /** Any count is infinite. */
@@ -430,6 +457,22 @@ function lost(a: number, b: number): number {
   const total = a + b;
   if (Math.abs(total) === Number.POSITIVE_INFINITY) return 0;
   return Math.abs(a) >= Math.abs(b) ? a - total + b : b - total + a;
+}
+
+/** Adds counts of the same buckets, in place; answers the compensations with what that loses. */
+function addCompensatedBuckets(target: BucketList, other: BucketList, compensations: BucketList): BucketList {
+  if (!sameNumbers(target.indexes, compensations.indexes)) {
+    const total = addLost(compensations, target, other);
+    for (let i = 0; i < target.counts.length; i++) target.counts[i] = target.counts[i]! + other.counts[i]!;
+    return total;
+  }
+  for (let i = 0; i < target.counts.length; i++) {
+    const a = target.counts[i]!;
+    const b = other.counts[i]!;
+    compensations.counts[i] = compensations.counts[i]! + lost(a, b);
+    target.counts[i] = a + b;
+  }
+  return compensations;
 }
 
 /** Compensations plus what a + b loses in each bucket. */

@@ -54,6 +54,9 @@ const CALLS: ReadonlyMap<string, OpenCall> = new Map<string, OpenCall>([
   ],
 ]);
 
+/** Bytes per step that an operator's own columns take at most, whatever it is; rows of series it charges itself. */
+const NODE_STEP_BYTES = 32;
+
 /** Opens the expressions of one query. */
 export class TreeEvaluator implements Evaluator {
   readonly session: QuerySession;
@@ -64,6 +67,7 @@ export class TreeEvaluator implements Evaluator {
 
   async vector(expr: Expr, grid: Grid): Promise<VectorOperand> {
     const inner = unwrap(expr);
+    this.session.charge(grid.steps * NODE_STEP_BYTES);
     if (typeOf(inner) === 'scalar') return new ScalarOperand(await this.scalar(inner, grid));
     if (grid.steps > 1 && isStepInvariant(inner)) {
       return new BroadcastOperand(await this.#open(inner, firstStepOf(grid)));
@@ -73,6 +77,7 @@ export class TreeEvaluator implements Evaluator {
 
   async scalar(expr: Expr, grid: Grid): Promise<Float64Array<ArrayBuffer>> {
     const inner = unwrap(expr);
+    this.session.charge(grid.steps * NODE_STEP_BYTES);
     switch (inner.kind) {
       case 'number':
         return new Float64Array(grid.steps).fill(inner.value);

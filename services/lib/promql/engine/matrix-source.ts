@@ -113,6 +113,7 @@ async function openSubquery(evaluator: Evaluator, expr: Subquery, grid: Grid): P
   const boundMs = ends.firstMs - rangeMs;
   const startMs = (Math.floor(boundMs / stepMs) + 1) * stepMs;
   const inner = makeGrid(startMs, ends.firstMs + ends.stepMs * (grid.steps - 1), stepMs);
+  session.checkSteps(inner.steps);
   const operand = inner.steps === 0 ? undefined : await evaluator.vector(expr.expr, inner);
   return new SubquerySource(session, operand, inner, rangeMs, ends);
 }

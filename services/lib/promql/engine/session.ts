@@ -85,6 +85,11 @@ export class QuerySession {
     this.#chargedBytes += bytes;
   }
 
+  /** No expression is evaluated at more steps than a query may hold samples: its columns alone would be as long. */
+  checkSteps(steps: number): void {
+    if (steps > this.options.samplesMax) throw new AppError('execution', TOO_MANY_SAMPLES);
+  }
+
   /** Counts samples that are now held; `transient` more are held for a moment. */
   holdSamples(count: number, transient = 0): void {
     this.samplesCurrent += count;
