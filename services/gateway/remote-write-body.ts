@@ -1,5 +1,6 @@
 // Reads a request's body under two bounds: the size of one body, and the bytes that all requests hold together.
 import type { IncomingMessage } from 'node:http';
+import type { Clock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
 
 /** Bytes that requests hold, all together. */
@@ -59,6 +60,56 @@ export class BodyTooLargeError extends Error {
   constructor(message: string) {
     super(message);
     this.name = 'BodyTooLargeError';
+  }
+}
+
+/** The clock is looked at this often at least while bodies arrive, so that a process without any does not wait for it. */
+const DEADLINE_CHECK_MS_MAX = 1000;
+
+interface Deadline {
+  readonly atMs: number;
+  readonly onLate: () => void;
+}
+
+/** One timer for all bodies that arrive: a timer, two signals and their listeners for each cost more than its samples' checks. */
+export class BodyDeadlines {
+  readonly #timeoutMs: number;
+  readonly #clock: Clock;
+  /** In order of their time, which is that of their coming. */
+  readonly #open = new Set<Deadline>();
+  #running = false;
+
+  constructor(timeoutMs: number, clock: Clock) {
+    this.#timeoutMs = timeoutMs;
+    this.#clock = clock;
+  }
+
+  /** Calls `onLate` after the timeout, unless the returned function is called before. */
+  begin(onLate: () => void): () => void {
+    const deadline = { atMs: this.#clock.monotonicMs() + this.#timeoutMs, onLate };
+    this.#open.add(deadline);
+    if (!this.#running) void this.#run();
+    return () => {
+      this.#open.delete(deadline);
+    };
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    while (this.#open.size > 0) {
+      const nowMs = this.#clock.monotonicMs();
+      let restMs = DEADLINE_CHECK_MS_MAX;
+      for (const deadline of this.#open) {
+        if (deadline.atMs > nowMs) {
+          restMs = Math.min(restMs, deadline.atMs - nowMs);
+          break;
+        }
+        this.#open.delete(deadline);
+        deadline.onLate();
+      }
+      await this.#clock.sleep(restMs);
+    }
+    this.#running = false;
   }
 }
 

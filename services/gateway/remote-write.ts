@@ -18,7 +18,14 @@ import {
   SNAPPY_SLACK_BYTES,
   snappyDecodedBytes,
 } from '../lib/wire/snappy.ts';
-import { BodyTooLargeError, BudgetShare, MemoryBudget, readBody, SEND_FEWER } from './remote-write-body.ts';
+import {
+  BodyDeadlines,
+  BodyTooLargeError,
+  BudgetShare,
+  MemoryBudget,
+  readBody,
+  SEND_FEWER,
+} from './remote-write-body.ts';
 import { createRemoteWriteMetrics, type RemoteWriteMetrics } from './remote-write-metrics.ts';
 import { negotiate } from './remote-write-negotiation.ts';
 
@@ -70,8 +77,6 @@ const LINGER_MS = 5000;
 
 const STATUS_CLIENT_LEFT = 499;
 
-const BODY_READ = 'the body is read';
-
 interface Tenant {
   readonly appender: Appender;
   readonly decoder: RemoteWriteDecoder;
@@ -100,6 +105,7 @@ class RemoteWriteEndpoint {
   readonly #deps: RemoteWriteDeps;
   readonly #metrics: RemoteWriteMetrics;
   readonly #budget: MemoryBudget;
+  readonly #deadlines: BodyDeadlines;
   readonly #tenants = new Map<string, Tenant>();
   readonly #columns: RemoteWriteColumns[] = [];
   /** Decompressed bytes of the request that is being decoded, which happens without a pause. */
@@ -110,6 +116,7 @@ class RemoteWriteEndpoint {
     this.#options = options;
     this.#deps = deps;
     this.#budget = new MemoryBudget(options.requestMemoryBytesMax);
+    this.#deadlines = new BodyDeadlines(options.bodyTimeoutMs, deps.clock);
     this.#metrics = createRemoteWriteMetrics(deps.registry, () => this.#budget.usedBytes);
   }
 
@@ -132,7 +139,7 @@ class RemoteWriteEndpoint {
     res.once('close', onClose);
     let reply: Reply;
     try {
-      reply = await this.#receive(req, version, tenant, share, departure.signal);
+      reply = await this.#receive(req, version, tenant, share, departure);
     } catch (caught) {
       reply = this.#replyOfError(caught);
     } finally {
@@ -151,9 +158,10 @@ class RemoteWriteEndpoint {
     version: RemoteWriteVersion,
     tenantName: string,
     share: BudgetShare,
-    signal: AbortSignal,
+    departure: AbortController,
   ): Promise<Reply> {
-    const chunks = await this.#readInTime(req, share, signal);
+    const { signal } = departure;
+    const chunks = await this.#readInTime(req, share, departure);
     for (const chunk of chunks) this.#metrics.bodyBytes.inc(chunk.length);
     const tenant = this.#tenantOf(tenantName);
     const columns = this.#columns.pop() ?? new RemoteWriteColumns();
@@ -172,22 +180,15 @@ class RemoteWriteEndpoint {
     }
   }
 
-  async #readInTime(req: IncomingMessage, share: BudgetShare, signal: AbortSignal): Promise<Buffer[]> {
+  async #readInTime(req: IncomingMessage, share: BudgetShare, departure: AbortController): Promise<Buffer[]> {
     const { bodyBytesMax, bodyTimeoutMs } = this.#options;
-    const late = new AbortController();
-    const done = new AbortController();
-    const onAbort = (): void => late.abort(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    this.#deps.clock.sleep(bodyTimeoutMs, done.signal).then(
-      () => late.abort(new AppError('timeout', `the request body took longer than ${bodyTimeoutMs} ms`)),
-      () => {},
+    const onTime = this.#deadlines.begin(() =>
+      departure.abort(new AppError('timeout', `the request body took longer than ${bodyTimeoutMs} ms`)),
     );
     try {
-      return await readBody(req, bodyBytesMax, share, late.signal);
+      return await readBody(req, bodyBytesMax, share, departure.signal);
     } finally {
-      // A reason of our own: without one, each request would pay for a DOMException and its stack.
-      done.abort(BODY_READ);
-      signal.removeEventListener('abort', onAbort);
+      onTime();
     }
   }
 
