@@ -96,16 +96,21 @@ export class Writes {
     columns.resize(batch.sampleCount);
     columns.count = 0;
     let from = 0;
-    for (let s = 0; s < batch.sectionPartitions.length; s++) {
-      const to = from + batch.sectionSamples[s]!;
-      const partition = batch.sectionPartitions[s]!;
-      if (this.#deps.ownsPartition(partition)) {
-        const at = columns.count;
-        table.translate(tenant, batch.references, from, to, columns.ids, at);
-        columns.timestampsMs.set(batch.timestampsMs.subarray(from, to), at);
-        columns.values.set(batch.values.subarray(from, to), at);
-        columns.count += to - from;
-      } else failedPartitions.push(partition);
+    for (let s = 0; s < batch.sectionPartitions.length; ) {
+      if (!this.#deps.ownsPartition(batch.sectionPartitions[s]!)) {
+        failedPartitions.push(batch.sectionPartitions[s]!);
+        from += batch.sectionSamples[s++]!;
+        continue;
+      }
+      // Sections that are kept mostly stand side by side: one copy for all of them.
+      let to = from;
+      do to += batch.sectionSamples[s++]!;
+      while (s < batch.sectionPartitions.length && this.#deps.ownsPartition(batch.sectionPartitions[s]!));
+      const at = columns.count;
+      table.translate(tenant, batch.references, from, to, columns.ids, at);
+      columns.timestampsMs.set(batch.timestampsMs.subarray(from, to), at);
+      columns.values.set(batch.values.subarray(from, to), at);
+      columns.count += to - from;
       from = to;
     }
     checkTimes(columns.timestampsMs, columns.count);
