@@ -116,10 +116,12 @@ export class WritePath {
     });
     const down = routes.streams.map((stream) => stream.unavailableReason());
     const quorum = quorumOf(this.#deps.replicationFactor());
+    const allUp = down.every((reason) => reason === undefined);
     for (let partition = 0; partition < routes.partitionCount; partition++) {
       const samples = sorter.counts[partition]!;
       if (samples === 0) continue;
-      const live = routes.replicas[partition]!.filter((index) => down[index] === undefined);
+      const owners = routes.replicas[partition]!;
+      const live = allUp ? owners : owners.filter((index) => down[index] === undefined);
       if (live.length < quorum) throw noQuorum(partition, live.length, quorum, down);
       const section = pending.addSection(partition, samples, live.length);
       for (const index of live) {
