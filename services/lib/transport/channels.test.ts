@@ -204,7 +204,8 @@ test('calls under way to a peer that left fail as unavailable, at once', async (
   );
   server.add(IngesterDefinition, createHandlers(seen));
   const address = `127.0.0.1:${await server.start()}`;
-  const { client, close } = connectGrpc(IngesterDefinition, { address, unaryTimeoutMs: 60_000 });
+  const connection = connectGrpc(IngesterDefinition, { address, unaryTimeoutMs: 60_000 });
+  const { client } = connection;
   const { signal } = new AbortController();
   const hanging = client.metadata({ tenant: 't', metric: '', limit: 0 }, { signal });
   await sleep(100);
@@ -212,7 +213,7 @@ test('calls under way to a peer that left fail as unavailable, at once', async (
     code: 'unavailable',
     message: `Ingester at ${address} is no longer a member`,
   });
-  close();
+  connection.close();
   await outcome;
   await expect(client.metadata({ tenant: 't', metric: '', limit: 0 }, { signal })).rejects.toThrow(
     'no longer',
