@@ -15,6 +15,7 @@ import {
 } from './arithmetic.ts';
 import type { Grid } from './grid.ts';
 import { combinePair } from './histogram-binary.ts';
+import { mark, rejectConflicts } from './join-conflicts.ts';
 import { matchedLabels, resultLabels, type Signatures, signaturesOf } from './matching.ts';
 import { sameLabelsError } from './names.ts';
 import {
@@ -52,13 +53,6 @@ export async function openVectorBinary(
   }
   session.settleSamples(before, held);
   return new StoredOperand(result);
-}
-
-/** Two "one"-side series with equal signatures and values at the same step. */
-interface Conflict {
-  readonly step: number;
-  readonly first: number;
-  readonly second: number;
 }
 
 class Join {
@@ -117,11 +111,16 @@ class Join {
     const one = await storeVector(this.#session, this.#one, column);
     const bySignature = groupRows(this.#oneSignature, this.#signatures.count);
     const { fillLeft, fillRight } = this.#matching;
-    const many = await this.#rejectConflicts(
+    const many = await rejectConflicts({
+      session: this.#session,
+      matching: this.#matching,
+      steps: this.#steps,
+      side: this.#swapped ? 'left' : 'right',
       one,
       bySignature,
-      fillLeft !== undefined || fillRight !== undefined,
-    );
+      many: this.#many,
+      isFilled: fillLeft !== undefined || fillRight !== undefined,
+    });
     // A fill value for the "many" side asks where each signature had a value there.
     const fillOne = this.#swapped ? fillLeft : fillRight;
     const fillMany = this.#swapped ? fillRight : fillLeft;
@@ -130,7 +129,7 @@ class Join {
       if (this.#session.isSliceOver()) await this.#session.pause();
       many.next(column);
       const signature = this.#manySignature[i]!;
-      if (seen !== undefined) mark(column.kinds, flagsOf(seen, signature, this.#steps));
+      if (seen !== undefined) mark(column.kinds, this.#flagsOf(seen, signature));
       this.#matchSeries(i, column, one, bySignature[signature]!, fillOne);
     }
     if (seen !== undefined) this.#fillMany(one, seen, fillMany!);
@@ -260,21 +259,21 @@ class Join {
     left: FloatHistogram | number,
     result: FloatHistogram | boolean,
   ): void {
-    const at = new Uint8Array(this.#steps);
-    at[step] = 1;
     const signature = this.#manySignature[index]!;
     const row = this.#rowOf(meta, oneLabels);
     this.#rowSignature[row] ??= signature;
-    if (this.#manyCount[signature]! > 1) this.#checkUnique(row, signature, at);
+    if (this.#manyCount[signature]! > 1) this.#checkUniqueAt(row, signature, step);
+    const histogram = typeof result === 'boolean' ? left : result;
+    if (!this.#returnBool && (result === false || typeof histogram === 'number')) return;
     const offset = this.#table.offset(row) + step;
-    if (this.#returnBool) {
-      this.#write(row, at, this.#values.fill(result === true ? 1 : 0), 0);
+    const kinds = this.#table.kinds(row);
+    if (kinds[offset] !== ABSENT) throw sameLabelsError();
+    if (!this.#returnBool) {
+      this.#table.putHistogram(row, step, histogram as FloatHistogram);
       return;
     }
-    const histogram = typeof result === 'boolean' ? left : result;
-    if (result === false || typeof histogram === 'number') return;
-    if (this.#table.kinds(row)[offset] !== ABSENT) throw sameLabelsError();
-    this.#table.putHistogram(row, step, histogram);
+    kinds[offset] = FLOAT;
+    this.#table.values(row)[offset] = result === true ? 1 : 0;
   }
 
   #write(row: number, at: Uint8Array, values: Float64Array, valuesOffset: number): void {
@@ -307,65 +306,41 @@ class Join {
    * @throws AppError `execution`.
    */
   #checkUnique(row: number, signature: number, at: Uint8Array): void {
-    const isOneToOne = this.#matching.cardinality === 'one-to-one';
-    // Different signatures that meet in a row are found when they write to it.
-    if (!isOneToOne && this.#rowSignature[row] !== signature) return;
-    const flags = flagsOf(this.#matched, isOneToOne ? signature : row, this.#steps);
+    const flags = this.#matchedSteps(row, signature);
+    if (flags === undefined) return;
     for (let k = 0; k < this.#steps; k++) {
       if (at[k] === 0) continue;
-      if (flags[k] === 1) throw new AppError('execution', isOneToOne ? ONE_TO_ONE : GROUPING);
+      if (flags[k] === 1) throw this.#manyMatches();
       flags[k] = 1;
     }
   }
 
-  #findConflicts(one: StoredVector, bySignature: readonly (readonly number[])[]): Conflict[] {
-    const conflicts: Conflict[] = [];
-    for (const rows of bySignature) {
-      if (rows.length < 2) continue;
-      for (let k = 0; k < this.#steps; k++) {
-        let first = -1;
-        for (const row of rows) {
-          if (one.table.kinds(row)[one.table.offset(row) + k] === ABSENT) continue;
-          if (first >= 0) conflicts.push({ step: k, first, second: row });
-          if (first >= 0) break;
-          first = row;
-        }
-      }
-    }
-    return conflicts.sort((a, b) => a.step - b.step || a.second - b.second);
+  /** #checkUnique() of a single step. */
+  #checkUniqueAt(row: number, signature: number, step: number): void {
+    const flags = this.#matchedSteps(row, signature);
+    if (flags === undefined) return;
+    if (flags[step] === 1) throw this.#manyMatches();
+    flags[step] = 1;
   }
 
-  /**
-   * Throws for the first conflict at a step where there is anything to match. That takes a look at the "many" side
-   * first, which is only stored when there are conflicts: answers what to read it from.
-   */
-  async #rejectConflicts(
-    one: StoredVector,
-    bySignature: readonly (readonly number[])[],
-    filled: boolean,
-  ): Promise<VectorOperand> {
-    const conflicts = this.#findConflicts(one, bySignature);
-    if (conflicts.length === 0) return this.#many;
-    const many = await storeVector(this.#session, this.#many, new StepColumn(this.#steps));
-    const present = new Uint8Array(this.#steps);
-    for (let row = 0; row < many.series.length; row++) {
-      const offset = many.table.offset(row);
-      mark(many.table.kinds(row).subarray(offset, offset + this.#steps), present);
-    }
-    const conflict = conflicts.find(({ step }) => filled || present[step] === 1);
-    if (conflict !== undefined) throw this.#conflictError(one, conflict);
-    return new StoredOperand(many);
+  #matchedSteps(row: number, signature: number): Uint8Array | undefined {
+    const isOneToOne = this.#matching.cardinality === 'one-to-one';
+    // Different signatures that meet in a row are found when they write to it.
+    if (!isOneToOne && this.#rowSignature[row] !== signature) return undefined;
+    return this.#flagsOf(this.#matched, isOneToOne ? signature : row);
   }
 
-  #conflictError(one: StoredVector, conflict: Conflict): AppError {
-    const second = one.series[conflict.second]!.labels;
-    const group = matchedLabels(this.#matching, second);
-    return new AppError(
-      'execution',
-      `found duplicate series for the match group ${group.toString()} on the ${this.#swapped ? 'left' : 'right'} hand-side of the operation: ` +
-        `[${second.toString()}, ${one.series[conflict.first]!.labels.toString()}];many-to-many matching not allowed: ` +
-        'matching labels must be unique on one side',
-    );
+  #manyMatches(): AppError {
+    return new AppError('execution', this.#matching.cardinality === 'one-to-one' ? ONE_TO_ONE : GROUPING);
+  }
+
+  #flagsOf(all: Map<number, Uint8Array>, key: number): Uint8Array {
+    let flags = all.get(key);
+    if (flags === undefined) {
+      this.#session.charge(this.#steps);
+      all.set(key, (flags = new Uint8Array(this.#steps)));
+    }
+    return flags;
   }
 }
 
@@ -374,15 +349,4 @@ function groupRows(signatures: Int32Array, count: number): number[][] {
   const groups: number[][] = Array.from({ length: count }, () => []);
   for (let row = 0; row < signatures.length; row++) groups[signatures[row]!]!.push(row);
   return groups;
-}
-
-/** Sets flags where a column has values. */
-function mark(kinds: Uint8Array, flags: Uint8Array): void {
-  for (let k = 0; k < kinds.length; k++) if (kinds[k] !== ABSENT) flags[k] = 1;
-}
-
-function flagsOf(all: Map<number, Uint8Array>, key: number, steps: number): Uint8Array {
-  let flags = all.get(key);
-  if (flags === undefined) all.set(key, (flags = new Uint8Array(steps)));
-  return flags;
 }
