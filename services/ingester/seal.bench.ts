@@ -1,26 +1,26 @@
 // Bytes per sample of a sealed block, index included, CPU nanoseconds per sample to seal and to read it, and whether every
 // bit came back. Replays a file of ../shared/bench/gen.mjs whose --start-ms is a multiple of two hours, so that it is one range.
-// usage: node services/lib/tsdb/block/seal.bench.ts FILE [rounds]
+// usage: node services/ingester/seal.bench.ts FILE [rounds]
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { ByteWriter } from '../../core/bytes.ts';
-import { systemClock } from '../../core/clock.ts';
-import { AppError } from '../../core/errors.ts';
-import type { ChunkSink } from '../../model/chunk-sink.ts';
-import { SampleColumns, wordsOf } from '../../model/sample-columns.ts';
-import { RemoteWriteColumns } from '../../wire/remote-write-columns.ts';
-import { RemoteWriteDecoder } from '../../wire/remote-write-decoder.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../../wire/snappy.ts';
-import { decodeChunk } from '../chunk/decode-chunk.ts';
-import { Head } from '../head/head.ts';
-import { sealRange } from '../head/head-seal.ts';
-import type { RangeChunks } from '../head/range-chunks.ts';
-import { BlockReader } from './block-reader.ts';
-import { BlockBuilder, type BuiltBlock } from './block-writer.ts';
-import { PageCache } from './page-cache.ts';
+import { ByteWriter } from '../lib/core/bytes.ts';
+import { systemClock } from '../lib/core/clock.ts';
+import { AppError } from '../lib/core/errors.ts';
+import type { ChunkSink } from '../lib/model/chunk-sink.ts';
+import { SampleColumns, wordsOf } from '../lib/model/sample-columns.ts';
+import { BlockReader } from '../lib/tsdb/block/block-reader.ts';
+import { BlockBuilder, type BuiltBlock } from '../lib/tsdb/block/block-writer.ts';
+import { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
+import { Head } from '../lib/tsdb/head/head.ts';
+import { sealRange } from '../lib/tsdb/head/head-seal.ts';
+import type { RangeChunks } from '../lib/tsdb/head/range-chunks.ts';
+import { RemoteWriteColumns } from '../lib/wire/remote-write-columns.ts';
+import { RemoteWriteDecoder } from '../lib/wire/remote-write-decoder.ts';
+import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../lib/wire/snappy.ts';
 
 const RANGE_MS = 7_200_000;
 
