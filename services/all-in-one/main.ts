@@ -4,6 +4,7 @@ import { systemClock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { checkClusterIdentity, lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { describeFlags, parseFlags } from '../lib/runtime/flags.ts';
+import { setHeapPolicy } from '../lib/runtime/heap-policy.ts';
 import { runUntilStopped, startAll } from '../lib/runtime/lifecycle.ts';
 import { createLogger, type LogFormat, type LogLevel } from '../lib/runtime/logger.ts';
 import { readVersion } from '../lib/runtime/version.ts';
@@ -24,6 +25,7 @@ Then open http://localhost:9090, and send it your Prometheus:
 const EXIT_USAGE = 2;
 
 async function main(): Promise<void> {
+  setHeapPolicy();
   const flags = parseFlags(ALL_IN_ONE_FLAGS, process.argv.slice(2), process.env);
   if (flags.help) {
     process.stdout.write(describeFlags(USAGE, ALL_IN_ONE_FLAGS));
