@@ -64,6 +64,8 @@ export interface GatewayHost {
   readonly storageRetention: string;
   /** Flag names without dashes → values as text. */
   flags(): ReadonlyMap<string, string>;
+  /** `global.external_labels` of the configuration in force; absent where there is none. */
+  externalLabels?(): Iterable<readonly [string, string]>;
   /** The configuration in force, secrets redacted. */
   configYaml(): string;
   lastReload(): ReloadOutcome;

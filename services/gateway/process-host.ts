@@ -35,6 +35,7 @@ export function createHost(options: HostOptions, deps: HostDeps): GatewayHost {
     startedAtMs: deps.startedAtMs,
     storageRetention: retentionOf(options),
     flags: () => flags,
+    externalLabels: () => deps.config.config.global.externalLabels.entries(),
     configYaml: () => deps.config.config.redactedYaml,
     lastReload: (): ReloadOutcome => deps.config.state,
     reload: deps.reload,

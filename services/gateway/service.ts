@@ -15,6 +15,7 @@ import { QuerierChoice } from './calls.ts';
 import { clusterRoutes } from './cluster-api.ts';
 import { createCors } from './cors.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { federateRoutes } from './federate-api.ts';
 import type { GatewayHost } from './host.ts';
 import { HttpServer } from './http-server.ts';
 import { managementRoutes } from './management.ts';
@@ -102,6 +103,7 @@ function collectRoutes(
   return [
     ...queryRoutes(options, { queriers, clock }),
     ...seriesRoutes({ queriers, clock }),
+    ...federateRoutes(options, { queriers, clock, host }),
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),
     ...clusterRoutes({ host }),
