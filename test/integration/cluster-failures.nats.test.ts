@@ -1,5 +1,5 @@
 // What a cluster of processes lives through under load: an ingester killed, one that hangs, one restarted, NATS gone and back with an empty
-// disk, all ingesters killed at once. No write fails that is sent again within two seconds, no query fails twice or gives
+// disk, everything killed at once. No write fails that is sent again within two seconds, no query fails twice or gives
 // another answer, and every sample that was answered with 204 is there in the end.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -25,6 +25,8 @@ const QUERY_PAUSE_MS = 100;
 /** A write that fails is sent again for this long, as every sender does. */
 const RETRY_MS = 2_000;
 const RECOVERY_MS = 15_000;
+/** Rounds in which everything is killed at once. */
+const KILLS = Number(process.env.TIDEMARK_CLUSTER_KILLS ?? 2);
 
 const valueAt = (sequence: number, series: number): number => sequence * 100 + series;
 
@@ -35,14 +37,16 @@ class Load {
   retries = 0;
   queries = 0;
   readonly #gateways: readonly string[];
-  readonly #startMs = Date.now() - 1_800_000;
   #phase = '';
   #sequence = 0;
   #isRunning = true;
+  readonly #startMs: number;
   readonly #loops: readonly Promise<void>[];
 
-  constructor(gateways: readonly string[]) {
+  /** @param startMs  Time of the first sample. */
+  constructor(gateways: readonly string[], startMs = Date.now() - 1_800_000) {
     this.#gateways = gateways;
+    this.#startMs = startMs;
     this.#loops = [this.#write(), this.#write(), this.#query()];
   }
 
@@ -89,6 +93,7 @@ class Load {
         this.acknowledged.push({ timeMs, sequence });
         return;
       }
+      if (!this.#isRunning) return;
       this.retries++;
       if (performance.now() > untilMs) {
         this.#fail(`write ${sequence}: ${outcome}`);
@@ -119,8 +124,10 @@ class Load {
   }
 }
 
+type Acknowledged = Load['acknowledged'];
+
 /** Acknowledged samples that a gateway does not give back as they were. */
-async function missingAt(gateway: string, load: Load): Promise<string[]> {
+async function missingAt(gateway: string, acknowledged: Acknowledged): Promise<string[]> {
   const response = await fetch(`${gateway}/api/v1/query?query=${encodeURIComponent('load[1h]')}`);
   const body = (await response.json()) as {
     data: { result: { metric: { series: string }; values: [number, string][] }[] };
@@ -130,7 +137,7 @@ async function missingAt(gateway: string, load: Load): Promise<string[]> {
     for (const [seconds, value] of values) found.set(`${metric.series} ${Math.round(seconds * 1000)}`, value);
   }
   const missing: string[] = [];
-  for (const { timeMs, sequence } of load.acknowledged) {
+  for (const { timeMs, sequence } of acknowledged) {
     for (let i = 0; i < SERIES; i++) {
       const value = found.get(`${i} ${timeMs}`);
       if (Number(value) !== valueAt(sequence, i)) missing.push(`series ${i} at ${timeMs}: ${value}`);
@@ -203,16 +210,39 @@ test.skipIf(!present)('processes and NATS are lost under load', { timeout: 240_0
   await sleep(500);
   await load.stop();
   expect(load.failures).toEqual([]);
-  expect(await missingAt(late.url, load)).toEqual([]);
-
-  await Promise.all(cluster.of('ingester').map((node) => node.end('SIGKILL')));
-  await Promise.all(cluster.of('ingester').map((node) => node.start()));
-  await Promise.all(cluster.of('ingester').map((node) => node.ready()));
-  await waitFor('all members', () => allThere(cluster, gateway));
-  expect(await missingAt(gateway, load)).toEqual([]);
+  expect(await missingAt(late.url, load.acknowledged)).toEqual([]);
   const samples = load.acknowledged.length * SERIES;
   console.log(
     `cluster: ${samples} samples acknowledged, ${load.queries} queries, ${load.retries} retries, 0 lost`,
   );
   expect(load.acknowledged.length).toBeGreaterThan(100);
 });
+
+test.skipIf(!present)(
+  `everything is killed at once, ${KILLS} times`,
+  { timeout: 60_000 + KILLS * 30_000 },
+  async () => {
+    const cluster = await startCluster({ counts: { ingester: 3, querier: 1, gateway: 1 } });
+    onTestFinished(({ task }) => {
+      if (task.result?.state === 'fail') console.log(cluster.describe());
+    });
+    const gateway = cluster.of('gateway')[0]!.url;
+    const acknowledged: Acknowledged[number][] = [];
+    const startMs = Date.now() - 1_800_000;
+    for (let round = 0; round < KILLS; round++) {
+      const load = new Load([gateway], startMs + round * 60_000);
+      await sleep(500 + Math.random() * 1_000);
+      await Promise.all(cluster.nodes.map((node) => node.end('SIGKILL')));
+      await load.stop();
+      acknowledged.push(...load.acknowledged);
+      await Promise.all(cluster.nodes.map((node) => node.start()));
+      await Promise.all(cluster.nodes.map((node) => node.ready()));
+      await waitFor('all members', () => allThere(cluster, gateway));
+      expect(await missingAt(gateway, acknowledged)).toEqual([]);
+    }
+    console.log(
+      `cluster: ${KILLS} kills of everything, ${acknowledged.length * SERIES} samples acknowledged, 0 lost`,
+    );
+    expect(acknowledged.length).toBeGreaterThan(KILLS);
+  },
+);
