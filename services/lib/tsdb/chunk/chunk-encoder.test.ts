@@ -248,7 +248,7 @@ test('mutated bytes give samples in order or an error, and nothing else', () => 
     ),
     { numRuns: process.env.CI === 'true' ? 50_000 : 5000 },
   );
-});
+}, 120_000);
 
 test('encodes a piece of longer columns', () => {
   const { timestampsMs, values } = columnsOf(
@@ -278,6 +278,28 @@ test('a counter that resets once, a gap in the grid and a stale end cost bytes, 
   expect(bytes.length).toBeLessThan(210);
 });
 
+test('a grid that leaves the safe integers, though its times do not, is left to XOR', () => {
+  const firstMs = 2 ** 53 - 203;
+  const samples = [0, 100, 200, 201].map((offsetMs): Sample => [firstMs + offsetMs, bitsOf(1)]);
+  const encoded = encode(samples);
+  expect(encoded.encoding).toBe(CHUNK_XOR);
+  expect(decode(encoded)).toEqual(samples);
+});
+
+test.each([Number.POSITIVE_INFINITY, 2 ** 63, -0, Number.MIN_VALUE, Math.PI])(
+  'one %d among counts is an exception',
+  (odd) => {
+    const samples = Array.from(
+      { length: 100 },
+      (_, i): Sample => [i * 15_000, bitsOf(i === 40 ? odd : i * 3)],
+    );
+    const encoded = encode(samples);
+    expect(encoded.encoding).toBe(CHUNK_COLUMNS);
+    expect(encoded.bytes.length).toBeLessThanOrEqual(30);
+    expect(decode(encoded)).toEqual(samples);
+  },
+);
+
 test('time that does not go on is a fault of the caller', () => {
   expect(() =>
     encode([
@@ -293,26 +315,31 @@ test('an unknown encoding is refused', () => {
   );
 });
 
-test.each([
-  ['no samples', '00e807d00f0000000000000e'],
-  ['more samples than fit', '808004e807d00f0000000000000e'],
-  ['a step that stands still', '0300d00f0000000000000e'],
-  ['an unknown kind', '03e807d00f0000000010000e'],
-  ['order 3', '03e807d00f0000000003000e'],
-  ['an order above the count', '0100d00f000000000200000000'],
-  ['an entry too wide', '03e807d00f000000000036' + '0e'.repeat(24)],
-  ['an exponent of 23', '03e807d00f0000001700000e'],
-  ['form 63', '03e807d00f0000003f00000e'],
-  ['a form with bit 6', '03e807d00f0000004000000e'],
-  ['an exception behind the end', '03e807d00f00000020' + '0103' + '00'.repeat(8) + '00000e'],
-  ['a patch behind the end', '03e807d00f00000000' + '08000e' + '010302'],
-  ['more patches than there are bytes', '03e807d00f00000000' + '08000e' + 'ffffffffff7f'],
-  ['a varint without end', 'ffffffffffffffffffffffff'],
-  ['a time beyond 2^53', '02' + 'ffffffffffffff0f' + 'feffffffffffff1f' + '000000' + '0000000e'],
-])('%s is refused', (_, hex) => {
+test.each<[name: string, hex: string, message: RegExp]>([
+  ['no samples', '00e807d00f0000000000000e', /0 samples/],
+  ['more samples than fit', '808004e807d00f0000000000000e', /65536 samples/],
+  ['a step that stands still', '0300d00f0000000000000e', /do not ascend/],
+  ['an unknown kind', '03e807d00f0000000010000e', /column of kind 16/],
+  ['order 3', '03e807d00f0000000003000e', /column of kind 3/],
+  ['an order above the count', '0100d00f000000000200000000', /column of kind 2, 0 bits, 1 entries/],
+  ['an entry too wide', `03e807d00f000000000036${'0e'.repeat(24)}`, /54 bits/],
+  ['an exponent of 23', '03e807d00f0000001700000e', /form 23/],
+  ['form 63', '03e807d00f0000003f00000e', /form 63/],
+  ['a form with bit 6', '03e807d00f0000004000000e', /form 64/],
+  [
+    'an exception behind the end',
+    `03e807d00f000000200103${'00'.repeat(8)}00000e`,
+    /exception at sample 3 of 3/,
+  ],
+  ['a patch behind the end', '03e807d00f0000000008000e010302', /patch of entry 3 of 3/],
+  ['more patches than there are bytes', '03e807d00f0000000008000effffffffff7f', /ends at byte/],
+  ['fewer packed bytes than the width says', '03e807d00f0000000000200e00', /12 bytes wanted/],
+  ['a varint without end', 'ffffffffffffffffffffffff', /varint beyond 2\^53/],
+  ['a time beyond 2^53', '02ffffffffffffff0ffeffffffffffff1f000000000000', /do not ascend within 2\^53/],
+  ['a byte behind the values', '03e807d00f0000000000000e00', /1 bytes behind/],
+])('%s is refused', (_, hex, message) => {
   const into = new SampleColumns(4);
-  expect(() => decodeChunk(CHUNK_COLUMNS, Buffer.from(hex, 'hex'), 0, hex.length / 2, into)).toThrow(
-    AppError,
-  );
+  const bytes = Buffer.from(hex, 'hex');
+  expect(() => decodeChunk(CHUNK_COLUMNS, bytes, 0, bytes.length, into)).toThrow(message);
   expect(into.count).toBe(0);
 });

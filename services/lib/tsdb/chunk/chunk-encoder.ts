@@ -143,16 +143,25 @@ function outOfOrder(index: number, timeMs: number): never {
   throw new Error(`assertion failed: sample ${index} at ${timeMs} ms is not after the one before`);
 }
 
-/** The smallest exponent that makes whole numbers of all values but a few; -1 when they are too many. */
+/**
+ * The smallest exponent that makes whole numbers of all values but a few; -1 when they are too many. A value whose many
+ * digits would push those before it beyond 2^53 is one of the few.
+ */
 function decimalExponent(values: Float64Array, from: number, count: number): number {
   let exponent = 0;
   let missed = 0;
+  let largest = 0;
   for (let i = from; i < from + count; i++) {
     const value = values[i]!;
-    if (isScaled(value, POWERS_OF_TEN[exponent]!)) continue;
-    const found = exponentOf(value, exponent + 1);
-    if (found > 0) exponent = found;
-    else if (++missed * SAMPLES_PER_EXCEPTION > count) return -1;
+    if (!isScaled(value, POWERS_OF_TEN[exponent]!)) {
+      const found = exponentOf(value, exponent + 1);
+      if (found === 0 || largest * POWERS_OF_TEN[found]! > Number.MAX_SAFE_INTEGER) {
+        if (++missed * SAMPLES_PER_EXCEPTION > count) return -1;
+        continue;
+      }
+      exponent = found;
+    }
+    largest = Math.max(largest, Math.abs(value));
   }
   return exponent;
 }
