@@ -1,6 +1,7 @@
 // The gateway's own metrics. Label values come from fixed tables: routes, methods and status codes of ours, never text of
 // a client.
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
+import { registerReadGauge } from '../lib/runtime/read-metrics.ts';
 
 /** Route of requests that lead nowhere. */
 export const UNKNOWN_ROUTE = 'unknown';
@@ -31,14 +32,7 @@ export class RequestMetrics {
       help: 'HTTP requests being answered.',
       registers,
     });
-    new Gauge({
-      name: 'tidemark_gateway_http_connections',
-      help: 'Open HTTP connections.',
-      registers,
-      collect() {
-        this.set(connections());
-      },
-    });
+    registerReadGauge(registry, 'tidemark_gateway_http_connections', 'Open HTTP connections.', connections);
   }
 
   begin(): void {

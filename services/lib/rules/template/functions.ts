@@ -4,6 +4,7 @@ import { isIP } from 'node:net';
 import { RE2JS } from 're2js';
 import { parseDuration } from '../../model/duration.ts';
 import { REGEX_LENGTH_MAX } from '../../model/matcher.ts';
+import { checkRegexCost } from '../../model/regex-program.ts';
 import { BUILTINS, escapeQuery } from './builtins.ts';
 import {
   humanize,
@@ -185,6 +186,7 @@ function compile(pattern: string): RE2JS {
     throw new Error(`regular expression of ${pattern.length} characters is longer than ${REGEX_LENGTH_MAX}`);
   }
   try {
+    checkRegexCost(pattern);
     return RE2JS.compile(pattern);
   } catch (caught) {
     throw new Error(caught instanceof Error ? caught.message : String(caught), { cause: caught });
