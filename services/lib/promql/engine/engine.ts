@@ -1,10 +1,11 @@
 // The engine's front: takes a parsed query, evaluates it over a Queryable, and hands out the result as columns.
 import { AppError, throwIfAborted } from '../../core/errors.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
+import type { Labels } from '../../model/labels.ts';
 import type { Expr } from '../ast.ts';
 import { TreeEvaluator } from './evaluate.ts';
 import { typeOf, unwrap } from './expressions.ts';
-import { makeGrid } from './grid.ts';
+import { type Grid, makeGrid } from './grid.ts';
 import { openMatrix } from './matrix-source.ts';
 import { mergeSameLabels, withoutMetadata } from './names.ts';
 import {
@@ -88,24 +89,51 @@ async function evaluateSteps(
   const column = new StepColumn(grid.steps);
   const out = new ResultBuffers();
   const result: ResultSeries[] = [];
+  let times: Float64Array<ArrayBuffer> | undefined;
   for (const { labels } of operand.series) {
     if (session.isSliceOver()) await session.pause();
     operand.next(column);
     const count = countPresent(column.kinds, 0, grid.steps);
     if (count === 0) continue;
-    const { timestampsMs, values } = out.take(count);
-    const histograms: (FloatHistogram | undefined)[] = [];
-    let at = 0;
-    for (let k = 0; k < grid.steps; k++) {
-      if (column.kinds[k] === ABSENT) continue;
-      timestampsMs[at] = grid.startMs + k * grid.stepMs;
-      if (column.kinds[k] === HISTOGRAM) histograms[at] = column.histograms[k];
-      values[at++] = column.values[k]!;
+    if (count === grid.steps && !column.mayHaveHistograms) {
+      // By far the most: the times are the grid's, one column for all of them.
+      times ??= gridTimes(grid);
+      const values = out.takeValues(count);
+      values.set(column.values);
+      result.push({ labels, timestampsMs: times, values, count });
+    } else {
+      result.push(presentSteps(labels, column, grid, count, out));
     }
-    const hasHistograms = histograms.length > 0;
-    result.push({ labels, timestampsMs, values, count, histograms: hasHistograms ? histograms : undefined });
   }
   return result;
+}
+
+function gridTimes(grid: Grid): Float64Array<ArrayBuffer> {
+  const times = new Float64Array(grid.steps);
+  for (let k = 0; k < grid.steps; k++) times[k] = grid.startMs + k * grid.stepMs;
+  return times;
+}
+
+/** The steps of a column that have a value. */
+function presentSteps(
+  labels: Labels,
+  column: StepColumn,
+  grid: Grid,
+  count: number,
+  out: ResultBuffers,
+): ResultSeries {
+  const timestampsMs = out.takeValues(count);
+  const values = out.takeValues(count);
+  const histograms: (FloatHistogram | undefined)[] = [];
+  let at = 0;
+  for (let k = 0; k < grid.steps; k++) {
+    if (column.kinds[k] === ABSENT) continue;
+    timestampsMs[at] = grid.startMs + k * grid.stepMs;
+    if (column.kinds[k] === HISTOGRAM) histograms[at] = column.histograms[k];
+    values[at++] = column.values[k]!;
+  }
+  const hasHistograms = histograms.length > 0;
+  return { labels, timestampsMs, values, count, histograms: hasHistograms ? histograms : undefined };
 }
 
 /** Drops the names that were marked for it. */
@@ -131,7 +159,8 @@ async function evaluateMatrix(session: QuerySession, expr: Expr): Promise<Result
     if (count <= 0) continue;
     session.holdSamples(count);
     session.samplesRead += count;
-    const { timestampsMs, values } = out.take(count);
+    const timestampsMs = out.takeValues(count);
+    const values = out.takeValues(count);
     timestampsMs.set(columns.timestampsMs.subarray(from, columns.count));
     values.set(columns.values.subarray(from, columns.count));
     const histograms = columns.histograms?.slice(from, columns.count);
@@ -154,22 +183,17 @@ function firstAfter(timestampsMs: Float64Array, count: number, timeMs: number): 
 
 /** Cuts the columns of result series from shared buffers. */
 class ResultBuffers {
-  #timestampsMs = new Float64Array(0);
-  #values = new Float64Array(0);
+  #buffer = new Float64Array(0);
   #used = 0;
 
-  take(count: number): { timestampsMs: Float64Array<ArrayBuffer>; values: Float64Array<ArrayBuffer> } {
-    if (this.#used + count > this.#values.length) {
-      const size = Math.max(count, Math.min(RESULT_BUFFER_SAMPLES, Math.max(64, 4 * this.#values.length)));
-      this.#timestampsMs = new Float64Array(size);
-      this.#values = new Float64Array(size);
+  takeValues(count: number): Float64Array<ArrayBuffer> {
+    if (this.#used + count > this.#buffer.length) {
+      const size = Math.max(count, Math.min(RESULT_BUFFER_SAMPLES, Math.max(64, 4 * this.#buffer.length)));
+      this.#buffer = new Float64Array(size);
       this.#used = 0;
     }
     const from = this.#used;
     this.#used += count;
-    return {
-      timestampsMs: this.#timestampsMs.subarray(from, this.#used),
-      values: this.#values.subarray(from, this.#used),
-    };
+    return this.#buffer.subarray(from, this.#used);
   }
 }

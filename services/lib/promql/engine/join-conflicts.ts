@@ -2,6 +2,7 @@
 // to match at that step.
 import { AppError } from '../../core/errors.ts';
 import type { VectorMatching } from '../ast.ts';
+import { mark } from './join-columns.ts';
 import { matchedLabels } from './matching.ts';
 import { ABSENT, StepColumn, type VectorOperand } from './operand.ts';
 import type { QuerySession } from './session.ts';
@@ -80,9 +81,4 @@ function conflictError({ one, matching, side }: JoinSides, first: number, second
       `[${labels.toString()}, ${one.series[first]!.labels.toString()}];many-to-many matching not allowed: ` +
       'matching labels must be unique on one side',
   );
-}
-
-/** Sets flags where a column has values. */
-export function mark(kinds: Uint8Array, flags: Uint8Array): void {
-  for (let k = 0; k < kinds.length; k++) if (kinds[k] !== ABSENT) flags[k] = 1;
 }

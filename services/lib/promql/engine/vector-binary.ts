@@ -15,7 +15,8 @@ import {
 } from './arithmetic.ts';
 import type { Grid } from './grid.ts';
 import { combinePair } from './histogram-binary.ts';
-import { mark, rejectConflicts } from './join-conflicts.ts';
+import { mark, markBoth, writeColumn } from './join-columns.ts';
+import { rejectConflicts } from './join-conflicts.ts';
 import { matchedLabels, resultLabels, type Signatures, signaturesOf } from './matching.ts';
 import { sameLabelsError } from './names.ts';
 import {
@@ -77,6 +78,8 @@ class Join {
   readonly #matched = new Map<number, Uint8Array>();
   readonly #manyCount: Int32Array;
   readonly #holds: Uint8Array<ArrayBuffer>;
+  /** Steps at which both sides of the pair in hand have a value. */
+  readonly #both: Uint8Array<ArrayBuffer>;
   readonly #values: Float64Array<ArrayBuffer>;
 
   constructor(
@@ -103,6 +106,7 @@ class Join {
     for (const signature of this.#manySignature) this.#manyCount[signature] = this.#manyCount[signature]! + 1;
     this.#table = new StepTable(session, grid.steps);
     this.#holds = new Uint8Array(grid.steps);
+    this.#both = new Uint8Array(grid.steps);
     this.#values = new Float64Array(grid.steps);
   }
 
@@ -145,20 +149,12 @@ class Join {
     fill: number | undefined,
   ): void {
     const meta = this.#many.series[index]!;
-    const both = new Uint8Array(this.#steps);
+    const both = this.#both;
     const alone = fill === undefined ? undefined : column.kinds.map((kind) => (kind === ABSENT ? 0 : 1));
     for (const row of rows) {
       const offset = one.table.offset(row);
-      const kinds = one.table.kinds(row);
-      let any = false;
-      for (let k = 0; k < this.#steps; k++) {
-        const here = column.kinds[k] !== ABSENT && kinds[offset + k] !== ABSENT;
-        both[k] = here ? 1 : 0;
-        if (!here) continue;
-        any = true;
-        if (alone !== undefined) alone[k] = 0;
-      }
-      if (!any) continue;
+      if (!markBoth(column.kinds, one.table.kinds(row), offset, both)) continue;
+      if (alone !== undefined) for (let k = 0; k < this.#steps; k++) alone[k] = alone[k]! & (both[k]! ^ 1);
       const values = one.table.values(row);
       const { labels } = one.series[row]!;
       const isMixed = column.mayHaveHistograms || one.table.hasHistograms(row);
@@ -280,12 +276,7 @@ class Join {
     const offset = this.#table.offset(row);
     const outValues = this.#table.values(row);
     const outKinds = this.#table.kinds(row);
-    for (let k = 0; k < this.#steps; k++) {
-      if (at[k] === 0) continue;
-      if (outKinds[offset + k] !== ABSENT) throw sameLabelsError();
-      outKinds[offset + k] = FLOAT;
-      outValues[offset + k] = values[valuesOffset + k]!;
-    }
+    if (!writeColumn(at, values, valuesOffset, outValues, outKinds, offset)) throw sameLabelsError();
   }
 
   #rowOf(meta: SeriesMeta, oneLabels: Labels): number {
