@@ -94,7 +94,10 @@ if (hasShared('bench', 'captures', 'node-exporter-0s.txt')) {
   console.log(`${samples} samples, ${first.length} bytes a scrape`);
   measure('everything known', () => known(first));
   let flip = false;
-  measure('everything known, the order changes each time', () => shuffled((flip = !flip) ? reversed : first));
+  measure('everything known, the order changes each time', () => {
+    flip = !flip;
+    return shuffled(flip ? reversed : first);
+  });
   const appender = createAppender();
   measure('everything new', () => createScrape(appender)(first));
   bench('everything known, one scrape', () => do_not_optimize(known(first)));

@@ -126,6 +126,13 @@ describe('results', () => {
 });
 
 describe('limits', () => {
+  test('an expression of label_replace that is dear to compile is refused at once, by name of the limit', async () => {
+    const regex = 'a{1000}'.repeat(50);
+    await expect(run(`label_replace(m, "x", "$1", "i", "${regex}")`, [0, 0, 0])).rejects.toThrow(
+      /more than the limit of 8192/,
+    );
+  });
+
   test('samplesMax counts what Prometheus counts and fails in its words', async () => {
     const options = { ...OPTIONS, samplesMax: 28 };
     await expect(run('m', [0, 9000, 1000], { options })).rejects.toThrow(

@@ -2,6 +2,7 @@
 import { RE2JS, RE2JSException } from 're2js';
 import { AppError } from '../../core/errors.ts';
 import { type Labels, METRIC_NAME } from '../../model/labels.ts';
+import { checkRegexCost } from '../../model/regex-program.ts';
 import type { Call } from '../ast.ts';
 import { stringArgument } from './expressions.ts';
 import type { Grid } from './grid.ts';
@@ -58,6 +59,7 @@ function relabelled(meta: SeriesMeta, name: string, value: string): SeriesMeta {
 
 function compileAnchored(regex: string): RE2JS {
   try {
+    checkRegexCost(regex, RE2JS.DOTALL);
     return RE2JS.compile(regex, RE2JS.DOTALL);
   } catch (caught) {
     if (!(caught instanceof RE2JSException)) throw caught;
