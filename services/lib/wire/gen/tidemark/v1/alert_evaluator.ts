@@ -22,7 +22,9 @@ export interface RuleGroupsResponse {
 }
 
 export interface RuleGroup {
+  /** As in the rule file; unique within it. */
   name: string;
+  /** Path of the rule file. */
   file: string;
   /** Seconds. */
   intervalSeconds: number;
@@ -32,16 +34,20 @@ export interface RuleGroup {
   lastEvaluationMs: number;
   /** Seconds. */
   evaluationSeconds: number;
+  /** In the order in which they are evaluated. */
   rules: Rule[];
 }
 
 export interface Rule {
   /** Recorded metric or alert name. */
   name: string;
+  /** PromQL, as printed by the parser. */
   query: string;
+  /** Labels that the rule sets, templates unexpanded. */
   labels: { [key: string]: string };
   /** ok, err or unknown. */
   health: string;
+  /** Of the last evaluation; empty when it succeeded. */
   lastError: string;
   /** Unix milliseconds; 0 before the first evaluation. */
   lastEvaluationMs: number;
@@ -61,9 +67,11 @@ export interface AlertingRule {
   forSeconds: number;
   /** Seconds. */
   keepFiringForSeconds: number;
+  /** Templates, unexpanded. */
   annotations: { [key: string]: string };
   /** inactive, pending, firing or unknown. */
   state: string;
+  /** Pending and firing ones. */
   alerts: Alert[];
 }
 
@@ -73,7 +81,9 @@ export interface AlertingRule_AnnotationsEntry {
 }
 
 export interface Alert {
+  /** With the rule's labels, templates expanded. */
   labels: { [key: string]: string };
+  /** Templates expanded. */
   annotations: { [key: string]: string };
   /** pending, firing or inactive. */
   state: string;
@@ -81,6 +91,7 @@ export interface Alert {
   activeAtMs: number;
   /** Unix milliseconds; 0 when the condition holds. */
   keepFiringSinceMs: number;
+  /** Of the expression when the alert was last evaluated. */
   value: number;
 }
 

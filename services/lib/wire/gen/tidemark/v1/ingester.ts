@@ -53,6 +53,7 @@ export interface AppendRequest {
 export interface AppendResponse {
   /** Sequence of the request that this answers. */
   sequence: number;
+  /** What became of the request. */
   outcome: AppendOutcome;
   /** Partitions whose section was not kept (this ingester does not own them, or refuses them now). */
   failedPartitions: number[];
@@ -65,11 +66,14 @@ export interface MetricMetadata {
   metric: string;
   /** Prometheus' type names: counter, gauge, histogram, gaugehistogram, summary, info, stateset, unknown. */
   type: string;
+  /** For people: what the metric counts. May be empty. */
   help: string;
+  /** Base unit as the target names it: seconds, bytes. May be empty. */
   unit: string;
 }
 
 export interface MetadataRequest {
+  /** Tenant whose metadata is read. */
   tenant: string;
   /** Only this metric; empty means all. */
   metric: string;
@@ -78,25 +82,30 @@ export interface MetadataRequest {
 }
 
 export interface MetadataResponse {
+  /** One entry a metric, in no order. */
   metadata: MetricMetadata[];
 }
 
 export interface HeadStatisticsRequest {
+  /** Tenant whose head is described. */
   tenant: string;
   /** Length of each top list; 1 … 10,000. */
   limit: number;
 }
 
 export interface NamedCount {
+  /** What is counted: a metric name, a label name, or name=value. */
   name: string;
   /** Count or bytes, as the list says. */
   value: number;
 }
 
 export interface HeadStatisticsResponse {
+  /** Series in the head. */
   series: number;
   /** Distinct label pairs. */
   labelPairs: number;
+  /** Chunks in the head, open ones included. */
   chunks: number;
   /** Oldest sample in the head, Unix milliseconds; 0 when empty. */
   minTimeMs: number;

@@ -36,6 +36,7 @@ export namespace ResultType {
 }
 
 export interface QueryRequest {
+  /** Tenant whose series are read. */
   tenant: string;
   /** PromQL. */
   query: string;
@@ -57,15 +58,20 @@ export interface QueryRequest {
 
 export interface QueryResponse {
   part:
-    | { $case: "header"; value: QueryHeader }
+    | //
+    /** First message of the stream. */
+    { $case: "header"; value: QueryHeader }
     | //
     /** Result series as columns: services/lib/wire/docs/result-frame.md. */
     { $case: "frame"; value: Uint8Array }
-    | { $case: "trailer"; value: QueryTrailer }
+    | //
+    /** Last message of the stream. */
+    { $case: "trailer"; value: QueryTrailer }
     | undefined;
 }
 
 export interface QueryHeader {
+  /** Type of the whole result. */
   resultType: ResultType;
   /** The value, for RESULT_TYPE_STRING. */
   stringValue: string;
@@ -74,6 +80,7 @@ export interface QueryHeader {
 export interface QueryTrailer {
   /** Warnings and infos in Prometheus' wording, with positions. */
   warnings: string[];
+  /** Infos, likewise. */
   infos: string[];
   /** Samples read, as `--query.max-samples` counts them. */
   samplesRead: number;
@@ -81,15 +88,19 @@ export interface QueryTrailer {
   samplesPeak: number;
   /** Milliseconds spent: planning, fetching chunks, evaluating. */
   planMs: number;
+  /** Waiting for chunks of ingesters and stores. */
   fetchMs: number;
+  /** Decoding and computing. */
   evaluateMs: number;
 }
 
 export interface MatcherSet {
+  /** All of them must match; at least one. */
   matchers: Matcher[];
 }
 
 export interface SeriesRequest {
+  /** Tenant whose series are read. */
   tenant: string;
   /** At least one set; series that match any of them. */
   sets: MatcherSet[];
@@ -109,6 +120,7 @@ export interface SeriesResponse {
 }
 
 export interface LabelSearchRequest {
+  /** Tenant whose labels are read. */
   tenant: string;
   /** May be empty: all series. */
   sets: MatcherSet[];
@@ -125,6 +137,7 @@ export interface LabelSearchRequest {
 export interface LabelSearchResponse {
   /** In UTF-8 byte order, without repetition. */
   values: string[];
+  /** The limit cut the list. */
   truncated: boolean;
   /** For people: what is missing from the answer. */
   warnings: string[];

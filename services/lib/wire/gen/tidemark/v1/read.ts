@@ -41,6 +41,7 @@ export namespace MatchType {
 }
 
 export interface Matcher {
+  /** How value is compared. */
   type: MatchType;
   /** Label name, UTF-8, not empty. */
   name: string;
@@ -74,6 +75,7 @@ export interface SelectResponse {
 
 /** What an answer accounts for. */
 export interface Coverage {
+  /** One entry a partition and contiguous time range. */
   partitions: PartitionCoverage[];
   /**
    * Set when the node lost something of the range that it was to hold: what and why, for people. The answer then leaves a

@@ -32,13 +32,16 @@ export namespace TargetState {
 }
 
 export interface TargetsRequest {
+  /** Which targets are wanted. */
   state: TargetState;
   /** Only this scrape pool (job); empty means all. */
   scrapePool: string;
 }
 
 export interface TargetsResponse {
+  /** Sorted by scrape pool and URL. */
   active: ActiveTarget[];
+  /** Those that are kept for being looked at; see dropped_counts. */
   dropped: DroppedTarget[];
   /** Dropped targets by scrape pool, complete even where `dropped` is cut. */
   droppedCounts: { [key: string]: number };
@@ -56,6 +59,7 @@ export interface ActiveTarget {
   labels: { [key: string]: string };
   /** Scrape pool: the job_name of the scrape configuration. */
   scrapePool: string;
+  /** What is requested, parameters included. */
   scrapeUrl: string;
   /** As reached from outside: loopback replaced by the external host. */
   globalUrl: string;
@@ -69,6 +73,7 @@ export interface ActiveTarget {
   health: string;
   /** As in the configuration: 15s. */
   scrapeInterval: string;
+  /** As in the configuration: 10s. */
   scrapeTimeout: string;
   /** Samples of the last scrape, before metric relabelling. */
   lastSamplesScraped: number;
@@ -85,7 +90,9 @@ export interface ActiveTarget_LabelsEntry {
 }
 
 export interface DroppedTarget {
+  /** Labels before relabelling. */
   discoveredLabels: { [key: string]: string };
+  /** The job_name of the scrape configuration. */
   scrapePool: string;
 }
 

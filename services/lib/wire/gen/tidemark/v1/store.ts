@@ -26,15 +26,18 @@ export interface PutBlockRequest {
 }
 
 export interface BlockHeader {
+  /** Tenant that owns the block. */
   tenant: string;
   /** Derived from the block's content: 32 lower-case hexadecimal digits. */
   blockId: string;
+  /** All files of the block. */
   files: BlockFile[];
 }
 
 export interface BlockFile {
   /** meta.json, index or chunks. */
   name: string;
+  /** Bytes of the whole file. */
   sizeBytes: number;
   /** CRC-32 (IEEE) of the whole file. */
   crc32: number;
@@ -53,7 +56,9 @@ export interface PutBlockResponse {
 }
 
 export interface FetchBlockRequest {
+  /** Tenant that owns the block. */
   tenant: string;
+  /** 32 lower-case hexadecimal digits. */
   blockId: string;
 }
 
@@ -63,18 +68,24 @@ export interface ListBlocksRequest {
 }
 
 export interface ListBlocksResponse {
+  /** Sorted by min_time_ms. */
   blocks: BlockSummary[];
 }
 
 export interface BlockSummary {
+  /** Tenant that owns the block. */
   tenant: string;
+  /** 32 lower-case hexadecimal digits. */
   blockId: string;
   /** Oldest sample, Unix milliseconds. */
   minTimeMs: number;
   /** Newest sample, Unix milliseconds. */
   maxTimeMs: number;
+  /** Series in the block. */
   series: number;
+  /** Samples in the block. */
   samples: number;
+  /** Chunks in the block. */
   chunks: number;
   /** Bytes on disk, all files. */
   sizeBytes: number;
