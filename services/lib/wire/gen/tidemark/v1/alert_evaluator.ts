@@ -41,7 +41,7 @@ export interface RuleGroup {
 export interface Rule {
   /** Recorded metric or alert name. */
   name: string;
-  /** PromQL, as printed by the parser. */
+  /** PromQL. */
   query: string;
   /** Labels that the rule sets, templates unexpanded. */
   labels: { [key: string]: string };

@@ -39,7 +39,7 @@ export interface TargetsRequest {
 }
 
 export interface TargetsResponse {
-  /** Sorted by scrape pool and URL. */
+  /** By scrape pool, in the order of the configuration; several scrapers answer for their own targets each. */
   active: ActiveTarget[];
   /** Those that are kept for being looked at; see dropped_counts. */
   dropped: DroppedTarget[];
