@@ -18,14 +18,28 @@ export function findProgram(name: string): string | undefined {
   return undefined;
 }
 
-/** A loopback port that was free a moment ago. */
+/** Ports below those that the system gives to outgoing connections, which would take them again before a test does. */
+const PORT_MIN = 20_000;
+const PORT_MAX = 32_000;
+
+const given = new Set<number>();
+
+/** A loopback port that was free a moment ago, and that nobody else in this process was given. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  await new Promise((resolve) => server.close(resolve));
-  return address.port;
+  for (;;) {
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    if (given.has(port) || !(await canListen(port))) continue;
+    given.add(port);
+    return port;
+  }
+}
+
+function canListen(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
 }
 
 /** Asks `attempt` every 50 ms until it gives something; fails with what `describe` says after `timeoutMs`. */

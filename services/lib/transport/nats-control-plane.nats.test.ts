@@ -153,7 +153,7 @@ test.skipIf(!present).each([false, true])('NATS dies and comes back, emptied: %s
   expect([a.isConnected(), b.isConnected()]).toEqual([false, false]);
   await nats.restart({ emptied });
   await until('connected again', () => a.isConnected() && b.isConnected());
-  expect([names(a), names(b)]).toEqual(['a b', 'a b']);
+  await until('both see both', () => names(a) === 'a b' && names(b) === 'a b');
   const late = await join(nats, 'c');
   await until('the placement is there again', () => late.placement()?.epoch === 7);
   await waitFor('the placement changes', () => b.replacePlacement(placementOf(8)));

@@ -115,7 +115,7 @@ export class NatsControlPlane implements ControlPlane {
     const now = this.#clock.monotonicMs();
     const views: MemberView[] = [];
     for (const { record, heardAtMs } of this.#heard.values()) {
-      views.push({ ...record, heartbeatAgeMs: now - heardAtMs });
+      views.push({ ...record, heartbeatAgeMs: Math.max(0, now - heardAtMs) });
     }
     return views.sort((a, b) => (memberKey(a) < memberKey(b) ? -1 : 1));
   }
@@ -240,7 +240,8 @@ export class NatsControlPlane implements ControlPlane {
     const { heartbeatMs } = this.#options;
     const watch = await bucket.watch();
     const begunAtMs = this.#clock.monotonicMs();
-    for (const heard of this.#heard.values()) heard.heardAtMs = begunAtMs;
+    // After an outage others need a moment longer than we did to come back.
+    for (const heard of this.#heard.values()) heard.heardAtMs = begunAtMs + this.#options.expiryMs;
     this.#forgetStored();
     this.#leases.clear();
     const guard = setInterval(() => {
