@@ -8,7 +8,7 @@ import { hasPrograms, startProcess } from '../support/process.ts';
 import { repositoryRoot, waitFor } from '../support/programs.ts';
 import {
   encodeWriteRequest,
-  postWrite,
+  sendWrite,
   snappyLiterals,
   type WrittenSeries,
 } from '../support/remote-write-body.ts';
@@ -118,7 +118,7 @@ scrape_configs: [{ job_name: other, static_configs: [{ targets: ['127.0.0.1:${al
     }
 
     const body = snappyLiterals(encodeWriteRequest(someSeries()));
-    for (const url of [writer, alone.url]) expect((await postWrite(url, body)).status).toBe(204);
+    for (const url of [writer, alone.url]) expect(await sendWrite(url, body)).toBe(204);
     const expected = await resultsOf(alone.url);
     expect(expected.get('query count({__name__=~".+"})')).not.toEqual([]);
     expect(await resultsOf(reader)).toEqual(expected);

@@ -78,3 +78,13 @@ export async function postWrite(
   });
   return { status: response.status, text: await response.text(), headers: response.headers };
 }
+
+/** Posts as a sender that keeps to the contract: 503 is tried again, for `timeoutMs` at most. The status of the last answer. */
+export async function sendWrite(base: string, body: Uint8Array, timeoutMs = 20_000): Promise<number> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const { status } = await postWrite(base, body);
+    if (status !== 503 || performance.now() > deadline) return status;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
