@@ -2,9 +2,9 @@
 // the way from a series that is not in the cache to its reference.
 import { AppError } from '../core/errors.ts';
 import { hash128View } from '../core/hash128.ts';
+import type { ProtobufCursor } from '../core/protobuf-cursor.ts';
 import type { MetricMetadata } from './contracts.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
-import type { RemoteWriteCursor } from './remote-write-cursor.ts';
 import { RemoteWriteLabels } from './remote-write-labels.ts';
 import { RemoteWriteMetadataFilter } from './remote-write-metadata.ts';
 import { RemoteWriteSeriesCache } from './remote-write-series-cache.ts';
@@ -26,6 +26,9 @@ export interface RemoteWriteDecoderOptions {
   /** After this long, metadata is passed on again although it did not change: ingesters may have lost it. */
   readonly metadataResendMs: number;
 }
+
+/** What a request is called where it is malformed. */
+export const REQUEST_SUBJECT = 'remote write request';
 
 /** Longest label bytes of one series as sent; longer ones are refused before any label work. */
 export const SERIES_LABEL_BYTES_MAX = 64 * 1024;
@@ -135,7 +138,7 @@ export class RemoteWriteContext {
 /** Hashes the raw label bytes [start, end) into the context's `hash`. */
 export function hashLabels(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   start: number,
   end: number,
 ): void {

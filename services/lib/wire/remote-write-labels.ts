@@ -1,7 +1,7 @@
 // The slow path of a series that is not in the cache: its label pairs as ranges of bytes, sorted and written as canonical
 // label bytes (model/labels.ts). What makes labels acceptable is the distributor's business, not this file's.
 import { ByteWriter } from '../core/bytes.ts';
-import { type RemoteWriteCursor, WIRE_BYTES } from './remote-write-cursor.ts';
+import { type ProtobufCursor, WIRE_BYTES } from '../core/protobuf-cursor.ts';
 
 /** Words of a pair: start and end of the name, start and end of the value. */
 const PAIR_WORDS = 4;
@@ -35,7 +35,7 @@ export class RemoteWriteLabels {
   }
 
   /** Reads a `prometheus.Label` message, [cursor.at, end), and adds it. */
-  addMessage(cursor: RemoteWriteCursor, end: number): void {
+  addMessage(cursor: ProtobufCursor, end: number): void {
     const outer = cursor.end;
     cursor.end = end;
     let nameStart = 0;

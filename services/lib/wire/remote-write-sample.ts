@@ -1,7 +1,8 @@
 // The Sample message, the same in both versions of remote write as far as we read it (2.0 adds a start timestamp, which is
 // skipped as an unknown field is).
+
+import { type ProtobufCursor, WIRE_FIXED64, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
-import { type RemoteWriteCursor, WIRE_FIXED64, WIRE_VARINT } from './remote-write-cursor.ts';
 
 const TAG_VALUE = (1 << 3) | WIRE_FIXED64;
 const TAG_TIMESTAMP = (2 << 3) | WIRE_VARINT;
@@ -15,7 +16,7 @@ const TWO_28 = 268435456;
  * number. `limit` bounds what may be read for the fast path.
  */
 export function putSample(
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   end: number,
   limit: number,
   columns: RemoteWriteColumns,
@@ -48,7 +49,7 @@ export function putSample(
   cursor.end = limit;
 }
 
-function putUnusualSample(cursor: RemoteWriteCursor, end: number, columns: RemoteWriteColumns): void {
+function putUnusualSample(cursor: ProtobufCursor, end: number, columns: RemoteWriteColumns): void {
   const index = columns.count;
   let low = 0;
   let high = 0;

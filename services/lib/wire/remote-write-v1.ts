@@ -2,6 +2,7 @@
 // series' label fields are the cache's key; labels are looked at only when the key is new.
 import { ByteWriter, decodeUtf8 } from '../core/bytes.ts';
 import { AppError } from '../core/errors.ts';
+import { ProtobufCursor, WIRE_BYTES, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
 import {
   type DecodedWrite,
@@ -9,10 +10,10 @@ import {
   finishSeries,
   hashLabels,
   REQUEST_METADATA_MAX,
+  REQUEST_SUBJECT,
   type RemoteWriteContext,
   SERIES_LABEL_BYTES_MAX,
 } from './remote-write-context.ts';
-import { malformed, RemoteWriteCursor, WIRE_BYTES, WIRE_VARINT } from './remote-write-cursor.ts';
 import { metadataTypeName } from './remote-write-metadata.ts';
 import { putSample } from './remote-write-sample.ts';
 
@@ -37,7 +38,7 @@ export function decodeRequestV1(
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
 ): void {
-  const cursor = new RemoteWriteCursor(bytes, 0, length);
+  const cursor = new ProtobufCursor(REQUEST_SUBJECT, bytes, 0, length);
   while (cursor.at < length) {
     const tag = cursor.tag();
     if (tag === TAG_TIMESERIES) {
@@ -66,7 +67,7 @@ export function decodeRequestV1(
  */
 function tryKnownSeries(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   end: number,
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
@@ -93,7 +94,7 @@ function tryKnownSeries(
 /** One TimeSeries, [cursor.at, end). Fields come in any order; labels, then samples is what everybody sends. */
 function decodeSeries(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   end: number,
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
@@ -148,11 +149,11 @@ function decodeSeries(
 }
 
 /** A field of a TimeSeries other than labels and samples, whose tag has been read. */
-function skipOther(cursor: RemoteWriteCursor, tag: number, decoded: DecodedWrite): void {
+function skipOther(cursor: ProtobufCursor, tag: number, decoded: DecodedWrite): void {
   const field = tag >>> 3;
   if (tag === TAG_EXEMPLARS) decoded.exemplars++;
   else if (tag === TAG_HISTOGRAMS) decoded.histograms++;
-  else if (field === 0) throw malformed('field number 0', cursor.at - 1);
+  else if (field === 0) throw cursor.malformed('field number 0', cursor.at - 1);
   else if (field <= 4) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
   cursor.skip(tag);
 }
@@ -160,7 +161,7 @@ function skipOther(cursor: RemoteWriteCursor, tag: number, decoded: DecodedWrite
 /** Position in the cache of the series whose label fields are [start, end); −1 when it is refused. */
 function findSeries(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   start: number,
   end: number,
   decoded: DecodedWrite,
@@ -187,7 +188,7 @@ function findSeries(
 /** The same where other fields stand between the labels: the label fields are brought together first. */
 function findScatteredSeries(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   start: number,
   end: number,
   decoded: DecodedWrite,
@@ -201,14 +202,14 @@ function findScatteredSeries(
     cursor.skip(tag);
     if (tag === TAG_LABELS) gathered.raw(cursor.bytes, fieldStart, cursor.at);
   }
-  const apart = new RemoteWriteCursor(gathered.bytes, 0, gathered.length);
+  const apart = new ProtobufCursor(REQUEST_SUBJECT, gathered.bytes, 0, gathered.length);
   return findSeries(context, apart, 0, gathered.length, decoded);
 }
 
 /** One MetricMetadata, [cursor.at, end). */
 function decodeMetadata(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   end: number,
   decoded: DecodedWrite,
 ): void {

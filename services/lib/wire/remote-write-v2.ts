@@ -2,6 +2,7 @@
 // then the series. A series' cache key is mixed from the hashes of the symbols that it refers to.
 import { decodeUtf8 } from '../core/bytes.ts';
 import { AppError } from '../core/errors.ts';
+import { ProtobufCursor, WIRE_BYTES, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import { METRIC_NAME } from '../model/labels.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
 import {
@@ -9,10 +10,10 @@ import {
   dropSeries,
   finishSeries,
   REQUEST_METADATA_MAX,
+  REQUEST_SUBJECT,
   type RemoteWriteContext,
   SERIES_LABEL_BYTES_MAX,
 } from './remote-write-context.ts';
-import { malformed, RemoteWriteCursor, WIRE_BYTES, WIRE_VARINT } from './remote-write-cursor.ts';
 import { metadataTypeName, metricFamilyOf } from './remote-write-metadata.ts';
 import { putSample } from './remote-write-sample.ts';
 
@@ -42,7 +43,7 @@ export function decodeRequestV2(
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
 ): void {
-  const cursor = new RemoteWriteCursor(bytes, 0, length);
+  const cursor = new ProtobufCursor(REQUEST_SUBJECT, bytes, 0, length);
   readSymbols(context, cursor, length);
   cursor.at = 0;
   while (cursor.at < length) {
@@ -57,7 +58,7 @@ export function decodeRequestV2(
 }
 
 /** Collects the symbols and checks the fields of the request around them. */
-function readSymbols(context: RemoteWriteContext, cursor: RemoteWriteCursor, length: number): void {
+function readSymbols(context: RemoteWriteContext, cursor: ProtobufCursor, length: number): void {
   const symbols = context.symbols;
   let series = 0;
   symbols.clear();
@@ -75,16 +76,16 @@ function readSymbols(context: RemoteWriteContext, cursor: RemoteWriteCursor, len
     cursor.skip(tag);
   }
   if (symbols.count === 0) {
-    if (series > 0) throw malformed('there is no symbol table', 0);
+    if (series > 0) throw cursor.malformed('there is no symbol table', 0);
   } else if (symbols.starts[0] !== symbols.ends[0]) {
-    throw malformed('the first symbol is not the empty string', symbols.starts[0]!);
+    throw cursor.malformed('the first symbol is not the empty string', symbols.starts[0]!);
   }
 }
 
 /** Hot! One TimeSeries, [cursor.at, end). */
 function decodeSeries(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   end: number,
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
@@ -120,7 +121,7 @@ function decodeSeries(
     }
   }
   if (references % 2 !== 0)
-    throw malformed(`a series has ${references} label references, an odd number`, start);
+    throw cursor.malformed(`a series has ${references} label references, an odd number`, start);
   const samples = columns.count - first;
   decoded.samples += samples;
   if (samples === 0) {
@@ -140,7 +141,7 @@ function decodeSeries(
   }
 }
 
-function skipOther(cursor: RemoteWriteCursor, tag: number, decoded: DecodedWrite): void {
+function skipOther(cursor: ProtobufCursor, tag: number, decoded: DecodedWrite): void {
   if (tag === TAG_HISTOGRAMS) decoded.histograms++;
   else if (tag === TAG_EXEMPLARS) decoded.exemplars++;
   else if (tag >>> 3 <= 5) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
@@ -153,25 +154,30 @@ function refuseEmptySeries(offset: number, decoded: DecodedWrite): void {
 }
 
 /** Reads one reference and keeps it as the series' `index`-th. */
-function putLabelReference(context: RemoteWriteContext, cursor: RemoteWriteCursor, index: number): void {
+function putLabelReference(context: RemoteWriteContext, cursor: ProtobufCursor, index: number): void {
   const at = cursor.at;
   const byte = cursor.bytes[at]!;
   let reference = byte;
   if (byte < 128 && at < cursor.end) cursor.at = at + 1;
   else reference = cursor.uint32();
-  checkReference(context, reference, at);
+  checkReference(context, cursor, reference, at);
   if (index === context.labelReferences.length) {
     if (index >= LABEL_REFERENCES_MAX) {
-      throw malformed(`a series has more than ${LABEL_REFERENCES_MAX} label references`, at);
+      throw cursor.malformed(`a series has more than ${LABEL_REFERENCES_MAX} label references`, at);
     }
     context.growLabelReferences();
   }
   context.labelReferences[index] = reference;
 }
 
-function checkReference(context: RemoteWriteContext, reference: number, offset: number): void {
+function checkReference(
+  context: RemoteWriteContext,
+  cursor: ProtobufCursor,
+  reference: number,
+  offset: number,
+): void {
   if (reference >= context.symbols.count) {
-    throw malformed(`symbol ${reference} of a table of ${context.symbols.count}`, offset);
+    throw cursor.malformed(`symbol ${reference} of a table of ${context.symbols.count}`, offset);
   }
 }
 
@@ -207,7 +213,7 @@ function findSeries(
  */
 function decodeMetadata(
   context: RemoteWriteContext,
-  cursor: RemoteWriteCursor,
+  cursor: ProtobufCursor,
   position: number,
   references: number,
   decoded: DecodedWrite,
@@ -223,7 +229,7 @@ function decodeMetadata(
     else if (tag === TAG_HELP_REF || tag === TAG_UNIT_REF) {
       const at = cursor.at;
       const reference = cursor.uint32();
-      checkReference(context, reference, at);
+      checkReference(context, cursor, reference, at);
       if (tag === TAG_HELP_REF) help = reference;
       else unit = reference;
     } else if (tag >>> 3 === 1 || tag >>> 3 === 3 || tag >>> 3 === 4) {
