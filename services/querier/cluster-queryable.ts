@@ -1,4 +1,5 @@
 // The cluster as PromQL sees it: a select goes to every ingester and store, and what comes back is united.
+import { throwIfAborted } from '../lib/core/errors.ts';
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
 import type { CallContext } from '../lib/transport/rpc.ts';
 import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
@@ -74,6 +75,8 @@ async function fetchFrom(
   let coverage: Coverage | undefined;
   // Each call has its own copy: in this process messages pass by reference.
   for await (const message of source.client.select({ ...request }, context)) {
+    // The union may be in use already when the others' answers were enough.
+    throwIfAborted(context.signal);
     if (message.frame.length > 0) union.addFrame(message.frame, name);
     coverage = message.coverage ?? coverage;
     if (pacer.spend(message.frame.length / BYTES_PER_UNIT)) await pacer.pause();

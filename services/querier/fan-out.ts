@@ -1,9 +1,12 @@
-// Asks all ingesters and stores at once, and says whether together they gave a complete answer.
+// Asks all ingesters and stores at once, and says whether together they gave a complete answer. A node that is late is done
+// without when the others' answers are complete (hedge.ts).
+import type { Clock } from '../lib/core/clock.ts';
 import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { CallContext, Client } from '../lib/transport/rpc.ts';
 import type { Coverage, IngesterDefinition } from '../lib/wire/contracts.ts';
 import { findGaps, type SourceAnswer } from './coverage.ts';
+import { type NodeLatencies, settleEnough } from './hedge.ts';
 
 /** A node that answers for series: what ingesters and stores have in common. */
 export interface Source {
@@ -19,6 +22,16 @@ export interface FanOutOptions {
   readonly isPartialAllowed: boolean;
   /** Told of every node that did not answer. */
   readonly onFailure: (source: Source, error: AppError) => void;
+  /** Absent: every node is waited for. */
+  readonly hedge?: Hedge;
+}
+
+/** What decides that a node is late. */
+export interface Hedge {
+  readonly clock: Clock;
+  readonly latencies: NodeLatencies;
+  /** Told of every node that was done without. */
+  readonly onLate: (source: Source) => void;
 }
 
 /** Errors that are the query's own: no other node would answer otherwise. */
@@ -35,7 +48,8 @@ export function sourcesOf(cluster: Cluster): Source[] {
 /**
  * Calls `ask` for every ingester and store.
  *
- * @param ask  Answers what the node said it covers, where it says so.
+ * @param ask  Answers what the node said it covers, where it says so. Its signal aborts when its answer is not needed any
+ *             more: what comes after that must not be used.
  * @returns    What is missing, for people; empty when the answer is complete.
  * @throws AppError the query's own errors as they come, `unavailable` when something is missing and that is not
  *         allowed, the signal's reason when it aborts. The other calls are cancelled then.
@@ -44,9 +58,11 @@ export async function fanOut(
   options: FanOutOptions,
   ask: (source: Source, context: CallContext) => Promise<Coverage | undefined>,
 ): Promise<string[]> {
-  const { cluster, signal, isPartialAllowed, onFailure } = options;
+  const { cluster, signal, isPartialAllowed, onFailure, hedge } = options;
   const failFast = new AbortController();
-  const context: CallContext = { signal: AbortSignal.any([signal, failFast.signal]) };
+  const late = new AbortController();
+  const context: CallContext = { signal: AbortSignal.any([signal, failFast.signal, late.signal]) };
+  const startedMs = hedge?.clock.monotonicMs() ?? 0;
   const isLastCopy = {
     ingester: cluster.replicationFactor === 1,
     store: (cluster.storeSet?.()?.replicationFactor ?? 1) === 1,
@@ -55,15 +71,13 @@ export async function fanOut(
   const askOne = async (source: Source): Promise<SourceAnswer> => {
     const { kind, instance } = source;
     try {
-      return {
-        kind,
-        instance,
-        coverage: await untilAborted(ask(source, context), context.signal),
-        failure: undefined,
-      };
+      const coverage = await untilAborted(ask(source, context), context.signal);
+      hedge?.latencies.answered(nameOf(source), hedge.clock.monotonicMs() - startedMs);
+      return { kind, instance, coverage, failure: undefined };
     } catch (caught) {
       throwIfAborted(signal);
       const error = toAppError(caught);
+      if (late.signal.aborted) return { kind, instance, coverage: undefined, failure: error.message };
       if (QUERY_ERRORS.has(error.code)) {
         failFast.abort(error);
         throw error;
@@ -80,25 +94,43 @@ export async function fanOut(
     }
   };
 
-  const answers = await settle(sourcesOf(cluster).map(askOne), signal, failFast.signal);
-  const gaps = findGaps(answers, cluster.placement(), cluster.replicationFactor, cluster.storeSet?.());
+  const sources = sourcesOf(cluster);
+  const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] => {
+    const known = answers.map((answer, i) => answer ?? unanswered(sources[i]!));
+    return findGaps(known, cluster.placement(), cluster.replicationFactor, cluster.storeSet?.());
+  };
+  const calls = sources.map(askOne);
+  const answers = await (hedge === undefined
+    ? Promise.all(calls)
+    : settleEnough(calls, {
+        clock: hedge.clock,
+        isEnough: (settled) => gapsOf(settled).length === 0,
+        patienceMs: (open) => Math.max(...open.map((i) => hedge.latencies.patienceMs(nameOf(sources[i]!)))),
+      })
+  ).catch((caught: unknown) => {
+    // The first cause wins.
+    throwIfAborted(signal);
+    throwIfAborted(failFast.signal);
+    throw toAppError(caught);
+  });
+  throwIfAborted(signal);
+  for (const [i, source] of sources.entries()) {
+    if (answers[i] !== undefined) continue;
+    hedge?.latencies.late(nameOf(source));
+    hedge?.onLate(source);
+  }
+  late.abort(new AppError('canceled', 'the other nodes answered for everything'));
+  const gaps = gapsOf(answers);
   if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps);
   return gaps;
 }
 
-/** Waits for all; the first cause wins. */
-async function settle(
-  calls: readonly Promise<SourceAnswer>[],
-  signal: AbortSignal,
-  failFast: AbortSignal,
-): Promise<SourceAnswer[]> {
-  const settled = await Promise.allSettled(calls);
-  throwIfAborted(signal);
-  throwIfAborted(failFast);
-  return settled.map((outcome) => {
-    if (outcome.status === 'rejected') throw toAppError(outcome.reason);
-    return outcome.value;
-  });
+function nameOf({ kind, instance }: Source): string {
+  return `${kind} ${instance}`;
+}
+
+function unanswered({ kind, instance }: Source): SourceAnswer {
+  return { kind, instance, coverage: undefined, failure: 'it has not answered yet' };
 }
 
 /** Settles as `call` does, or with the signal's reason: a node that hangs does not hold up the query's end. */

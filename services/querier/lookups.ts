@@ -1,5 +1,5 @@
 // Series, label names and values, metadata and head statistics: asked of all nodes, united, cut at the limit.
-import { AppError } from '../lib/core/errors.ts';
+import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import { compareUtf8 } from '../lib/model/labels.ts';
 import { quorumOf } from '../lib/placement/placement.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
@@ -21,6 +21,7 @@ import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import { SeriesFrameWriter } from '../lib/wire/series-frame.ts';
 import type { ClusterQueryable } from './cluster-queryable.ts';
 import { type FanOutOptions, fanOut } from './fan-out.ts';
+import { settleEnough } from './hedge.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import { SeriesUnion, type UnionLimits } from './series-union.ts';
 
@@ -88,6 +89,7 @@ export async function findLabels(
         { tenant, matchers, minTimeMs, maxTimeMs, labelName, limit },
         context,
       );
+      throwIfAborted(context.signal);
       add(answer);
       return answer.coverage;
     });
@@ -193,29 +195,44 @@ function uniteCounts(
   return united.sort((a, b) => b.value - a.value || compareUtf8(a.name, b.name)).slice(0, limit);
 }
 
-type IngesterClient = ReturnType<Cluster['ingesters']>[number]['client'];
+type IngesterPeer = ReturnType<Cluster['ingesters']>[number];
+type IngesterClient = IngesterPeer['client'];
 
-/** Answers of all ingesters, except as many as replication makes up for. */
+/** Answers of all ingesters, except as many as replication makes up for: these may fail or be late. */
 async function askIngesters<T>(
   cluster: Cluster,
-  { fanOut: { signal } }: LookupScope,
+  { fanOut: { signal, hedge } }: LookupScope,
   ask: (client: IngesterClient, context: { readonly signal: AbortSignal }) => Promise<T>,
 ): Promise<T[]> {
   const { replicationFactor } = cluster;
   const spare = replicationFactor - quorumOf(replicationFactor);
+  const late = new AbortController();
+  const context = { signal: AbortSignal.any([signal, late.signal]) };
   let failures = 0;
-  const answers = await Promise.all(
-    cluster.ingesters().map(async ({ instance, client }) => {
-      try {
-        return await ask(client, { signal });
-      } catch (caught) {
-        if (signal.aborted || !(caught instanceof AppError) || caught.code === 'bad_data') throw caught;
-        if (++failures <= spare) return undefined;
-        throw new AppError('unavailable', `ingester ${instance} did not answer: ${caught.message}`, {
-          cause: caught,
-        });
-      }
-    }),
-  );
-  return answers.filter((answer) => answer !== undefined);
+  const askOne = async ({ instance, client }: IngesterPeer): Promise<{ readonly answer?: T }> => {
+    try {
+      return { answer: await ask(client, context) };
+    } catch (caught) {
+      const error = toAppError(caught);
+      if (late.signal.aborted && !signal.aborted) return {};
+      if (signal.aborted || !(caught instanceof AppError) || caught.code === 'bad_data') throw error;
+      if (++failures <= spare) return {};
+      throw new AppError('unavailable', `ingester ${instance} did not answer: ${error.message}`, {
+        cause: caught,
+      });
+    }
+  };
+  const peers = cluster.ingesters();
+  const calls = peers.map(askOne);
+  const settled = await (hedge === undefined
+    ? Promise.all(calls)
+    : settleEnough(calls, {
+        clock: hedge.clock,
+        isEnough: (known) =>
+          known.filter((each) => each?.answer !== undefined).length >= peers.length - spare,
+        patienceMs: (open) =>
+          Math.max(...open.map((i) => hedge.latencies.patienceMs(`ingester ${peers[i]!.instance}`))),
+      }));
+  late.abort(new AppError('canceled', 'enough ingesters answered'));
+  return settled.map((each) => each?.answer).filter((answer) => answer !== undefined);
 }

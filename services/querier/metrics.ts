@@ -15,6 +15,8 @@ export interface QuerierMetrics {
   readonly peakBytes: Counter;
   /** Nodes that did not answer a fan-out. */
   readonly sourceFailures: Counter<'kind'>;
+  /** Nodes that a fan-out went on without, because the others' answers were complete. */
+  readonly sourcesLate: Counter<'kind'>;
 }
 
 /** Registers the metrics; gauges read the gate and the pool when scraped. */
@@ -60,6 +62,12 @@ export function createQuerierMetrics(
     peakBytes: new Counter({
       name: 'tidemark_querier_memory_peak_bytes_total',
       help: 'Sum over all queries of the most bytes each of them held.',
+      registers,
+    }),
+    sourcesLate: new Counter({
+      name: 'tidemark_querier_sources_late_total',
+      help: "Ingesters and stores that a fan-out went on without: late, and the others' answers were complete.",
+      labelNames: ['kind'],
       registers,
     }),
     sourceFailures: new Counter({

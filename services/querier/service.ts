@@ -14,6 +14,7 @@ import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire
 import { ClusterQueryable } from './cluster-queryable.ts';
 import { Deadline } from './deadline.ts';
 import type { Source } from './fan-out.ts';
+import { NodeLatencies } from './hedge.ts';
 import { findLabels, findMetadata, findSeries, type LookupScope, sumHeadStatistics } from './lookups.ts';
 import { MemoryBudget, MemoryPool } from './memory-budget.ts';
 import { createQuerierMetrics, type QuerierMetrics } from './metrics.ts';
@@ -51,6 +52,7 @@ class Querier implements Service {
   readonly #pool: MemoryPool;
   readonly #metrics: QuerierMetrics;
   readonly #limits: UnionLimits;
+  readonly #latencies = new NodeLatencies();
   readonly #stopping = new AbortController();
   readonly #running = new Set<Promise<void>>();
   #isDraining = false;
@@ -214,10 +216,18 @@ class Querier implements Service {
   }
 
   #fanOut(isPartialAllowed: boolean) {
-    const { cluster, logger } = this.#deps;
+    const { cluster, clock, logger } = this.#deps;
     return {
       cluster,
       isPartialAllowed,
+      hedge: {
+        clock,
+        latencies: this.#latencies,
+        onLate: ({ kind, instance }: Source) => {
+          this.#metrics.sourcesLate.inc({ kind });
+          logger.debug({ kind, instance }, 'done without a node that is late');
+        },
+      },
       onFailure: (source: Source, error: AppError) => {
         this.#metrics.sourceFailures.inc({ kind: source.kind });
         logger.warn({ kind: source.kind, instance: source.instance, err: error }, 'node did not answer');

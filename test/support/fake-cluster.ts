@@ -41,7 +41,7 @@ export interface FakeNode {
   readonly failure?: AppError;
   /** Select answers so many frames and then fails with `failure`, or hangs without one. */
   readonly framesBeforeTrouble?: number;
-  /** Select never ends, and does not listen to its signal. */
+  /** Select and labels never end, and do not listen to their signal. */
   readonly hangs?: boolean;
   readonly coverage?: Coverage;
   readonly metadata?: readonly MetricMetadata[];
@@ -192,6 +192,7 @@ function matching(node: FakeNode, wire: readonly WireMatcher[]): FakeSeries[] {
 async function labels(node: FakeNode, calls: string[], request: LabelsRequest): Promise<LabelsResponse> {
   calls.push(`${node.instance} labels`);
   fail(node);
+  if (node.hangs) await new Promise(() => undefined);
   const found = new Set<string>();
   for (const { labels: own } of matching(node, request.matchers)) {
     for (const [name, value] of own.entries()) {
