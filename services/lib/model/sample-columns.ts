@@ -14,6 +14,8 @@ export class SampleColumns {
   timestampsMs: Float64Array<ArrayBuffer>;
   /** Values in [0, count), bit for bit as written. */
   values: Float64Array<ArrayBuffer>;
+  /** The words of `values`; see wordsOf. */
+  words: Uint32Array;
   count = 0;
   /**
    * Native histograms: where entry i is set, sample i is that histogram, and its value means nothing. Undefined in a
@@ -29,6 +31,7 @@ export class SampleColumns {
   constructor(capacity = 256) {
     this.timestampsMs = new Float64Array(capacity);
     this.values = new Float64Array(capacity);
+    this.words = wordsOf(this.values);
   }
 
   /** Makes room for `capacity` samples in all; keeps what is there. Views taken before are stale afterwards. */
@@ -42,6 +45,7 @@ export class SampleColumns {
     const values = new Float64Array(size);
     new Uint8Array(values.buffer).set(new Uint8Array(this.values.buffer, 0, this.count * 8));
     this.values = values;
+    this.words = wordsOf(values);
   }
 }
 

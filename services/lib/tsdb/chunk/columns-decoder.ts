@@ -1,6 +1,6 @@
 // Decodes column chunks (docs/format/chunk-columns.md): times as a grid and what deviates from it, values as integers
 // over a power of ten, both unpacked straight into the caller's columns.
-import { type SampleColumns, wordsOf } from '../../model/sample-columns.ts';
+import type { SampleColumns } from '../../model/sample-columns.ts';
 import { ColumnCursor, corruptColumns } from './column-cursor.ts';
 import {
   COLUMNS_SAMPLES_MAX,
@@ -30,7 +30,7 @@ export function decodeColumnsChunk(bytes: Uint8Array, start: number, end: number
   }
   into.reserve(into.count + count);
   decodeTimes(cursor, into.timestampsMs, into.count, count);
-  decodeValues(cursor, into.values, into.count, count);
+  decodeValues(cursor, into.values, into.words, into.count, count);
   if (cursor.remaining !== 0) throw corruptColumns(`${cursor.remaining} bytes behind its values`);
   into.count += count;
 }
@@ -59,11 +59,17 @@ function isSafeAscending(times: Float64Array, at: number, count: number): boolea
   return Number.isSafeInteger(times[at]!) && Number.isSafeInteger(times[at + count - 1]!);
 }
 
-function decodeValues(cursor: ColumnCursor, values: Float64Array, at: number, count: number): void {
+function decodeValues(
+  cursor: ColumnCursor,
+  values: Float64Array,
+  words: Uint32Array,
+  at: number,
+  count: number,
+): void {
   const form = cursor.u8();
   const exponent = form & FORM_EXPONENT_MASK;
   if (form === FORM_CONSTANT) {
-    fillWords(wordsOf(values), at, count, cursor.u32(), cursor.u32());
+    fillWords(words, at, count, cursor.u32(), cursor.u32());
     return;
   }
   if (form > (FORM_EXCEPTIONS | EXPONENT_MAX) || exponent > EXPONENT_MAX) {
@@ -79,7 +85,7 @@ function decodeValues(cursor: ColumnCursor, values: Float64Array, at: number, co
   if (exceptionsAt >= 0) {
     const behind = cursor.position;
     cursor.position = exceptionsAt;
-    applyExceptions(cursor, wordsOf(values), at);
+    applyExceptions(cursor, words, at);
     cursor.position = behind;
   }
 }

@@ -2,7 +2,7 @@
 // Bits are read through a 32-bit window at any bit offset; 64-bit values are two 32-bit words throughout, so that NaN
 // payloads survive and nothing allocates per sample.
 import { AppError } from '../../core/errors.ts';
-import { type SampleColumns, wordsOf } from '../../model/sample-columns.ts';
+import type { SampleColumns } from '../../model/sample-columns.ts';
 
 /** Bytes of the sample count in front of the bit stream. */
 export const XOR_HEADER_BYTES = 2;
@@ -22,7 +22,7 @@ const VARINT64_BYTES_MAX = 10;
  * @param into   Grows by the chunk's samples; timestamps of one chunk ascend strictly. Unchanged when this throws.
  * @throws AppError `internal` when the bytes are not a whole chunk. Callers skip the chunk or fail the query.
  *
- * Cost: O(n), about 10 ns per sample, no allocation but growth of `into`. Reentrant.
+ * Cost: O(n), 2 to 9 ns per sample, a view per chunk and growth of `into`. Reentrant.
  * Source: Gorilla §4.1 (VLDB 2015) as Prometheus varies it. Stricter: trailing bytes and time going back are errors.
  */
 export function decodeXorChunk(bytes: Uint8Array, start: number, end: number, into: SampleColumns): void {
@@ -62,12 +62,11 @@ function corrupt(reason: string): AppError {
   return new AppError('internal', `corrupt XOR chunk: ${reason}`);
 }
 
-/** 32 bits from bit offset `bit` behind byte `start`, as a signed integer. */
-function window32(bytes: Uint8Array, start: number, bit: number): number {
-  const at = start + (bit >>> 3);
+/** 32 bits from bit offset `bit`, as a signed integer. */
+function window32(view: DataView, bit: number): number {
+  const at = bit >>> 3;
   const shift = bit & 7;
-  const word = (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!;
-  return (word << shift) | (bytes[at + 4]! >>> (8 - shift));
+  return (view.getInt32(at) << shift) | (view.getUint8(at + 4) >>> (8 - shift));
 }
 
 // Hot! One function, locals only: the bit position, the time and the value's words stay in registers.
@@ -78,17 +77,19 @@ function decodePadded(
   count: number,
   into: SampleColumns,
 ): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + start, chunkBytes + SLACK_BYTES);
   const times = into.timestampsMs;
-  const words = wordsOf(into.values);
+  const { words } = into;
   const first = into.count;
+  const last = first + count;
   const endBit = chunkBytes * 8;
 
   const headAt = start + XOR_HEADER_BYTES;
   const headBytes = varintBytes(bytes, headAt, start + chunkBytes);
   let timeMs = zigzag(bytes, headAt, headBytes);
   let bit = (XOR_HEADER_BYTES + headBytes) * 8;
-  let high = window32(bytes, start, bit);
-  let low = window32(bytes, start, bit + 32);
+  let high = window32(view, bit);
+  let low = window32(view, bit + 32);
   bit += 64;
   times[first] = timeMs;
   words[2 * first] = low;
@@ -98,18 +99,34 @@ function decodePadded(
   let leading = 0;
   let trailing = 0;
   let significant = 0;
-  for (let i = first + 1, last = first + count; i < last; i++) {
+  for (let i = first + 1; i < last; i++) {
     let w: number;
+    // Bits of the window that are used up.
+    let used = 0;
     if (i === first + 1) {
       const at = start + (bit >>> 3);
       const deltaBytes = varintBytes(bytes, at, start + chunkBytes);
       deltaMs = uvarint(bytes, at, deltaBytes);
       bit += deltaBytes * 8;
-      w = window32(bytes, start, bit);
+      w = window32(view, bit);
     } else {
-      w = window32(bytes, start, bit);
+      w = window32(view, bit);
+      if (w >>> 30 === 0) {
+        // Two zeros say: the same distance, the same value. Mostly there are many of them.
+        const run = Math.min(Math.clz32(w) >>> 1, last - i);
+        for (const end = i + run; i < end; i++) {
+          timeMs += deltaMs;
+          times[i] = timeMs;
+          words[2 * i] = low;
+          words[2 * i + 1] = high;
+        }
+        bit += 2 * run;
+        if (bit > endBit) throw corrupt(`the bit stream ends within sample ${i - first - 1} of ${count}`);
+        i--;
+        continue;
+      }
       if (w >= 0) {
-        bit += 1;
+        used = 1;
         w <<= 1;
         // 31 bits are left in the window: enough for the value's control bits.
       } else {
@@ -126,20 +143,21 @@ function decodePadded(
           deltaMs += change > 524288 ? change - 1048576 : change;
           bit += 24;
         } else {
-          deltaMs += window32(bytes, start, bit + 4) * TWO_32 + (window32(bytes, start, bit + 36) >>> 0);
+          deltaMs += window32(view, bit + 4) * TWO_32 + (window32(view, bit + 36) >>> 0);
           bit += 68;
         }
-        w = window32(bytes, start, bit);
+        w = window32(view, bit);
       }
     }
     if (!(deltaMs > 0)) throw corrupt(`time goes back or stands still at sample ${i - first}`);
     timeMs += deltaMs;
 
     if (w >= 0) {
-      bit += 1;
+      bit += used + 1;
     } else {
       if ((w & 0x40000000) === 0) {
-        bit += 2;
+        used += 2;
+        w <<= 2;
         if (significant === 0) throw corrupt(`sample ${i - first} reuses a window before there is one`);
       } else {
         leading = (w << 2) >>> 27;
@@ -147,11 +165,12 @@ function decodePadded(
         if (significant === 0) significant = 64;
         trailing = 64 - leading - significant;
         if (trailing < 0) throw corrupt(`${leading} leading and ${significant} significant bits`);
-        bit += 13;
+        used += 13;
+        w <<= 13;
       }
-      const a = window32(bytes, start, bit);
+      bit += used;
       if (significant <= 32) {
-        const bits = a >>> (32 - significant);
+        const bits = (used + significant <= 32 ? w : window32(view, bit)) >>> (32 - significant);
         if (trailing >= 32) {
           high ^= bits << (trailing - 32);
         } else {
@@ -159,8 +178,9 @@ function decodePadded(
           if (trailing > 0) high ^= bits >>> (32 - trailing);
         }
       } else {
+        const a = window32(view, bit);
         const drop = 64 - significant;
-        const b = (window32(bytes, start, bit + 32) >>> drop) << drop;
+        const b = (window32(view, bit + 32) >>> drop) << drop;
         high ^= a >>> leading;
         low ^= leading === 0 ? b : (a << (32 - leading)) | (b >>> leading);
       }
