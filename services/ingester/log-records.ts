@@ -1,5 +1,12 @@
 // What the ingester writes to its log, as bytes (lib/tsdb/docs/format/log-records.md).
-import { type ByteReader, type ByteWriter, putVarint, VARINT_BYTES_MAX } from '../lib/core/bytes.ts';
+import {
+  type ByteReader,
+  type ByteWriter,
+  putVarint,
+  unzigzag,
+  VARINT_BYTES_MAX,
+  zigzag,
+} from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
 
@@ -132,14 +139,6 @@ function codeOf(value: number): number {
   const millionths = Math.round(value * SCALE_2);
   if (millionths / SCALE_2 === value) return zigzag(millionths) * 4 + 2;
   return -1;
-}
-
-function zigzag(value: number): number {
-  return value >= 0 ? value * 2 : -value * 2 - 1;
-}
-
-function unzigzag(code: number): number {
-  return code % 2 === 0 ? code / 2 : -(code + 1) / 2;
 }
 
 /** Called for each definition of a record; the label bytes are in bytes[start, end), valid during the call. */

@@ -97,6 +97,13 @@ export class RecordingDistributor implements Distributor {
       this.samples.set(name, list);
     }
     for (const each of metadata) this.metadata.set(each.metric, each);
-    return { written: count, rejected: 0, firstRejection: undefined };
+    return {
+      written: count,
+      histogramsWritten: 0,
+      rejected: 0,
+      exemplarsWritten: 0,
+      exemplarsRejected: 0,
+      firstRejection: undefined,
+    };
   }
 }

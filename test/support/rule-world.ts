@@ -128,7 +128,14 @@ function rememberingAppender(world: () => RuleWorld, written: WrittenSample[]): 
         });
       }
       const rejected = rejection === undefined ? 0 : 1;
-      return { written: columns.count - rejected, rejected, firstRejection: rejection };
+      return {
+        written: columns.count - rejected,
+        histogramsWritten: 0,
+        rejected,
+        exemplarsWritten: 0,
+        exemplarsRejected: 0,
+        firstRejection: rejection,
+      };
     },
   };
 }

@@ -104,6 +104,16 @@ export function putVarint(dst: Uint8Array, at: number, value: number): number {
   return position;
 }
 
+/** The unsigned number that stands for a signed one in a varint: 2n for n ≥ 0, −2n − 1 below. Exact within ±2^52. */
+export function zigzag(value: number): number {
+  return value >= 0 ? value * 2 : -value * 2 - 1;
+}
+
+/** The signed number of a zigzag code. */
+export function unzigzag(code: number): number {
+  return code % 2 === 0 ? code / 2 : -(code + 1) / 2;
+}
+
 /** Reads a byte sequence front to back. Running over the end throws `bad_data`, never reads beside it. */
 export class ByteReader {
   readonly bytes: Uint8Array;

@@ -1,5 +1,6 @@
 // What writers (gateway, scraper, alert evaluator) see of the distributor. A write is a batch of columns: the writer
 // resolves label sets to series references once, and sends references, timestamps and values from then on.
+import type { Extras } from '../model/extra-columns.ts';
 import type { Labels } from '../model/labels.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
 
@@ -21,13 +22,26 @@ export interface WriteColumns {
   timestampsMs: Float64Array;
   /** Float64Array[≥ count]. */
   values: Float64Array;
+  /**
+   * Native histograms, start timestamps and exemplars (model/extra-columns.ts: kinds and their bytes), in any order; absent
+   * when there are none. References are the same as the samples'. A histogram is a sample of its series: it counts as one,
+   * and has to lie in the same window. A start timestamp outside the window is left out silently; an exemplar outside it, or
+   * of more than EXEMPLAR_BYTES_MAX bytes, is counted as rejected. A start timestamp is to be written when it changes for a
+   * series and when the series' reference is new to the writer (a resolve); it may be repeated at any time.
+   */
+  extras?: Extras | undefined;
 }
 
 export interface WriteOutcome {
-  /** Samples durable on a quorum, duplicates of what was there included. */
+  /** Samples durable on a quorum, floats and histograms, duplicates of what was there included. */
   readonly written: number;
-  /** Samples that were refused for good (timestamp outside the window, limits). */
+  /** How many of `written` are native histograms. */
+  readonly histogramsWritten: number;
+  /** Samples that were refused for good (timestamp outside the window, limits), floats and histograms. */
   readonly rejected: number;
+  /** Exemplars, likewise; they count nowhere else. */
+  readonly exemplarsWritten: number;
+  readonly exemplarsRejected: number;
   /** The first refusal, for people: the reason, the series, the value. */
   readonly firstRejection: string | undefined;
 }
@@ -45,11 +59,12 @@ export interface Appender {
    */
   resolveBytes(bytes: Uint8Array, start: number, end: number): SeriesReference;
   /**
-   * Writes the first `count` samples. The columns may be reused once the promise settles, not before.
+   * Writes the first `count` samples, and the extras. Both may be reused once the promise settles, not before.
    *
    * @throws AppError `unavailable` when some partition has no quorum now, or none in time (nothing is known of those samples;
    *         a resend is harmless), `resource_exhausted` when the tenant is over its quota, `failed_precondition` when a
-   *         reference was forgotten (see SeriesReference), `bad_data` for more than 2^20 samples.
+   *         reference was forgotten (see SeriesReference), `bad_data` for more than 2^20 samples
+   *         or extras, or an extra of an unknown kind.
    */
   write(
     columns: WriteColumns,

@@ -129,7 +129,14 @@ export class TenantAppender implements Appender {
       const written = columns.count - rejected;
       metrics.samplesWritten.inc(written);
       metrics.writes.inc({ outcome: 'ok' });
-      return { written, rejected, firstRejection };
+      return {
+        written,
+        histogramsWritten: 0,
+        rejected,
+        exemplarsWritten: 0,
+        exemplarsRejected: 0,
+        firstRejection,
+      };
     } catch (caught) {
       const error = toAppError(caught);
       metrics.writes.inc({ outcome: error.code });
