@@ -4,10 +4,10 @@ import { AppError, toAppError } from '../lib/core/errors.ts';
 import { hash128 } from '../lib/core/hash128.ts';
 import type { ChunkSink } from '../lib/model/chunk-sink.ts';
 import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
+import { checkLabelBytes, compareLabelBytes } from '../lib/tsdb/block/label-bytes.ts';
 import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import { isChunkEncoding } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
-import { checkLabelBytes, compareLabelBytes } from './label-bytes.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
 const NONE = -1;

@@ -7,6 +7,7 @@ import { AppError } from '../../core/errors.ts';
 import type { ChunkSink } from '../../model/chunk-sink.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import { selectPostingsInSteps } from '../postings/select-postings.ts';
+import { BlockCursor } from './block-cursor.ts';
 import { type BlockDirectory, locateDirectory, readDirectory } from './block-directory.ts';
 import {
   CHUNKS_MAGIC,
@@ -142,6 +143,16 @@ export class BlockReader {
       postings: this.#tables,
       walker: this.#walker(),
       pages: new ChunkPages(this.#chunks, this.#directory.sections.chunks, this.#chunksWhere),
+      where: this.#chunksWhere,
+    });
+  }
+
+  /** Starts a walk over all series, in label order. */
+  openCursor(): BlockCursor {
+    return new BlockCursor({
+      walker: this.#walker(),
+      pages: new ChunkPages(this.#chunks, this.#directory.sections.chunks, this.#chunksWhere),
+      seriesCount: this.#directory.seriesCount,
       where: this.#chunksWhere,
     });
   }

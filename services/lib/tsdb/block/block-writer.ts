@@ -182,7 +182,7 @@ export class BlockBuilder {
  * The id: SHA-256 over tenant, first time and the two digests, its first 16 bytes in hexadecimal. Paging and compression
  * have no part in it, so replicas with another version of zstd build the same id.
  */
-function blockIdOf(tenant: string, minTimeMs: number, digests: ContentDigests): string {
+export function blockIdOf(tenant: string, minTimeMs: number, digests: ContentDigests): string {
   const hash = createHash('sha256');
   hash.update(`tidemark block 1\n${tenant}\n${minTimeMs}\n`);
   hash.update(digests.series);

@@ -13,7 +13,7 @@ import {
 } from './block-format.ts';
 import { sharedPrefixBytes, sharedSuffixBytes } from './byte-ranges.ts';
 import type { ChunkSpill } from './chunk-spill.ts';
-import { collectPostings, writeLabelTables } from './label-table-writer.ts';
+import { collectPostings, type LabelledSeries, writeLabelTables } from './label-table-writer.ts';
 import type { OutputFile } from './output-file.ts';
 import { PagedWriter, type SectionTable } from './paged-writer.ts';
 import type { SeriesCollector } from './series-collector.ts';
@@ -58,8 +58,23 @@ export async function writeBlockFiles(
   outputs.index.append(fileHeader(INDEX_MAGIC));
   outputs.chunks.append(fileHeader(CHUNKS_MAGIC));
   const written = await writeSeries(source, outputs, pacer);
+  await writeIndexEnd(collector, order, written, outputs.index, pacer);
+  return written.digests;
+}
+
+/** What the end of an index says of the whole block, and what its label tables are made of. */
+export type IndexedSeries = LabelledSeries & Pick<SeriesCollector, 'minTimeMs' | 'maxTimeMs' | 'partitions'>;
+
+/** Writes what stands behind the groups: label tables, directory and footer. */
+export async function writeIndexEnd(
+  collector: IndexedSeries,
+  order: SeriesOrder,
+  written: Pick<WrittenSeries, 'chunks' | 'series' | 'groups'>,
+  index: OutputFile,
+  pacer: WorkPacer,
+): Promise<void> {
   const postings = await collectPostings(collector, order, pacer);
-  const tables = await writeLabelTables(collector.pairs, order.pairOrder, postings, outputs.index, pacer);
+  const tables = await writeLabelTables(collector.pairs, order.pairOrder, postings, index, pacer);
   const directory = new ByteWriter(4096);
   directory.f64(collector.minTimeMs);
   directory.f64(collector.maxTimeMs);
@@ -79,8 +94,7 @@ export async function writeBlockFiles(
   directory.u32(FILE_VERSION);
   directory.u32(INDEX_MAGIC);
   directory.u32(crc32(directory.bytes.subarray(0, directoryBytes + INDEX_FOOTER_BYTES - 4)));
-  outputs.index.append(directory.take());
-  return written.digests;
+  index.append(directory.take());
 }
 
 function writeSectionTable(section: SectionTable, directory: ByteWriter): void {
@@ -90,7 +104,7 @@ function writeSectionTable(section: SectionTable, directory: ByteWriter): void {
   for (const bytes of section.storedBytes) directory.varint(bytes);
 }
 
-interface WrittenSeries {
+export interface WrittenSeries {
   readonly chunks: SectionTable;
   readonly series: SectionTable;
   readonly groups: SectionTable;
@@ -110,7 +124,8 @@ async function writeSeries(
   const chunks = new PagedWriter(CHUNK_PAGE_BYTES, (page) => outputs.chunks.append(page), chunksHash);
   const series = new PagedWriter(INDEX_PAGE_BYTES, (page) => outputs.index.append(page), seriesHash);
   const groups = new PagedWriter(INDEX_PAGE_BYTES, (page) => groupPages.push(page));
-  const labels = new LabelFolder(source);
+  const labels = new LabelFolder();
+  const labelBytes = new ByteWriter(1024);
   let groupStart = 0;
   for (let id = 0; id < order.seriesOrder.length; id++) {
     const number = order.seriesOrder[id]!;
@@ -120,7 +135,8 @@ async function writeSeries(
       series.raw.varint(chunks.position);
       labels.restart();
     }
-    labels.write(number, series.raw);
+    joinLabels(source, number, labelBytes);
+    labels.write(labelBytes.bytes, 0, labelBytes.length, series.raw);
     series.raw.varint(collector.partitions.array[number]!);
     writeChunks(source, number, series.raw, chunks.raw);
     const pages = chunks.cut() + series.cut() + groups.cut();
@@ -136,41 +152,37 @@ async function writeSeries(
   return { ...tables, digests: { series: seriesHash.digest(), chunks: chunksHash.digest() } };
 }
 
-/** Writes label bytes against those of the series before: what they share in front and behind is not repeated. */
-class LabelFolder {
-  readonly #source: BlockSource;
-  #previous = new ByteWriter(1024);
-  #current = new ByteWriter(1024);
-
-  constructor(source: BlockSource) {
-    this.#source = source;
+/** The label bytes of a series, from its pairs. */
+function joinLabels({ collector, order }: BlockSource, series: number, dst: ByteWriter): void {
+  const { pairs } = collector;
+  dst.reset();
+  const end = collector.pairStarts.array[series + 1]!;
+  for (let i = collector.pairStarts.array[series]!; i < end; i++) {
+    const pair = order.pairOrder[collector.seriesPairs.array[i]!]!;
+    dst.raw(pairs.bytes, pairs.startOf(pair), pairs.endOf(pair));
   }
+}
+
+/** Writes label bytes against those of the series before: what they share in front and behind is not repeated. */
+export class LabelFolder {
+  readonly #previous = new ByteWriter(1024);
 
   /** The next series is written whole. */
   restart(): void {
     this.#previous.reset();
   }
 
-  write(series: number, dst: ByteWriter): void {
-    const { collector, order } = this.#source;
-    const { pairs } = collector;
-    const current = this.#current;
+  write(bytes: Uint8Array, start: number, end: number, dst: ByteWriter): void {
     const previous = this.#previous;
-    current.reset();
-    const end = collector.pairStarts.array[series + 1]!;
-    for (let i = collector.pairStarts.array[series]!; i < end; i++) {
-      const pair = order.pairOrder[collector.seriesPairs.array[i]!]!;
-      current.raw(pairs.bytes, pairs.startOf(pair), pairs.endOf(pair));
-    }
-    const { length } = current;
-    const prefix = sharedPrefixBytes(current.bytes, 0, length, previous.bytes, 0, previous.length);
-    const suffix = sharedSuffixBytes(current.bytes, prefix, length, previous.bytes, prefix, previous.length);
+    const prefix = sharedPrefixBytes(bytes, start, end, previous.bytes, 0, previous.length);
+    const from = start + prefix;
+    const suffix = sharedSuffixBytes(bytes, from, end, previous.bytes, prefix, previous.length);
     dst.varint(prefix);
     dst.varint(suffix);
-    dst.varint(length - prefix - suffix);
-    dst.raw(current.bytes, prefix, length - suffix);
-    this.#previous = current;
-    this.#current = previous;
+    dst.varint(end - from - suffix);
+    dst.raw(bytes, from, end - suffix);
+    previous.reset();
+    previous.raw(bytes, start, end);
   }
 }
 

@@ -16,9 +16,12 @@ export interface CollectedPostings {
   readonly starts: Uint32Array;
 }
 
+/** Series of a block as runs of pairs; `seriesPairs` holds ranks by now (series-order.ts). */
+export type LabelledSeries = Pick<SeriesCollector, 'pairs' | 'seriesPairs' | 'pairStarts'>;
+
 /** Counts, then fills: two walks, no list per pair. Series ids are positions in `order.seriesOrder`. */
 export async function collectPostings(
-  collector: SeriesCollector,
+  collector: LabelledSeries,
   order: SeriesOrder,
   pacer: WorkPacer,
 ): Promise<CollectedPostings> {

@@ -79,7 +79,7 @@ export class SeriesCollector {
     this.pairStarts.push(this.seriesPairs.length);
     this.chunkStarts.push(this.chunks.length);
     this.partitions.push(partition);
-    this.#internPairs(bytes, start, end);
+    internPairs(this.pairs, this.seriesPairs, bytes, start, end);
   }
 
   addChunk(
@@ -132,24 +132,33 @@ export class SeriesCollector {
     this.chunkStarts.length--;
     this.partitions.length--;
   }
+}
 
-  #internPairs(bytes: Uint8Array, start: number, end: number): void {
-    const reader = new ByteReader(bytes, start, end);
-    let previousStart = 0;
-    let previousEnd = 0;
-    for (let first = true; reader.remaining > 0; first = false) {
-      const pairStart = reader.position;
-      const nameBytes = reader.varint();
-      const nameStart = reader.position;
-      reader.raw(nameBytes);
-      const nameEnd = reader.position;
-      reader.raw(reader.varint());
-      const ascending =
-        first || compareRanges(bytes, previousStart, previousEnd, bytes, nameStart, nameEnd) < 0;
-      assert(ascending, `label names ascend at byte ${nameStart - start} of the label bytes`);
-      this.seriesPairs.push(this.pairs.intern(bytes, pairStart, reader.position));
-      previousStart = nameStart;
-      previousEnd = nameEnd;
-    }
+/**
+ * Adds the pairs of canonical label bytes to the table and their numbers to `into`.
+ */
+export function internPairs(
+  pairs: PairTable,
+  into: Uint32Column,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): void {
+  const reader = new ByteReader(bytes, start, end);
+  let previousStart = 0;
+  let previousEnd = 0;
+  for (let first = true; reader.remaining > 0; first = false) {
+    const pairStart = reader.position;
+    const nameBytes = reader.varint();
+    const nameStart = reader.position;
+    reader.raw(nameBytes);
+    const nameEnd = reader.position;
+    reader.raw(reader.varint());
+    const ascending =
+      first || compareRanges(bytes, previousStart, previousEnd, bytes, nameStart, nameEnd) < 0;
+    assert(ascending, `label names ascend at byte ${nameStart - start} of the label bytes`);
+    into.push(pairs.intern(bytes, pairStart, reader.position));
+    previousStart = nameStart;
+    previousEnd = nameEnd;
   }
 }

@@ -19,10 +19,7 @@ export interface SeriesOrder {
  * @throws AppError `bad_data` when a label set was added twice.
  */
 export async function orderSeries(collector: SeriesCollector, pacer: WorkPacer): Promise<SeriesOrder> {
-  const { pairs } = collector;
-  const pairOrder = countUp(pairs.count);
-  await sortPaced(pairOrder, (a, b) => comparePairs(pairs, a, b), pacer);
-  await replaceByRanks(collector, pairOrder, pacer);
+  const pairOrder = await orderPairs(collector, pacer);
   const seriesOrder = countUp(collector.partitions.length);
   const ranks = collector.seriesPairs.array;
   const starts = collector.pairStarts.array;
@@ -37,6 +34,22 @@ export async function orderSeries(collector: SeriesCollector, pacer: WorkPacer):
   return { pairOrder, seriesOrder };
 }
 
+/** As orderSeries, for series that were collected in label order. */
+export async function orderSortedSeries(collector: PairedSeries, pacer: WorkPacer): Promise<SeriesOrder> {
+  const pairOrder = await orderPairs(collector, pacer);
+  return { pairOrder, seriesOrder: countUp(collector.partitions.length) };
+}
+
+type PairedSeries = Pick<SeriesCollector, 'pairs' | 'seriesPairs' | 'partitions'>;
+
+async function orderPairs(collector: PairedSeries, pacer: WorkPacer): Promise<Uint32Array> {
+  const { pairs } = collector;
+  const pairOrder = countUp(pairs.count);
+  await sortPaced(pairOrder, (a, b) => comparePairs(pairs, a, b), pacer);
+  await replaceByRanks(collector, pairOrder, pacer);
+  return pairOrder;
+}
+
 function countUp(count: number): Uint32Array {
   const ids = new Uint32Array(count);
   for (let i = 0; i < count; i++) ids[i] = i;
@@ -44,7 +57,7 @@ function countUp(count: number): Uint32Array {
 }
 
 async function replaceByRanks(
-  collector: SeriesCollector,
+  collector: PairedSeries,
   pairOrder: Uint32Array,
   pacer: WorkPacer,
 ): Promise<void> {

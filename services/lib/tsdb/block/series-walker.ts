@@ -12,6 +12,7 @@ export class ChunkRows {
   encodings = new Uint8Array(16);
   minTimesMs = new Float64Array(16);
   maxTimesMs = new Float64Array(16);
+  sampleCounts = new Uint32Array(16);
   /** Offset in the section `chunks`. */
   positions = new Float64Array(16);
   bytes = new Uint32Array(16);
@@ -23,6 +24,7 @@ export class ChunkRows {
     this.encodings = extend(this.encodings, new Uint8Array(size));
     this.minTimesMs = extend(this.minTimesMs, new Float64Array(size));
     this.maxTimesMs = extend(this.maxTimesMs, new Float64Array(size));
+    this.sampleCounts = extend(this.sampleCounts, new Uint32Array(size));
     this.positions = extend(this.positions, new Float64Array(size));
     this.bytes = extend(this.bytes, new Uint32Array(size));
   }
@@ -141,7 +143,7 @@ export class SeriesWalker {
       minTimeMs += reader.varint();
       rows.minTimesMs[i] = minTimeMs;
       rows.maxTimesMs[i] = minTimeMs + reader.varint();
-      reader.varint(); // samples
+      rows.sampleCounts[i] = reader.varint();
       const bytes = reader.varint();
       if (bytes > CHUNK_BYTES_MAX) throw new AppError('bad_data', `chunk of ${bytes} bytes`);
       rows.bytes[i] = bytes;

@@ -25,7 +25,7 @@ export interface SealSink {
  * Samples per chunk in blocks. Part of what makes equal content equal blocks, so never configurable. Two hours at the
  * usual 15 s are 480: one chunk. The bound keeps what a short query must decode small where scrapes are more frequent.
  */
-const BLOCK_CHUNK_SAMPLES = 960;
+export const BLOCK_CHUNK_SAMPLES = 960;
 const SLICE_MS = 8;
 
 /**

@@ -1,6 +1,6 @@
 // Canonical label bytes (model/labels.ts) compared without decoding them.
-import { AppError } from '../lib/core/errors.ts';
-import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
+import { AppError } from '../../core/errors.ts';
+import { compareRanges } from './byte-ranges.ts';
 
 /**
  * Checks that bytes[start, end) are pairs of strings, so that they can be compared; what the strings say is checked when

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ByteWriter } from '../lib/core/bytes.ts';
-import { encodeLabels, Labels } from '../lib/model/labels.ts';
+import { ByteWriter } from '../../core/bytes.ts';
+import { encodeLabels, Labels } from '../../model/labels.ts';
 import { checkLabelBytes, compareLabelBytes } from './label-bytes.ts';
 
 const text = fc.oneof(

@@ -1,0 +1,160 @@
+// Makes one block of several: all their series and samples, each sample once, without those that deletes hide. Series by
+// series: memory is that of one series from each source, and of the new block's label table.
+import type { Disk } from '../../core/disk.ts';
+import type { BlockCursor } from '../block/block-cursor.ts';
+import type { BlockMeta } from '../block/block-meta.ts';
+import type { BlockReader } from '../block/block-reader.ts';
+import { compareLabelBytes } from '../block/label-bytes.ts';
+import { corruptBlock } from '../block/page-codec.ts';
+import { SortedBlockWriter } from '../block/sorted-block-writer.ts';
+import { UNITS_PER_PAGE, type WorkPacer } from '../block/work-pacer.ts';
+import { type Deletion, DeletionMask, NO_RANGES } from '../tombstones/deletion.ts';
+import { type MergeCounts, SeriesMerger, type SeriesPart } from './series-merger.ts';
+
+/** A block to be merged. */
+export interface MergeSource {
+  readonly reader: BlockReader;
+  /** Deletes that concern this block. */
+  readonly deletions: readonly Deletion[];
+}
+
+export interface MergeOptions {
+  /** An existing, empty folder for the new block; the caller's, also after an error. */
+  readonly dir: string;
+  readonly hashSeed: number;
+}
+
+export interface MergeDeps {
+  /** Where the new block is written. */
+  readonly disk: Disk;
+  /** Carries the signal that ends the work. */
+  readonly pacer: WorkPacer;
+  /** Told now and then how many series are written. */
+  readonly onProgress?: (series: number) => void;
+}
+
+export interface MergeResult extends MergeCounts {
+  /** Undefined when no sample is left: then there is no block. */
+  readonly meta: BlockMeta | undefined;
+}
+
+/** Series between two reports of progress. */
+const SERIES_PER_REPORT = 4096;
+/** Work of one series of one source, in the pacer's units. */
+const UNITS_PER_PART = 6;
+
+/** Sealed blocks whose samples a block holds: its sources, or itself. */
+export function leavesOf(meta: BlockMeta): readonly string[] {
+  return meta.sources.length > 0 ? meta.sources : [meta.blockId];
+}
+
+/**
+ * Writes the merged block, its files synced.
+ *
+ * @param sources  Blocks of one tenant, at least one, open until this is over.
+ * @throws CorruptBlockError when a source is damaged; the signal's reason; the error of the disk as it comes.
+ */
+export async function mergeBlocks(
+  sources: readonly MergeSource[],
+  options: MergeOptions,
+  deps: MergeDeps,
+): Promise<MergeResult> {
+  const { pacer } = deps;
+  const metas = sources.map(({ reader }) => reader.meta);
+  const writer = await SortedBlockWriter.create(
+    {
+      tenant: metas[0]!.tenant,
+      dir: options.dir,
+      level: 1 + Math.max(...metas.map(({ level }) => level)),
+      sources: [...new Set(metas.flatMap(leavesOf))],
+      minTimeMs: Math.min(...metas.map(({ minTimeMs }) => minTimeMs)),
+      hashSeed: options.hashSeed,
+    },
+    deps.disk,
+  );
+  try {
+    const merger = new SeriesMerger(writer);
+    const inputs = sources.map((source) => new Input(source));
+    let live = inputs.filter((input) => input.advance());
+    for (let series = 1; live.length > 0; series++) {
+      const current = smallest(live);
+      const parts: SeriesPart[] = [];
+      for (const input of current) {
+        await input.cursor.loadChunks(pacer);
+        parts.push(input.part());
+      }
+      merger.merge(parts);
+      const pages = await writer.settle();
+      if (pacer.spend(current.length * UNITS_PER_PART + pages * UNITS_PER_PAGE)) await pacer.pause();
+      let ended = false;
+      for (const input of current) ended = !input.advance() || ended;
+      if (ended) live = live.filter((input) => !input.isOver);
+      if (series % SERIES_PER_REPORT === 0) deps.onProgress?.(writer.seriesCount);
+    }
+    if (writer.seriesCount === 0) {
+      await writer.abandon();
+      return { ...merger.counts, meta: undefined };
+    }
+    return { ...merger.counts, meta: await writer.finish(pacer) };
+  } catch (caught) {
+    await writer.abandon();
+    throw caught;
+  }
+}
+
+/** One source on its walk. */
+class Input {
+  readonly cursor: BlockCursor;
+  readonly #mask: DeletionMask;
+  readonly #where: string;
+  #previous = new Uint8Array(0);
+  isOver = false;
+
+  constructor({ reader, deletions }: MergeSource) {
+    this.cursor = reader.openCursor();
+    this.#mask = new DeletionMask(deletions);
+    this.#where = `block ${reader.meta.blockId}`;
+  }
+
+  /** False behind the last series. @throws CorruptBlockError when series do not ascend: a merge would lose some. */
+  advance(): boolean {
+    const { cursor } = this;
+    if (!cursor.advance()) {
+      this.isOver = true;
+      return false;
+    }
+    const { labelBytes, labelLength } = cursor;
+    const previous = this.#previous;
+    if (compareLabelBytes(previous, 0, previous.length, labelBytes, 0, labelLength) >= 0 && this.#begun) {
+      throw corruptBlock(this.#where, 'its series do not ascend');
+    }
+    this.#begun = true;
+    this.#previous = labelBytes.slice(0, labelLength) as Uint8Array<ArrayBuffer>;
+    return true;
+  }
+
+  #begun = false;
+
+  part(): SeriesPart {
+    const { cursor } = this;
+    const hidden = this.#mask.isEmpty
+      ? NO_RANGES
+      : this.#mask.rangesOf(cursor.labelBytes, 0, cursor.labelLength);
+    return { cursor, hidden };
+  }
+}
+
+/** The inputs that stand at the first label set of all. */
+function smallest(inputs: readonly Input[]): Input[] {
+  let least: Input[] = [];
+  for (const input of inputs) {
+    const order = least.length === 0 ? -1 : compareInputs(input, least[0]!);
+    if (order < 0) least = [input];
+    else if (order === 0) least.push(input);
+  }
+  return least;
+}
+
+function compareInputs({ cursor: a }: Input, { cursor: b }: Input): number {
+  return compareLabelBytes(a.labelBytes, 0, a.labelLength, b.labelBytes, 0, b.labelLength);
+}
