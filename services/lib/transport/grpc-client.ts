@@ -16,6 +16,7 @@ import { fromServiceError } from './grpc-status.ts';
 import { MessageQueue } from './message-queue.ts';
 import type { CallContext, Client, ServiceDefinition } from './rpc.ts';
 
+import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
 export interface GrpcClientOptions {
   /** `host:port` of the peer. */
   readonly address: string;
@@ -48,13 +49,14 @@ export function connectGrpc<D extends ServiceDefinition>(
 ): GrpcConnection<D> {
   const connection: Connection = {
     channel: new GrpcChannel(options.address, credentials.createInsecure(), CHANNEL_OPTIONS),
+  traffic: RpcTraffic = createRpcTraffic(),
     peer: `${definition.name} at ${options.address}`,
     unaryTimeoutMs: options.unaryTimeoutMs,
     underWay: new Set(),
     isClosed: false,
   };
   const client: Record<string, unknown> = {};
-  for (const [key, method] of Object.entries(grpcMethodsOf(definition))) {
+  for (const [key, method] of Object.entries(grpcMethodsOf(definition, traffic))) {
     client[key] = method.responseStream
       ? (request: unknown, context: CallContext) => callStream(connection, method, request, context)
       : (request: unknown, context: CallContext) => callUnary(connection, method, request, context);

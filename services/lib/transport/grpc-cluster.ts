@@ -12,6 +12,7 @@ import type { ControlPlane, MemberView, PlacementRecord, ServiceName } from './c
 import { withFailover } from './failover.ts';
 import { connectGrpc, type GrpcConnection } from './grpc-client.ts';
 import type { Client, ServiceDefinition } from './rpc.ts';
+import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
 
 export interface GrpcClusterOptions {
   /** What holds until a placement is known, which says it for all. */
@@ -31,13 +32,15 @@ class PeerSet<D extends ServiceDefinition> {
   readonly #definition: D;
   readonly #service: ServiceName;
   readonly #unaryTimeoutMs: number;
+  readonly #traffic: RpcTraffic;
   readonly #connections = new Map<string, OpenConnection<D>>();
   #peers: readonly Peer<Client<D>>[] = [];
 
-  constructor(definition: D, service: ServiceName, unaryTimeoutMs: number) {
+  constructor(definition: D, service: ServiceName, unaryTimeoutMs: number, traffic: RpcTraffic) {
     this.#definition = definition;
     this.#service = service;
     this.#unaryTimeoutMs = unaryTimeoutMs;
+    this.#traffic = traffic;
   }
 
   get peers(): readonly Peer<Client<D>>[] {
@@ -58,10 +61,11 @@ class PeerSet<D extends ServiceDefinition> {
     }
     for (const [instance, member] of wanted) {
       if (this.#connections.has(instance)) continue;
-      const connection = connectGrpc(this.#definition, {
-        address: member.grpcAddress,
-        unaryTimeoutMs: this.#unaryTimeoutMs,
-      });
+      const connection = connectGrpc(
+        this.#definition,
+        { address: member.grpcAddress, unaryTimeoutMs: this.#unaryTimeoutMs },
+        this.#traffic,
+      );
       const peer = { instance, client: connection.client, zone: member.zone };
       this.#connections.set(instance, { identity: identityOf(member), connection, peer });
     }
@@ -100,15 +104,19 @@ export class GrpcCluster implements Cluster {
   readonly #alertEvaluators: PeerSet<typeof AlertEvaluatorDefinition>;
   #computed: { readonly record: PlacementRecord; readonly placement: Placement } | undefined;
 
-  constructor(options: GrpcClusterOptions, deps: { readonly control: ControlPlane }) {
+  constructor(
+    options: GrpcClusterOptions,
+    deps: { readonly control: ControlPlane; readonly traffic?: RpcTraffic },
+  ) {
     this.#defaultReplicationFactor = options.replicationFactor;
     this.#control = deps.control;
     const timeoutMs = options.unaryTimeoutMs;
-    this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', timeoutMs);
-    this.#stores = new PeerSet(StoreDefinition, 'store', timeoutMs);
-    this.#queriers = new PeerSet(QuerierDefinition, 'querier', timeoutMs);
-    this.#scrapers = new PeerSet(ScraperDefinition, 'scraper', timeoutMs);
-    this.#alertEvaluators = new PeerSet(AlertEvaluatorDefinition, 'alert-evaluator', timeoutMs);
+    const traffic = deps.traffic ?? createRpcTraffic();
+    this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', timeoutMs, traffic);
+    this.#stores = new PeerSet(StoreDefinition, 'store', timeoutMs, traffic);
+    this.#queriers = new PeerSet(QuerierDefinition, 'querier', timeoutMs, traffic);
+    this.#scrapers = new PeerSet(ScraperDefinition, 'scraper', timeoutMs, traffic);
+    this.#alertEvaluators = new PeerSet(AlertEvaluatorDefinition, 'alert-evaluator', timeoutMs, traffic);
     this.#unsubscribe = deps.control.onChange(() => this.#update());
     this.#update();
   }

@@ -1,6 +1,7 @@
 // From ts-proto's service definitions to grpc-js' method tables, and the channel options that both sides share.
 import type { ChannelOptions, MethodDefinition } from '@grpc/grpc-js';
 import type { ServiceDefinition } from './rpc.ts';
+import type { MethodTraffic, RpcTraffic } from './rpc-traffic.ts';
 
 interface MessageCodec {
   encode(message: unknown): { finish(): Uint8Array };
@@ -21,14 +22,16 @@ export const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.max_reconnect_backoff_ms': 5_000,
 };
 
-/** The methods of a service, by their key in the definition. */
+/** The methods of a service, by their key in the definition. What they carry is added to `traffic`. */
 export function grpcMethodsOf(
   definition: ServiceDefinition,
+  traffic: RpcTraffic,
 ): Record<string, MethodDefinition<unknown, unknown>> {
   const methods: Record<string, MethodDefinition<unknown, unknown>> = {};
   for (const [key, method] of Object.entries(definition.methods)) {
     const request = method.requestType as unknown as MessageCodec;
     const response = method.responseType as unknown as MessageCodec;
+    const counts = traffic.of(`${definition.name}/${method.name}`);
     methods[key] = {
       path: `/${definition.fullName}/${method.name}`,
       requestStream: method.requestStream,
@@ -42,6 +45,19 @@ export function grpcMethodsOf(
   return methods;
 }
 
-function asBuffer(bytes: Uint8Array): Buffer {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+function serializer(codec: MessageCodec, counts: MethodTraffic): (message: unknown) => Buffer {
+  return (message) => {
+    const bytes = codec.encode(message).finish();
+    counts.sentBytes += bytes.length;
+    counts.sentMessages++;
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  };
+}
+
+function deserializer(codec: MessageCodec, counts: MethodTraffic): (bytes: Buffer) => unknown {
+  return (bytes) => {
+    counts.receivedBytes += bytes.length;
+    counts.receivedMessages++;
+    return codec.decode(bytes);
+  };
 }

@@ -16,6 +16,7 @@ import { CHANNEL_OPTIONS, grpcMethodsOf } from './grpc-methods.ts';
 import { CODE_KEY, grpcStatusOf } from './grpc-status.ts';
 import { MessageQueue } from './message-queue.ts';
 import type { CallContext, Handlers, ServiceDefinition } from './rpc.ts';
+import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
 
 export interface GrpcServerOptions {
   /** `host:port`; port 0 takes a free one. */
@@ -32,10 +33,15 @@ export class GrpcServer {
   readonly #server: Server;
   readonly #options: GrpcServerOptions;
   readonly #logger: Logger;
+  readonly #traffic: RpcTraffic;
 
-  constructor(options: GrpcServerOptions, deps: { readonly logger: Logger }) {
+  constructor(
+    options: GrpcServerOptions,
+    deps: { readonly logger: Logger; readonly traffic?: RpcTraffic | undefined },
+  ) {
     this.#options = options;
     this.#logger = deps.logger;
+    this.#traffic = deps.traffic ?? createRpcTraffic();
     this.#server = new Server({
       ...CHANNEL_OPTIONS,
       'grpc.max_concurrent_streams': options.concurrentStreamsMax,
@@ -43,7 +49,7 @@ export class GrpcServer {
   }
 
   add<D extends ServiceDefinition>(definition: D, handlers: Handlers<D>): void {
-    const methods = grpcMethodsOf(definition);
+    const methods = grpcMethodsOf(definition, this.#traffic);
     const implementation: Record<string, UntypedHandleCall> = {};
     for (const [key, method] of Object.entries(definition.methods)) {
       const handler = handlers[key] as unknown;

@@ -23,6 +23,7 @@ import {
   type ProcessFlags,
   splitAddress,
 } from './process-flags.ts';
+import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
 import { createWorkShares, type WorkShares } from './work-shares.ts';
 
 /** What a service is built with. */
@@ -146,14 +147,18 @@ async function assemble<const T extends FlagTable>(
 ): Promise<{ process: Service; reload: () => Promise<void> }> {
   const { clock, logger, common } = base;
   const control = new NatsControlPlane(natsOptionsOf(common), { clock, logger });
-  const cluster = new GrpcCluster({ replicationFactor: 1, unaryTimeoutMs: UNARY_TIMEOUT_MS }, { control });
+  const traffic = createRpcTraffic(base.registry);
+  const cluster = new GrpcCluster(
+    { replicationFactor: 1, unaryTimeoutMs: UNARY_TIMEOUT_MS },
+    { control, traffic },
+  );
   const shares = createWorkShares(
     { service: definition.service, instance: base.instance, settleMs: SHARES_SETTLE_MS },
     { control, clock },
   );
   let isReady = (): boolean => false;
   const built = await definition.build({ ...base, control, cluster, shares, isReady: () => isReady() });
-  const whole = new ClusterProcess(definition.service, base, built, control, cluster);
+  const whole = new ClusterProcess(definition.service, base, built, control, cluster, traffic);
   isReady = () => whole.isReady();
   return { process: whole, reload: built.reload ?? (() => Promise.resolve()) };
 }
@@ -182,6 +187,7 @@ class ClusterProcess implements Service {
   ) {
     this.name = name;
     this.#base = base;
+    traffic: RpcTraffic,
     this.#built = built;
     this.#control = control;
     this.#cluster = cluster;
@@ -190,7 +196,7 @@ class ClusterProcess implements Service {
       const listenAddress = common['grpc.listen-address'];
       this.#grpc = new GrpcServer(
         { listenAddress, concurrentStreamsMax: CONCURRENT_STREAMS_MAX },
-        { logger },
+        { logger, traffic },
       );
       built.serve(this.#grpc);
     }
