@@ -5,8 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { makeReplay, type Replay, sharedBench } from './replay-file.ts';
 import {
   availableSystems,
   blocksFolderOf,
@@ -16,41 +16,6 @@ import {
   type SystemName,
   startSystem,
 } from './systems.ts';
-
-const sharedBench = path.resolve(
-  fileURLToPath(new URL('../', import.meta.url)),
-  process.env.TIDEMARK_SHARED ?? '../shared',
-  'bench',
-);
-
-interface Replay {
-  readonly file: string;
-  readonly series: number;
-  readonly samples: number;
-  /** Unix seconds of the last scrape. */
-  readonly endSeconds: number;
-  /** Seconds between first and last scrape. */
-  readonly spanSeconds: number;
-}
-
-const STEP_MS = 15_000;
-
-function makeReplay(folder: string, targets: number, scrapes: number): Replay {
-  const file = path.join(folder, 'replay.rw');
-  const startMs = Date.now() - scrapes * STEP_MS;
-  const printed = execFileSync(
-    process.execPath,
-    [
-      path.join(sharedBench, 'gen.mjs'),
-      file,
-      ...['--targets', String(targets), '--scrapes', String(scrapes), '--start-ms', String(startMs)],
-    ],
-    { encoding: 'utf8' },
-  );
-  const { series, samples } = JSON.parse(printed) as { series: number; samples: number };
-  const endSeconds = Math.floor((startMs + (scrapes - 1) * STEP_MS) / 1000);
-  return { file, series, samples, endSeconds, spanSeconds: Math.floor(((scrapes - 1) * STEP_MS) / 1000) };
-}
 
 function write(system: System, replay: Replay): void {
   const idle = residentBytesOf(system.pid);
