@@ -36,10 +36,10 @@ export function grpcMethodsOf(
       path: `/${definition.fullName}/${method.name}`,
       requestStream: method.requestStream,
       responseStream: method.responseStream,
-      requestSerialize: (message) => asBuffer(request.encode(message).finish()),
-      requestDeserialize: (bytes) => request.decode(bytes),
-      responseSerialize: (message) => asBuffer(response.encode(message).finish()),
-      responseDeserialize: (bytes) => response.decode(bytes),
+      requestSerialize: serializer(request, counts),
+      requestDeserialize: deserializer(request, counts),
+      responseSerialize: serializer(response, counts),
+      responseDeserialize: deserializer(response, counts),
     };
   }
   return methods;
