@@ -15,8 +15,8 @@ import { CHANNEL_OPTIONS, grpcMethodsOf } from './grpc-methods.ts';
 import { fromServiceError } from './grpc-status.ts';
 import { MessageQueue } from './message-queue.ts';
 import type { CallContext, Client, ServiceDefinition } from './rpc.ts';
-
 import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
+
 export interface GrpcClientOptions {
   /** `host:port` of the peer. */
   readonly address: string;
@@ -46,10 +46,10 @@ type Method = MethodDefinition<unknown, unknown>;
 export function connectGrpc<D extends ServiceDefinition>(
   definition: D,
   options: GrpcClientOptions,
+  traffic: RpcTraffic = createRpcTraffic(),
 ): GrpcConnection<D> {
   const connection: Connection = {
     channel: new GrpcChannel(options.address, credentials.createInsecure(), CHANNEL_OPTIONS),
-  traffic: RpcTraffic = createRpcTraffic(),
     peer: `${definition.name} at ${options.address}`,
     unaryTimeoutMs: options.unaryTimeoutMs,
     underWay: new Set(),

@@ -184,10 +184,10 @@ class ClusterProcess implements Service {
     built: BuiltProcess,
     control: NatsControlPlane,
     cluster: GrpcCluster,
+    traffic: RpcTraffic,
   ) {
     this.name = name;
     this.#base = base;
-    traffic: RpcTraffic,
     this.#built = built;
     this.#control = control;
     this.#cluster = cluster;
