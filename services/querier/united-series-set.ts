@@ -1,7 +1,7 @@
 // What PromQL reads of a union: labels decoded when asked for, samples decoded, merged and deduplicated when read.
 
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { decodeLabels, type Labels } from '../lib/model/labels.ts';
+import { Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
@@ -25,7 +25,7 @@ export class UnitedSeriesSet implements SeriesSet {
 
   labels(index: number): Labels {
     try {
-      return this.#union.labelsOf(index, decodeLabels);
+      return this.#union.labelsOf(index, Labels.view);
     } catch (caught) {
       // Not the caller's fault, whatever the decoder says.
       throw new AppError('internal', `malformed series: ${toAppError(caught).message}`, { cause: caught });

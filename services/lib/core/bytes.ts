@@ -72,6 +72,11 @@ export class ByteWriter {
   string(text: string): void {
     const room = text.length * 3;
     this.reserve(VARINT_BYTES_MAX + room);
+    if (text.length < 128 && putAscii(this.bytes, this.length + 1, text)) {
+      this.bytes[this.length] = text.length;
+      this.length += 1 + text.length;
+      return;
+    }
     const encoded = utf8Encoder.encode(text);
     this.varint(encoded.length);
     this.raw(encoded);
@@ -90,6 +95,16 @@ export class ByteWriter {
   take(): Uint8Array<ArrayBuffer> {
     return this.bytes.slice(0, this.length);
   }
+}
+
+/** Writes a text of ASCII only; false when it is not, and then what stands at `at` means nothing. */
+function putAscii(dst: Uint8Array, at: number, text: string): boolean {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 127) return false;
+    dst[at + i] = code;
+  }
+  return true;
 }
 
 /** Writes `value` at `at`; returns the position behind it. The caller has made room for VARINT_BYTES_MAX. */
@@ -161,6 +176,12 @@ export class ByteReader {
   }
 
   varint(): number {
+    const at = this.position;
+    // Nearly all of ours are lengths below 128.
+    if (at < this.end && this.bytes[at]! < 128) {
+      this.position = at + 1;
+      return this.bytes[at]!;
+    }
     let value = 0;
     let factor = 1;
     for (let i = 0; i < VARINT_BYTES_MAX; i++) {
@@ -173,6 +194,11 @@ export class ByteReader {
       factor *= 128;
     }
     throw new AppError('bad_data', `varint over 2^53 - 1 at offset ${this.position}`);
+  }
+
+  /** Steps over `count` bytes. */
+  skip(count: number): void {
+    this.#need(count);
   }
 
   /** The next `count` bytes as a view; valid as long as the source is. */
@@ -204,6 +230,11 @@ export function decodeUtf8(bytes: Uint8Array, start: number, end: number): strin
     return text;
   }
   return utf8Decoder.decode(bytes.subarray(start, end));
+}
+
+/** Each byte as a character: a key for maps, equal where the bytes are. */
+export function decodeLatin1(bytes: Uint8Array, start: number, end: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1');
 }
 
 /** UTF-8 of a string. */

@@ -103,3 +103,48 @@ test('sorts as Prometheus does', () => {
   ];
   expect(sets.sort((x, y) => x.compareTo(y)).map(String)).toEqual(sorted);
 });
+
+/** The same set over bytes that stand somewhere in a larger buffer. */
+function viewOf(labels: Labels): Labels {
+  const writer = new ByteWriter();
+  writer.u8(7);
+  encodeLabels(labels, writer);
+  const end = writer.length;
+  writer.u8(200);
+  return Labels.view(writer.take(), 1, end);
+}
+
+test('a set over bytes is the set that they were made of', () => {
+  const underscored = fc.tuple(fc.constantFrom('__name__', '__type__', '__unit__', '_x', '__zz'), text);
+  const sets = fc
+    .array(fc.oneof(underscored, fc.tuple(text, text)), { maxLength: 8 })
+    .map((pairs) => Labels.from(pairs));
+  const dropped = new Set(['__name__', '__type__', '__unit__']);
+  fc.assert(
+    fc.property(sets, text, (labels, absent) => {
+      expect(viewOf(labels).pairs).toEqual(labels.pairs);
+      expect(viewOf(labels).key).toBe(labels.key);
+      for (const [name, value] of labels) expect(viewOf(labels).get(name)).toBe(value);
+      expect(viewOf(labels).get(absent)).toBe(labels.get(absent));
+      const bare = viewOf(labels).withoutReserved(dropped);
+      const expected = labels.withoutReserved(dropped);
+      expect(bare.pairs).toEqual(expected.pairs);
+      expect(bare.key).toBe(expected.key);
+      expect(expected.pairs).toEqual(labels.filter((name) => !dropped.has(name)).pairs);
+      const again = new ByteWriter();
+      encodeLabels(bare, again);
+      expect(decodeLabels(again.bytes, 0, again.length).pairs).toEqual(expected.pairs);
+    }),
+  );
+});
+
+test('different sets have different keys, and are unequal to tests', () => {
+  fc.assert(
+    fc.property(labelSets, labelSets, (a, b) => {
+      const isEqual = a.compareTo(b) === 0;
+      expect(a.key === b.key).toBe(isEqual);
+      if (isEqual) expect(viewOf(a)).toEqual(b);
+      else expect(viewOf(a)).not.toEqual(b);
+    }),
+  );
+});

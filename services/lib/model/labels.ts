@@ -1,6 +1,6 @@
 // A label set as Prometheus defines it: pairs of name and value, sorted by name in UTF-8 byte order, each name once,
 // no empty values. Labels live in a flat array, so that names like `__proto__` are ordinary data.
-import { ByteReader, type ByteWriter } from '../core/bytes.ts';
+import { ByteReader, ByteWriter, decodeLatin1, decodeUtf8 } from '../core/bytes.ts';
 import { AppError } from '../core/errors.ts';
 
 /** Name of the label that holds the metric name. */
@@ -21,14 +21,49 @@ export function compareUtf8(a: string, b: string): number {
   return a.length - b.length;
 }
 
-/** An immutable label set. */
-export class Labels {
-  /** `[name0, value0, name1, value1, …]`. Invariant: names strictly ascending (compareUtf8), values not empty. */
-  readonly pairs: readonly string[];
-  #key: string | undefined;
+/** Canonical label bytes (encodeLabels) somewhere in a larger buffer. */
+export interface LabelBytes {
+  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly end: number;
+}
 
-  private constructor(pairs: readonly string[]) {
-    this.pairs = pairs;
+/** An immutable label set. What came as bytes is made strings when somebody asks for them. */
+export class Labels {
+  #pairs: readonly string[] | undefined;
+  #key: string | undefined;
+  /** The same as bytes, where it came as such. Invariant: this or #pairs is there. */
+  readonly #source: Uint8Array | undefined;
+  readonly #start: number;
+  readonly #end: number;
+
+  private constructor(pairs: readonly string[] | undefined, source?: Uint8Array, start = 0, end = 0) {
+    this.#pairs = pairs;
+    this.#source = source;
+    this.#start = start;
+    this.#end = end;
+  }
+
+  /** `[name0, value0, name1, value1, …]`. Law: names strictly ascending (compareUtf8), values not empty. */
+  get pairs(): readonly string[] {
+    this.#pairs ??= readPairs(this.#source!, this.#start, this.#end);
+    return this.#pairs;
+  }
+
+  /** The set as bytes, when it is made of them: for those that need no strings. */
+  get labelBytes(): LabelBytes | undefined {
+    const bytes = this.#source;
+    return bytes === undefined ? undefined : { bytes, start: this.#start, end: this.#end };
+  }
+
+  /**
+   * A set over canonical label bytes[start, end), which are retained and must not change.
+   *
+   * @throws AppError `bad_data` when they are not canonical.
+   */
+  static view(bytes: Uint8Array, start: number, end: number): Labels {
+    checkCanonical(bytes, start, end);
+    return new Labels(undefined, bytes, start, end);
   }
 
   static readonly empty: Labels = new Labels([]);
@@ -50,6 +85,11 @@ export class Labels {
     return new Labels(pairs);
   }
 
+  /** Pair by pair; tests that compare sets compare these. */
+  [Symbol.iterator](): Iterator<[string, string]> {
+    return this.entries();
+  }
+
   /** Number of pairs. */
   get size(): number {
     return this.pairs.length / 2;
@@ -57,7 +97,8 @@ export class Labels {
 
   /** The value, or the empty string: Prometheus makes no difference between empty and absent. */
   get(name: string): string {
-    const pairs = this.pairs;
+    if (this.#pairs === undefined) return findValue(this.#source!, this.#start, this.#end, name);
+    const pairs = this.#pairs;
     for (let i = 0; i < pairs.length; i += 2) if (pairs[i] === name) return pairs[i + 1]!;
     return '';
   }
@@ -83,6 +124,19 @@ export class Labels {
     return new Labels(pairs);
   }
 
+  /**
+   * A set without `names`, all of which begin with two underscores: on bytes this costs next to nothing, since such names
+   * stand together.
+   */
+  withoutReserved(names: ReadonlySet<string>): Labels {
+    if (this.#pairs === undefined) {
+      const source = this.#source!;
+      const cut = cutReserved(source, this.#start, this.#end, names);
+      if (cut >= 0) return cut === this.#start ? this : new Labels(undefined, source, cut, this.#end);
+    }
+    return this.filter((name) => !names.has(name));
+  }
+
   /** A set with only the names for which `keep` holds. */
   filter(keep: (name: string) => boolean): Labels {
     const pairs: string[] = [];
@@ -102,12 +156,23 @@ export class Labels {
 
   /** Unambiguous identity for use as a Map key. Not for people, not for storage. */
   get key(): string {
-    if (this.#key === undefined) {
-      let key = '';
-      for (const text of this.pairs) key += `${text.length}:${text}`;
-      this.#key = key;
-    }
+    this.#key ??= this.#makeKey();
     return this.#key;
+  }
+
+  /** The canonical bytes, each as a character. */
+  #makeKey(): string {
+    if (this.#source !== undefined) return decodeLatin1(this.#source, this.#start, this.#end);
+    let key = '';
+    for (const text of this.#pairs!) {
+      if (text.length > 127 || !isAscii(text)) {
+        const writer = new ByteWriter(256);
+        encodeLabels(this, writer);
+        return decodeLatin1(writer.bytes, 0, writer.length);
+      }
+      key += String.fromCharCode(text.length) + text;
+    }
+    return key;
   }
 
   /** Prometheus' order: pair by pair, names before values, a shorter set first. */
@@ -176,26 +241,107 @@ function isName(name: string, colon: boolean): boolean {
  * Equal sets have equal bytes; these bytes are what is hashed, sent and stored.
  */
 export function encodeLabels(labels: Labels, dst: ByteWriter): void {
-  for (const text of labels.pairs) dst.string(text);
+  const source = labels.labelBytes;
+  if (source !== undefined) dst.raw(source.bytes, source.start, source.end);
+  else for (const text of labels.pairs) dst.string(text);
 }
 
 /**
- * Reads canonical label bytes[start, end).
+ * Reads canonical label bytes[start, end), which are not retained.
  *
  * @throws AppError `bad_data` on truncation, unsorted or repeated names, or empty values.
  */
 export function decodeLabels(bytes: Uint8Array, start: number, end: number): Labels {
+  checkCanonical(bytes, start, end);
+  return Labels.fromSortedPairs(readPairs(bytes, start, end));
+}
+
+/** The strings of label bytes that were checked. */
+function readPairs(bytes: Uint8Array, start: number, end: number): readonly string[] {
   const reader = new ByteReader(bytes, start, end);
   const pairs: string[] = [];
-  let previous: string | undefined;
+  while (reader.remaining > 0) pairs.push(reader.string());
+  return pairs;
+}
+
+function checkCanonical(bytes: Uint8Array, start: number, end: number): void {
+  const reader = new ByteReader(bytes, start, end);
+  let previousAt = start;
+  let previousEnd = start;
+  let isFirst = true;
   while (reader.remaining > 0) {
-    const name = reader.string();
-    const value = reader.string();
-    if (value === '' || (previous !== undefined && compareUtf8(previous, name) >= 0)) {
+    const nameBytes = reader.varint();
+    const nameAt = reader.position;
+    reader.skip(nameBytes);
+    const valueBytes = reader.varint();
+    reader.skip(valueBytes);
+    const nameEnd = nameAt + nameBytes;
+    if (valueBytes === 0 || (!isFirst && !isBefore(bytes, previousAt, previousEnd, nameAt, nameEnd))) {
+      const name = decodeUtf8(bytes, nameAt, nameEnd);
       throw new AppError('bad_data', `label bytes are not canonical at label ${quoteLabel(name)}`);
     }
-    pairs.push(name, value);
-    previous = name;
+    previousAt = nameAt;
+    previousEnd = nameEnd;
+    isFirst = false;
   }
-  return Labels.fromSortedPairs(pairs);
+}
+
+/** Whether bytes[a, aEnd) sort before bytes[b, bEnd). */
+function isBefore(bytes: Uint8Array, a: number, aEnd: number, b: number, bEnd: number): boolean {
+  let i = a;
+  let j = b;
+  for (; i < aEnd && j < bEnd; i++, j++) if (bytes[i] !== bytes[j]) return bytes[i]! < bytes[j]!;
+  return i === aEnd && j < bEnd;
+}
+
+/** The value of a label in checked bytes, or the empty string. */
+function findValue(bytes: Uint8Array, start: number, end: number, name: string): string {
+  const reader = new ByteReader(bytes, start, end);
+  while (reader.remaining > 0) {
+    const nameBytes = reader.varint();
+    const at = reader.position;
+    reader.skip(nameBytes);
+    if (isText(bytes, at, nameBytes, name)) return reader.string();
+    reader.skip(reader.varint());
+  }
+  return '';
+}
+
+/** Whether bytes[at, at + length) are the UTF-8 of `text`. */
+function isText(bytes: Uint8Array, at: number, length: number, text: string): boolean {
+  if (length !== text.length) return length > text.length && decodeUtf8(bytes, at, at + length) === text;
+  for (let i = 0; i < length; i++) {
+    const code = text.charCodeAt(i);
+    if (code > 127 || bytes[at + i] !== code) return false;
+  }
+  return true;
+}
+
+/**
+ * Where checked bytes go on when `names` in front of them are left out; -1 when what is left would not be one piece.
+ */
+function cutReserved(bytes: Uint8Array, start: number, end: number, names: ReadonlySet<string>): number {
+  const reader = new ByteReader(bytes, start, end);
+  let cut = start;
+  while (reader.remaining > 0) {
+    const pairAt = reader.position;
+    const nameBytes = reader.varint();
+    const at = reader.position;
+    reader.skip(nameBytes);
+    reader.skip(reader.varint());
+    // Behind the underscores come small letters; capitals before them.
+    if (bytes[at]! > UNDERSCORE) break;
+    if (bytes[at] !== UNDERSCORE || bytes[at + 1] !== UNDERSCORE) continue;
+    if (!names.has(decodeUtf8(bytes, at, at + nameBytes))) continue;
+    if (cut !== pairAt) return -1;
+    cut = reader.position;
+  }
+  return cut;
+}
+
+const UNDERSCORE = 95;
+
+function isAscii(text: string): boolean {
+  for (let i = 0; i < text.length; i++) if (text.charCodeAt(i) > 127) return false;
+  return true;
 }

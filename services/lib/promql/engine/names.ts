@@ -19,7 +19,7 @@ export function sameLabelsError(): AppError {
 
 /** Label set without name, type and unit. */
 export function withoutMetadata(labels: Labels): Labels {
-  return labels.filter((name) => !METADATA_LABELS.has(name));
+  return labels.withoutReserved(METADATA_LABELS);
 }
 
 /** Metadata of a result that is no longer the metric: its name is dropped now, or marked to be. */
