@@ -5,6 +5,7 @@ import {
   type ClientDuplexStream,
   type ClientReadableStream,
   type ClientWritableStream,
+  connectivityState,
   credentials,
   Client as GrpcChannel,
   type MethodDefinition,
@@ -27,6 +28,8 @@ export interface GrpcClientOptions {
 /** A client and the way to end its connection. */
 export interface GrpcConnection<D extends ServiceDefinition> {
   readonly client: Client<D>;
+  /** Whether the peer is reached now; asking opens the connection. */
+  isConnected(): boolean;
   /** Calls under way fail as `unavailable`: a peer that does not answer any more must not hold its callers up. */
   close(): void;
 }
@@ -42,7 +45,7 @@ interface Connection {
 
 type Method = MethodDefinition<unknown, unknown>;
 
-/** Connects lazily: the first call opens the connection. */
+/** Connects lazily: the first call, or the first question whether it is connected, opens the connection. */
 export function connectGrpc<D extends ServiceDefinition>(
   definition: D,
   options: GrpcClientOptions,
@@ -66,7 +69,10 @@ export function connectGrpc<D extends ServiceDefinition>(
     for (const call of connection.underWay) call.cancel();
     connection.channel.close();
   };
-  return { client: client as Client<D>, close };
+  const isConnected = (): boolean =>
+    !connection.isClosed &&
+    connection.channel.getChannel().getConnectivityState(true) === connectivityState.READY;
+  return { client: client as Client<D>, isConnected, close };
 }
 
 /** What a failed call throws: the caller's own reason first, then that the peer is gone, then what gRPC says. */

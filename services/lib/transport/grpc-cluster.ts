@@ -1,5 +1,5 @@
 // The cluster over gRPC: a connection per live member that the control plane knows, and the placement that its record gives.
-import { computePlacement, type Placement } from '../placement/placement.ts';
+import { computePlacement, type Placement, quorumOf } from '../placement/placement.ts';
 import {
   AlertEvaluatorDefinition,
   IngesterDefinition,
@@ -45,6 +45,11 @@ class PeerSet<D extends ServiceDefinition> {
 
   get peers(): readonly Peer<Client<D>>[] {
     return this.#peers;
+  }
+
+  /** Whether the member is live and reached. */
+  isConnected(instance: string): boolean {
+    return this.#connections.get(instance)?.connection.isConnected() ?? false;
   }
 
   update(members: readonly MemberView[]): void {
@@ -157,6 +162,26 @@ export class GrpcCluster implements Cluster {
 
   alertEvaluators() {
     return this.#alertEvaluators.peers;
+  }
+
+  /**
+   * What is still missing for writes and queries to succeed: a quorum of owners of each partition, live and connected.
+   * Asking opens the connections. Undefined when nothing is.
+   */
+  missingOwners(): string | undefined {
+    const placement = this.placement();
+    if (placement === undefined) return 'the placement of partitions is not known yet';
+    const quorum = quorumOf(this.replicationFactor);
+    const isConnected = new Map<string, boolean>();
+    for (const instance of new Set(placement.replicas.flat())) {
+      isConnected.set(instance, this.#ingesters.isConnected(instance));
+    }
+    for (const [partition, owners] of placement.replicas.entries()) {
+      const connected = owners.filter((instance) => isConnected.get(instance));
+      if (connected.length >= quorum) continue;
+      return `partition ${partition} has ${connected.length} connected owners (${connected.join(', ')}), ${quorum} are needed`;
+    }
+    return undefined;
   }
 
   close(): void {

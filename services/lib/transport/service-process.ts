@@ -56,7 +56,7 @@ export interface BuiltProcess {
   readonly reload?: () => Promise<void>;
   /** The service itself answers probes and scrapes, at web.listen-address. */
   readonly ownsHttp?: boolean;
-  /** Ready only when the placement is known, because it reads or writes samples. */
+  /** Ready only once a quorum of owners of each partition is connected, because it reads or writes samples. */
   readonly needsPlacement?: boolean;
 }
 
@@ -177,6 +177,9 @@ class ClusterProcess implements Service {
   #isDraining = false;
   /** NATS gave our own record back: from then on we are a member, whatever happens to NATS. */
   #hasJoined = false;
+  /** A quorum of owners was connected once. Losing it later is answered request by request, with the reason. */
+  #hasReachedOwners = false;
+  #waitedFor = '';
 
   constructor(
     name: ServiceName,
@@ -233,8 +236,20 @@ class ClusterProcess implements Service {
     if (!this.#isStarted || this.#isDraining) return false;
     this.#hasJoined ||= this.#seenAs('ready');
     if (!this.#hasJoined) return false;
-    if (this.#built.needsPlacement === true && this.#cluster.placement() === undefined) return false;
+    if (this.#built.needsPlacement === true && !this.#canReachOwners()) return false;
     return this.#built.services.every((service) => service.isReady());
+  }
+
+  #canReachOwners(): boolean {
+    if (this.#hasReachedOwners) return true;
+    const missing = this.#cluster.missingOwners();
+    this.#hasReachedOwners = missing === undefined;
+    // Probes ask again and again: one line per reason.
+    if (missing !== undefined && missing !== this.#waitedFor) {
+      this.#waitedFor = missing;
+      this.#base.logger.info({ reason: missing }, 'not ready yet: waiting for ingesters');
+    }
+    return this.#hasReachedOwners;
   }
 
   async drain(): Promise<void> {
