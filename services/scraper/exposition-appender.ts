@@ -3,7 +3,11 @@
 import { AppError } from '../lib/core/errors.ts';
 import type { Appender, SeriesReference } from '../lib/distributor/appender.ts';
 import type { ExpositionSink, MetadataKind } from '../lib/exposition/exposition-sink.ts';
+import type { HistogramParts } from '../lib/model/histogram-parts.ts';
+import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import type { MetadataLines } from './family-metadata.ts';
+import { type HistogramLimits, limitHistogram } from './histogram-limits.ts';
+import { ScrapedExemplars } from './scraped-exemplars.ts';
 import { DROPPED, REFUSED, type SeriesCache } from './series-cache.ts';
 import {
   FAMILY_HISTOGRAM,
@@ -20,6 +24,7 @@ export interface AppendRules extends SeriesRules {
   readonly trackTimestampsStaleness: boolean;
   /** 0 means none. */
   readonly sampleLimit: number;
+  readonly histogramLimits: HistogramLimits;
 }
 
 /** Figures of one scrape. */
@@ -37,17 +42,34 @@ export interface ScrapeCounts {
   firstRefusal: string | undefined;
 }
 
+/** As in remote write, 0 is no start time. */
+const NO_START = 0;
+
 export class ExpositionAppender implements ExpositionSink {
   readonly #cache: SeriesCache;
   readonly #lines: MetadataLines;
   readonly #appender: Appender;
   readonly #rules: AppendRules;
+  readonly #startTimes: StartTimeMemory;
+  readonly #exemplars = new ScrapedExemplars();
   #batch: WriteBatch | undefined;
   #timeMs = 0;
   #family = FAMILY_OTHER;
   #counts: ScrapeCounts = noCounts();
+  /** Start time of the sample to come; NO_START when it has none. */
+  #startMs = NO_START;
+  /** Series and time of the sample taken last, whose exemplars may follow; −1 when it was not taken. */
+  #slot = -1;
+  #sampleMs = 0;
 
-  constructor(cache: SeriesCache, lines: MetadataLines, appender: Appender, rules: AppendRules) {
+  constructor(
+    cache: SeriesCache,
+    lines: MetadataLines,
+    appender: Appender,
+    rules: AppendRules,
+    startTimes: StartTimeMemory,
+  ) {
+    this.#startTimes = startTimes;
     this.#cache = cache;
     this.#lines = lines;
     this.#appender = appender;
@@ -60,6 +82,8 @@ export class ExpositionAppender implements ExpositionSink {
     this.#timeMs = timeMs;
     this.#family = FAMILY_OTHER;
     this.#counts = noCounts();
+    this.#startMs = NO_START;
+    this.#slot = -1;
     this.#cache.begin();
     this.#lines.begin();
   }
@@ -73,14 +97,52 @@ export class ExpositionAppender implements ExpositionSink {
   }
 
   sample(bytes: Uint8Array, start: number, end: number, value: number, timestampMs: number): void {
+    const slot = this.#admit(bytes, start, end, timestampMs);
+    if (slot >= 0) this.#batch!.add(this.#cache.referenceOf(slot), this.#sampleMs, value);
+  }
+
+  /** @throws AppError when the histogram is invalid or over a limit: the scrape fails as a whole. */
+  histogram(bytes: Uint8Array, start: number, end: number, parts: HistogramParts, timestampMs: number): void {
+    const histogram = parts.toHistogram();
+    limitHistogram(histogram, this.#rules.histogramLimits);
+    const slot = this.#admit(bytes, start, end, timestampMs);
+    if (slot < 0) return;
+    const kind = parts.isFloat ? 'float' : 'integer';
+    const extras = this.#batch!.needExtras();
+    extras.addHistogram(this.#cache.referenceOf(slot), this.#sampleMs, histogram, kind);
+  }
+
+  exemplar(bytes: Uint8Array, start: number, end: number, value: number, timestampMs: number): void {
+    if (this.#slot < 0) return;
+    const reference = this.#cache.referenceOf(this.#slot);
+    this.#exemplars.add(this.#batch!, reference, bytes, start, end, value, timestampMs, this.#sampleMs);
+  }
+
+  startTime(timestampMs: number): void {
+    this.#startMs = timestampMs;
+  }
+
+  /** After a scrape that failed, before its batch is emptied: nothing of it was written. */
+  forgetExtras(): void {
+    this.#exemplars.forget();
+    const extras = this.#batch?.extras;
+    if (extras === undefined) return;
+    for (let i = 0; i < extras.count; i++) this.#startTimes.forget(extras.references[i]!);
+  }
+
+  /** Finds or makes the series of a sample and decides about its time; −1 when it is not taken. */
+  #admit(bytes: Uint8Array, start: number, end: number, timestampMs: number): number {
     const counts = this.#counts;
     const cache = this.#cache;
+    const startMs = this.#startMs;
+    this.#slot = -1;
+    if (startMs !== NO_START) this.#startMs = NO_START;
     counts.scraped++;
     const entry = cache.find(bytes, start, end);
     const slot = entry >= 0 ? cache.slotOf(entry) : this.#addSeries(bytes, start, end);
     if (slot < 0) {
       if (slot === REFUSED) counts.refused++;
-      return;
+      return -1;
     }
     counts.added++;
     const rules = this.#rules;
@@ -88,12 +150,21 @@ export class ExpositionAppender implements ExpositionSink {
     if (!stamped || rules.trackTimestampsStaleness) {
       if (!cache.markSeen(slot) && !stamped) {
         counts.duplicates++;
-        return;
+        return -1;
       }
     }
     // Over the limit the scrape fails as a whole; until then only the count matters.
-    if (rules.sampleLimit > 0 && counts.added > rules.sampleLimit) return;
-    this.#batch!.add(cache.referenceOf(slot), stamped ? timestampMs : this.#timeMs, value);
+    if (rules.sampleLimit > 0 && counts.added > rules.sampleLimit) return -1;
+    this.#slot = slot;
+    this.#sampleMs = stamped ? timestampMs : this.#timeMs;
+    if (startMs !== NO_START) this.#addStartTime(slot, startMs);
+    return slot;
+  }
+
+  #addStartTime(slot: number, startMs: number): void {
+    const reference = this.#cache.referenceOf(slot);
+    if (!this.#startTimes.isNews(reference, startMs)) return;
+    this.#batch!.needExtras().addStartTime(reference, this.#sampleMs, startMs);
   }
 
   metadata(

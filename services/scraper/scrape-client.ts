@@ -103,7 +103,6 @@ export function acceptHeader(config: Pick<ScrapeConfig, 'scrapeProtocols' | 'nam
   let weight = Object.keys(ACCEPT).length + 1;
   const parts: string[] = [];
   for (const protocol of config.scrapeProtocols) {
-    if (protocol === 'PrometheusProto') continue;
     const escaping = protocol.endsWith('1.0.0') ? `;escaping=${config.nameEscaping}` : '';
     parts.push(`${ACCEPT[protocol]}${escaping};q=0.${weight--}`);
   }

@@ -3,13 +3,15 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender, SeriesReference } from '../lib/distributor/appender.ts';
 import { parseOpenMetrics } from '../lib/exposition/openmetrics-parser.ts';
+import type { HistogramChoice, ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import { parseText } from '../lib/exposition/text-parser.ts';
 import { METRIC_NAME } from '../lib/model/labels.ts';
+import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import { type AppendRules, ExpositionAppender, type ScrapeCounts } from './exposition-appender.ts';
 import { type FamilyMetadata, MetadataLines } from './family-metadata.ts';
-import { expositionFormat } from './media-type.ts';
+import { type ExpositionFormat, expositionFormat } from './media-type.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { BodyTooLargeError, type ScrapeClient } from './scrape-client.ts';
 import { SeriesCache } from './series-cache.ts';
@@ -33,6 +35,7 @@ const FINISH_GRACE_MS = 1000;
 export interface LoopSettings {
   readonly config: ScrapeConfig;
   readonly rules: Omit<AppendRules, 'targetLabels'>;
+  readonly histograms: HistogramChoice;
   readonly bodyBytesMax: number;
   /** Every scrape fails with this: the job has more targets than its target_limit. */
   readonly refusal: string | undefined;
@@ -44,6 +47,8 @@ export interface LoopDeps {
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
   readonly families: FamilyMetadata;
+  readonly protobuf: ProtobufParser;
+  readonly startTimes: StartTimeMemory;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: ScraperMetrics;
@@ -115,10 +120,13 @@ export class ScrapeLoop {
     this.state = state;
     this.#settings = settings;
     this.#deps = deps;
-    this.#exposition = new ExpositionAppender(state.cache, new MetadataLines(deps.families), deps.appender, {
-      ...settings.rules,
-      targetLabels: target.labels,
-    });
+    this.#exposition = new ExpositionAppender(
+      state.cache,
+      new MetadataLines(deps.families),
+      deps.appender,
+      { ...settings.rules, targetLabels: target.labels },
+      deps.startTimes,
+    );
   }
 
   get report(): ScrapeReport {
@@ -214,8 +222,7 @@ export class ScrapeLoop {
       this.#exposition.begin(batch, timeMs);
       try {
         const format = expositionFormat(response.contentType, config.fallbackScrapeProtocol);
-        const parse = format === 'openmetrics' ? parseOpenMetrics : parseText;
-        parse(response.bytes, response.length, this.#exposition);
+        this.#parse(format, response.bytes, response.length);
       } finally {
         response.release();
       }
@@ -228,6 +235,13 @@ export class ScrapeLoop {
       const counts = bodyBytes > 0 ? { ...this.#exposition.counts, seriesAdded: 0 } : NO_COUNTS;
       return { error, counts, bodyBytes: error instanceof BodyTooLargeError ? -1 : bodyBytes };
     }
+  }
+
+  #parse(format: ExpositionFormat, bytes: Uint8Array, length: number): void {
+    const { histograms } = this.#settings;
+    if (format === 'protobuf') this.#deps.protobuf.parse(bytes, length, histograms, this.#exposition);
+    else if (format === 'openmetrics') parseOpenMetrics(bytes, length, this.#exposition);
+    else parseText(bytes, length, this.#exposition);
   }
 
   #checkSampleLimit(): void {
@@ -244,7 +258,10 @@ export class ScrapeLoop {
   #endScrape(batch: WriteBatch, timeMs: number, outcome: Outcome, seconds: number): void {
     const { state } = this;
     const { error, counts } = outcome;
-    if (error !== undefined) batch.truncate(0);
+    if (error !== undefined) {
+      this.#exposition.forgetExtras();
+      batch.clear();
+    }
     state.cache.end(error === undefined, (reference) => batch.addStale(reference, timeMs));
     state.lastScrapeMs = timeMs;
     state.reported = true;
@@ -349,11 +366,21 @@ function outcomeName({ error, bodyBytes }: Outcome): string {
 /** True when something changed. */
 function replaceReferences(batch: WriteBatch, moved: ReadonlyMap<SeriesReference, SeriesReference>): boolean {
   if (moved.size === 0) return false;
+  const { extras } = batch;
+  const inFloats = replaceIn(batch.references, batch.count, moved);
+  return (extras !== undefined && replaceIn(extras.references, extras.count, moved)) || inFloats;
+}
+
+function replaceIn(
+  references: Uint32Array,
+  count: number,
+  moved: ReadonlyMap<SeriesReference, SeriesReference>,
+): boolean {
   let changed = false;
-  for (let i = 0; i < batch.count; i++) {
-    const reference = moved.get(batch.references[i]!);
-    if (reference === undefined || reference === batch.references[i]) continue;
-    batch.references[i] = reference;
+  for (let i = 0; i < count; i++) {
+    const reference = moved.get(references[i]!);
+    if (reference === undefined || reference === references[i]) continue;
+    references[i] = reference;
     changed = true;
   }
   return changed;

@@ -8,6 +8,7 @@ import { hasShared, sharedPath } from '../../test/support/shared.ts';
 import type { Appender } from '../lib/distributor/appender.ts';
 import { parseText } from '../lib/exposition/text-parser.ts';
 import { Labels } from '../lib/model/labels.ts';
+import { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import { ExpositionAppender } from './exposition-appender.ts';
 import { FamilyMetadata, MetadataLines } from './family-metadata.ts';
 import { SeriesCache } from './series-cache.ts';
@@ -22,6 +23,7 @@ const rules = {
   honorTimestamps: true,
   trackTimestampsStaleness: false,
   sampleLimit: 0,
+  histogramLimits: { bucketLimit: 0, schemaMax: 8 },
   relabel: (labels: Labels) => labels,
   limits: {
     labelLimit: 0,
@@ -47,7 +49,8 @@ function createAppender(): Appender {
 
 function createScrape(appender: Appender): (bytes: Uint8Array) => number {
   const cache = new SeriesCache();
-  const exposition = new ExpositionAppender(cache, new MetadataLines(new FamilyMetadata()), appender, rules);
+  const lines = new MetadataLines(new FamilyMetadata());
+  const exposition = new ExpositionAppender(cache, lines, appender, rules, new StartTimeMemory());
   const batch = new WriteBatch(4096);
   let timeMs = 1_700_000_000_000;
   return (bytes) => {

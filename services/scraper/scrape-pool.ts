@@ -4,13 +4,16 @@
 import type { Clock } from '../lib/core/clock.ts';
 import { createDiscovery, type Discovery } from '../lib/discovery/discovery.ts';
 import type { Appender } from '../lib/distributor/appender.ts';
+import type { ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import type { Labels } from '../lib/model/labels.ts';
+import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import { compileRelabeler, LEGACY_NAMES, type Relabeler, UTF8_NAMES } from '../lib/relabel/relabel.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { BodyBuffers } from './body-buffers.ts';
 import { configPrint } from './config-print.ts';
 import { FamilyMetadata } from './family-metadata.ts';
+import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { createScrapeClient, type ScrapeClient } from './scrape-client.ts';
 import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
@@ -34,6 +37,8 @@ export interface PoolDeps {
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
   readonly buffers: BodyBuffers;
+  readonly protobuf: ProtobufParser;
+  readonly startTimes: StartTimeMemory;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: ScraperMetrics;
@@ -177,7 +182,12 @@ export class ScrapePool {
         sampleLimit: config.sampleLimit,
         relabel: compileRelabeler(config.metricRelabelConfigs, namesOf(config)),
         limits: config,
+        histogramLimits: {
+          bucketLimit: config.histograms.bucketLimit,
+          schemaMax: schemaOfFactor(config.histograms.minBucketFactor),
+        },
       },
+      histograms: config.histograms,
       bodyBytesMax:
         config.bodySizeLimitBytes === 0
           ? this.#options.bodyBytesMax

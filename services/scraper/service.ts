@@ -2,8 +2,10 @@
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import type { Distributor } from '../lib/distributor/appender.ts';
+import { ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import { formatDuration } from '../lib/model/duration.ts';
 import type { Labels } from '../lib/model/labels.ts';
+import { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import type { PrometheusConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
@@ -87,6 +89,8 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     spool,
     batches,
     buffers: new BodyBuffers(),
+    protobuf: new ProtobufParser(),
+    startTimes: new StartTimeMemory(),
     clock: deps.clock,
     logger,
     metrics,

@@ -1,7 +1,9 @@
 // The samples of one scrape on their way to the distributor: growable columns, used again after the write.
 import type { SeriesReference, WriteColumns } from '../lib/distributor/appender.ts';
+import { ExtraColumns } from '../lib/model/extra-columns.ts';
 import { putStale, wordsOf } from '../lib/model/sample-columns.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
+import { COLUMN_BYTES_PER_SAMPLE } from '../lib/wire/remote-write-columns.ts';
 
 /** Prometheus' ordinary NaN, `0x7ff8000000000001`: what a NaN in an exposition is stored as. */
 const NORMAL_NAN_HIGH = 0x7ff80000;
@@ -12,6 +14,8 @@ export class WriteBatch implements WriteColumns {
   references: Uint32Array<ArrayBuffer>;
   timestampsMs: Float64Array<ArrayBuffer>;
   values: Float64Array<ArrayBuffer>;
+  /** Native histograms, start times and exemplars; most targets have none. */
+  extras: ExtraColumns | undefined;
   /** What became known or changed with these samples. */
   metadata: MetricMetadata[] = [];
   #words: Uint32Array;
@@ -44,12 +48,26 @@ export class WriteBatch implements WriteColumns {
     putStale(this.#words, at);
   }
 
-  /** Empties the batch from sample `count` on. */
-  truncate(count: number): void {
-    this.count = count;
+  /** The columns for what is no float sample, made when they are first needed. */
+  needExtras(): ExtraColumns {
+    this.extras ??= new ExtraColumns();
+    return this.extras;
   }
 
-  /** Moves the last `count` samples of `other` into this empty batch. */
+  /** Float samples that take as much memory as what is in the batch. */
+  get weight(): number {
+    const { extras } = this;
+    if (extras === undefined) return this.count;
+    return this.count + extras.count + Math.ceil(extras.contentBytes / COLUMN_BYTES_PER_SAMPLE);
+  }
+
+  /** Drops all samples; metadata stays. */
+  clear(): void {
+    this.count = 0;
+    this.extras?.reset();
+  }
+
+  /** Moves the last `count` float samples of `other` into this empty batch. */
   takeLast(other: WriteBatch, count: number): void {
     while (this.references.length < count) this.#grow();
     const from = other.count - count;
@@ -61,7 +79,7 @@ export class WriteBatch implements WriteColumns {
   }
 
   reset(): void {
-    this.count = 0;
+    this.clear();
     this.metadata = [];
   }
 
@@ -97,6 +115,7 @@ export class WriteBatches {
 
   release(batch: WriteBatch): void {
     if (this.#free.length >= this.#keptMax || batch.references.length > KEPT_SAMPLES_MAX) return;
+    if ((batch.extras?.bytes.length ?? 0) > KEPT_EXTRA_BYTES_MAX) return;
     batch.reset();
     this.#free.push(batch);
   }
@@ -105,3 +124,4 @@ export class WriteBatches {
 const FIRST_SAMPLES = 1024;
 /** 2.5 MiB of columns: larger ones are rare and not kept. */
 const KEPT_SAMPLES_MAX = 131_072;
+const KEPT_EXTRA_BYTES_MAX = 1 << 20;

@@ -64,13 +64,13 @@ export class WriteSpool {
 
   /** Takes a batch over; it is given back to the pool once it is written or given up. */
   submit(spooled: SpooledBatch): void {
-    if (spooled.batch.count === 0) {
+    if (spooled.batch.weight === 0) {
       this.#deps.batches.release(spooled.batch);
       return;
     }
     for (const part of this.#split(spooled)) {
       this.#waiting.push(part);
-      this.#waitingSamples += part.batch.count;
+      this.#waitingSamples += part.batch.weight;
     }
     this.#giveUpOldest();
     this.#pump();
@@ -113,7 +113,7 @@ export class WriteSpool {
     let lost = 0;
     while (this.#waitingSamples > this.#options.samplesMax && this.#head < this.#waiting.length) {
       const { batch } = this.#waiting[this.#head++]!;
-      lost += batch.count;
+      lost += batch.weight;
       this.#finish(batch);
     }
     if (lost === 0) return;
@@ -183,16 +183,16 @@ export class WriteSpool {
         break;
       default:
     }
-    metrics.samplesDropped.inc({ reason: error.code }, spooled.batch.count);
+    metrics.samplesDropped.inc({ reason: error.code }, spooled.batch.weight);
     logger.warn(
-      { job: spooled.job, samples: spooled.batch.count, reason: error.message },
+      { job: spooled.job, samples: spooled.batch.weight, reason: error.message },
       'samples of a scrape were given up',
     );
     this.#finish(spooled.batch);
   }
 
   #finish(batch: WriteBatch): void {
-    this.#waitingSamples -= batch.count;
+    this.#waitingSamples -= batch.weight;
     this.#deps.batches.release(batch);
   }
 

@@ -49,6 +49,9 @@ function countSamples(bytes: Uint8Array, openMetrics: boolean): number {
       expect(readSeriesText(all, start, end)[0]).toBe('__name__');
       samples++;
     },
+    histogram: () => {},
+    exemplar: () => {},
+    startTime: () => {},
     metadata: () => {},
   };
   (openMetrics ? parseOpenMetrics : parseText)(bytes, bytes.length, sink);

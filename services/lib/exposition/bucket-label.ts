@@ -5,7 +5,11 @@ import { formatValue, parseValue } from '../model/number-format.ts';
 /** The normal form of a bucket bound or quantile; a text that is no number stays. */
 export function normaliseBound(text: string): string {
   const value = parseValue(text);
-  if (value === undefined || /^[+-]?0x/i.test(text)) return text;
+  return value === undefined || /^[+-]?0x/i.test(text) ? text : formatBound(value);
+}
+
+/** A number in that form. */
+export function formatBound(value: number): string {
   if (!Number.isFinite(value)) return formatValue(value);
   const printed = formatGo(value);
   return /[.e]/.test(printed) ? printed : `${printed}.0`;

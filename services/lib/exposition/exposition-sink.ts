@@ -1,6 +1,7 @@
 // What the parsers of exposition formats report, and to whom. Samples come with the bytes of their series as written, so
 // that a caller who has seen these bytes before needs no labels.
 import { AppError } from '../core/errors.ts';
+import type { HistogramParts } from '../model/histogram-parts.ts';
 
 /** Which line a piece of metadata came from. */
 export type MetadataKind = 'help' | 'type' | 'unit';
@@ -21,6 +22,33 @@ export interface ExpositionSink {
    * @param timestampMs  Unix milliseconds, NaN when the line has none.
    */
   sample(bytes: Uint8Array, seriesStart: number, seriesEnd: number, value: number, timestampMs: number): void;
+  /**
+   * One native histogram, as `sample`.
+   *
+   * @param parts  Valid during the call; not checked yet.
+   */
+  histogram(
+    bytes: Uint8Array,
+    seriesStart: number,
+    seriesEnd: number,
+    parts: HistogramParts,
+    timestampMs: number,
+  ): void;
+  /**
+   * An exemplar of the sample or histogram that was reported last.
+   *
+   * @param labelsStart, labelsEnd  Braces and what is in them, as in a series' text.
+   * @param timestampMs  Unix milliseconds, NaN when the exemplar has none.
+   */
+  exemplar(
+    bytes: Uint8Array,
+    labelsStart: number,
+    labelsEnd: number,
+    value: number,
+    timestampMs: number,
+  ): void;
+  /** When the counter began to count whose sample or histogram is reported next; Unix milliseconds. */
+  startTime(timestampMs: number): void;
   /**
    * One line of metadata: `bytes[nameStart, nameEnd)` is the metric family's name (quoted when it is not a classic name),
    * `bytes[textStart, textEnd)` the escaped text behind it.

@@ -1,6 +1,6 @@
 // OpenMetrics 1.0 (and 0.0.1), as Prometheus reads it: single blanks between tokens, no empty lines, `# EOF` at the end.
-// Exemplars are checked and skipped; `_created` lines are series like any other. Rules that span lines (families, order) are
-// not checked, as Prometheus does not check them.
+// `_created` lines are series like any other. Rules that span lines (families, order) are not checked, as Prometheus does not
+// check them.
 import { isUtf8 } from 'node:buffer';
 import { encodeUtf8 } from '../core/bytes.ts';
 import { ExpositionError, type ExpositionSink, excerpt, type MetadataKind } from './exposition-sink.ts';
@@ -126,14 +126,15 @@ function parseSample(bytes: Uint8Array, start: number, end: number, sink: Exposi
   if (at < end && bytes[at] === BLANK && bytes[at + 1] !== HASH) {
     const stampEnd = scanToken(bytes, at, end, 'timestamp');
     timestampMs = readTimestamp(bytes, at + 1, stampEnd);
-    at = stampEnd;
-    at = skipStartTimestamp(bytes, at, end);
+    at = readStartTime(bytes, stampEnd, end, sink);
   }
-  if (at < end && bytes[at] === BLANK) at = skipExemplar(bytes, at, end);
+  const exemplar = at;
+  if (at < end && bytes[at] === BLANK) at = readExemplar(bytes, at, end, undefined);
   if (at >= end || bytes[at] !== NEWLINE) {
     throw new ExpositionError(bytes, at, `expected next entry, got ${excerpt(bytes, at, end)}`);
   }
   sink.sample(bytes, start, seriesEnd, value, timestampMs);
+  if (at > exemplar) readExemplar(bytes, exemplar, end, sink);
   return at + 1;
 }
 
@@ -158,17 +159,25 @@ function readTimestamp(bytes: Uint8Array, start: number, end: number): number {
   return timestampMs;
 }
 
-/** ` st@<seconds>` or ` ct@<seconds>`: when a counter started. Checked, not kept. */
-function skipStartTimestamp(bytes: Uint8Array, at: number, end: number): number {
+/** ` st@<seconds>` or ` ct@<seconds>`: when a counter started. Returns the position behind it. */
+function readStartTime(bytes: Uint8Array, at: number, end: number, sink: ExpositionSink): number {
   const marked = bytes[at] === BLANK && (bytes[at + 1] === 115 || bytes[at + 1] === 99);
   if (!marked || bytes[at + 2] !== 116 || bytes[at + 3] !== 64) return at;
   const tokenEnd = scanToken(bytes, at, end, 'start timestamp');
-  readTimestamp(bytes, at + 4, tokenEnd);
+  sink.startTime(readTimestamp(bytes, at + 4, tokenEnd));
   return tokenEnd;
 }
 
-/** ` # {labels} value [timestamp]`: checked, not kept. */
-function skipExemplar(bytes: Uint8Array, start: number, end: number): number {
+/**
+ * ` # {labels} value [timestamp]`: returns the position behind it. Checked before its sample is reported, and reported after
+ * it, to `sink`.
+ */
+function readExemplar(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  sink: ExpositionSink | undefined,
+): number {
   const opens = bytes[start + 1] === HASH && bytes[start + 2] === BLANK && bytes[start + 3] === 123;
   if (!opens)
     throw new ExpositionError(bytes, start, `expected next entry, got ${excerpt(bytes, start, end)}`);
@@ -176,9 +185,13 @@ function skipExemplar(bytes: Uint8Array, start: number, end: number): number {
   if (!isUtf8(bytes.subarray(start, labelsEnd)))
     throw new ExpositionError(bytes, start, 'the exemplar is not valid UTF-8');
   const valueEnd = scanToken(bytes, labelsEnd, end, 'value of the exemplar');
-  readFloat(bytes, labelsEnd + 1, valueEnd);
-  if (bytes[valueEnd] !== BLANK) return valueEnd;
-  const stampEnd = scanToken(bytes, valueEnd, end, 'timestamp of the exemplar');
-  readTimestamp(bytes, valueEnd + 1, stampEnd);
-  return stampEnd;
+  const value = readFloat(bytes, labelsEnd + 1, valueEnd);
+  let at = valueEnd;
+  let timestampMs = Number.NaN;
+  if (bytes[valueEnd] === BLANK) {
+    at = scanToken(bytes, valueEnd, end, 'timestamp of the exemplar');
+    timestampMs = readTimestamp(bytes, valueEnd + 1, at);
+  }
+  sink?.exemplar(bytes, start + 3, labelsEnd, value, timestampMs);
+  return at;
 }

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { AppError } from '../core/errors.ts';
 import { ExpositionError, type ExpositionSink } from './exposition-sink.ts';
 import { parseOpenMetrics } from './openmetrics-parser.ts';
-import { readSeriesText } from './series-text.ts';
+import { readExemplarLabels, readSeriesText } from './series-text.ts';
 import { parseText } from './text-parser.ts';
 
 type Parser = typeof parseText;
@@ -16,10 +16,15 @@ interface Seen {
   readonly timestampMs: number;
 }
 
-function parse(parser: Parser, text: string | Uint8Array): { samples: Seen[]; metadata: string[] } {
+function parse(
+  parser: Parser,
+  text: string | Uint8Array,
+): { samples: Seen[]; metadata: string[]; exemplars: unknown[]; startTimes: number[] } {
   const bytes = typeof text === 'string' ? Buffer.from(text) : text;
   const samples: Seen[] = [];
   const metadata: string[] = [];
+  const exemplars: unknown[] = [];
+  const startTimes: number[] = [];
   const slice = (start: number, end: number): string => Buffer.from(bytes.subarray(start, end)).toString();
   const sink: ExpositionSink = {
     recognise: () => 0,
@@ -31,12 +36,17 @@ function parse(parser: Parser, text: string | Uint8Array): { samples: Seen[]; me
         timestampMs,
       });
     },
+    histogram: () => {},
+    exemplar: (all, start, end, value, timestampMs) => {
+      exemplars.push([readExemplarLabels(all, start, end), value, timestampMs]);
+    },
+    startTime: (timestampMs) => startTimes.push(timestampMs),
     metadata: (kind, _, nameStart, nameEnd, textStart, textEnd) => {
       metadata.push(`${kind} ${slice(nameStart, nameEnd)} ${slice(textStart, textEnd)}`);
     },
   };
   parser(bytes, bytes.length, sink);
-  return { samples, metadata };
+  return { samples, metadata, exemplars, startTimes };
 }
 
 const NO_TIME = Number.NaN;

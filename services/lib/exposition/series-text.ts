@@ -125,7 +125,8 @@ function skipNothing(_: Uint8Array, start: number): number {
   return start;
 }
 
-function scanLabelName(bytes: Uint8Array, start: number, end: number): number {
+/** The position behind a label name, or `start` when none stands there. */
+export function scanLabelName(bytes: Uint8Array, start: number, end: number): number {
   let at = start;
   if (at >= end || (NAME_CLASS[bytes[at]!]! & 5) !== 1) return start;
   while (at < end && (NAME_CLASS[bytes[at]!]! & 1) !== 0) at++;
@@ -155,14 +156,12 @@ export function readSeriesText(bytes: Uint8Array, start: number, end: number): s
   const nameEnd = scanMetricName(bytes, start, end);
   let named = nameEnd > start;
   if (named) pairs.push(METRIC_NAME, decodeUtf8(bytes, start, nameEnd));
-  let at = skipBlanks(bytes, nameEnd, end);
-  if (at < end) at++;
-  while ((at = skipSeparators(bytes, at, end)) < end && bytes[at] !== BRACE_CLOSE) {
-    const quoted = bytes[at] === QUOTE;
-    const stop = quoted ? scanQuoted(bytes, at, end, TEXT_GRAMMAR) : scanLabelName(bytes, at, end);
-    const name = quoted ? unquote(bytes, at, stop) : decodeUtf8(bytes, at, stop);
-    at = skipBlanks(bytes, stop, end);
-    if (bytes[at] !== EQUALS) {
+  const open = skipBlanks(bytes, nameEnd, end);
+  readPairs(
+    bytes,
+    open,
+    end,
+    (name) => {
       if (named)
         throw new AppError(
           'bad_data',
@@ -170,6 +169,45 @@ export function readSeriesText(bytes: Uint8Array, start: number, end: number): s
         );
       pairs.unshift(METRIC_NAME, name);
       named = true;
+    },
+    pairs,
+  );
+  if (!named) throw new AppError('bad_data', 'metric name is missing');
+  refuseDuplicates(pairs);
+  return pairs;
+}
+
+/**
+ * Reads the scanned braces of an exemplar, `{name="value",…}`, as `[name, value, …]` in the order written.
+ *
+ * @throws AppError `bad_data` for text that is not UTF-8, and for a label that occurs twice.
+ */
+export function readExemplarLabels(bytes: Uint8Array, start: number, end: number): string[] {
+  const pairs: string[] = [];
+  const refuse = (name: string): never => {
+    throw new AppError('bad_data', `the exemplar has a label ${JSON.stringify(name)} without a value`);
+  };
+  readPairs(bytes, start, end, refuse, pairs);
+  refuseDuplicates(pairs);
+  return pairs;
+}
+
+/** The pairs behind the brace at `open`; a quoted string that is no label goes to `onName`. */
+function readPairs(
+  bytes: Uint8Array,
+  open: number,
+  end: number,
+  onName: (name: string) => void,
+  pairs: string[],
+): void {
+  let at = open < end ? open + 1 : open;
+  while ((at = skipSeparators(bytes, at, end)) < end && bytes[at] !== BRACE_CLOSE) {
+    const quoted = bytes[at] === QUOTE;
+    const stop = quoted ? scanQuoted(bytes, at, end, TEXT_GRAMMAR) : scanLabelName(bytes, at, end);
+    const name = quoted ? unquote(bytes, at, stop) : decodeUtf8(bytes, at, stop);
+    at = skipBlanks(bytes, stop, end);
+    if (bytes[at] !== EQUALS) {
+      onName(name);
       continue;
     }
     at = skipBlanks(bytes, at + 1, end);
@@ -177,9 +215,6 @@ export function readSeriesText(bytes: Uint8Array, start: number, end: number): s
     pairs.push(name, unquote(bytes, at, valueEnd));
     at = valueEnd;
   }
-  if (!named) throw new AppError('bad_data', 'metric name is missing');
-  refuseDuplicates(pairs);
-  return pairs;
 }
 
 function skipSeparators(bytes: Uint8Array, start: number, end: number): number {

@@ -9,14 +9,12 @@ import {
   emptyBuckets,
   FloatHistogram,
 } from './float-histogram.ts';
+import { HISTOGRAM_BUCKETS_MAX } from './histogram-codec.ts';
 
 /** Resolutions that PromQL computes with. Finer ones, up to SCHEMA_RESERVED_MAX, are reduced to SCHEMA_MAX. */
 export const SCHEMA_MIN = -4;
 export const SCHEMA_MAX = 8;
 const SCHEMA_RESERVED_MAX = 52;
-
-/** Most buckets, spans or bounds of one histogram. Client libraries keep a few hundred. */
-export const HISTOGRAM_BUCKETS_MAX = 1 << 16;
 
 /** Indexes are 32-bit integers in every protocol. */
 const INDEX_MAX = 2 ** 31 - 1;

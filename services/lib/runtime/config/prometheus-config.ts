@@ -120,6 +120,21 @@ export interface ScrapeConfig {
   readonly nameEscaping: NameEscaping;
   /** Adds scrape_timeout_seconds, scrape_sample_limit and scrape_body_size_bytes. */
   readonly extraScrapeMetrics: boolean;
+  readonly histograms: ScrapedHistogramsConfig;
+}
+
+/** Which parts of a scraped histogram become samples, and how fine native ones may be. */
+export interface ScrapedHistogramsConfig {
+  /** `scrape_native_histograms`. */
+  readonly native: boolean;
+  /** `always_scrape_classic_histograms`. */
+  readonly classicToo: boolean;
+  /** `convert_classic_histograms_to_nhcb`. */
+  readonly customBuckets: boolean;
+  /** `native_histogram_bucket_limit`; 0 means none. */
+  readonly bucketLimit: number;
+  /** `native_histogram_min_bucket_factor`; 0 means none. */
+  readonly minBucketFactor: number;
 }
 
 export interface AlertingConfig {

@@ -6,6 +6,7 @@ import type {
   NameEscaping,
   NameValidation,
   ScrapeConfig,
+  ScrapedHistogramsConfig,
   ScrapeProtocol,
 } from './prometheus-config.ts';
 import { readRelabelConfigs } from './relabel-section.ts';
@@ -18,7 +19,7 @@ const PROTOCOLS: readonly ScrapeProtocol[] = [
   'PrometheusText0.0.4',
   'PrometheusText1.0.0',
 ];
-/** Negotiated where the file says nothing: this version reads text, so protobuf is never asked for by default. */
+/** Negotiated where the file says nothing; with native histograms, which only protobuf has, protobuf comes first. */
 const PROTOCOLS_DEFAULT: readonly ScrapeProtocol[] = [
   'OpenMetricsText1.0.0',
   'OpenMetricsText0.0.1',
@@ -43,6 +44,9 @@ interface Inherited {
   readonly nameValidation: NameValidation | undefined;
   readonly nameEscaping: NameEscaping | undefined;
   readonly extraScrapeMetrics: boolean | undefined;
+  readonly nativeHistograms: boolean | undefined;
+  readonly classicHistogramsToo: boolean | undefined;
+  readonly customBuckets: boolean | undefined;
 }
 
 export interface GlobalSection {
@@ -92,6 +96,13 @@ export function readScrapeConfig(section: Section, global: GlobalSection): Scrap
   const jobName = section.text('job_name') ?? '';
   const nameValidation = own.nameValidation ?? global.inherited.nameValidation ?? 'utf8';
   const inherited = global.inherited;
+  const histograms: ScrapedHistogramsConfig = {
+    native: own.nativeHistograms ?? inherited.nativeHistograms ?? false,
+    classicToo: own.classicHistogramsToo ?? inherited.classicHistogramsToo ?? false,
+    customBuckets: own.customBuckets ?? inherited.customBuckets ?? false,
+    bucketLimit: section.integer('native_histogram_bucket_limit') ?? 0,
+    minBucketFactor: section.number('native_histogram_min_bucket_factor') ?? 0,
+  };
   const metricsPath = section.text('metrics_path') ?? '/metrics';
   const relabelConfigs = readRelabelConfigs(section, 'relabel_configs', nameValidation);
   const config: ScrapeConfig = {
@@ -104,7 +115,10 @@ export function readScrapeConfig(section: Section, global: GlobalSection): Scrap
     honorTimestamps: section.flag('honor_timestamps') ?? true,
     trackTimestampsStaleness: section.flag('track_timestamps_staleness') ?? false,
     enableCompression: section.flag('enable_compression') ?? true,
-    scrapeProtocols: own.scrapeProtocols ?? inherited.scrapeProtocols ?? PROTOCOLS_DEFAULT,
+    scrapeProtocols:
+      own.scrapeProtocols ??
+      inherited.scrapeProtocols ??
+      (histograms.native ? ['PrometheusProto', ...PROTOCOLS_DEFAULT] : PROTOCOLS_DEFAULT),
     fallbackScrapeProtocol: section.choice('fallback_scrape_protocol', PROTOCOLS),
     http: readHttpClient(section).config,
     discovery: readDiscovery(section, relabelConfigs.length === 0),
@@ -120,9 +134,8 @@ export function readScrapeConfig(section: Section, global: GlobalSection): Scrap
     nameValidation,
     nameEscaping: checkNaming(section, own, inherited),
     extraScrapeMetrics: own.extraScrapeMetrics ?? inherited.extraScrapeMetrics ?? false,
+    histograms,
   };
-  section.integer('native_histogram_bucket_limit');
-  section.number('native_histogram_min_bucket_factor');
   section.requiredText('job_name');
   section.finish();
   return config;
@@ -148,15 +161,6 @@ function readTimes(
 }
 
 function readInherited(section: Section): Inherited {
-  const native = section.flag('scrape_native_histograms');
-  const convert = section.flag('convert_classic_histograms_to_nhcb');
-  section.flag('always_scrape_classic_histograms');
-  if (native)
-    section.notice(
-      'scrape_native_histograms',
-      'is checked but not run by this version; classic histograms are scraped',
-    );
-  if (convert) section.notice('convert_classic_histograms_to_nhcb', 'is checked but not run by this version');
   if (section.text('scrape_failure_log_file')) {
     section.notice(
       'scrape_failure_log_file',
@@ -177,6 +181,9 @@ function readInherited(section: Section): Inherited {
       section.choice('metric_name_escaping_scheme', ['', 'allow-utf-8', 'underscores', 'dots', 'values']) ||
       undefined,
     extraScrapeMetrics: section.flag('extra_scrape_metrics'),
+    nativeHistograms: section.flag('scrape_native_histograms'),
+    classicHistogramsToo: section.flag('always_scrape_classic_histograms'),
+    customBuckets: section.flag('convert_classic_histograms_to_nhcb'),
   };
 }
 
@@ -213,14 +220,7 @@ function readProtocols(section: Section): readonly ScrapeProtocol[] | undefined 
       throw section.error('scrape_protocols', `${JSON.stringify(name)} occurs twice; remove one`);
     protocols.push(protocol);
   }
-  if (protocols.length === 0) return undefined;
-  if (protocols.includes('PrometheusProto')) {
-    section.notice(
-      'scrape_protocols',
-      'PrometheusProto is not read by this version; the text formats are asked for',
-    );
-  }
-  return protocols;
+  return protocols.length === 0 ? undefined : protocols;
 }
 
 function readParams(section: Section): ReadonlyMap<string, readonly string[]> {
