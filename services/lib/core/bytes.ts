@@ -129,6 +129,13 @@ export function unzigzag(code: number): number {
   return code % 2 === 0 ? code / 2 : -(code + 1) / 2;
 }
 
+/** Bytes that putVarint takes. */
+export function varintBytes(value: number): number {
+  let bytes = 1;
+  for (let rest = value; rest > 127; rest = Math.floor(rest / 128)) bytes++;
+  return bytes;
+}
+
 /** Reads a byte sequence front to back. Running over the end throws `bad_data`, never reads beside it. */
 export class ByteReader {
   readonly bytes: Uint8Array;

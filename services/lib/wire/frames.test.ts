@@ -39,6 +39,28 @@ test('a series frame is as its document says', () => {
   expect(collect(frames)).toEqual([[String(labels), [[1, 0, 1000, [8, 7]]]]]);
 });
 
+test('a series may have more chunks than one byte of their number can say', () => {
+  for (const chunks of [0, 1, 127, 128, 129, 20_000]) {
+    const writer = new SeriesFrameWriter();
+    const labels = labelBytes('series');
+    for (let s = 0; s < 2; s++) {
+      writer.beginSeries(labels, 0, labels.length);
+      for (let c = 0; c < chunks; c++) writer.chunk(1, c, c + 1, Uint8Array.of(s, c), 0, 2);
+    }
+    const seen: number[] = [];
+    for (const frame of writer.finish()) {
+      readSeriesFrame(frame, {
+        beginSeries: () => seen.push(0),
+        chunk: (_encoding, minTimeMs, _max, bytes, start) => {
+          expect([bytes[start], bytes[start + 1]]).toEqual([seen.length - 1, minTimeMs % 256]);
+          seen[seen.length - 1]!++;
+        },
+      });
+    }
+    expect(seen).toEqual([chunks, chunks]);
+  }
+});
+
 test('large answers are cut into frames, series stay whole, labels alone work', () => {
   const writer = new SeriesFrameWriter();
   const chunk = new Uint8Array(100_000).fill(5);

@@ -1,5 +1,5 @@
 // Codec of docs/series-frame.md: a ChunkSink that writes frames, and a walk over a received one.
-import { ByteReader, ByteWriter } from '../core/bytes.ts';
+import { ByteReader, ByteWriter, putVarint, varintBytes } from '../core/bytes.ts';
 import { AppError } from '../core/errors.ts';
 import type { ChunkSink } from '../model/chunk-sink.ts';
 
@@ -9,11 +9,11 @@ export const FRAME_BYTES_TARGET = 1 << 20;
 
 /** Collects series into frames; take each finished frame with `takeFrames`, the rest with `finish`. */
 export class SeriesFrameWriter implements ChunkSink {
-  readonly #out = new ByteWriter(64 * 1024);
-  readonly #chunks = new ByteWriter(4096);
+  readonly #out = new ByteWriter(16 * 1024);
   #series = 0;
   #chunkCount = 0;
-  #open = false;
+  /** Where the number of chunks of the open series stands: a byte, until there are more than it can say. */
+  #countAt = -1;
   #frames: Uint8Array<ArrayBuffer>[] = [];
 
   constructor() {
@@ -22,10 +22,12 @@ export class SeriesFrameWriter implements ChunkSink {
 
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
     this.#closeSeries();
-    if (this.#out.length >= FRAME_BYTES_TARGET) this.#closeFrame();
-    this.#out.varint(end - start);
-    this.#out.raw(bytes, start, end);
-    this.#open = true;
+    const out = this.#out;
+    if (out.length >= FRAME_BYTES_TARGET) this.#closeFrame();
+    out.varint(end - start);
+    out.raw(bytes, start, end);
+    this.#countAt = out.length;
+    out.u8(0);
     this.#series++;
   }
 
@@ -37,12 +39,12 @@ export class SeriesFrameWriter implements ChunkSink {
     start: number,
     end: number,
   ): void {
-    const chunks = this.#chunks;
-    chunks.u8(encoding);
-    chunks.f64(minTimeMs);
-    chunks.f64(maxTimeMs);
-    chunks.varint(end - start);
-    chunks.raw(bytes, start, end);
+    const out = this.#out;
+    out.u8(encoding);
+    out.f64(minTimeMs);
+    out.f64(maxTimeMs);
+    out.varint(end - start);
+    out.raw(bytes, start, end);
     this.#chunkCount++;
   }
 
@@ -68,12 +70,18 @@ export class SeriesFrameWriter implements ChunkSink {
   }
 
   #closeSeries(): void {
-    if (!this.#open) return;
-    this.#out.varint(this.#chunkCount);
-    this.#out.raw(this.#chunks.bytes, 0, this.#chunks.length);
-    this.#chunks.reset();
+    const at = this.#countAt;
+    if (at < 0) return;
+    const out = this.#out;
+    const extra = varintBytes(this.#chunkCount) - 1;
+    if (extra > 0) {
+      out.reserve(extra);
+      out.bytes.copyWithin(at + 1 + extra, at + 1, out.length);
+      out.length += extra;
+    }
+    putVarint(out.bytes, at, this.#chunkCount);
     this.#chunkCount = 0;
-    this.#open = false;
+    this.#countAt = -1;
   }
 
   #closeFrame(): void {
@@ -104,7 +112,7 @@ export function readSeriesFrame(frame: Uint8Array, sink: ChunkSink): void {
   for (let i = 0; i < seriesCount; i++) {
     const labelBytes = reader.varint();
     const labelsAt = reader.position;
-    reader.raw(labelBytes);
+    reader.skip(labelBytes);
     sink.beginSeries(frame, labelsAt, labelsAt + labelBytes);
     const chunkCount = reader.varint();
     for (let c = 0; c < chunkCount; c++) {
@@ -113,7 +121,7 @@ export function readSeriesFrame(frame: Uint8Array, sink: ChunkSink): void {
       const maxTimeMs = reader.f64();
       const chunkBytes = reader.varint();
       const chunkAt = reader.position;
-      reader.raw(chunkBytes);
+      reader.skip(chunkBytes);
       sink.chunk(encoding, minTimeMs, maxTimeMs, frame, chunkAt, chunkAt + chunkBytes);
     }
   }

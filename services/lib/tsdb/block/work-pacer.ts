@@ -1,9 +1,12 @@
 // Cooperative pauses by amount of work, so that engines need no clock: after so many units the event loop gets a turn.
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../core/errors.ts';
+import { sortInSteps } from './sort-in-steps.ts';
 
 /** Compressing or expanding one page. */
 export const UNITS_PER_PAGE = 300;
+/** A step of sorting: a run of 2,048, or 4,096 merged. */
+const UNITS_PER_SORT_STEP = 1024;
 
 /** Counts work and pauses. A unit is about a microsecond; 5000 of them keep a turn well under 20 ms. */
 export class WorkPacer {
@@ -35,51 +38,12 @@ export class WorkPacer {
   }
 }
 
-/**
- * Sorts `ids` in place with pauses: runs by the engine's own sort, then merges. Stable.
- *
- * @param compare  As for Array.prototype.sort; about a tenth of a microsecond.
- */
+/** Sorts `ids` in place as sortInSteps, with pauses. */
 export async function sortPaced(
   ids: Uint32Array,
   compare: (a: number, b: number) => number,
   pacer: WorkPacer,
 ): Promise<void> {
-  const runLength = 2048;
-  for (let at = 0; at < ids.length; at += runLength) {
-    ids.subarray(at, at + runLength).sort(compare);
-    if (pacer.spend(runLength * 2)) await pacer.pause();
-  }
-  let from = ids;
-  let to = new Uint32Array(ids.length);
-  for (let width = runLength; width < ids.length; width *= 2) {
-    for (let at = 0; at < ids.length; at += width * 2) {
-      const middle = Math.min(at + width, ids.length);
-      const end = Math.min(at + width * 2, ids.length);
-      await mergeRuns(from, to, at, middle, end, compare, pacer);
-    }
-    [from, to] = [to, from as Uint32Array<ArrayBuffer>];
-  }
-  if (from !== ids) ids.set(from);
-}
-
-async function mergeRuns(
-  from: Uint32Array,
-  to: Uint32Array,
-  start: number,
-  middle: number,
-  end: number,
-  compare: (a: number, b: number) => number,
-  pacer: WorkPacer,
-): Promise<void> {
-  let left = start;
-  let right = middle;
-  for (let out = start; out < end; ) {
-    const stop = Math.min(end, out + 4096);
-    for (; out < stop; out++) {
-      const takeLeft = left < middle && (right >= end || compare(from[left]!, from[right]!) <= 0);
-      to[out] = takeLeft ? from[left++]! : from[right++]!;
-    }
-    if (pacer.spend(1024)) await pacer.pause();
-  }
+  const steps = sortInSteps(ids, compare);
+  while (steps.next().done !== true) if (pacer.spend(UNITS_PER_SORT_STEP)) await pacer.pause();
 }

@@ -28,6 +28,8 @@ export interface HeadSelection {
   readonly partitions: ReadonlySet<number> | undefined;
   /** Series without their chunks. */
   readonly labelsOnly: boolean;
+  /** Series may come in any order: saves sorting them. */
+  readonly isUnordered?: boolean;
   /** One more is an error. */
   readonly seriesMax: number;
 }
@@ -41,7 +43,7 @@ const LOOSE_CHUNK_SAMPLES = 120;
 
 /**
  * Hands the series with samples in the time range to the sink, each with all chunks that overlap it (which may hold
- * samples outside), ascending by first sample. Returns the number of series, which come in no particular order.
+ * samples outside), ascending by first sample. Returns the number of series, which come in label order.
  *
  * @throws AppError `execution` when more than `seriesMax` match, `bad_data` when a regular expression is malformed.
  */
@@ -98,7 +100,7 @@ export function* labelsOfHead(
   const found = new Set<string>();
   const pairs = new Set<number>();
   let pairsOf: LabelIndex | undefined;
-  yield* walkSeries(head, selection, clock, (id, index) => {
+  yield* walkSeries(head, { ...selection, isUnordered: true }, clock, (id, index) => {
     pairsOf = index;
     index.forEachPair(id, (pair) => pairs.add(pair));
   });
@@ -127,7 +129,8 @@ function* walkSeries(
   const { index } = head;
   const token = head.beginSelection();
   try {
-    const ids = yield* selectPostingsInSteps(index, selection.matchers);
+    const found = yield* selectPostingsInSteps(index, selection.matchers);
+    const ids = selection.isUnordered === true ? found : yield* index.order.sort(found);
     const chunks = new SeriesChunks(head, selection);
     let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
     for (let i = 0; i < ids.length; i++) {
@@ -150,9 +153,11 @@ class SeriesChunks {
   readonly #head: Head;
   readonly #minTimeMs: number;
   readonly #maxTimeMs: number;
+  /** Newest first. */
   #ranges: RangeChunks[] = [];
-  // Entries of the current series: where a chunk stands, and when it begins and ends.
+  // Entries of the current series: where a chunk stands, and when it begins and ends. They come newest first, mostly.
   #count = 0;
+  #isFalling = true;
   readonly #pages: Uint8Array[] = [];
   #starts: Float64Array = new Float64Array(64);
   #ends: Float64Array = new Float64Array(64);
@@ -170,31 +175,35 @@ class SeriesChunks {
 
   /** Ranges come and go between slices. */
   refreshRanges(): void {
-    this.#ranges = [...this.#head.ranges()].filter(
-      ({ startMs, endMs }) => startMs <= this.#maxTimeMs && endMs > this.#minTimeMs,
-    );
+    this.#ranges = [...this.#head.ranges()]
+      .filter(({ startMs, endMs }) => startMs <= this.#maxTimeMs && endMs > this.#minTimeMs)
+      .sort((a, b) => b.startMs - a.startMs);
   }
 
   /** Finds the chunks of a series; false when none overlaps. */
   collect(id: number): boolean {
     this.#count = 0;
+    this.#isFalling = true;
     this.#loose.count = 0;
+    this.#addOpen(id);
     for (const range of this.#ranges) {
       for (let c = range.newestChunk(id); c !== ABSENT; c = range.olderChunk(c)) {
+        const firstMs = range.chunkFirstMs(c);
+        const lastMs = range.chunkLastMs(c);
+        if (lastMs < this.#minTimeMs || firstMs > this.#maxTimeMs) continue;
         const start = range.chunkOffset(c);
-        const end = start + range.chunkBytes(c);
-        this.#add(range.chunkPage(c), start, end, range.chunkFirstMs(c), range.chunkLastMs(c));
+        this.#add(range.chunkPage(c), start, start + range.chunkBytes(c), firstMs, lastMs);
       }
       if (range.hasLoose(id)) range.readLoose(id, this.#loose);
     }
-    this.#addOpen(id);
     if (this.#loose.count > 0) this.#addLoose();
     return this.#count > 0;
   }
 
   /** Hands the chunks of the series collected last to the sink. */
   emit(sink: ChunkSink): void {
-    for (let i = 0; i < this.#count; i++) {
+    if (!this.#isFalling) this.#sort();
+    for (let i = this.#count - 1; i >= 0; i--) {
       sink.chunk(
         CHUNK_XOR,
         this.#firstMs[i]!,
@@ -212,11 +221,15 @@ class SeriesChunks {
     const base = (id & PAGE_MASK) * STATE_WORDS;
     const slot = words[base + SLOT]!;
     if (slot === NO_SLOT) return;
+    const lastMs = states.lastMs(id);
+    if (lastMs < this.#minTimeMs) return;
     const page = slots.pages[slotPageOf(slot)]!;
     const start = slotOffsetOf(slot);
     const end = start + xorStateBytes(words, base);
+    const firstMs = xorFirstTimeMs(page, start, end);
+    if (firstMs > this.#maxTimeMs) return;
     putXorHeader(words, base, page, start);
-    this.#add(page, start, end, xorFirstTimeMs(page, start, end), states.lastMs(id));
+    this.#add(page, start, end, firstMs, lastMs);
   }
 
   /** Late samples become chunks of their own, of those in the range only. */
@@ -241,22 +254,40 @@ class SeriesChunks {
     }
   }
 
-  /** Puts a chunk in its place by first sample; they come nearly in falling order, so the search goes from the front. */
   #add(page: Uint8Array, start: number, end: number, firstMs: number, lastMs: number): void {
-    if (lastMs < this.#minTimeMs || firstMs > this.#maxTimeMs) return;
-    if (this.#count === this.#starts.length) this.#grow();
-    let at = 0;
-    while (at < this.#count && this.#firstMs[at]! < firstMs) at++;
-    for (const column of [this.#starts, this.#ends, this.#firstMs, this.#lastMs]) {
-      column.copyWithin(at + 1, at, this.#count);
-    }
-    this.#pages.length = this.#count;
-    this.#pages.splice(at, 0, page);
+    const at = this.#count;
+    if (at === this.#starts.length) this.#grow();
+    if (at > 0 && firstMs > this.#firstMs[at - 1]!) this.#isFalling = false;
+    this.#pages[at] = page;
     this.#starts[at] = start;
     this.#ends[at] = end;
     this.#firstMs[at] = firstMs;
     this.#lastMs[at] = lastMs;
-    this.#count++;
+    this.#count = at + 1;
+  }
+
+  /** By falling first sample. Chunks of late samples are few, or nearly in order: each moves forward to its place. */
+  #sort(): void {
+    for (let i = 1; i < this.#count; i++) {
+      const page = this.#pages[i]!;
+      const start = this.#starts[i]!;
+      const end = this.#ends[i]!;
+      const firstMs = this.#firstMs[i]!;
+      const lastMs = this.#lastMs[i]!;
+      let at = i;
+      for (; at > 0 && this.#firstMs[at - 1]! < firstMs; at--) {
+        this.#pages[at] = this.#pages[at - 1]!;
+        this.#starts[at] = this.#starts[at - 1]!;
+        this.#ends[at] = this.#ends[at - 1]!;
+        this.#firstMs[at] = this.#firstMs[at - 1]!;
+        this.#lastMs[at] = this.#lastMs[at - 1]!;
+      }
+      this.#pages[at] = page;
+      this.#starts[at] = start;
+      this.#ends[at] = end;
+      this.#firstMs[at] = firstMs;
+      this.#lastMs[at] = lastMs;
+    }
   }
 
   #grow(): void {

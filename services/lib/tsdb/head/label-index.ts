@@ -7,6 +7,7 @@ import type { PostingsSource } from '../postings/select-postings.ts';
 import { ABSENT, grownU32 } from './columns.ts';
 import { LabelPairs } from './label-pairs.ts';
 import { PostingsLists } from './postings-lists.ts';
+import { SeriesOrder } from './series-order.ts';
 
 export class LabelIndex implements PostingsSource {
   readonly pairs: LabelPairs;
@@ -27,6 +28,7 @@ export class LabelIndex implements PostingsSource {
   /** The pair that labelValues yielded last, so that its postings need no lookup. */
   #yielded = ABSENT;
   seriesCount = 0;
+  readonly order = new SeriesOrder(this);
 
   constructor(seed: number) {
     this.#seed = seed;
@@ -35,7 +37,7 @@ export class LabelIndex implements PostingsSource {
 
   get bytesHeld(): number {
     const words = this.#seriesAt.length * 2 + this.#refs.length + this.#slots.length;
-    return this.pairs.bytesHeld + this.#postings.bytesHeld + words * 4;
+    return this.pairs.bytesHeld + this.#postings.bytesHeld + this.order.bytesHeld + words * 4;
   }
 
   /**
@@ -94,6 +96,12 @@ export class LabelIndex implements PostingsSource {
     const at = this.#seriesAt[id]!;
     const count = this.#refs[at]!;
     for (let i = 1; i <= count; i++) visit(this.#refs[at + i]!);
+  }
+
+  /** Pair number `depth` of a series, names ascending; ABSENT behind the last. */
+  pairAt(id: number, depth: number): number {
+    const at = this.#seriesAt[id]!;
+    return depth < this.#refs[at]! ? this.#refs[at + 1 + depth]! : ABSENT;
   }
 
   /** Series that have a pair. */

@@ -93,6 +93,27 @@ export class LabelPairs {
     dst.raw(this.#arena.bytes, this.#ends[pair]!, this.#ends[pair + 1]!);
   }
 
+  /** The arena that pairs stand in. Stale after the next `intern`. */
+  get bytes(): Uint8Array {
+    return this.#arena.bytes;
+  }
+
+  nameStart(pair: number): number {
+    return behindVarint(this.#arena.bytes, this.#ends[pair]!);
+  }
+
+  nameEnd(pair: number): number {
+    return this.#textAt(this.#ends[pair]!)[1];
+  }
+
+  valueStart(pair: number): number {
+    return behindVarint(this.#arena.bytes, this.nameEnd(pair));
+  }
+
+  endOf(pair: number): number {
+    return this.#ends[pair + 1]!;
+  }
+
   name(pair: number): string {
     const at = this.#ends[pair]!;
     const [start, end] = this.#textAt(at);
@@ -171,4 +192,10 @@ export class LabelPairs {
       this.#slots[slot] = pair + 1;
     }
   }
+}
+
+function behindVarint(bytes: Uint8Array, at: number): number {
+  let position = at;
+  while (bytes[position]! > 127) position++;
+  return position + 1;
 }
