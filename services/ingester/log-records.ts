@@ -1,13 +1,14 @@
 // What the ingester writes to its log, as bytes (lib/tsdb/docs/format/log-records.md).
-import {
-  type ByteReader,
-  type ByteWriter,
-  putVarint,
-  unzigzag,
-  VARINT_BYTES_MAX,
-  zigzag,
-} from '../lib/core/bytes.ts';
+import { type ByteReader, type ByteWriter, unzigzag, zigzag } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
+import {
+  DELTA_BYTES_MAX,
+  putDeltas,
+  putValueCodes,
+  readDeltas,
+  readValueCodes,
+  VALUE_CODE_BYTES_MAX,
+} from '../lib/model/value-codes.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
 
 export const RECORD_SAMPLES = 1;
@@ -19,14 +20,10 @@ export const RECORD_END = 6;
 
 /** Most samples in a record: what an append batch may hold. */
 const SAMPLES_MAX = 1 << 20;
-/** Values up to this many units take a varint; four times their zigzag code stays below 2^53. */
-const UNITS_MAX = 2 ** 50;
-const KIND_RAW = 3;
-/** Units per 1 by kind: node-exporter's fractions are mostly hundredths (CPU seconds) or finer timer readings. */
-const SCALE_1 = 100;
-const SCALE_2 = 1_000_000;
-/** Longest sample: id, time and value as varints, or a raw value. */
-const SAMPLE_BYTES_MAX = 3 * VARINT_BYTES_MAX + 9;
+/** Longest sample: id and time as differences, and a value. */
+const SAMPLE_BYTES_MAX = 2 * DELTA_BYTES_MAX + VALUE_CODE_BYTES_MAX;
+const ID_MAX = 2 ** 32 - 2;
+const TIMES_MAX = Number.MAX_SAFE_INTEGER;
 
 /** Samples of one record, as columns; reused from record to record. */
 export class RecordColumns {
@@ -34,6 +31,8 @@ export class RecordColumns {
   timestampsMs: Float64Array = new Float64Array(1024);
   values: Float64Array = new Float64Array(1024);
   count = 0;
+  /** The values as putValueCodes writes them, where they came so: they are written as they are. */
+  packedValues: Uint8Array | undefined;
 
   /** Room for `capacity` samples; what is there may be lost. */
   resize(capacity: number): void {
@@ -75,70 +74,14 @@ export function encodeSamples(
   dst.raw(definitions, 0, definitionBytes);
   dst.varint(count);
   dst.reserve(count * SAMPLE_BYTES_MAX);
-  let at = putIds(dst.bytes, dst.length, columns.ids, count);
-  at = putTimes(dst.bytes, at, columns.timestampsMs, count);
-  dst.length = putValues(dst.bytes, at, columns.values, count);
-}
-
-function putIds(bytes: Uint8Array, from: number, ids: Uint32Array, count: number): number {
-  let at = from;
-  let previous = 0;
-  for (let i = 0; i < count; i++) {
-    const id = ids[i]!;
-    at = putVarint(bytes, at, zigzag(id - previous));
-    previous = id;
+  let at = putDeltas(dst.bytes, dst.length, columns.ids, 0, count, 0);
+  at = putDeltas(dst.bytes, at, columns.timestampsMs, 0, count, 0);
+  if (columns.packedValues === undefined) {
+    dst.length = putValueCodes(dst.bytes, at, columns.values, 0, count);
+  } else {
+    dst.bytes.set(columns.packedValues, at);
+    dst.length = at + columns.packedValues.length;
   }
-  return at;
-}
-
-function putTimes(bytes: Uint8Array, from: number, timestampsMs: Float64Array, count: number): number {
-  let at = from;
-  let previous = 0;
-  for (let i = 0; i < count; i++) {
-    const timeMs = timestampsMs[i]!;
-    at = putVarint(bytes, at, zigzag(timeMs - previous));
-    previous = timeMs;
-  }
-  return at;
-}
-
-function putValues(bytes: Uint8Array, from: number, values: Float64Array, count: number): number {
-  const words = new Uint32Array(values.buffer, values.byteOffset, count * 2);
-  let at = from;
-  for (let i = 0; i < count; i++) {
-    const code = codeOf(values[i]!);
-    if (code >= 0) {
-      at = putVarint(bytes, at, code);
-      continue;
-    }
-    bytes[at++] = KIND_RAW;
-    at = putWord(bytes, at, words[2 * i]!);
-    at = putWord(bytes, at, words[2 * i + 1]!);
-  }
-  return at;
-}
-
-function putWord(bytes: Uint8Array, at: number, word: number): number {
-  bytes[at] = word;
-  bytes[at + 1] = word >>> 8;
-  bytes[at + 2] = word >>> 16;
-  bytes[at + 3] = word >>> 24;
-  return at + 4;
-}
-
-/** The varint that stands for a value, or -1 when only its bits do. */
-function codeOf(value: number): number {
-  // Neither -0 nor NaN nor an infinity passes.
-  if (!(value < UNITS_MAX / SCALE_2 && value > -UNITS_MAX / SCALE_2)) {
-    return Math.abs(value) < UNITS_MAX && Math.trunc(value) === value ? zigzag(value) * 4 : -1;
-  }
-  if (value === 0) return Object.is(value, -0) ? -1 : 0;
-  if (Math.trunc(value) === value) return zigzag(value) * 4;
-  const hundredths = Math.round(value * SCALE_1);
-  if (hundredths / SCALE_1 === value) return zigzag(hundredths) * 4 + 1;
-  const millionths = Math.round(value * SCALE_2);
-  if (millionths / SCALE_2 === value) return zigzag(millionths) * 4 + 2;
-  return -1;
 }
 
 /** Called for each definition of a record; the label bytes are in bytes[start, end), valid during the call. */
@@ -171,37 +114,16 @@ export function decodeSamples(reader: ByteReader, define: DefinitionVisitor, int
   }
   into.resize(count);
   into.count = count;
-  let id = 0;
-  for (let i = 0; i < count; i++) into.ids[i] = id = checkId(id + unzigzag(reader.varint()));
-  let timeMs = 0;
-  for (let i = 0; i < count; i++) {
-    timeMs += unzigzag(reader.varint());
-    into.timestampsMs[i] = timeMs;
-  }
-  readValues(reader, into);
+  const { bytes, end } = reader;
+  const timesAt = readDeltas(bytes, reader.position, end, into.ids, 0, count, 0, 0, ID_MAX);
+  const valuesAt = readDeltas(bytes, timesAt, end, into.timestampsMs, 0, count, 0, -TIMES_MAX, TIMES_MAX);
+  reader.position = readValueCodes(bytes, valuesAt, end, into.values, 0, count);
   if (reader.remaining !== 0) throw new AppError('bad_data', `${reader.remaining} bytes behind the samples`);
 }
 
 function checkId(id: number): number {
-  if (id < 0 || id >= 2 ** 32 - 1) throw new AppError('bad_data', `series id ${id} is outside 0 … 2^32 - 2`);
+  if (id < 0 || id > ID_MAX) throw new AppError('bad_data', `series id ${id} is outside 0 … 2^32 - 2`);
   return id;
-}
-
-function readValues(reader: ByteReader, into: RecordColumns): void {
-  const { values, count } = into;
-  const words = new Uint32Array(values.buffer, values.byteOffset, count * 2);
-  for (let i = 0; i < count; i++) {
-    const code = reader.varint();
-    const kind = code % 4;
-    const units = unzigzag(Math.floor(code / 4));
-    if (kind === 0) values[i] = units;
-    else if (kind === 1) values[i] = units / SCALE_1;
-    else if (kind === 2) values[i] = units / SCALE_2;
-    else {
-      words[2 * i] = reader.u32();
-      words[2 * i + 1] = reader.u32();
-    }
-  }
 }
 
 export interface CutMark {
