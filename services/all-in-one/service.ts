@@ -175,6 +175,7 @@ function querierOptionsOf(flags: AllInOneFlags, logger: Logger, config: ConfigHo
     seriesMax: flags['query.max-series'],
     memoryBytesMax: flags['query.max-memory'],
     memoryTotalBytesMax: flags['query.max-memory-total'],
+    threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
     concurrencyMax: flags['query.max-concurrency'],
     lookbackMs: flags['query.lookback-delta'],
     noStepSubqueryIntervalMs: () => config.config.global.evaluationIntervalMs,

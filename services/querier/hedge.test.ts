@@ -4,9 +4,10 @@ import { createFakeCluster, type FakeNode } from '../../test/support/fake-cluste
 import { ManualClock } from '../../test/support/fake-control-plane.ts';
 import { Labels } from '../lib/model/labels.ts';
 import { computePlacement } from '../lib/placement/placement.ts';
-import { ClusterQueryable } from './cluster-queryable.ts';
+import { ClusterSelect } from './cluster-select.ts';
 import { fanOut } from './fan-out.ts';
 import { NodeLatencies, PATIENCE_LATE_MS, PATIENCE_MAX_MS, PATIENCE_MIN_MS, settleEnough } from './hedge.ts';
+import { UnitingQueryable } from './uniting-queryable.ts';
 
 describe('patience', () => {
   const afterAnswers = (...answersMs: number[]): number => {
@@ -140,10 +141,10 @@ describe('a fan-out', () => {
       onLate: ({ instance }: { instance: string }) => late.push(instance),
     };
     const options = { cluster, isPartialAllowed: false, onFailure: () => undefined, hedge };
-    const queryable = new ClusterQueryable({
-      ...options,
-      ...{ tenant: 'anonymous', limits: { seriesMax: 10, hashSeed: 1 } },
-    });
+    const source = new ClusterSelect({ ...options, tenant: 'anonymous', seriesMax: 10 });
+    const queryable = new UnitingQueryable({ seriesMax: 10, hashSeed: 1 }, (request, sink, signal) =>
+      source.fetch(sink, request, { signal, isLabelsOnly: false }),
+    );
     const select = () =>
       queryable.select(
         { matchers: [{ name: '__name__', operator: '=', value: 'm' }], minTimeMs: 0, maxTimeMs: 2_000 },

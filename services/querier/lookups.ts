@@ -19,7 +19,7 @@ import type {
 } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import { SeriesFrameWriter } from '../lib/wire/series-frame.ts';
-import type { ClusterQueryable } from './cluster-queryable.ts';
+import type { ClusterSelect } from './cluster-select.ts';
 import { type FanOutOptions, fanOut } from './fan-out.ts';
 import { settleEnough } from './hedge.ts';
 import type { MemoryBudget } from './memory-budget.ts';
@@ -34,7 +34,7 @@ export interface LookupScope {
 /** Label sets that match any of the selectors, in label order. */
 export async function* findSeries(
   request: SeriesRequest,
-  queryable: ClusterQueryable,
+  cluster: ClusterSelect,
   limits: UnionLimits,
   { fanOut: { signal }, budget }: LookupScope,
 ): AsyncGenerator<SeriesResponse> {
@@ -44,7 +44,7 @@ export async function* findSeries(
     const { minTimeMs, maxTimeMs } = request;
     for (const { matchers } of request.sets) {
       const select = { matchers: fromWireMatchers(matchers), minTimeMs, maxTimeMs };
-      await queryable.fetch(union, select, { signal, isLabelsOnly: true });
+      await cluster.fetch(union, select, { signal, isLabelsOnly: true });
     }
     await union.sort(new WorkPacer(signal));
     const isCut = request.limit > 0 && union.size > request.limit;

@@ -3,6 +3,7 @@ import { featuresOf } from '../lib/promql/feature-names.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { QuerierDefinition } from '../lib/wire/contracts.ts';
 import { QUERIER_FLAGS } from './flags.ts';
+import { DEFAULT_QUERIER_OPTIONS } from './options.ts';
 import { createQuerier } from './service.ts';
 
 runServiceProcess({
@@ -17,6 +18,7 @@ runServiceProcess({
         seriesMax: flags['query.max-series'],
         memoryBytesMax: flags['query.max-memory'],
         memoryTotalBytesMax: flags['query.max-memory-total'],
+        threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
         concurrencyMax: flags['query.max-concurrency'],
         lookbackMs: flags['query.lookback-delta'],
         noStepSubqueryIntervalMs: flags['query.default-subquery-step'],

@@ -1,6 +1,7 @@
 // What a querier tells of itself.
 import { Counter, Histogram, type Registry } from 'prom-client';
-import { registerReadGauge } from '../lib/runtime/read-metrics.ts';
+import { registerReadCounter, registerReadGauge } from '../lib/runtime/read-metrics.ts';
+import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import type { MemoryPool } from './memory-budget.ts';
 import type { QueryGate } from './query-gate.ts';
 
@@ -19,12 +20,18 @@ export interface QuerierMetrics {
   readonly sourcesLate: Counter<'kind'>;
 }
 
-/** Registers the metrics; gauges read the gate and the pool when scraped. */
+/** What the gauges read. */
+export interface QuerierState {
+  readonly gate: QueryGate;
+  readonly pool: MemoryPool;
+  readonly threads: WorkerPool;
+  readonly concurrencyMax: number;
+}
+
+/** Registers the metrics; gauges read the querier's state when scraped. */
 export function createQuerierMetrics(
   registry: Registry,
-  gate: QueryGate,
-  pool: MemoryPool,
-  concurrencyMax: number,
+  { gate, pool, threads, concurrencyMax }: QuerierState,
 ): QuerierMetrics {
   const registers = [registry];
   const gauge = (name: string, help: string, read: () => number) =>
@@ -34,6 +41,19 @@ export function createQuerierMetrics(
   gauge('tidemark_querier_queries_concurrent_max', 'Limit of queries being evaluated.', () => concurrencyMax);
   gauge('tidemark_querier_memory_bytes', 'Bytes that queries hold.', () => pool.usedBytes);
   gauge('tidemark_querier_memory_max_bytes', 'Limit of bytes that queries hold.', () => pool.bytesMax);
+  gauge('tidemark_querier_threads', 'Worker threads that evaluate queries.', () => threads.size);
+  gauge('tidemark_querier_threads_busy', 'Worker threads that have a query.', () => threads.busy);
+  gauge(
+    'tidemark_querier_thread_queries_queued',
+    'Queries that take turns with another one on their thread.',
+    () => threads.queued,
+  );
+  registerReadCounter(
+    registry,
+    'tidemark_querier_thread_restarts_total',
+    'Worker threads that died and were replaced; their queries failed.',
+    () => threads.restarts,
+  );
   return {
     queries: new Counter({
       name: 'tidemark_querier_queries_total',

@@ -1,4 +1,5 @@
 // What a querier can be told, with the defaults and their reasons.
+import { availableParallelism } from 'node:os';
 import { DEFAULT_FEATURES, type PromqlFeatures } from '../lib/promql/features.ts';
 
 export interface QuerierOptions {
@@ -8,6 +9,8 @@ export interface QuerierOptions {
   readonly samplesMax: number;
   /** Queries evaluated at one time: `--query.max-concurrency`. */
   readonly concurrencyMax: number;
+  /** Worker threads that evaluate queries: `--query.threads`, at least 1. */
+  readonly threads: number;
   /** Queries that may wait for their turn; one more is refused. */
   readonly queueMax: number;
   /** How far back an instant selector looks: `--query.lookback-delta`, milliseconds. */
@@ -33,6 +36,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   timeoutMs: 120_000,
   samplesMax: 50_000_000,
   concurrencyMax: 20,
+  threads: availableParallelism(),
   // A dashboard sends about 300 queries at once: two of them may queue up behind 20 that run.
   queueMax: 640,
   lookbackMs: 300_000,

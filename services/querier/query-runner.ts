@@ -1,37 +1,40 @@
-// One query from its text to the stream of its result: parse, wait for a turn, evaluate, send.
+// One query on the main thread: wait for a turn, have it evaluated in a worker thread, ask the nodes for what that thread
+// wants to read, and pass on the answer.
 import type { Clock } from '../lib/core/clock.ts';
-import { AppError, throwIfAborted } from '../lib/core/errors.ts';
-import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
-import type { Expr } from '../lib/promql/ast.ts';
-import { typeOf } from '../lib/promql/engine/expressions.ts';
-import type { Engine, QueryResult } from '../lib/promql/engine/query.ts';
-import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
-import { goQuote } from '../lib/promql/parse/go-quote.ts';
-import { parseExpr } from '../lib/promql/parse/parser.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { WorkerPool, WorkerTask } from '../lib/runtime/worker-pool.ts';
+import { movable, packError } from '../lib/runtime/worker-tasks.ts';
 import { type QueryRequest, type QueryResponse, ResultType } from '../lib/wire/contracts.ts';
-import { ResultFrameWriter } from '../lib/wire/result-frame.ts';
+import type { ClusterSelect } from './cluster-select.ts';
 import type { Deadline } from './deadline.ts';
+import type { EvaluationOrder, FromEvaluation, QueryPart, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, type MemoryPool } from './memory-budget.ts';
 import type { QuerierOptions } from './options.ts';
+import { QueryBlock } from './query-block.ts';
 import type { QueryGate } from './query-gate.ts';
+import type { UnionLimits } from './series-union.ts';
 
-export interface QueryRunnerDeps {
-  readonly engine: Engine;
-  readonly gate: QueryGate;
-  readonly pool: MemoryPool;
-  readonly clock: Clock;
-  /** What the query reads from. */
-  readonly queryable: Queryable;
-  /** Told at the end, whatever the outcome. */
-  readonly onEnd: (use: { readonly samplesRead: number; readonly peakBytes: number }) => void;
-}
+/** A thread that goes on for so long after the end of its query is ended itself. */
+const CANCEL_GRACE_MS = 2_000;
 
-const RESULT_TYPES: Readonly<Record<QueryResult['type'], ResultType>> = {
+const RESULT_TYPES = {
   scalar: ResultType.RESULT_TYPE_SCALAR,
   string: ResultType.RESULT_TYPE_STRING,
   vector: ResultType.RESULT_TYPE_VECTOR,
   matrix: ResultType.RESULT_TYPE_MATRIX,
-};
+} as const;
+
+export interface QueryRunnerDeps {
+  readonly threads: WorkerPool;
+  readonly gate: QueryGate;
+  readonly pool: MemoryPool;
+  readonly clock: Clock;
+  /** What the query reads from. */
+  readonly cluster: ClusterSelect;
+  readonly limits: UnionLimits;
+  /** Told at the end, whatever the outcome. */
+  readonly onEnd: (use: { readonly samplesRead: number; readonly peakBytes: number }) => void;
+}
 
 /**
  * Runs a query under a deadline that has begun.
@@ -45,42 +48,21 @@ export async function* runQuery(
   deadline: Deadline,
   deps: QueryRunnerDeps,
 ): AsyncGenerator<QueryResponse> {
-  const { clock } = deps;
-  const startedMs = clock.monotonicMs();
-  const expr = parse(request, options);
-  const planMs = clock.monotonicMs() - startedMs;
   const leave = await deps.gate.enter(deadline.signal);
   deadline.phase = 'expression evaluation';
-  const budget = new MemoryBudget(deps.pool, options.memoryBytesMax);
+  const block = new QueryBlock();
+  const budget = new MemoryBudget(deps.pool, options.memoryBytesMax, block.account);
   let samplesRead = 0;
   try {
-    const context: QueryContext = {
-      signal: deadline.signal,
-      chargeBytes: (bytes) => budget.charge(bytes),
-    };
-    const queryable = new TimedQueryable(deps.queryable, clock);
-    const evaluationMs = clock.monotonicMs();
-    const result = await deps.engine.execute(engineRequest(request, expr, options), queryable, context);
-    samplesRead = result.stats.samplesRead;
-    const elapsedMs = clock.monotonicMs() - evaluationMs;
-    const isCut = request.limit > 0 && result.series.length > request.limit;
-    yield { part: { $case: 'header', value: headerOf(result) } };
-    yield* frames(result, isCut ? request.limit : result.series.length, deadline.signal);
-    const { fetchMs } = queryable;
-    yield {
-      part: {
-        $case: 'trailer',
-        value: {
-          warnings: [...result.warnings, ...(isCut ? ['results truncated due to limit'] : [])],
-          infos: [...result.infos],
-          samplesRead,
-          samplesPeak: result.stats.samplesPeak,
-          planMs,
-          fetchMs,
-          evaluateMs: Math.max(0, elapsedMs - fetchMs),
-        },
-      },
-    };
+    const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps);
+    try {
+      for await (const part of evaluation.parts()) {
+        if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
+        yield { part: responseOf(part) };
+      }
+    } finally {
+      await evaluation.close();
+    }
   } finally {
     leave();
     budget.release();
@@ -88,72 +70,151 @@ export async function* runQuery(
   }
 }
 
-function parse(request: QueryRequest, options: QuerierOptions): Expr {
-  const { startMs, endMs, stepMs } = request;
-  if (stepMs < 0 || endMs < startMs || (stepMs === 0 && endMs !== startMs)) {
-    throw new AppError(
-      'bad_data',
-      `no steps from ${startMs} to ${endMs} every ${stepMs} ms: the end is before the start, or the step is not positive`,
+/** The evaluation in a worker thread, as the main thread sees it. */
+class RemoteEvaluation {
+  readonly #deps: QueryRunnerDeps;
+  readonly #signal: AbortSignal;
+  readonly #block: QueryBlock;
+  readonly #budget: MemoryBudget;
+  /** Ends what the nodes are asked for. */
+  readonly #over = new AbortController();
+  readonly #task: WorkerTask<ToEvaluation>;
+  readonly #cancel = () => this.#tellCanceled();
+  #messages: (readonly QueryPart[])[] = [];
+  #isOver = false;
+  #failure: AppError | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(
+    request: QueryRequest,
+    options: QuerierOptions,
+    signal: AbortSignal,
+    block: QueryBlock,
+    budget: MemoryBudget,
+    deps: QueryRunnerDeps,
+  ) {
+    this.#deps = deps;
+    this.#signal = signal;
+    this.#block = block;
+    this.#budget = budget;
+    this.#task = deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(
+      orderOf(request, options, block, deps),
+      (message) => this.#receive(message),
     );
+    void this.#task.ended.then((failure) => {
+      this.#isOver = true;
+      this.#failure = failure;
+      this.#wake?.();
+    });
+    signal.addEventListener('abort', this.#cancel, { once: true });
   }
-  const expr = parseExpr(request.query, options.features);
-  const type = typeOf(expr);
-  if (stepMs > 0 && type !== 'vector' && type !== 'scalar') {
-    throw new AppError(
-      'bad_data',
-      `invalid expression type ${goQuote(TYPE_NAMES[type])} for range query, must be Scalar or instant Vector`,
-    );
+
+  /**
+   * The parts of the answer, as fast as they are taken.
+   *
+   * @throws AppError what the thread threw, or the signal's reason.
+   */
+  async *parts(): AsyncGenerator<QueryPart> {
+    for (;;) {
+      const parts = await this.#next();
+      if (parts === undefined) return;
+      this.#task.post({ kind: 'taken' });
+      yield* parts;
+    }
   }
-  return expr;
+
+  /** Ends the evaluation if it is under way, and waits until its thread has let go of it. */
+  async close(): Promise<void> {
+    this.#signal.removeEventListener('abort', this.#cancel);
+    if (!this.#isOver) {
+      this.#tellCanceled();
+      await this.#task.endWithin(CANCEL_GRACE_MS);
+    }
+    this.#over.abort(new AppError('canceled', 'query is over'));
+  }
+
+  async #next(): Promise<readonly QueryPart[] | undefined> {
+    for (;;) {
+      if (this.#signal.aborted) throw toAppError(this.#signal.reason);
+      const parts = this.#messages.shift();
+      if (parts !== undefined) return parts;
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#isOver) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  #tellCanceled(): void {
+    const reason = this.#signal.aborted ? this.#signal.reason : new AppError('canceled', 'query is over');
+    this.#block.cancel();
+    this.#task.post({ kind: 'cancel', error: packError(reason) });
+    this.#over.abort(reason);
+    this.#wake?.();
+  }
+
+  #receive(message: FromEvaluation): void {
+    if (message.kind === 'select') {
+      void this.#fetch(message);
+    } else {
+      this.#messages.push(message.parts);
+      this.#wake?.();
+    }
+  }
+
+  async #fetch({ select, request }: FromEvaluation & { kind: 'select' }): Promise<void> {
+    const sink = {
+      addFrame: (frame: Uint8Array, from: string) => {
+        this.#budget.charge(frame.length);
+        const moved = movable(frame);
+        this.#task.post({ kind: 'frame', select, from, frame: moved.bytes }, moved.transfer);
+      },
+    };
+    try {
+      const how = { signal: this.#over.signal, isLabelsOnly: false };
+      const gaps = await this.#deps.cluster.fetch(sink, request, how);
+      this.#task.post({ kind: 'selected', select, gaps });
+    } catch (caught) {
+      this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
+    }
+  }
 }
 
-function engineRequest(request: QueryRequest, expr: Expr, options: QuerierOptions) {
+function orderOf(
+  request: QueryRequest,
+  options: QuerierOptions,
+  block: QueryBlock,
+  { limits, pool }: QueryRunnerDeps,
+): EvaluationOrder {
+  const { lookbackMs, samplesMax, features, memoryBytesMax, memoryTotalBytesMax } = options;
+  const { noStepSubqueryIntervalMs: step } = options;
   return {
-    expr,
-    query: request.query,
-    startMs: request.startMs,
-    endMs: request.endMs,
-    stepMs: request.stepMs,
-    lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : options.lookbackMs,
+    request,
+    engine: {
+      lookbackMs,
+      samplesMax,
+      features,
+      noStepSubqueryIntervalMs: typeof step === 'number' ? step : step(),
+    },
+    limits,
+    memoryBytesMax,
+    memoryTotalBytesMax,
+    block: block.shared,
+    pool: pool.shared,
   };
 }
 
-function headerOf(result: QueryResult): { resultType: ResultType; stringValue: string } {
-  return { resultType: RESULT_TYPES[result.type], stringValue: result.text };
-}
-
-function* frames(result: QueryResult, count: number, signal: AbortSignal): Generator<QueryResponse> {
-  const writer = new ResultFrameWriter();
-  for (let i = 0; i < count; i++) {
-    const series = result.series[i]!;
-    const frame = writer.add(series.labels, series.timestampsMs, series.values, series.count);
-    if (frame === undefined) continue;
-    throwIfAborted(signal);
-    yield { part: { $case: 'frame', value: frame } };
-  }
-  const last = writer.finish();
-  if (last !== undefined) yield { part: { $case: 'frame', value: last } };
-}
-
-/** Measures how long at least one select was under way. */
-class TimedQueryable implements Queryable {
-  readonly #inner: Queryable;
-  readonly #clock: Clock;
-  #underWay = 0;
-  #sinceMs = 0;
-  fetchMs = 0;
-
-  constructor(inner: Queryable, clock: Clock) {
-    this.#inner = inner;
-    this.#clock = clock;
-  }
-
-  async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
-    if (this.#underWay++ === 0) this.#sinceMs = this.#clock.monotonicMs();
-    try {
-      return await this.#inner.select(request, context);
-    } finally {
-      if (--this.#underWay === 0) this.fetchMs += this.#clock.monotonicMs() - this.#sinceMs;
-    }
+function responseOf(part: QueryPart): NonNullable<QueryResponse['part']> {
+  switch (part.kind) {
+    case 'header':
+      return {
+        $case: 'header',
+        value: { resultType: RESULT_TYPES[part.type], stringValue: part.text },
+      };
+    case 'frame':
+      return { $case: 'frame', value: part.frame };
+    case 'trailer':
+      return { $case: 'trailer', value: part.trailer };
   }
 }

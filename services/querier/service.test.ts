@@ -1,5 +1,5 @@
 import { Registry } from 'prom-client';
-import { describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import {
   createFakeCluster,
   type FakeClusterOptions,
@@ -23,7 +23,8 @@ import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { readResultFrame } from '../lib/wire/result-frame.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import type { QuerierOptions } from './options.ts';
-import { createQuerier } from './service.ts';
+import { DEFAULT_QUERIER_OPTIONS } from './options.ts';
+import { createQuerier, createQueryThreads } from './service.ts';
 
 function metric(name: string, samples: FakeSeries['samples'], ...pairs: [string, string][]): FakeSeries {
   return { labels: Labels.from([['__name__', name], ...pairs]), samples };
@@ -54,6 +55,9 @@ const LOSER: FakeNode = {
   coverage: { partitions: [], missing: '1 block is in quarantine' },
 };
 
+const threads = createQueryThreads({ ...DEFAULT_QUERIER_OPTIONS, threads: 2 }, createSilentLogger());
+afterAll(() => threads.stop());
+
 function setUp(cluster: Partial<FakeClusterOptions> = {}, options: Partial<QuerierOptions> = {}) {
   const registry = new Registry();
   const fake = createFakeCluster({ ingesters: [NODE], ...cluster });
@@ -62,6 +66,7 @@ function setUp(cluster: Partial<FakeClusterOptions> = {}, options: Partial<Queri
     clock: systemClock,
     logger: createSilentLogger(),
     registry,
+    threads,
   });
   return { querier, registry, fake, client: createInProcessClient(QuerierDefinition, querier.handlers) };
 }

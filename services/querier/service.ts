@@ -4,14 +4,13 @@ import { randomInt } from 'node:crypto';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { createEngine } from '../lib/promql/engine/engine.ts';
-import type { Engine } from '../lib/promql/engine/query.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
+import { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
 import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire/contracts.ts';
-import { ClusterQueryable } from './cluster-queryable.ts';
+import { ClusterSelect } from './cluster-select.ts';
 import { Deadline } from './deadline.ts';
 import type { Source } from './fan-out.ts';
 import { NodeLatencies } from './hedge.ts';
@@ -28,9 +27,28 @@ export interface QuerierDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
+  /** Threads that others use, too, and whose owner stops them. Default: threads of its own, which the querier starts and stops. */
+  readonly threads?: WorkerPool;
 }
 
 export type QuerierHandlers = Handlers<typeof QuerierDefinition>;
+
+/** Threads that evaluate queries; any number of queriers may use them. */
+export function createQueryThreads(
+  options: Pick<QuerierOptions, 'threads' | 'memoryTotalBytesMax'>,
+  logger: Logger,
+): WorkerPool {
+  return new WorkerPool(
+    {
+      name: 'query',
+      module: new URL('./query-worker.ts', import.meta.url),
+      threads: options.threads,
+      // All queries may be on one thread. Most of what they hold is outside of the heap.
+      heapBytesMax: Math.max(THREAD_HEAP_BYTES_MIN, options.memoryTotalBytesMax),
+    },
+    logger,
+  );
+}
 
 /** Makes a querier; what `options` leaves out has its default (options.ts). */
 export function createQuerier(
@@ -40,12 +58,15 @@ export function createQuerier(
   return new Querier({ ...DEFAULT_QUERIER_OPTIONS, ...options }, deps);
 }
 
+/** The engine's code and its garbage take this even where queries may hold next to nothing. */
+const THREAD_HEAP_BYTES_MIN = 256 * 2 ** 20;
+
 class Querier implements Service {
   readonly name = 'querier';
   readonly handlers: QuerierHandlers;
   readonly #options: QuerierOptions;
   readonly #deps: QuerierDeps;
-  readonly #engine: Engine;
+  readonly #threads: WorkerPool;
   readonly #gate: QueryGate;
   /** Lookups have turns of their own: heavy queries do not hold up the label lists of an editor. */
   readonly #lookupGate: QueryGate;
@@ -61,19 +82,16 @@ class Querier implements Service {
   constructor(options: QuerierOptions, deps: QuerierDeps) {
     this.#options = options;
     this.#deps = deps;
-    this.#engine = createEngine({
-      lookbackMs: options.lookbackMs,
-      samplesMax: options.samplesMax,
-      features: options.features,
-      get noStepSubqueryIntervalMs() {
-        const { noStepSubqueryIntervalMs: step } = options;
-        return typeof step === 'number' ? step : step();
-      },
-    });
+    this.#threads = deps.threads ?? createQueryThreads(options, deps.logger);
     this.#gate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#lookupGate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#pool = new MemoryPool(options.memoryTotalBytesMax);
-    this.#metrics = createQuerierMetrics(deps.registry, this.#gate, this.#pool, options.concurrencyMax);
+    this.#metrics = createQuerierMetrics(deps.registry, {
+      gate: this.#gate,
+      pool: this.#pool,
+      threads: this.#threads,
+      concurrencyMax: options.concurrencyMax,
+    });
     this.#limits = {
       seriesMax: options.seriesMax,
       hashSeed: options.hashSeed ?? randomInt(2 ** 32),
@@ -82,6 +100,7 @@ class Querier implements Service {
   }
 
   async start(): Promise<void> {
+    await this.#threads.start();
     this.#isReady = true;
   }
 
@@ -98,6 +117,7 @@ class Querier implements Service {
     this.#isDraining = true;
     this.#stopping.abort(new AppError('unavailable', 'the querier is shutting down; try again'));
     await Promise.allSettled(this.#running);
+    if (this.#deps.threads === undefined) await this.#threads.stop();
   }
 
   #makeHandlers(): QuerierHandlers {
@@ -105,8 +125,8 @@ class Querier implements Service {
       query: (request, context) => this.#query(request, context),
       series: (request, context) =>
         this.#lookup('series', context, (scope) => {
-          const queryable = this.#queryable(request.tenant, false);
-          return findSeries(request, queryable, this.#limits, scope);
+          const cluster = this.#select(request.tenant, false);
+          return findSeries(request, cluster, this.#limits, scope);
         }),
       labels: (request, context) => this.#single('labels', context, (scope) => findLabels(request, scope)),
       metadata: (request, context) =>
@@ -127,11 +147,12 @@ class Querier implements Service {
     try {
       yield* this.#tracked(timeoutMs, context, (deadline) =>
         runQuery(request, this.#options, deadline, {
-          engine: this.#engine,
+          threads: this.#threads,
           gate: this.#gate,
           pool: this.#pool,
           clock,
-          queryable: this.#queryable(request.tenant, request.allowPartial),
+          cluster: this.#select(request.tenant, request.allowPartial),
+          limits: this.#limits,
           onEnd: ({ samplesRead, peakBytes }) => {
             this.#metrics.samplesRead.inc(samplesRead);
             this.#metrics.peakBytes.inc(peakBytes);
@@ -211,8 +232,9 @@ class Querier implements Service {
     }
   }
 
-  #queryable(tenant: string, isPartialAllowed: boolean): ClusterQueryable {
-    return new ClusterQueryable({ ...this.#fanOut(isPartialAllowed), tenant, limits: this.#limits });
+  #select(tenant: string, isPartialAllowed: boolean): ClusterSelect {
+    const { seriesMax } = this.#limits;
+    return new ClusterSelect({ ...this.#fanOut(isPartialAllowed), tenant, seriesMax });
   }
 
   #fanOut(isPartialAllowed: boolean) {

@@ -87,6 +87,13 @@ export const QUERY_FLAGS = {
     desc: 'Most memory that all queries may hold together.',
   },
   'query.max-concurrency': { type: 'number', default: 20, min: 1, desc: 'Most queries at one time.' },
+  'query.threads': {
+    type: 'number',
+    default: 0,
+    min: 0,
+    max: 1024,
+    desc: 'Worker threads that evaluate queries; 0 means one per core.',
+  },
   'query.lookback-delta': {
     type: 'duration',
     default: 300_000,

@@ -10,8 +10,9 @@ import { AppError } from '../lib/core/errors.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import { SampleColumns, wordsOf } from '../lib/model/sample-columns.ts';
-import { ClusterQueryable } from './cluster-queryable.ts';
+import { ClusterSelect } from './cluster-select.ts';
 import { MemoryBudget, MemoryPool } from './memory-budget.ts';
+import { UnitingQueryable } from './uniting-queryable.ts';
 
 const ALL = { matchers: [{ name: '__name__', operator: '=~', value: '.+' }] } as const;
 
@@ -30,13 +31,17 @@ async function select(setup: Setup, minTimeMs = 0, maxTimeMs = 1e9) {
   const pool = new MemoryPool(1e9);
   const budget = new MemoryBudget(pool, setup.bytesMax ?? 1e9);
   const failures: string[] = [];
-  const queryable = new ClusterQueryable({
+  const seriesMax = setup.seriesMax ?? 1000;
+  const cluster = new ClusterSelect({
     cluster: createFakeCluster(setup),
     tenant: 'anonymous',
     isPartialAllowed: setup.isPartialAllowed ?? false,
-    limits: { seriesMax: setup.seriesMax ?? 1000, hashSeed: 7 },
+    seriesMax,
     onFailure: ({ instance }) => failures.push(instance),
   });
+  const queryable = new UnitingQueryable({ seriesMax, hashSeed: 7 }, (request, sink, signal) =>
+    cluster.fetch(sink, request, { signal, isLabelsOnly: false }),
+  );
   const context = {
     signal: setup.signal ?? new AbortController().signal,
     chargeBytes: (bytes: number) => budget.charge(bytes),

@@ -1,0 +1,45 @@
+// What the main thread and the thread that evaluates a query say to each other, in one task of the worker pool.
+import type { SelectRequest } from '../lib/model/queryable.ts';
+import type { EngineOptions, QueryResult } from '../lib/promql/engine/query.ts';
+import type { PackedError } from '../lib/runtime/worker-tasks.ts';
+import type { QueryRequest, QueryTrailer } from '../lib/wire/contracts.ts';
+import type { UnionLimits } from './series-union.ts';
+
+/** Opens the task. */
+export interface EvaluationOrder {
+  readonly request: QueryRequest;
+  readonly engine: Pick<EngineOptions, 'lookbackMs' | 'samplesMax' | 'features' | 'noStepSubqueryIntervalMs'>;
+  readonly limits: UnionLimits;
+  readonly memoryBytesMax: number;
+  readonly memoryTotalBytesMax: number;
+  /** The query's QueryBlock. */
+  readonly block: SharedArrayBuffer;
+  /** The process' MemoryPool. */
+  readonly pool: SharedArrayBuffer;
+}
+
+export type ToEvaluation =
+  /** A series frame of a select, charged to the query's account already. */
+  | {
+      readonly kind: 'frame';
+      readonly select: number;
+      readonly from: string;
+      readonly frame: Uint8Array;
+    }
+  /** All nodes have answered. */
+  | { readonly kind: 'selected'; readonly select: number; readonly gaps: readonly string[] }
+  | { readonly kind: 'select-failed'; readonly select: number; readonly error: PackedError }
+  /** The consumer took a message of parts. */
+  | { readonly kind: 'taken' }
+  | { readonly kind: 'cancel'; readonly error: PackedError };
+
+export type FromEvaluation =
+  | { readonly kind: 'select'; readonly select: number; readonly request: SelectRequest }
+  /** The next parts of the answer; a few such messages are sent ahead of `taken`. */
+  | { readonly kind: 'parts'; readonly parts: readonly QueryPart[] };
+
+/** A part of the answer: as QueryResponse has them, but without its enumerations, whose code the threads need not load. */
+export type QueryPart =
+  | { readonly kind: 'header'; readonly type: QueryResult['type']; readonly text: string }
+  | { readonly kind: 'frame'; readonly frame: Uint8Array<ArrayBuffer> }
+  | { readonly kind: 'trailer'; readonly trailer: QueryTrailer };

@@ -1,0 +1,289 @@
+// A query in its worker thread: parsed, planned, evaluated, its result written into frames. The nodes are asked by the main
+// thread, whose frames are united here.
+import { getHeapStatistics } from 'node:v8';
+import { AppError, throwIfAborted } from '../lib/core/errors.ts';
+import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
+import type { SampleColumns } from '../lib/model/sample-columns.ts';
+import type { Expr } from '../lib/promql/ast.ts';
+import { createEngine } from '../lib/promql/engine/engine.ts';
+import { typeOf } from '../lib/promql/engine/expressions.ts';
+import type { ResultSeries } from '../lib/promql/engine/query.ts';
+import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
+import { goQuote } from '../lib/promql/parse/go-quote.ts';
+import { parseExpr } from '../lib/promql/parse/parser.ts';
+import { type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
+import type { EvaluationOrder, FromEvaluation, ToEvaluation } from './evaluation-messages.ts';
+import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
+import { QueryBlock } from './query-block.ts';
+import { ResultSender } from './result-sender.ts';
+import { type FrameSink, UnitingQueryable } from './uniting-queryable.ts';
+
+type Channel = TaskChannel<ToEvaluation, FromEvaluation>;
+
+/**
+ * Evaluates a query and sends its answer.
+ *
+ * @throws AppError `bad_data` for a malformed query, `execution` over a limit or in evaluation, `canceled`, `unavailable`.
+ */
+export async function evaluate(order: EvaluationOrder, channel: Channel): Promise<void> {
+  const thread = new EvaluationThread(order, channel);
+  const startedMs = performance.now();
+  thread.block.enter('planning');
+  const expr = parse(order);
+  const planMs = performance.now() - startedMs;
+  const { request, engine: engineOptions } = order;
+  const queryable = new TimedQueryable(
+    new UnitingQueryable(order.limits, (select, sink, signal) => thread.fetch(select, sink, signal)),
+    thread.block,
+  );
+  const evaluationMs = performance.now();
+  const result = await createEngine(engineOptions).execute(
+    {
+      expr,
+      query: request.query,
+      startMs: request.startMs,
+      endMs: request.endMs,
+      stepMs: request.stepMs,
+      lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engineOptions.lookbackMs,
+    },
+    queryable,
+    thread,
+  );
+  thread.chargeBytes(resultBytes(result.series));
+  const elapsedMs = performance.now() - evaluationMs;
+  thread.block.enter('sending');
+  const isCut = request.limit > 0 && result.series.length > request.limit;
+  const { sender } = thread;
+  sender.add({ kind: 'header', type: result.type, text: result.text });
+  await sender.addSeries(isCut ? result.series.slice(0, request.limit) : result.series);
+  const { fetchMs } = queryable;
+  sender.add({
+    kind: 'trailer',
+    trailer: {
+      warnings: [...result.warnings, ...(isCut ? ['results truncated due to limit'] : [])],
+      infos: [...result.infos],
+      samplesRead: result.stats.samplesRead,
+      samplesPeak: result.stats.samplesPeak,
+      planMs,
+      fetchMs,
+      evaluateMs: Math.max(0, elapsedMs - fetchMs),
+    },
+  });
+  sender.flush();
+}
+
+/** The engine charges what it works with, not what it answers. */
+function resultBytes(series: readonly ResultSeries[]): number {
+  let samples = 0;
+  for (const { count } of series) samples += count;
+  return samples * 16;
+}
+
+function parse({ request, engine }: EvaluationOrder): Expr {
+  const { startMs, endMs, stepMs } = request;
+  if (stepMs < 0 || endMs < startMs || (stepMs === 0 && endMs !== startMs)) {
+    throw new AppError(
+      'bad_data',
+      `no steps from ${startMs} to ${endMs} every ${stepMs} ms: the end is before the start, or the step is not positive`,
+    );
+  }
+  const expr = parseExpr(request.query, engine.features);
+  const type = typeOf(expr);
+  if (stepMs > 0 && type !== 'vector' && type !== 'scalar') {
+    throw new AppError(
+      'bad_data',
+      `invalid expression type ${goQuote(TYPE_NAMES[type])} for range query, must be Scalar or instant Vector`,
+    );
+  }
+  return expr;
+}
+
+/** Bytes charged between two looks at the heap. */
+const HEAP_LOOK_BYTES = 1 << 20;
+/** V8 ends the whole process when an object that does not fit is wanted at once: a query ends well before that. */
+const HEAP_USED_MAX = 0.75;
+
+interface OpenSelect {
+  readonly sink: FrameSink;
+  readonly resolve: (gaps: readonly string[]) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** What belongs to one query on its thread: the conversation with the main thread, and the engine's context. */
+class EvaluationThread implements QueryContext {
+  readonly block: QueryBlock;
+  readonly sender: ResultSender;
+  readonly #channel: Channel;
+  readonly #controller = new AbortController();
+  readonly #lease: MemoryLease;
+  readonly #selects = new Map<number, OpenSelect>();
+  #selectCount = 0;
+  #unseenBytes = 0;
+
+  constructor(order: EvaluationOrder, channel: Channel) {
+    this.block = new QueryBlock(order.block);
+    const pool = new MemoryPool(order.memoryTotalBytesMax, order.pool);
+    this.#lease = new MemoryLease(new MemoryBudget(pool, order.memoryBytesMax, this.block.account));
+    this.#channel = channel;
+    this.sender = new ResultSender(
+      (parts, transfer) => channel.post({ kind: 'parts', parts }, transfer),
+      this.signal,
+    );
+    channel.onMessage = (message) => this.#receive(message);
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Loops charge as they go, and so learn here that the query is over before the message of it gets through. */
+  chargeBytes(bytes: number): void {
+    if (bytes > 0) {
+      this.block.throwIfCanceled();
+      this.#unseenBytes += bytes;
+      if (this.#unseenBytes >= HEAP_LOOK_BYTES) this.#lookAtHeap();
+    }
+    this.#lease.charge(bytes);
+  }
+
+  #lookAtHeap(): void {
+    this.#unseenBytes = 0;
+    const { used_heap_size: usedBytes, heap_size_limit: bytesMax } = getHeapStatistics();
+    if (usedBytes <= bytesMax * HEAP_USED_MAX) return;
+    throw new AppError(
+      'execution',
+      `the heap of the query's thread holds ${usedBytes} bytes, of at most ${bytesMax}; select fewer series, or run fewer queries at one time`,
+    );
+  }
+
+  /** Asks the main thread for the frames of a selector. */
+  async fetch(request: SelectRequest, sink: FrameSink, signal: AbortSignal): Promise<readonly string[]> {
+    throwIfAborted(signal);
+    const select = this.#selectCount++;
+    const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
+    this.#selects.set(select, { sink, resolve, reject });
+    this.block.enter('fetching');
+    this.#channel.post({ kind: 'select', select, request: toMessage(request) });
+    try {
+      return await promise;
+    } finally {
+      this.#selects.delete(select);
+    }
+  }
+
+  #receive(message: ToEvaluation): void {
+    switch (message.kind) {
+      case 'frame':
+        this.#addFrame(message);
+        break;
+      case 'selected':
+        this.#selects.get(message.select)?.resolve(message.gaps);
+        break;
+      case 'select-failed':
+        this.#selects.get(message.select)?.reject(unpackError(message.error));
+        break;
+      case 'taken':
+        this.sender.taken();
+        break;
+      case 'cancel':
+        this.#cancel(unpackError(message.error));
+        break;
+    }
+  }
+
+  #addFrame({ select, frame, from }: ToEvaluation & { kind: 'frame' }): void {
+    const open = this.#selects.get(select);
+    if (open === undefined) return;
+    try {
+      this.block.throwIfCanceled();
+      this.#lease.adopt(frame.length);
+      open.sink.addFrame(frame, from);
+    } catch (caught) {
+      this.#selects.delete(select);
+      open.reject(caught);
+    }
+  }
+
+  #cancel(error: AppError): void {
+    this.#controller.abort(error);
+    for (const { reject } of this.#selects.values()) reject(error);
+  }
+}
+
+/** Matchers and the like as plain data. */
+function toMessage({ matchers, minTimeMs, maxTimeMs }: SelectRequest): SelectRequest {
+  const plain = matchers.map(({ name, operator, value }) => ({ name, operator, value }));
+  return { matchers: plain, minTimeMs, maxTimeMs };
+}
+
+/** Measures how long at least one select was under way, and counts what is read. */
+class TimedQueryable implements Queryable {
+  readonly #inner: Queryable;
+  readonly #block: QueryBlock;
+  #underWay = 0;
+  #sinceMs = 0;
+  fetchMs = 0;
+
+  constructor(inner: Queryable, block: QueryBlock) {
+    this.#inner = inner;
+    this.#block = block;
+  }
+
+  async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
+    if (this.#underWay++ === 0) this.#sinceMs = performance.now();
+    try {
+      return new WatchedSeriesSet(await this.#inner.select(request, context), this.#block);
+    } finally {
+      if (--this.#underWay === 0) {
+        this.fetchMs += performance.now() - this.#sinceMs;
+        this.#block.enter('evaluating');
+      }
+    }
+  }
+}
+
+/** Series between two notes of progress: so many that a note costs nothing, so few that people see it move. */
+const SERIES_PER_NOTE = 256;
+
+/** A series set whose reading counts, and ends with the query. */
+class WatchedSeriesSet implements SeriesSet {
+  readonly #inner: SeriesSet;
+  readonly #block: QueryBlock;
+  #series = 0;
+  #samples = 0;
+
+  constructor(inner: SeriesSet, block: QueryBlock) {
+    this.#inner = inner;
+    this.#block = block;
+  }
+
+  get size(): number {
+    return this.#inner.size;
+  }
+
+  get warnings(): readonly string[] {
+    return this.#inner.warnings;
+  }
+
+  labels(index: number) {
+    return this.#inner.labels(index);
+  }
+
+  read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    this.#block.throwIfCanceled();
+    this.#inner.read(index, minTimeMs, maxTimeMs, into);
+    this.#samples += into.count;
+    if (++this.#series >= SERIES_PER_NOTE) this.#note();
+  }
+
+  release(): void {
+    this.#note();
+    this.#inner.release();
+  }
+
+  #note(): void {
+    this.#block.addProgress(this.#series, this.#samples);
+    this.#series = 0;
+    this.#samples = 0;
+  }
+}

@@ -1,0 +1,172 @@
+// What is special about evaluating in threads: cancelling in the middle of a loop, limits over all threads, a thread that
+// dies, a consumer that is slow.
+import { Registry } from 'prom-client';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createFakeCluster, type FakeSeries, regularSamples } from '../../test/support/fake-cluster.ts';
+import { systemClock } from '../lib/core/clock.ts';
+import { AppError } from '../lib/core/errors.ts';
+import { Labels } from '../lib/model/labels.ts';
+import { createSilentLogger } from '../lib/runtime/logger.ts';
+import { createInProcessClient } from '../lib/transport/in-process.ts';
+import { QuerierDefinition, type QueryRequest, type QueryTrailer } from '../lib/wire/contracts.ts';
+import { readResultFrame } from '../lib/wire/result-frame.ts';
+import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from './options.ts';
+import { createQuerier, createQueryThreads } from './service.ts';
+
+const SERIES: FakeSeries[] = Array.from({ length: 300 }, (_, i) => ({
+  labels: Labels.from([
+    ['__name__', 'requests_total'],
+    ['instance', `host-${i}`],
+  ]),
+  samples: regularSamples(0, 15_000, 241, (s) => s * (i + 1)),
+}));
+const threads = createQueryThreads({ ...DEFAULT_QUERIER_OPTIONS, threads: 2 }, createSilentLogger());
+beforeAll(() => threads.start());
+afterAll(() => threads.stop());
+
+const REQUEST: QueryRequest = {
+  tenant: 'anonymous',
+  query: 'requests_total',
+  startMs: 3_600_000,
+  endMs: 3_600_000,
+  stepMs: 0,
+  timeoutMs: 0,
+  lookbackMs: 0,
+  limit: 0,
+  allowPartial: false,
+};
+
+function setUp(options: Partial<QuerierOptions> = {}) {
+  const registry = new Registry();
+  const querier = createQuerier(options, {
+    cluster: createFakeCluster({ ingesters: [{ instance: 'i', series: SERIES }] }),
+    clock: systemClock,
+    logger: createSilentLogger(),
+    registry,
+    threads,
+  });
+  const gauge = async (name: string) => (await registry.getSingleMetric(name)!.get()).values[0]!.value;
+  return { client: createInProcessClient(QuerierDefinition, querier.handlers), gauge };
+}
+
+type Setup = ReturnType<typeof setUp>;
+
+async function run(
+  { client }: Setup,
+  request: Partial<QueryRequest>,
+  signal = new AbortController().signal,
+  onFrame: () => Promise<void> = async () => undefined,
+) {
+  let trailer: QueryTrailer | undefined;
+  let series = 0;
+  for await (const { part } of client.query({ ...REQUEST, ...request }, { signal })) {
+    if (part?.$case === 'trailer') trailer = part.value;
+    if (part?.$case !== 'frame') continue;
+    readResultFrame(part.value, () => series++);
+    await onFrame();
+  }
+  return { trailer: trailer!, series };
+}
+
+/** Takes seconds, some milliseconds of them per series, in which no message gets through. */
+const LONG = 'quantile_over_time(0.9, requests_total[1h])';
+const LONG_RANGE = { startMs: 3_600_000, endMs: 7_200_000, stepMs: 1000 };
+
+test.each([1, 60, 300])('cancelled after %d ms, all is free within 100 ms', async (afterMs) => {
+  const setup = setUp();
+  const controller = new AbortController();
+  const query = run(setup, { query: LONG, ...LONG_RANGE }, controller.signal);
+  query.catch(() => undefined);
+  await systemClock.sleep(afterMs);
+  expect(await setup.gauge('tidemark_querier_queries_running')).toBe(1);
+  const canceledMs = performance.now();
+  controller.abort(new AppError('canceled', 'gone'));
+  await expect(query).rejects.toMatchObject({
+    code: 'canceled',
+    message: 'query was canceled in expression evaluation',
+  });
+  const tookMs = performance.now() - canceledMs;
+  expect(await setup.gauge('tidemark_querier_queries_running')).toBe(0);
+  expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+  expect(threads.busy).toBe(0);
+  // 100 ms on a machine of its own; here others run beside.
+  expect(tookMs).toBeLessThan(500);
+});
+
+test('a time-out ends a loop', async () => {
+  const setup = setUp({ timeoutMs: 150 });
+  const startedMs = performance.now();
+  await expect(run(setup, { query: LONG, ...LONG_RANGE })).rejects.toMatchObject({
+    code: 'timeout',
+    message: 'query timed out in expression evaluation',
+  });
+  expect(performance.now() - startedMs).toBeLessThan(2_000);
+  expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+});
+
+test('the common account holds over threads', async () => {
+  const one = { query: 'requests_total', startMs: 0, endMs: 3_600_000, stepMs: 1000 };
+  // Room for one of them and not for two: the result alone takes 17 MiB.
+  const setup = setUp({ memoryTotalBytesMax: 30 * 2 ** 20 });
+  let frames = 0;
+  const release = Promise.withResolvers<void>();
+  const first = run(setup, one, undefined, () => {
+    frames++;
+    return release.promise;
+  });
+  while (frames === 0) await systemClock.sleep(5);
+  await expect(run(setup, one)).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringMatching(/^all queries together hold .*--query\.max-memory-total/),
+  });
+  release.resolve();
+  expect((await first).series).toBe(300);
+  expect((await run(setup, one)).series).toBe(300);
+  expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+});
+
+test('what is evaluated in the thread is charged, not just what is fetched', async () => {
+  const setup = setUp({ memoryBytesMax: 2 * 2 ** 20 });
+  expect((await run(setup, {})).series).toBe(300);
+  for (const query of ['requests_total', 'topk(300, requests_total)']) {
+    const range = { query, startMs: 0, endMs: 3_600_000, stepMs: 1000 };
+    await expect(run(setup, range)).rejects.toMatchObject({
+      code: 'execution',
+      message: expect.stringContaining('--query.max-memory'),
+    });
+  }
+});
+
+test('a slow consumer holds the thread back, and others go on', async () => {
+  const setup = setUp();
+  const range = { startMs: 0, endMs: 3_600_000, stepMs: 500 };
+  let frames = 0;
+  const release = Promise.withResolvers<void>();
+  const slow = run(setup, { ...range, query: 'requests_total' }, undefined, async () => {
+    frames++;
+    await release.promise;
+  });
+  while (frames === 0) await systemClock.sleep(5);
+  const others = await Promise.all([
+    run(setup, {}),
+    run(setup, {}),
+    run(setup, { query: 'sum(requests_total)' }),
+  ]);
+  expect(others.map(({ series }) => series)).toEqual([300, 300, 1]);
+  expect(threads.busy).toBe(1);
+  release.resolve();
+  expect((await slow).series).toBe(300);
+  // 300 series of 7,201 points: several times what is sent ahead.
+  expect(frames).toBeGreaterThan(12);
+  expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+});
+
+test('several queries at one time give what each gives alone', async () => {
+  const setup = setUp();
+  const queries = ['sum(requests_total)', 'rate(requests_total[5m])', 'topk(3, requests_total)', '1 + 1'];
+  const alone: number[] = [];
+  for (const query of queries) alone.push((await run(setup, { query })).series);
+  const together = await Promise.all(queries.map((query) => run(setup, { query })));
+  expect(together.map(({ series }) => series)).toEqual(alone);
+  expect(alone).toEqual([1, 300, 3, 1]);
+});

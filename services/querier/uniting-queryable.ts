@@ -1,0 +1,45 @@
+// What PromQL reads from: series frames come from somewhere (FrameSource), are united here, and decoded as the engine asks.
+import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
+import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
+import { SeriesUnion, type UnionLimits } from './series-union.ts';
+import { UnitedSeriesSet } from './united-series-set.ts';
+
+/** Takes series frames. Frames are given away. */
+export interface FrameSink {
+  /** @param from  Who sent it, for the error. */
+  addFrame(frame: Uint8Array, from: string): void;
+}
+
+/**
+ * Gives `sink` all frames of a selector.
+ *
+ * @returns What is missing, when that is allowed.
+ * @throws AppError as Queryable.select.
+ */
+export type FrameSource = (
+  request: SelectRequest,
+  sink: FrameSink,
+  signal: AbortSignal,
+) => Promise<readonly string[]>;
+
+export class UnitingQueryable implements Queryable {
+  readonly #limits: UnionLimits;
+  readonly #source: FrameSource;
+
+  constructor(limits: UnionLimits, source: FrameSource) {
+    this.#limits = limits;
+    this.#source = source;
+  }
+
+  async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
+    const union = new SeriesUnion(this.#limits, { charge: (bytes) => context.chargeBytes(bytes) });
+    try {
+      const gaps = await this.#source(request, union, context.signal);
+      await union.sort(new WorkPacer(context.signal));
+      return new UnitedSeriesSet(union, gaps);
+    } catch (caught) {
+      union.release();
+      throw caught;
+    }
+  }
+}
