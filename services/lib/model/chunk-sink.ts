@@ -4,6 +4,17 @@
 export const CHUNK_XOR = 1;
 /** Times and values as packed integers: what sealed blocks hold (tsdb/docs/format/chunk-columns.md). */
 export const CHUNK_COLUMNS = 2;
+/** Native histogram samples (tsdb/docs/format/chunk-histograms.md). */
+export const CHUNK_HISTOGRAMS = 3;
+/** When the series' samples began to count (tsdb/docs/format/chunk-marks.md). No samples. */
+export const CHUNK_START_TIMES = 4;
+/** Exemplars of the series (the same document). No samples; only handed over where they are asked for. */
+export const CHUNK_EXEMPLARS = 5;
+
+/** True for chunks of samples, floats or histograms. */
+export function isSampleEncoding(encoding: number): boolean {
+  return encoding >= CHUNK_XOR && encoding <= CHUNK_HISTOGRAMS;
+}
 
 /** Receives series one after another, each followed by its chunks. Byte ranges are only valid during the call. */
 export interface ChunkSink {
@@ -12,9 +23,9 @@ export interface ChunkSink {
   /**
    * One chunk of the series begun last, in bytes[start, end).
    *
-   * @param encoding   CHUNK_XOR or CHUNK_COLUMNS.
+   * @param encoding   CHUNK_….
    * @param minTimeMs  First sample's time. Chunks of a series come ascending by it, but may overlap.
-   * @param maxTimeMs  Last sample's time.
+   * @param maxTimeMs  Last sample's time; of start times, that of the last sample that they may hold for.
    */
   chunk(
     encoding: number,

@@ -9,6 +9,8 @@ const UNITS_PER_PAGE = PAGE_BYTES / UNIT_BYTES;
 const PAGE_SHIFT = 14;
 /** 64, 128 … 4096 bytes. A chunk of 120 samples of noise takes 2,200. */
 export const SLOT_CLASSES = 7;
+/** Bytes of the largest slot. */
+export const SLOT_BYTES_MAX = UNIT_BYTES << (SLOT_CLASSES - 1);
 const CLASS_SHIFT = 28;
 const ADDRESS_MASK = (1 << CLASS_SHIFT) - 1;
 
@@ -60,6 +62,11 @@ export class ChunkSlots {
     this.pages.push(new Uint8Array(PAGE_BYTES));
     this.#lastPageUnits = 0;
   }
+}
+
+/** Class of the smallest slots that hold `bytes`, at most SLOT_BYTES_MAX. */
+export function slotClassFor(bytes: number): number {
+  return bytes <= UNIT_BYTES ? 0 : 26 - Math.clz32(bytes - 1);
 }
 
 export function slotClassOf(slot: number): number {

@@ -2,8 +2,7 @@
 // set of samples only and not on how they came.
 import { ByteWriter } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
-import { SampleColumns } from '../../model/sample-columns.ts';
-import { ChunkEncoder } from '../chunk/chunk-encoder.ts';
+import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import type { Head } from './head.ts';
 import type { RangeChunks } from './range-chunks.ts';
 
@@ -35,34 +34,23 @@ const SLICE_MS = 8;
  * @throws AppError `internal` when a chunk in memory is corrupt.
  */
 export function* sealRange(head: Head, range: RangeChunks, clock: Clock, sink: SealSink): Generator<void> {
-  const columns = new SampleColumns(256);
+  const series = new SeriesSamples();
   const labels = new ByteWriter(1024);
-  const encoded = new ByteWriter(4096);
-  const encoder = new ChunkEncoder(BLOCK_CHUNK_SAMPLES);
+  const chunker = new SeriesChunker(BLOCK_CHUNK_SAMPLES);
   let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
   for (const id of range.seriesIds()) {
     if (clock.monotonicMs() >= sliceEndsMs) {
       yield;
       sliceEndsMs = clock.monotonicMs() + SLICE_MS;
     }
-    range.readSeries(id, columns);
+    series.clear();
+    range.readSeries(id, series.floats);
+    range.extras?.readSeries(id, series);
+    head.startTimes.read(id, series.startTimes);
+    series.settle();
     labels.reset();
     head.index.writeLabels(id, labels);
     sink.addSeries(labels.bytes, 0, labels.length, head.partitionOf(id));
-    for (let from = 0; from < columns.count; from += BLOCK_CHUNK_SAMPLES) {
-      const to = Math.min(columns.count, from + BLOCK_CHUNK_SAMPLES);
-      const { timestampsMs, values } = columns;
-      encoded.reset();
-      const encoding = encoder.encode(timestampsMs, values, from, to, encoded);
-      sink.addChunk(
-        encoding,
-        timestampsMs[from]!,
-        timestampsMs[to - 1]!,
-        to - from,
-        encoded.bytes,
-        0,
-        encoded.length,
-      );
-    }
+    chunker.emit(series, sink.addChunk.bind(sink));
   }
 }

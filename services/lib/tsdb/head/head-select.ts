@@ -14,6 +14,7 @@ import { encodeXorChunk } from '../chunk/xor-encoder.ts';
 import { selectPostingsInSteps } from '../postings/select-postings.ts';
 import { NO_SLOT, slotOffsetOf, slotPageOf } from './chunk-slots.ts';
 import { ABSENT, grownF64 } from './columns.ts';
+import { ExtraSelect } from './extra-select.ts';
 import type { Head } from './head.ts';
 import type { LabelIndex } from './label-index.ts';
 import type { RangeChunks } from './range-chunks.ts';
@@ -28,6 +29,8 @@ export interface HeadSelection {
   readonly partitions: ReadonlySet<number> | undefined;
   /** Series without their chunks. */
   readonly labelsOnly: boolean;
+  /** Series with their exemplars instead of samples; those without any are left out. */
+  readonly exemplars?: boolean | undefined;
   /** Series may come in any order: saves sorting them. */
   readonly isUnordered?: boolean;
   /** One more is an error. */
@@ -165,9 +168,14 @@ class SeriesChunks {
   #lastMs: Float64Array = new Float64Array(64);
   readonly #loose = new SampleColumns(64);
   readonly #encoded = new ByteWriter(1024);
+  readonly #wantsExemplars: boolean;
+  /** Undefined while the ranges hold floats only. */
+  #extras: ExtraSelect | undefined;
+  #id = 0;
 
   constructor(head: Head, selection: HeadSelection) {
     this.#head = head;
+    this.#wantsExemplars = selection.exemplars === true;
     this.#minTimeMs = selection.minTimeMs;
     this.#maxTimeMs = selection.maxTimeMs;
     this.refreshRanges();
@@ -178,6 +186,11 @@ class SeriesChunks {
     this.#ranges = [...this.#head.ranges()]
       .filter(({ startMs, endMs }) => startMs <= this.#maxTimeMs && endMs > this.#minTimeMs)
       .sort((a, b) => b.startMs - a.startMs);
+    const hasExtras =
+      this.#head.startTimes.count > 0 || this.#ranges.some(({ extras }) => extras !== undefined);
+    this.#extras = hasExtras
+      ? new ExtraSelect(this.#head, this.#ranges, this.#minTimeMs, this.#maxTimeMs)
+      : undefined;
   }
 
   /** Finds the chunks of a series; false when none overlaps. */
@@ -185,6 +198,8 @@ class SeriesChunks {
     this.#count = 0;
     this.#isFalling = true;
     this.#loose.count = 0;
+    this.#id = id;
+    if (this.#wantsExemplars) return this.#extras?.collectExemplars(id) ?? false;
     this.#addOpen(id);
     for (const range of this.#ranges) {
       for (let c = range.newestChunk(id); c !== ABSENT; c = range.olderChunk(c)) {
@@ -197,12 +212,22 @@ class SeriesChunks {
       if (range.hasLoose(id)) range.readLoose(id, this.#loose);
     }
     if (this.#loose.count > 0) this.#addLoose();
-    return this.#count > 0;
+    const hasHistograms = this.#extras?.collectHistograms(id) ?? false;
+    return this.#count > 0 || hasHistograms;
   }
 
   /** Hands the chunks of the series collected last to the sink. */
   emit(sink: ChunkSink): void {
+    if (this.#wantsExemplars) {
+      this.#extras?.emitExemplars(sink);
+      return;
+    }
     if (!this.#isFalling) this.#sort();
+    const extras = this.#extras;
+    if (extras !== undefined) {
+      const firstMs = this.#count > 0 ? this.#firstMs[this.#count - 1]! : Number.POSITIVE_INFINITY;
+      extras.emitStartTimes(this.#id, Math.min(firstMs, extras.firstMs), sink);
+    }
     for (let i = this.#count - 1; i >= 0; i--) {
       sink.chunk(
         CHUNK_XOR,
@@ -213,6 +238,7 @@ class SeriesChunks {
         this.#ends[i]!,
       );
     }
+    extras?.emitHistograms(sink);
   }
 
   #addOpen(id: number): void {

@@ -3,6 +3,14 @@
 // and dropped; series without samples leave when the log cannot name them any more. All calls are synchronous, by one
 // owner; selections (head-select.ts) run in slices in between.
 import { assert } from '../../core/assert.ts';
+import { AppError } from '../../core/errors.ts';
+import {
+  decodeStartTime,
+  EXTRA_EXEMPLAR,
+  EXTRA_HISTOGRAM,
+  EXTRA_START_TIME,
+  type Extras,
+} from '../../model/extra-columns.ts';
 import {
   appendXorSample,
   endXorChunk,
@@ -25,6 +33,7 @@ import {
 import { ABSENT } from './columns.ts';
 import { LabelIndex } from './label-index.ts';
 import { RangeChunks } from './range-chunks.ts';
+import { ExtrasScratch, RangeExtras } from './range-extras.ts';
 import {
   LAST_SEGMENT,
   LOGGED,
@@ -35,6 +44,7 @@ import {
   SLOT,
   STATE_WORDS,
 } from './series-states.ts';
+import { StartTable } from './start-table.ts';
 
 export interface HeadOptions {
   /** Length of the aligned time ranges that become blocks. */
@@ -59,13 +69,15 @@ export interface HeadCounters {
   appended: number;
   duplicates: number;
   outOfOrder: number;
+  exemplars: number;
 }
 
 export class Head {
   readonly options: HeadOptions;
-  readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0 };
+  readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0, exemplars: 0 };
   readonly states = new SeriesStates();
   readonly slots = new ChunkSlots();
+  readonly startTimes = new StartTable();
   /** Replaced when series leave: take it anew after every pause, or keep it for ids found in it. */
   index: LabelIndex;
   /** Start of a range → the range that takes samples. */
@@ -82,6 +94,7 @@ export class Head {
   /** Series that came while the index is being rebuilt, or undefined. */
   #arrivals: number[] | undefined;
   #openChunks = 0;
+  #extrasScratch: ExtrasScratch | undefined;
   /** The range looked up last. */
   #lastRange: RangeChunks | undefined;
 
@@ -105,7 +118,8 @@ export class Head {
 
   /** Bytes of all arenas and columns. */
   get bytesHeld(): number {
-    let bytes = this.index.bytesHeld + this.slots.bytesHeld + this.states.bytesHeld;
+    let bytes =
+      this.index.bytesHeld + this.slots.bytesHeld + this.states.bytesHeld + this.startTimes.bytesHeld;
     for (const range of this.ranges()) bytes += range.bytesHeld;
     return bytes;
   }
@@ -215,6 +229,42 @@ export class Head {
       this.#append(ids[i]!, timestampsMs, i, valueWords[2 * i]! | 0, valueWords[2 * i + 1]! | 0, segment);
     }
     this.counters.appended += to - from;
+  }
+
+  /**
+   * Appends histograms, start times and exemplars.
+   *
+   * @param extras   References are series ids from define; times are safe integers, in any order. Contents are copied.
+   * @param segment  Log segment that holds them, ≥ 1.
+   * @throws AppError `bad_data` when a content is not of its kind: what came before it was taken.
+   */
+  appendExtras(extras: Extras, segment: number): void {
+    const { references, timestampsMs, kinds, starts, ends, bytes, count } = extras;
+    for (let i = 0; i < count; i++) {
+      const id = references[i]!;
+      const timeMs = timestampsMs[i]!;
+      this.states.setWord(id, LAST_SEGMENT, segment);
+      if (kinds[i] === EXTRA_HISTOGRAM) {
+        this.#extrasOf(timeMs, segment).addHistogram(id, timeMs, bytes, starts[i]!, ends[i]!);
+        this.counters.appended++;
+      } else if (kinds[i] === EXTRA_EXEMPLAR) {
+        this.#extrasOf(timeMs, segment).addExemplar(id, timeMs, bytes, starts[i]!, ends[i]!);
+        this.counters.exemplars++;
+      } else if (kinds[i] === EXTRA_START_TIME) {
+        this.startTimes.add(id, timeMs, decodeStartTime(bytes, starts[i]!, ends[i]!));
+      } else {
+        throw new AppError('bad_data', `an extra of kind ${kinds[i]}, which this version does not know`);
+      }
+    }
+  }
+
+  #extrasOf(timeMs: number, segment: number): RangeExtras {
+    const range = this.#rangeOf(timeMs, segment);
+    if (range.extras === undefined) {
+      this.#extrasScratch ??= new ExtrasScratch();
+      range.extras = new RangeExtras(range.startMs, range.endMs, this.slots, this.#extrasScratch);
+    }
+    return range.extras;
   }
 
   // Hot! Everything that does not happen for nearly every sample is in another function.
@@ -383,7 +433,12 @@ export class Head {
 
   /** Forgets a frozen range. */
   drop(generation: number): void {
+    this.#frozen.get(generation)?.extras?.release();
     this.#frozen.delete(generation);
+    if (this.startTimes.count === 0) return;
+    let oldestMs = Number.POSITIVE_INFINITY;
+    for (const { startMs } of this.ranges()) oldestMs = Math.min(oldestMs, startMs);
+    this.startTimes.prune(oldestMs, (series) => this.index.has(series));
   }
 
   /** A selection begins: ids it may hold are not given to other series until `endSelection` of the returned token. */
