@@ -46,6 +46,13 @@ export class ResponseStream {
     }
   }
 
+  /** Adds UTF-8, which must not change any more. Call `flush` now and then. */
+  writeBytes(piece: Buffer): void {
+    if (this.#text !== '') this.#full.push(Buffer.from(this.#text));
+    this.#text = '';
+    this.#full.push(piece);
+  }
+
   /**
    * Sends full chunks and waits until the client has taken them; lets others run when this request ran long.
    *
@@ -53,7 +60,7 @@ export class ResponseStream {
    */
   async flush(): Promise<void> {
     throwIfAborted(this.#exchange.signal);
-    if (this.#full.length > 0) await this.#send();
+    if (this.#totalBytes() >= CHUNK_CHARACTERS) await this.#send();
     if (this.#nowMs() - this.#sliceStartedMs >= SLICE_MS) {
       await nextTurn();
       this.#sliceStartedMs = this.#nowMs();

@@ -12,7 +12,7 @@ function render(
   series: readonly { labels: Labels; samples: readonly (readonly [number, number])[] }[],
 ): string {
   let text = '';
-  const json = new ResultJson({ write: (piece) => void (text += piece) }, type);
+  const json = new ResultJson({ writeBytes: (piece) => void (text += piece.toString()) }, type);
   const writer = new ResultFrameWriter();
   for (const { labels, samples } of series) {
     const times = Float64Array.from(samples, ([time]) => time);

@@ -1,17 +1,21 @@
 // Query results from frames to JSON text. Samples go from typed arrays straight to text: no object and no JSON.stringify
 // per sample. The timestamps of a range query are the same for every series, so their text is made once.
 import { ByteReader } from '../lib/core/bytes.ts';
-import { formatTimestamp, formatValue } from '../lib/model/number-format.ts';
+import { formatTimestamp } from '../lib/model/number-format.ts';
 import { ResultType } from '../lib/wire/contracts.ts';
 import { readResultFrame } from '../lib/wire/result-frame.ts';
+import { JsonBytes } from './json-bytes.ts';
 import { formatDecimal, formatSeconds } from './json-values.ts';
 
 /** Range queries have at most 11,001 steps; instant queries over ranges may be longer, and are not cached beyond. */
 const CACHED_TIMES_MAX = 11_001;
 
-/** Where text goes. */
-export interface TextSink {
-  write(text: string): void;
+/** A piece is handed over at this size. */
+const PIECE_BYTES = 64 * 1024;
+
+/** Where pieces of the text go, as UTF-8. */
+export interface JsonSink {
+  writeBytes(piece: Buffer): void;
 }
 
 /** A label set as a JSON object, from canonical label bytes[start, end). */
@@ -27,13 +31,17 @@ export function labelsToJson(bytes: Uint8Array, start: number, end: number): str
 
 /** Writes the `result` of one query, frame by frame. */
 export class ResultJson {
-  readonly #sink: TextSink;
+  readonly #sink: JsonSink;
   readonly #type: ResultType;
-  readonly #times: number[] = [];
-  readonly #timeTexts: string[] = [];
+  readonly #json = new JsonBytes();
+  // Texts of times by position in the series: times[i] stands in timeBytes[timeEnds[i - 1], timeEnds[i]).
+  #times: Float64Array<ArrayBuffer> = new Float64Array(256);
+  #timeEnds: Uint32Array<ArrayBuffer> = new Uint32Array(256);
+  readonly #timeBytes = new JsonBytes();
+  #timeCount = 0;
   #series = 0;
 
-  constructor(sink: TextSink, type: ResultType) {
+  constructor(sink: JsonSink, type: ResultType) {
     this.#sink = sink;
     this.#type = type;
   }
@@ -45,50 +53,63 @@ export class ResultJson {
 
   /** @throws AppError `bad_data` when the frame is malformed. */
   addFrame(frame: Uint8Array): void {
+    const json = this.#json;
     readResultFrame(frame, (bytes, start, end, timestampsMs, values, count) => {
-      const separator = this.#series++ === 0 ? '' : ',';
-      switch (this.#type) {
-        case ResultType.RESULT_TYPE_SCALAR:
-          this.#sink.write(`[${formatSeconds(timestampsMs[0]!)},"${formatDecimal(values[0]!)}"]`);
-          return;
-        case ResultType.RESULT_TYPE_VECTOR:
-          this.#sink.write(
-            `${separator}{"metric":${labelsToJson(bytes, start, end)},"value":${this.#pair(0, timestampsMs[0]!, values[0]!)}}`,
-          );
-          return;
-        default:
-          this.#sink.write(`${separator}{"metric":${labelsToJson(bytes, start, end)},"values":[`);
-          this.#writePairs(timestampsMs, values, count);
-          this.#sink.write(']}');
+      if (this.#type === ResultType.RESULT_TYPE_SCALAR) {
+        json.text(`[${formatSeconds(timestampsMs[0]!)},"${formatDecimal(values[0]!)}"]`);
+        return;
       }
+      json.text(this.#series++ === 0 ? '{"metric":' : ',{"metric":');
+      json.labels(bytes, start, end);
+      if (this.#type === ResultType.RESULT_TYPE_VECTOR) {
+        json.text(',"value":');
+        this.#writePairs(timestampsMs, values, 1);
+        json.text('}');
+      } else {
+        json.text(',"values":[');
+        this.#writePairs(timestampsMs, values, count);
+        json.text(']}');
+      }
+      if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
     });
+    if (json.length > 0) this.#sink.writeBytes(json.take());
   }
 
+  /** `[1435781430.781,"1"]`, with commas between. */
   #writePairs(timestampsMs: Float64Array, values: Float64Array, count: number): void {
-    let text = '';
+    const json = this.#json;
     for (let i = 0; i < count; i++) {
-      const pair = this.#pair(i, timestampsMs[i]!, values[i]!);
-      text += i === 0 ? pair : `,${pair}`;
-      if (text.length >= 8192) {
-        this.#sink.write(text);
-        text = '';
-      }
+      if (i > 0) json.text(',');
+      this.#writeTime(i, timestampsMs[i]!);
+      json.value(values[i]!);
+      json.text('"]');
+      if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
     }
-    this.#sink.write(text);
   }
 
-  /** `[1435781430.781,"1"]` */
-  #pair(index: number, timeMs: number, value: number): string {
-    return `${this.#timeText(index, timeMs)}${formatValue(value)}"]`;
-  }
-
-  #timeText(index: number, timeMs: number): string {
-    if (this.#times[index] === timeMs) return this.#timeTexts[index]!;
+  #writeTime(index: number, timeMs: number): void {
+    if (index < this.#timeCount && this.#times[index] === timeMs) {
+      const from = index === 0 ? 0 : this.#timeEnds[index - 1]!;
+      this.#json.copy(this.#timeBytes.bytes, from, this.#timeEnds[index]!);
+      return;
+    }
     const text = `[${formatTimestamp(timeMs)},"`;
-    if (index < CACHED_TIMES_MAX && index <= this.#times.length) {
-      this.#times[index] = timeMs;
-      this.#timeTexts[index] = text;
-    }
-    return text;
+    this.#json.text(text);
+    if (index !== this.#timeCount || index >= CACHED_TIMES_MAX) return;
+    this.#growTimes(index + 1);
+    this.#timeBytes.text(text);
+    this.#times[index] = timeMs;
+    this.#timeEnds[index] = this.#timeBytes.length;
+    this.#timeCount = index + 1;
+  }
+
+  #growTimes(needed: number): void {
+    if (needed <= this.#times.length) return;
+    const times = new Float64Array(this.#times.length * 2);
+    times.set(this.#times);
+    this.#times = times;
+    const ends = new Uint32Array(times.length);
+    ends.set(this.#timeEnds);
+    this.#timeEnds = ends;
   }
 }
