@@ -19,6 +19,8 @@ export interface Cells {
   readonly means: Float64Array<ArrayBuffer>;
   /** 1 where the average is kept incrementally because the sum overflowed. */
   readonly incremental: Uint8Array<ArrayBuffer>;
+  /** Finite values added up to infinity somewhere: the result depends on their order. */
+  overflowed: boolean;
 }
 
 export function makeCells(session: QuerySession, operator: StreamedOperator, size: number): Cells {
@@ -35,6 +37,7 @@ export function makeCells(session: QuerySession, operator: StreamedOperator, siz
     counts: new Float64Array(counted ? size : 0),
     means: new Float64Array(averaged || moments ? size : 0),
     incremental: new Uint8Array(averaged ? size : 0),
+    overflowed: false,
   };
 }
 
@@ -83,11 +86,20 @@ function addSums(cells: Cells, offset: number, column: StepColumn): void {
     }
     const sum = values[at]!;
     const total = sum + value;
-    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) compensations[at] = 0;
-    else if (Math.abs(sum) >= Math.abs(value)) compensations[at] = compensations[at]! + (sum - total + value);
-    else compensations[at] = compensations[at]! + (value - total + sum);
+    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) {
+      compensations[at] = 0;
+      noteOverflow(cells, sum, value);
+    } else if (Math.abs(sum) >= Math.abs(value)) {
+      compensations[at] = compensations[at]! + (sum - total + value);
+    } else {
+      compensations[at] = compensations[at]! + (value - total + sum);
+    }
     values[at] = total;
   }
+}
+
+function noteOverflow(cells: Cells, a: number, b: number): void {
+  if (Number.isFinite(a) && Number.isFinite(b)) cells.overflowed = true;
 }
 
 function addAverages(cells: Cells, offset: number, column: StepColumn): void {
@@ -105,6 +117,7 @@ function addAverages(cells: Cells, offset: number, column: StepColumn): void {
     const sum = values[at]!;
     const total = sum + value;
     if (incremental[at] === 1 || total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) {
+      if (incremental[at] === 0) noteOverflow(cells, sum, value);
       addIncrementally(cells, at, value);
       continue;
     }
@@ -195,6 +208,110 @@ function addMoments(cells: Cells, offset: number, column: StepColumn): void {
     means[at] = mean;
     values[at] = values[at]! + deviation * (value - mean);
   }
+}
+
+/** Columns that belong to an operator's values in a partial result. */
+export function cellColumns(operator: StreamedOperator, cells: Cells): readonly Float64Array<ArrayBuffer>[] {
+  switch (operator) {
+    case 'sum':
+      return [cells.compensations];
+    case 'avg':
+      return [cells.compensations, cells.counts];
+    case 'stddev':
+    case 'stdvar':
+      return [cells.counts, cells.means];
+    default:
+      return [];
+  }
+}
+
+/**
+ * Makes averages that are kept incrementally plain sums. They are of infinite values: where finite ones overflowed, the
+ * part declines.
+ */
+export function plainSums({ values, compensations, means, incremental }: Cells): void {
+  for (let i = 0; i < incremental.length; i++) {
+    if (incremental[i] === 0) continue;
+    values[i] = means[i]!;
+    compensations[i] = 0;
+    incremental[i] = 0;
+  }
+}
+
+/**
+ * Adds what a part accumulated to a cell.
+ *
+ * @param columns  As cellColumns() gives them, at index `from`.
+ */
+export function mergeCell(
+  operator: StreamedOperator,
+  cells: Cells,
+  at: number,
+  value: number,
+  columns: readonly Float64Array[],
+  from: number,
+): void {
+  const { kinds, values, counts } = cells;
+  const isFirst = kinds[at] === ABSENT;
+  kinds[at] = FLOAT;
+  switch (operator) {
+    case 'sum':
+    case 'avg':
+      if (operator === 'avg') counts[at] = counts[at]! + columns[1]![from]!;
+      mergeSums(cells, at, value, columns[0]![from]!, isFirst);
+      return;
+    case 'stddev':
+    case 'stdvar':
+      mergeMoments(cells, at, value, columns[0]![from]!, columns[1]![from]!);
+      return;
+    case 'min':
+      if (isFirst || values[at]! > value || Number.isNaN(values[at])) values[at] = value;
+      return;
+    case 'max':
+      if (isFirst || values[at]! < value || Number.isNaN(values[at])) values[at] = value;
+      return;
+    case 'count':
+      values[at] = values[at]! + value;
+      return;
+    case 'group':
+      values[at] = value;
+  }
+}
+
+function mergeSums(cells: Cells, at: number, sum: number, compensation: number, isFirst: boolean): void {
+  const { values, compensations } = cells;
+  if (isFirst) {
+    values[at] = sum;
+    compensations[at] = compensation;
+    return;
+  }
+  const own = values[at]!;
+  const total = own + sum;
+  values[at] = total;
+  if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) {
+    compensations[at] = 0;
+    noteOverflow(cells, own, sum);
+    return;
+  }
+  const lost = Math.abs(own) >= Math.abs(sum) ? own - total + sum : sum - total + own;
+  compensations[at] = compensations[at]! + compensation + lost;
+}
+
+/** Chan, Golub and LeVeque: moments of two sets together. An empty cell has count 0. */
+function mergeMoments(cells: Cells, at: number, squares: number, count: number, mean: number): void {
+  const { values, counts, means } = cells;
+  const before = counts[at]!;
+  if (before === 0) {
+    values[at] = squares;
+    counts[at] = count;
+    means[at] = mean;
+    return;
+  }
+  const both = before + count;
+  const distance = mean - means[at]!;
+  values[at] = values[at]! + squares + (distance * distance * before * count) / both;
+  means[at] = means[at]! + (distance * count) / both;
+  counts[at] = both;
 }
 
 /** Turns what was accumulated into results, in `values`. */

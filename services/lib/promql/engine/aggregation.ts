@@ -5,7 +5,7 @@ import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { Labels } from '../../model/labels.ts';
 import type { Aggregation } from '../ast.ts';
 import { goQuote } from '../parse/go-quote.ts';
-import { accumulate, finish, makeCells, type StreamedOperator } from './accumulators.ts';
+import { accumulate, type Cells, finish, makeCells, type StreamedOperator } from './accumulators.ts';
 import { unwrap } from './expressions.ts';
 import { formatDecimal } from './go-format.ts';
 import type { Grid } from './grid.ts';
@@ -57,6 +57,28 @@ async function openStreamed(
   const { session } = evaluator;
   const before = session.samplesCurrent;
   const input = await evaluator.vector(expr.expr, grid);
+  const { order, cells, histograms } = await accumulateAll(session, expr, operator, input, grid);
+  finish(operator, cells);
+  const sums = histograms.finish(cells.kinds);
+  session.settleSamples(before, countPresent(cells.kinds, 0, cells.kinds.length));
+  return new CellsOperand(order, cells.values, cells.kinds, grid.steps, sums);
+}
+
+/** What is accumulated per group and step: the result before it is finished. */
+export interface Accumulated {
+  readonly order: GroupOrder;
+  readonly cells: Cells;
+  readonly histograms: HistogramCells;
+}
+
+/** Adds all series of an aggregation's input to the cells of their groups. */
+export async function accumulateAll(
+  session: QuerySession,
+  expr: Aggregation,
+  operator: StreamedOperator,
+  input: VectorOperand,
+  grid: Grid,
+): Promise<Accumulated> {
   const groups = groupSeries(expr, input.series);
   const cells = makeCells(session, operator, groups.labels.length * grid.steps);
   const order = new GroupOrder(groups);
@@ -70,16 +92,15 @@ async function openStreamed(
     if (column.mayHaveHistograms) histograms.take(offset, column, input.series[i]!.labels);
     accumulate(operator, cells, offset, column);
   }
-  finish(operator, cells);
-  const sums = histograms.finish(cells.kinds);
-  session.settleSamples(before, countPresent(cells.kinds, 0, cells.kinds.length));
-  return new CellsOperand(order, cells.values, cells.kinds, grid.steps, sums);
+  return { order, cells, histograms };
 }
 
 /** Groups in the order in which Prometheus first sees a value of them; groups without values are left out. */
-class GroupOrder {
+export class GroupOrder {
   readonly groups: number[] = [];
   readonly series: SeriesMeta[] = [];
+  /** The first series that had values, by place. */
+  readonly firsts: number[] = [];
   readonly #groups: Groups;
   readonly #place: Int32Array;
 
@@ -95,6 +116,7 @@ class GroupOrder {
     if (place < 0) {
       this.#place[group] = this.groups.length;
       this.groups.push(group);
+      this.firsts.push(index);
       this.series.push({ labels: this.#groups.labels[group]!, dropName });
     } else if (dropName && !this.series[place]!.dropName) {
       this.series[place] = { labels: this.series[place]!.labels, dropName };
@@ -103,7 +125,7 @@ class GroupOrder {
 }
 
 /** Hands out groups' cells in order. */
-class CellsOperand implements VectorOperand {
+export class CellsOperand implements VectorOperand {
   readonly series: readonly SeriesMeta[];
   readonly #groups: readonly number[];
   readonly #values: Float64Array;
@@ -113,7 +135,7 @@ class CellsOperand implements VectorOperand {
   #next = 0;
 
   constructor(
-    order: GroupOrder,
+    order: Pick<GroupOrder, 'groups' | 'series'>,
     values: Float64Array,
     kinds: Uint8Array,
     steps: number,
@@ -201,26 +223,46 @@ function checkQuantiles(session: QuerySession, expr: Aggregation, phi: Float64Ar
 
 async function openCountValues(evaluator: Evaluator, expr: Aggregation, grid: Grid): Promise<VectorOperand> {
   const { session } = evaluator;
-  const param = unwrap(expr.param!);
-  const label = param.kind === 'string' ? param.value : '';
-  if (label === '') throw new AppError('execution', `invalid label name ${goQuote(label)}`);
+  const label = valueLabel(expr);
   const before = session.samplesCurrent;
   const input = await evaluator.vector(expr.expr, grid);
-  const grouping = expr.without ? expr.grouping : [...expr.grouping, label];
-  const counter = new ValueCounter(session, label, grouping, expr.without, grid.steps);
-  const column = new StepColumn(grid.steps);
-  for (const { labels } of input.series) {
-    if (session.isSliceOver()) await session.pause();
-    input.next(column);
-    counter.add(labels, column);
-  }
+  const counter = await countAll(session, expr, label, input, grid);
   session.settleSamples(before, counter.held);
   return new StoredOperand({ series: counter.series, table: counter.table });
 }
 
+/** Label of count_values(). */
+export function valueLabel(expr: Aggregation): string {
+  const param = unwrap(expr.param!);
+  const label = param.kind === 'string' ? param.value : '';
+  if (label === '') throw new AppError('execution', `invalid label name ${goQuote(label)}`);
+  return label;
+}
+
+/** Counts the values of all series. */
+export async function countAll(
+  session: QuerySession,
+  expr: Aggregation,
+  label: string,
+  input: VectorOperand,
+  grid: Grid,
+): Promise<ValueCounter> {
+  const grouping = expr.without ? expr.grouping : [...expr.grouping, label];
+  const counter = new ValueCounter(session, label, grouping, expr.without, grid.steps);
+  const column = new StepColumn(grid.steps);
+  for (let i = 0; i < input.series.length; i++) {
+    if (session.isSliceOver()) await session.pause();
+    input.next(column);
+    counter.add(i, input.series[i]!.labels, column);
+  }
+  return counter;
+}
+
 /** Counts of equal values per group; a row per group and value. */
-class ValueCounter {
+export class ValueCounter {
   readonly series: SeriesMeta[] = [];
+  /** The first series that had the value, by row. */
+  readonly firsts: number[] = [];
   readonly table: StepTable;
   held = 0;
   readonly #label: string;
@@ -241,14 +283,14 @@ class ValueCounter {
     this.#without = without;
   }
 
-  add(labels: Labels, column: StepColumn): void {
+  add(index: number, labels: Labels, column: StepColumn): void {
     const rows = new Map<string, number>();
     for (let k = 0; k < column.kinds.length; k++) {
       if (column.kinds[k] === ABSENT) continue;
       const isHistogram = column.kinds[k] === HISTOGRAM;
       const text = isHistogram ? printHistogram(column.histograms[k]!) : formatDecimal(column.values[k]!);
       let row = rows.get(text);
-      if (row === undefined) rows.set(text, (row = this.#rowOf(labels, text)));
+      if (row === undefined) rows.set(text, (row = this.#rowOf(index, labels, text)));
       const at = this.table.offset(row) + k;
       const values = this.table.values(row);
       const kinds = this.table.kinds(row);
@@ -258,13 +300,14 @@ class ValueCounter {
     }
   }
 
-  #rowOf(labels: Labels, value: string): number {
+  #rowOf(index: number, labels: Labels, value: string): number {
     const own = groupLabels(labels.with(this.#label, value), this.#grouping, this.#without);
     let row = this.#rows.get(own.key);
     if (row === undefined) {
       row = this.table.addRow();
       this.#rows.set(own.key, row);
       this.series.push({ labels: own, dropName: false });
+      this.firsts.push(index);
     }
     return row;
   }

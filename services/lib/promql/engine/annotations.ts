@@ -4,6 +4,7 @@ import type { Position } from '../ast.ts';
 import { goQuote } from '../parse/go-quote.ts';
 import { printPosition } from '../parse/parse-error.ts';
 import { formatG, formatPrecise } from './go-format.ts';
+import type { AnnotationRecord } from './partial.ts';
 
 interface ForcedMonotonicity {
   minTimeMs: number;
@@ -148,6 +149,25 @@ export class Annotations {
     known.maxBucket = Math.max(known.maxBucket, maxBucket);
     known.maxDiff = Math.max(known.maxDiff, maxDiff);
     known.count++;
+  }
+
+  /** Everything that was said, for the merge. */
+  records(): AnnotationRecord[] {
+    const of = (isWarning: boolean, { words, position }: Annotation): AnnotationRecord => {
+      return { isWarning, words, position };
+    };
+    return [
+      ...[...this.#warnings.values()].map((annotation) => of(true, annotation)),
+      ...[...this.#infos.values()].map((annotation) => of(false, annotation)),
+    ];
+  }
+
+  /** Takes over what was said of a part. */
+  absorb(records: readonly AnnotationRecord[]): void {
+    for (const { isWarning, words, position } of records) {
+      if (isWarning) this.#warn(words, position);
+      else this.#info(words, position);
+    }
   }
 
   /** Warnings as printed, with `(line:column)` in `query` unless it is empty. */

@@ -4,7 +4,12 @@ import { unreachable } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
 import type { AtModifier, DurationExpr } from '../ast.ts';
 import type { Grid } from './grid.ts';
-import type { QuerySession } from './session.ts';
+import type { QueryRequest } from './query.ts';
+
+/** What durations and `@` depend on. */
+export interface DurationContext {
+  readonly request: Pick<QueryRequest, 'startMs' | 'endMs' | 'stepMs'>;
+}
 
 /** Reference times firstMs + k·stepMs; stepMs is 0 where `@` pins them all to one. */
 export interface AtGrid {
@@ -14,7 +19,7 @@ export interface AtGrid {
 
 /** Where a selector or subquery looks at each step, `@` and `offset` applied. */
 export function referenceTimes(
-  session: QuerySession,
+  session: DurationContext,
   node: { readonly at: AtModifier | undefined; readonly offset: DurationExpr | undefined },
   grid: Grid,
 ): AtGrid {
@@ -25,7 +30,7 @@ export function referenceTimes(
 }
 
 /** Time of an `@` modifier. */
-export function pinnedTime(session: QuerySession, at: AtModifier | undefined): number | undefined {
+export function pinnedTime(session: DurationContext, at: AtModifier | undefined): number | undefined {
   switch (at?.kind) {
     case undefined:
       return undefined;
@@ -46,7 +51,11 @@ export function pinnedTime(session: QuerySession, at: AtModifier | undefined): n
  * @param negative  Whether zero and negative durations are allowed (offsets).
  * @throws AppError `execution` in Prometheus' words.
  */
-export function evaluateDuration(session: QuerySession, duration: DurationExpr, negative: boolean): number {
+export function evaluateDuration(
+  session: DurationContext,
+  duration: DurationExpr,
+  negative: boolean,
+): number {
   if (duration.kind === 'literal') return duration.durationMs;
   const seconds = durationSeconds(session, duration);
   if (!(seconds > 0) && !negative) throw new AppError('execution', 'duration must be greater than 0');
@@ -54,7 +63,7 @@ export function evaluateDuration(session: QuerySession, duration: DurationExpr, 
   return Math.trunc(seconds * 1000);
 }
 
-function durationSeconds(session: QuerySession, duration: DurationExpr): number {
+function durationSeconds(session: DurationContext, duration: DurationExpr): number {
   if (duration.kind === 'literal') return duration.durationMs / 1000;
   const right = duration.right === undefined ? 0 : durationSeconds(session, duration.right);
   const left = duration.left === undefined ? undefined : durationSeconds(session, duration.left);

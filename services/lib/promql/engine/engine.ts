@@ -1,40 +1,63 @@
 // The engine's front: takes a parsed query, evaluates it over a Queryable, and hands out the result as columns.
+import { assert } from '../../core/assert.ts';
 import { AppError, throwIfAborted } from '../../core/errors.ts';
-import type { FloatHistogram } from '../../model/float-histogram.ts';
-import type { Labels } from '../../model/labels.ts';
+import type { Queryable, QueryContext } from '../../model/queryable.ts';
 import type { Expr } from '../ast.ts';
 import { TreeEvaluator } from './evaluate.ts';
 import { typeOf, unwrap } from './expressions.ts';
-import { type Grid, makeGrid } from './grid.ts';
+import { makeGrid } from './grid.ts';
 import { openMatrix } from './matrix-source.ts';
+import { PartMerger } from './merge.ts';
 import { mergeSameLabels, withoutMetadata } from './names.ts';
-import {
-  ABSENT,
-  countPresent,
-  HISTOGRAM,
-  type SeriesMeta,
-  StepColumn,
-  type VectorOperand,
-} from './operand.ts';
-import type { Engine, EngineOptions, QueryRequest, QueryResult, ResultSeries } from './query.ts';
+import { countPresent, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { evaluatePart } from './part.ts';
+import { Declined } from './partial.ts';
+import type { CutRequest, Engine, EngineOptions, QueryRequest, QueryResult, ResultSeries } from './query.ts';
+import { gridTimes, presentSteps, ResultBuffers } from './result-columns.ts';
 import { QuerySession } from './session.ts';
-
-/** Samples per result buffer: results of many small series share one. */
-const RESULT_BUFFER_SAMPLES = 8192;
 
 /** Makes an engine. It keeps nothing between queries; any number may run at once. */
 export function createEngine(options: EngineOptions): Engine {
+  const run = async <T>(
+    request: QueryRequest,
+    queryable: Queryable,
+    context: QueryContext,
+    work: (session: QuerySession) => Promise<T>,
+  ): Promise<T> => {
+    throwIfAborted(context.signal);
+    const session = new QuerySession(options, request, queryable, context);
+    try {
+      return await work(session);
+    } finally {
+      session.close();
+    }
+  };
   return {
-    execute: async (request, queryable, context) => {
-      throwIfAborted(context.signal);
-      const session = new QuerySession(options, request, queryable, context);
-      try {
-        return await evaluate(session, request);
-      } finally {
-        session.close();
-      }
+    execute: (request, queryable, context) => {
+      return run(request, queryable, context, (session) => evaluate(session, request));
+    },
+    executePart: (request, queryable, context) => {
+      const part = request.plan.parts[request.part];
+      assert(part !== undefined, `part ${request.part} of a plan of ${request.plan.parts.length}`);
+      return run(uncut(request), queryable, context, (session) => evaluatePart(session, part));
+    },
+    executeMerge: (request, partials, queryable, context) => {
+      const whole = uncut(request);
+      return run(whole, queryable, context, async (session) => {
+        session.merged = new PartMerger(session, request.plan, partials);
+        try {
+          return await evaluate(session, whole);
+        } catch (caught) {
+          if (caught instanceof Declined) return undefined;
+          throw caught;
+        }
+      });
     },
   };
+}
+
+function uncut(request: CutRequest): QueryRequest {
+  return { ...request, expr: request.plan.expr };
 }
 
 async function evaluate(session: QuerySession, request: QueryRequest): Promise<QueryResult> {
@@ -108,34 +131,6 @@ async function evaluateSteps(
   return result;
 }
 
-function gridTimes(grid: Grid): Float64Array<ArrayBuffer> {
-  const times = new Float64Array(grid.steps);
-  for (let k = 0; k < grid.steps; k++) times[k] = grid.startMs + k * grid.stepMs;
-  return times;
-}
-
-/** The steps of a column that have a value. */
-function presentSteps(
-  labels: Labels,
-  column: StepColumn,
-  grid: Grid,
-  count: number,
-  out: ResultBuffers,
-): ResultSeries {
-  const timestampsMs = out.takeValues(count);
-  const values = out.takeValues(count);
-  const histograms: (FloatHistogram | undefined)[] = [];
-  let at = 0;
-  for (let k = 0; k < grid.steps; k++) {
-    if (column.kinds[k] === ABSENT) continue;
-    timestampsMs[at] = grid.startMs + k * grid.stepMs;
-    if (column.kinds[k] === HISTOGRAM) histograms[at] = column.histograms[k];
-    values[at++] = column.values[k]!;
-  }
-  const hasHistograms = histograms.length > 0;
-  return { labels, timestampsMs, values, count, histograms: hasHistograms ? histograms : undefined };
-}
-
 /** Drops the names that were marked for it. */
 function withNamesDropped(operand: VectorOperand): VectorOperand {
   if (!operand.series.some(({ dropName }) => dropName)) return operand;
@@ -179,21 +174,4 @@ function firstAfter(timestampsMs: Float64Array, count: number, timeMs: number): 
   let at = 0;
   while (at < count && timestampsMs[at]! <= timeMs) at++;
   return at;
-}
-
-/** Cuts the columns of result series from shared buffers. */
-class ResultBuffers {
-  #buffer = new Float64Array(0);
-  #used = 0;
-
-  takeValues(count: number): Float64Array<ArrayBuffer> {
-    if (this.#used + count > this.#buffer.length) {
-      const size = Math.max(count, Math.min(RESULT_BUFFER_SAMPLES, Math.max(64, 4 * this.#buffer.length)));
-      this.#buffer = new Float64Array(size);
-      this.#used = 0;
-    }
-    const from = this.#used;
-    this.#used += count;
-    return this.#buffer.subarray(from, this.#used);
-  }
 }

@@ -128,6 +128,8 @@ export class TreeEvaluator implements Evaluator {
   }
 
   #open(expr: Expr, grid: Grid): Promise<VectorOperand> {
+    const merged = this.session.merged?.open(expr, grid);
+    if (merged !== undefined) return merged;
     switch (expr.kind) {
       case 'vector-selector':
         return openSelector(this.session, expr, grid, 'value');

@@ -8,6 +8,7 @@ import { stringArgument } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import { mergeSameLabels } from './names.ts';
 import type { SeriesMeta, StepColumn, VectorOperand } from './operand.ts';
+import { Declined } from './partial.ts';
 import type { Evaluator } from './session.ts';
 
 /** Opens label_replace(v, dst, replacement, src, regex). */
@@ -19,6 +20,7 @@ export async function openLabelReplace(evaluator: Evaluator, call: Call, grid: G
   if (destination === '') throw invalidLabel('destination', 'label_replace', destination);
   const names = pattern.namedGroups();
   const input = await evaluator.vector(call.args[0]!, grid);
+  refuseOverwriting(evaluator, call, destination, input.series);
   const series = input.series.map((meta) => {
     const matcher = pattern.matcher(meta.labels.get(source));
     if (!matcher.matches()) return meta;
@@ -41,10 +43,26 @@ export async function openLabelJoin(evaluator: Evaluator, call: Call, grid: Grid
   }
   if (destination === '') throw invalidLabel('destination', 'label_join', destination);
   const input = await evaluator.vector(call.args[0]!, grid);
+  refuseOverwriting(evaluator, call, destination, input.series);
   const series = input.series.map((meta) =>
     relabelled(meta, destination, sources.map((name) => meta.labels.get(name)).join(separator)),
   );
   return mergeSameLabels(evaluator.session, new RelabelledOperand(series, input), grid);
+}
+
+/**
+ * A new label keeps different label sets different. One that is overwritten may make them equal to sets that another part
+ * has: unless the merge compares them, because the call is the part's root, the part declines.
+ */
+function refuseOverwriting(
+  { session }: Evaluator,
+  call: Call,
+  destination: string,
+  series: readonly SeriesMeta[],
+): void {
+  if (session.partRoot === undefined || session.partRoot === call) return;
+  if (!series.some(({ labels }) => labels.has(destination))) return;
+  throw new Declined(`${call.func}() overwrites the label ${destination}`);
 }
 
 function invalidLabel(which: string, func: string, name: string): AppError {

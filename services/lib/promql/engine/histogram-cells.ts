@@ -6,7 +6,7 @@ import type { Position } from '../ast.ts';
 import type { StreamedOperator } from './accumulators.ts';
 import type { Annotations } from './annotations.ts';
 import { formatG } from './go-format.ts';
-import { HistogramSum } from './histogram-sum.ts';
+import { HistogramSum, type PartialSum } from './histogram-sum.ts';
 import { ABSENT, dropHistograms, FLOAT, HISTOGRAM, type StepColumn } from './operand.ts';
 
 /** Sums of histograms by cell. */
@@ -43,6 +43,16 @@ export class HistogramCells {
     dropHistograms(column);
   }
 
+  /** Sums by cell, before they are finished. */
+  get sums(): ReadonlyMap<number, HistogramSum> {
+    return this.#sums;
+  }
+
+  /** Adds a part's sum to a cell; false where the order of additions would show. */
+  absorb(cell: number, partial: PartialSum): boolean {
+    return this.#sumOf(cell, '').absorb(partial);
+  }
+
   /** The results by cell. Cells that have floats too have no result. */
   finish(kinds: Uint8Array): ReadonlyMap<number, FloatHistogram> {
     const results = new Map<number, FloatHistogram>();
@@ -61,13 +71,17 @@ export class HistogramCells {
   }
 
   #add(cell: number, histogram: FloatHistogram, metric: string): void {
+    this.#sumOf(cell, metric).add(histogram, metric);
+  }
+
+  #sumOf(cell: number, metric: string): HistogramSum {
     let sum = this.#sums.get(cell);
     if (sum === undefined) {
       const context = { metric, position: this.#position, annotations: this.#annotations };
       sum = new HistogramSum(context, this.#operator === 'avg');
       this.#sums.set(cell, sum);
     }
-    sum.add(histogram, metric);
+    return sum;
   }
 }
 

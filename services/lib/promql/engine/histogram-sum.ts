@@ -10,6 +10,18 @@ export interface SumContext {
   readonly annotations: Annotations;
 }
 
+const SEEN_RESET = 1;
+const SEEN_NO_RESET = 2;
+
+/** A sum on its way from a part to the merge. */
+export interface PartialSum {
+  readonly sum: FloatHistogram;
+  readonly compensation: FloatHistogram;
+  readonly count: number;
+  /** Bit 0: a histogram said that there was a counter reset; bit 1: one said that there was none. */
+  readonly resets: number;
+}
+
 /** A running sum. */
 export class HistogramSum {
   readonly #context: SumContext;
@@ -23,6 +35,7 @@ export class HistogramSum {
   #seenNoReset = false;
   /** Histograms of different kinds were added: there is no result. */
   isIncompatible = false;
+  #isReconciled = false;
 
   constructor(context: SumContext, isAverage: boolean) {
     this.#isAverage = isAverage;
@@ -48,8 +61,37 @@ export class HistogramSum {
       annotations.mixedSchemas(metric, position);
       this.isIncompatible = true;
     } else if (outcome.boundsReconciled) {
+      this.#isReconciled = true;
       annotations.reconciledBounds('aggregation', position);
     }
+  }
+
+  /** What was added so far; undefined where the order of additions shows in the result, or in what is said of it. */
+  partial(): PartialSum | undefined {
+    if (this.isIncompatible || this.#isReconciled || this.#isIncremental || this.#sum === undefined)
+      return undefined;
+    return {
+      sum: this.#sum,
+      compensation: this.#compensation,
+      count: this.#count,
+      resets: (this.#seenReset ? SEEN_RESET : 0) | (this.#seenNoReset ? SEEN_NO_RESET : 0),
+    };
+  }
+
+  /** Adds what another sum added; false where the order of additions would show. */
+  absorb({ sum, compensation, count, resets }: PartialSum): boolean {
+    this.#count += count;
+    this.#seenReset ||= (resets & SEEN_RESET) !== 0;
+    this.#seenNoReset ||= (resets & SEEN_NO_RESET) !== 0;
+    if (this.#sum === undefined) {
+      this.#sum = sum.copy();
+      this.#compensation = compensation.copy();
+      return true;
+    }
+    const outcome = this.#sum.addCompensated(sum, this.#compensation);
+    if (outcome.incompatible || outcome.boundsReconciled) return false;
+    this.#compensation.add(compensation);
+    return !(this.#isAverage && this.#sum.isOverflown);
   }
 
   /** The sum, or the average; undefined where there is none. */

@@ -105,6 +105,15 @@ class SelectorSource implements MatrixSource {
 async function openSubquery(evaluator: Evaluator, expr: Subquery, grid: Grid): Promise<MatrixSource> {
   const { session } = evaluator;
   const rangeMs = evaluateDuration(session, expr.range, false);
+  const ends = referenceTimes(session, expr, grid);
+  const inner = subqueryGrid(session, expr, grid);
+  const operand = inner.steps === 0 ? undefined : await evaluator.vector(expr.expr, inner);
+  return new SubquerySource(session, operand, inner, rangeMs, ends);
+}
+
+/** Steps of the expression inside of a subquery. */
+export function subqueryGrid(session: QuerySession, expr: Subquery, grid: Grid): Grid {
+  const rangeMs = evaluateDuration(session, expr.range, false);
   const stepMs =
     expr.step === undefined
       ? session.options.noStepSubqueryIntervalMs
@@ -114,8 +123,7 @@ async function openSubquery(evaluator: Evaluator, expr: Subquery, grid: Grid): P
   const startMs = (Math.floor(boundMs / stepMs) + 1) * stepMs;
   const inner = makeGrid(startMs, ends.firstMs + ends.stepMs * (grid.steps - 1), stepMs);
   session.checkSteps(inner.steps);
-  const operand = inner.steps === 0 ? undefined : await evaluator.vector(expr.expr, inner);
-  return new SubquerySource(session, operand, inner, rangeMs, ends);
+  return inner;
 }
 
 class SubquerySource implements MatrixSource {

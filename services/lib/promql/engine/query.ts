@@ -5,6 +5,8 @@ import type { Labels } from '../../model/labels.ts';
 import type { Queryable, QueryContext } from '../../model/queryable.ts';
 import type { Expr } from '../ast.ts';
 import type { PromqlFeatures } from '../features.ts';
+import type { Plan } from '../plan/plan.ts';
+import type { PartialResult } from './partial.ts';
 
 export interface EngineOptions {
   /** `--query.lookback-delta`, milliseconds. */
@@ -68,6 +70,16 @@ export interface QueryResult {
   readonly stats: QueryStats;
 }
 
+/** A query that was cut: the same fields, with the plan in the expression's place. */
+export interface CutRequest extends Omit<QueryRequest, 'expr'> {
+  readonly plan: Plan;
+}
+
+export interface PartRequest extends CutRequest {
+  /** Index of the part in the plan. */
+  readonly part: number;
+}
+
 export interface Engine {
   /**
    * Evaluates an expression.
@@ -79,4 +91,28 @@ export interface Engine {
    * the result's own excepted.
    */
   execute(request: QueryRequest, queryable: Queryable, context: QueryContext): Promise<QueryResult>;
+
+  /**
+   * Evaluates one part of a cut query over one set of series: `queryable` holds series that no other set has, each with all
+   * of its samples (replicas united).
+   *
+   * @throws as execute(); what a part throws is the query's error.
+   */
+  executePart(request: PartRequest, queryable: Queryable, context: QueryContext): Promise<PartialResult>;
+
+  /**
+   * Evaluates the rest of a cut query.
+   *
+   * @param partials   Results of all sets of series, in any order: for each part of the plan, one of each set.
+   * @param queryable  All series, for what no part reads.
+   * @returns          What execute() answers; undefined when that could not be made from the parts (a part declined): the
+   *                   caller then evaluates the query uncut.
+   * @throws as execute(), and `bad_data` for rows that are not those of the part.
+   */
+  executeMerge(
+    request: CutRequest,
+    partials: readonly PartialResult[],
+    queryable: Queryable,
+    context: QueryContext,
+  ): Promise<QueryResult | undefined>;
 }

@@ -29,9 +29,20 @@ export async function openSelection(
   }
   if (checkCounts(param)) return EMPTY_OPERAND;
   const input = await evaluator.vector(expr.expr, grid);
+  return selectRanked(session, expr, param, input, before);
+}
+
+/** topk, bottomk or limitk of an input: what was selected among candidates is selected again in the same way. */
+export async function selectRanked(
+  session: QuerySession,
+  expr: Aggregation,
+  param: Float64Array,
+  input: VectorOperand,
+  before: number,
+): Promise<VectorOperand> {
   const groups = groupSeries(expr, input.series);
   const cells = new RankCells(session, membersOf(groups), param, expr);
-  const column = new StepColumn(grid.steps);
+  const column = new StepColumn(param.length);
   for (let i = 0; i < input.series.length; i++) {
     if (session.isSliceOver()) await session.pause();
     input.next(column);
@@ -42,8 +53,34 @@ export async function openSelection(
   return new StoredOperand(result);
 }
 
+/**
+ * Hands on the columns of an input with only those values that were among the k best when they came, even if better ones
+ * came later. A value that is not would not have been selected among more series either, nor have changed which are: of
+ * equal values, those that stay depend on all that were selected before.
+ */
+export async function openCandidates(
+  evaluator: Evaluator,
+  expr: Aggregation,
+  grid: Grid,
+): Promise<VectorOperand> {
+  const param = await evaluator.scalar(expr.param!, grid);
+  if (checkCounts(param)) return EMPTY_OPERAND;
+  const input = await evaluator.vector(expr.expr, grid);
+  const groups = groupSeries(expr, input.series);
+  const cells = new RankCells(evaluator.session, membersOf(groups), param, expr);
+  let next = 0;
+  return {
+    series: input.series,
+    next: (into) => {
+      input.next(into);
+      cells.offer(groups.groupOf[next]!, next, into, true);
+      next++;
+    },
+  };
+}
+
 /** Checks k at every step; true when no step selects anything. */
-function checkCounts(param: Float64Array): boolean {
+export function checkCounts(param: Float64Array): boolean {
   let smallest = Number.POSITIVE_INFINITY;
   let largest = Number.NEGATIVE_INFINITY;
   for (const value of param) {
@@ -100,6 +137,8 @@ class RankCells {
   /** Histograms that limitk took, by place. */
   readonly #histograms = new Map<number, FloatHistogram>();
   readonly #position: Position;
+  /** Groups in the order in which values of them came. */
+  readonly #seen = new Set<number>();
 
   constructor(
     session: QuerySession,
@@ -128,14 +167,23 @@ class RankCells {
     this.#ranks = new Float64Array(cells);
   }
 
-  /** Offers a series' column to its group. */
-  offer(group: number, row: number, column: StepColumn): void {
+  /**
+   * Offers a series' column to its group.
+   *
+   * @param strikes  Whether values that were not taken are removed from the column.
+   */
+  offer(group: number, row: number, column: StepColumn, strikes = false): void {
     const capacity = this.#capacities[group]!;
     const sign = this.#sign;
+    let isEmpty = true;
     for (let k = 0; k < this.#steps; k++) {
-      if (column.kinds[k] === ABSENT || !this.#admits(column, k)) continue;
-      const limit = Math.min(this.#limits[k]!, capacity);
-      if (limit === 0) continue;
+      if (column.kinds[k] === ABSENT) continue;
+      isEmpty = false;
+      const limit = this.#admits(column, k) ? Math.min(this.#limits[k]!, capacity) : 0;
+      if (limit === 0) {
+        if (strikes) column.kinds[k] = ABSENT;
+        continue;
+      }
       const cell = group * this.#steps + k;
       const base = this.#offsets[group]! + k * capacity;
       const size = this.#sizes[cell]!;
@@ -150,8 +198,11 @@ class RankCells {
         this.#rows[base] = row;
         this.#ranks[base] = rank;
         sink(this.#rows, this.#ranks, base, size);
+      } else if (strikes) {
+        column.kinds[k] = ABSENT;
       }
     }
+    if (!isEmpty) this.#seen.add(group);
   }
 
   /** Histograms have no rank; only limitk takes them. */
@@ -167,7 +218,7 @@ class RankCells {
     const table = new StepTable(this.#session, this.#steps);
     const metas: SeriesMeta[] = [];
     const known = new Map<number, number>();
-    for (let group = 0; group < this.#capacities.length; group++) {
+    for (const group of this.#seen) {
       for (let k = 0; k < this.#param.length; k++) {
         const base = this.#offsets[group]! + k * this.#capacities[group]!;
         for (const at of this.#ranked(base, this.#sizes[group * this.#steps + k]!)) {

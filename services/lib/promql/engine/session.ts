@@ -1,4 +1,5 @@
 // One running query: its limits, what it has read, its annotations, and when it must let others run.
+import { assert } from '../../core/assert.ts';
 import { AppError, throwIfAborted } from '../../core/errors.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import type { Queryable, QueryContext, SeriesSet } from '../../model/queryable.ts';
@@ -20,6 +21,12 @@ export interface Evaluator {
   scalar(expr: Expr, grid: Grid): Promise<Float64Array<ArrayBuffer>>;
 }
 
+/** Takes the place of a part's evaluation: opens what its results were merged to. */
+export interface MergedParts {
+  /** Undefined when the expression is not the root of a part. */
+  open(expr: Expr, grid: Grid): Promise<VectorOperand> | undefined;
+}
+
 /** Everything that belongs to one execution. */
 export class QuerySession {
   readonly request: QueryRequest;
@@ -33,6 +40,10 @@ export class QuerySession {
   samplesCurrent = 0;
   samplesPeak = 0;
   samplesRead = 0;
+  /** Root of the part that is evaluated, if it is a part. */
+  partRoot: Expr | undefined;
+  /** Results of parts, in the evaluation that merges them. */
+  merged: MergedParts | undefined;
   readonly #queryable: Queryable;
   readonly #context: QueryContext;
   readonly #selects = new Map<string, Promise<SeriesSet>>();
@@ -116,6 +127,12 @@ export class QuerySession {
     const pending = this.#fetch(matchers, minTimeMs, maxTimeMs);
     this.#selects.set(key, pending);
     return pending;
+  }
+
+  /** Series of the one selector of a part; undefined when it was not read. */
+  get onlySet(): SeriesSet | undefined {
+    assert(this.#sets.length <= 1, 'a part has one selector');
+    return this.#sets[0];
   }
 
   /** Gives back series and memory. */
