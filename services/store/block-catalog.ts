@@ -34,9 +34,20 @@ export interface QuarantinedBlock {
   readonly meta: BlockMeta | undefined;
 }
 
+/** A block of a tenant and since when it is here. */
+export interface HeldBlock {
+  readonly meta: BlockMeta;
+  /** Unix ms; the far past for blocks that were here at start, and those that were made here. */
+  readonly arrivedMs: number;
+}
+
+/** Of blocks that nobody waits to be completed. */
+export const LONG_AGO_MS = Number.NEGATIVE_INFINITY;
+
 interface Entry {
   readonly meta: BlockMeta;
   readonly dir: string;
+  readonly arrivedMs: number;
   opened: Promise<BlockReader> | undefined;
   users: number;
   /** Left the catalog: what to do with the folder once nobody reads it. */
@@ -55,6 +66,8 @@ export class BlockCatalog {
   /** Opened entries that nobody reads, least recently used first. */
   readonly #idle = new Set<Entry>();
   readonly #quarantined = new Map<string, QuarantinedBlock>();
+  /** `<tenant>/<id>` of sealed blocks whose samples stand in merged ones: how many of these there are. */
+  readonly #contained = new Map<string, number>();
   #bytes = 0;
 
   constructor(
@@ -125,6 +138,26 @@ export class BlockCatalog {
     return this.#entries.has(keyOf(tenant, blockId));
   }
 
+  /** True when all samples of the block are here: as that block, or in one that was merged from it. */
+  contains(tenant: string, blockId: string): boolean {
+    const key = keyOf(tenant, blockId);
+    return this.#entries.has(key) || this.#contained.has(key);
+  }
+
+  isQuarantined(tenant: string, blockId: string): boolean {
+    return this.#quarantined.has(keyOf(tenant, blockId));
+  }
+
+  /** Blocks of one tenant, in no order. */
+  heldOf(tenant: string): HeldBlock[] {
+    return [...this.#entries.values()].filter(({ meta }) => meta.tenant === tenant);
+  }
+
+  /** Tenants that have blocks. */
+  tenants(): string[] {
+    return [...new Set(Array.from(this.#entries.values(), ({ meta }) => meta.tenant))];
+  }
+
   /** Finds the blocks on disk. What is corrupt is set aside, what is no block is left alone with a line in the log. */
   async load(): Promise<void> {
     await this.#loadQuarantine();
@@ -144,17 +177,42 @@ export class BlockCatalog {
   }
 
   /** Takes a block that was moved to its place. */
-  add(meta: BlockMeta): void {
+  add(meta: BlockMeta, arrivedMs: number): void {
     const dir = blockFolder(this.#folders.blocks, meta.tenant, meta.blockId);
     this.#entries.set(keyOf(meta.tenant, meta.blockId), {
       meta,
       dir,
+      arrivedMs,
       opened: undefined,
       users: 0,
       farewell: undefined,
     });
     this.#bytes += bytesOf(meta);
+    this.#countContained(meta, 1);
     this.#quarantined.delete(keyOf(meta.tenant, meta.blockId));
+  }
+
+  /**
+   * Puts a merged block in the place of its sources, at once for all that begins afterwards. What reads the sources goes on.
+   *
+   * @param meta  Undefined when nothing was left of them.
+   * @returns The end of the sources: await it outside of `BlockFolders.exclusively`.
+   */
+  replace(meta: BlockMeta | undefined, sources: readonly BlockMeta[]): () => Promise<void> {
+    if (meta !== undefined) this.add(meta, LONG_AGO_MS);
+    const gone = sources.map(({ tenant, blockId }) => this.#beginDelete(tenant, blockId));
+    return async () => {
+      for (const entry of gone) if (entry !== undefined) await this.#leaveIfUnused(entry);
+    };
+  }
+
+  #countContained({ tenant, sources }: BlockMeta, by: 1 | -1): void {
+    for (const source of sources) {
+      const key = keyOf(tenant, source);
+      const count = (this.#contained.get(key) ?? 0) + by;
+      if (count === 0) this.#contained.delete(key);
+      else this.#contained.set(key, count);
+    }
   }
 
   /** Holds a block until `release`; undefined when it is not there. */
@@ -183,14 +241,19 @@ export class BlockCatalog {
 
   /** Deletes a block: from the catalog now, from the disk when nobody reads it. */
   async delete(tenant: string, blockId: string): Promise<void> {
+    const entry = this.#beginDelete(tenant, blockId);
+    if (entry !== undefined) await this.#leaveIfUnused(entry);
+  }
+
+  #beginDelete(tenant: string, blockId: string): Entry | undefined {
     const entry = this.#take(tenant, blockId);
-    if (entry === undefined) return;
+    if (entry === undefined) return undefined;
     entry.farewell = ({ dir }) =>
       this.#folders.exclusively(async () => {
         // Put again in the meantime: then the folder is the new block's.
         if (!this.has(tenant, blockId)) await this.#folders.remove(dir);
       });
-    await this.#leaveIfUnused(entry);
+    return entry;
   }
 
   /** Closes the files of all blocks. Whoever still holds a lease must not read any more: its call was cancelled. */
@@ -221,6 +284,7 @@ export class BlockCatalog {
     this.#entries.delete(key);
     this.#idle.delete(entry);
     this.#bytes -= bytesOf(entry.meta);
+    this.#countContained(entry.meta, -1);
     return entry;
   }
 
@@ -259,7 +323,7 @@ export class BlockCatalog {
       if (meta.tenant !== tenant || meta.blockId !== blockId) {
         throw new CorruptBlockError(`${dir} holds block ${meta.blockId} of tenant ${meta.tenant}`);
       }
-      this.add(meta);
+      this.add(meta, LONG_AGO_MS);
     } catch (caught) {
       if (!(caught instanceof CorruptBlockError)) throw caught;
       await this.#setAside(tenant, blockId, meta, caught);

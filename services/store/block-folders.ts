@@ -9,6 +9,10 @@ export class BlockFolders {
   readonly transit: string;
   /** Corrupt blocks, for a person to look at: `<tenant>/<block id>`. */
   readonly quarantine: string;
+  /** Deletes and their audit record: `<tenant>/`. */
+  readonly tombstones: string;
+  /** Hard-linked copies for backups: `<name>/`. */
+  readonly snapshots: string;
   readonly #disk: Disk;
   #transits = 0;
   #turn: Promise<unknown> = Promise.resolve();
@@ -17,6 +21,8 @@ export class BlockFolders {
     this.blocks = path.join(dataDir, 'blocks');
     this.transit = path.join(dataDir, 'blocks-transit');
     this.quarantine = path.join(dataDir, 'blocks-quarantine');
+    this.tombstones = path.join(dataDir, 'tombstones');
+    this.snapshots = path.join(dataDir, 'snapshots');
     this.#disk = disk;
   }
 

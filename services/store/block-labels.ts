@@ -6,18 +6,20 @@ import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import type { BlockCatalog } from './block-catalog.ts';
 import { coverageOf } from './coverage.ts';
 import { leaseOverlapping } from './select-blocks.ts';
+import type { Tombstones } from './tombstones.ts';
 
 /**
  * @throws AppError `bad_data` on malformed matchers, `internal` when a block is corrupt, or the signal's reason.
  */
 export async function labelsOfBlocks(
   request: LabelsRequest,
-  catalog: BlockCatalog,
+  { catalog, tombstones }: { readonly catalog: BlockCatalog; readonly tombstones: Tombstones },
   signal: AbortSignal,
 ): Promise<LabelsResponse> {
   const matchers = fromWireMatchers(request.matchers);
   const limit = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
   const leases = leaseOverlapping(catalog, request);
+  const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
   const coverage = coverageOf(
     { minTimeMs: request.minTimeMs, maxTimeMs: request.maxTimeMs, partitions: [] },
     leases.map(({ meta }) => meta),
@@ -26,14 +28,16 @@ export async function labelsOfBlocks(
   const pacer = new WorkPacer(signal);
   let united: readonly string[] = [];
   try {
-    for (const lease of leases) {
+    for (const [i, lease] of leases.entries()) {
       try {
         const reader = await lease.reader();
+        const mask = masks[i];
+        const selection = mask === undefined ? { matchers, signal } : { matchers, signal, mask };
         // One more than the limit from each block is enough to know the first `limit`, and that there are more.
         const own =
           request.labelName === ''
-            ? await reader.labelNames({ matchers, signal })
-            : await reader.labelValues(request.labelName, { matchers, signal, limit: limit + 1 });
+            ? await reader.labelNames(selection)
+            : await reader.labelValues(request.labelName, { ...selection, limit: limit + 1 });
         united = await uniteSorted(united, own, pacer);
       } catch (caught) {
         throw await lease.examine(caught);

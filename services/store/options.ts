@@ -1,4 +1,5 @@
 // What a store may be told. Everything but the first three has a default that fits.
+import { COMPACTION_RANGES_MS } from '../lib/tsdb/compact/plan.ts';
 
 export interface StoreOptions {
   /** `--data.dir`: blocks live in `<dataDir>/blocks`. */
@@ -19,6 +20,16 @@ export interface StoreOptions {
   readonly blockBytesMax?: number;
   /** Bytes of the disk that blocks being taken leave free. Default: 256 MiB. */
   readonly diskReserveBytes?: number;
+  /** How often blocks that can be merged are looked for, milliseconds. Default: a minute. */
+  readonly compactionCheckMs?: number;
+  /** Aligned ranges of time whose blocks become one, milliseconds, ascending. Default: 2 h, 12 h, 2 d. None: no merging. */
+  readonly compactionRangesMs?: readonly number[];
+  /** How long a range is over before its blocks are merged, milliseconds. Default: half an hour. */
+  readonly compactionSettleMs?: number;
+  /** Share of the time that compaction works, above 0 up to 1; it sleeps for the rest. Default: 0.5. */
+  readonly compactionShare?: number;
+  /** Blocks are rewritten for a delete after this time, milliseconds; until then it can be undone. Default: a day. */
+  readonly deleteDelayMs?: number;
 }
 
 /** Options with their defaults. */
@@ -30,6 +41,11 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     seriesMax: 5_000_000,
     blockBytesMax: 256 * 2 ** 30,
     diskReserveBytes: 256 << 20,
+    compactionCheckMs: 60_000,
+    compactionRangesMs: COMPACTION_RANGES_MS,
+    compactionSettleMs: 30 * 60_000,
+    compactionShare: 0.5,
+    deleteDelayMs: 24 * 3_600_000,
     ...options,
   };
 }

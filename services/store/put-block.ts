@@ -2,6 +2,7 @@
 // one rename. Until that rename nothing of it can be seen; after a crash nothing of it is left.
 import path from 'node:path';
 import { crc32 } from 'node:zlib';
+import type { Clock } from '../lib/core/clock.ts';
 import type { Disk } from '../lib/core/disk.ts';
 import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import { BLOCK_FILE_NAMES, type BlockMeta, META_BYTES_MAX } from '../lib/tsdb/block/block-meta.ts';
@@ -14,6 +15,7 @@ import type { BlockFile, BlockHeader, BlockPiece, PutBlockRequest } from '../lib
 import type { BlockCatalog } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
 import type { DiskBudget } from './disk-budget.ts';
+import type { Tombstones } from './tombstones.ts';
 
 const EXPECTED_NAMES = ['meta.json', ...BLOCK_FILE_NAMES];
 
@@ -27,6 +29,8 @@ export interface PutBlockDeps {
   readonly disk: Disk;
   readonly budget: DiskBudget;
   readonly cache: PageCache;
+  readonly tombstones: Tombstones;
+  readonly clock: Clock;
 }
 
 /**
@@ -46,7 +50,7 @@ export async function putBlock(
   try {
     const header = await readHeader(messages);
     const target = checkHeader(header, options, deps.folders);
-    if (deps.catalog.has(header.tenant, header.blockId)) return true;
+    if (isHeld(header, deps)) return true;
     const giveBack = await deps.budget.reserve(totalBytes(header), `block ${header.blockId}`);
     try {
       return await receiveBlock(messages, header, target, deps);
@@ -56,6 +60,14 @@ export async function putBlock(
   } finally {
     await messages.close();
   }
+}
+
+/** True when its samples are here, perhaps merged with others, or were deleted whole. */
+function isHeld(
+  { tenant, blockId }: { readonly tenant: string; readonly blockId: string },
+  { catalog, tombstones }: PutBlockDeps,
+): boolean {
+  return catalog.contains(tenant, blockId) || tombstones.isErased(tenant, blockId);
 }
 
 async function receiveBlock(
@@ -236,11 +248,11 @@ async function publish(
 ): Promise<boolean> {
   const { catalog, disk, folders } = deps;
   return deps.folders.exclusively(async () => {
-    if (catalog.has(meta.tenant, meta.blockId)) return true;
+    if (isHeld(meta, deps)) return true;
     // A folder that the catalog does not know is what a failed move left.
     await disk.remove(target);
     await folders.move(folder, target);
-    catalog.add(meta);
+    catalog.add(meta, deps.clock.nowMs());
     await disk.remove(blockFolder(folders.quarantine, meta.tenant, meta.blockId));
     return false;
   });

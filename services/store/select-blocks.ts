@@ -4,6 +4,8 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../lib/core/errors.ts';
 import type { ChunkSink } from '../lib/model/chunk-sink.ts';
+import type { DeletionMask } from '../lib/tsdb/tombstones/deletion.ts';
+import { labelsOnlySink, MaskingSink } from '../lib/tsdb/tombstones/masking-sink.ts';
 import type { SelectResponse, WireSelectRequest } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import { emptySeriesFrame, SeriesFrameWriter } from '../lib/wire/series-frame.ts';
@@ -11,12 +13,14 @@ import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import { coverageOf } from './coverage.ts';
 import { SeriesCounter } from './series-counter.ts';
 import type { StoreMetrics } from './store-metrics.ts';
+import type { Tombstones } from './tombstones.ts';
 
 /** Work between two turns of the event loop, milliseconds: health checks and writes go on meanwhile. */
 const TURN_MS = 10;
 
 export interface SelectDeps {
   readonly catalog: BlockCatalog;
+  readonly tombstones: Tombstones;
   readonly clock: Clock;
   readonly metrics: StoreMetrics;
   /** Seed of the hashes that count series. */
@@ -34,8 +38,10 @@ export async function* selectBlocks(
   deps: SelectDeps,
   signal: AbortSignal,
 ): AsyncGenerator<SelectResponse> {
-  const { catalog, metrics } = deps;
+  const { catalog, metrics, tombstones } = deps;
   const leases = leaseOverlapping(catalog, request);
+  // With the leases: a compaction may take a delete off a block that is still being read.
+  const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
   try {
     const coverage = coverageOf(
       request,
@@ -44,7 +50,7 @@ export async function* selectBlocks(
     );
     // The last frame is held back: it carries the coverage.
     let held: Uint8Array | undefined;
-    for await (const frame of framesOf(leases, request, seriesMax, deps, signal)) {
+    for await (const frame of framesOf(leases, masks, request, seriesMax, deps, signal)) {
       if (held !== undefined) yield { frame: held, coverage: undefined };
       metrics.selectedBytes.inc(frame.length);
       held = frame;
@@ -72,6 +78,7 @@ export function leaseOverlapping(
 
 async function* framesOf(
   leases: readonly BlockLease[],
+  masks: readonly (DeletionMask | undefined)[],
   request: WireSelectRequest,
   nodeSeriesMax: number,
   deps: SelectDeps,
@@ -89,20 +96,23 @@ async function* framesOf(
     metrics,
   );
   let turnStartedMs = clock.monotonicMs();
-  for (const lease of leases) {
+  for (const [i, lease] of leases.entries()) {
     try {
       const reader = await lease.reader();
+      const mask = masks[i];
+      const target = mask === undefined ? sink : maskedSink(sink, mask, request.labelsOnly);
       const select = reader.openSelect({
         matchers,
         minTimeMs: request.minTimeMs,
         maxTimeMs: request.maxTimeMs,
-        labelsOnly: request.labelsOnly,
+        // Whether something is left of a series that a delete cuts into, only its samples tell.
+        labelsOnly: request.labelsOnly && mask === undefined,
         signal,
         ...(request.partitions.length > 0 ? { partitions: new Set(request.partitions) } : {}),
       });
       for (let more = true; more; ) {
         throwIfAborted(signal);
-        more = await select.advance(sink);
+        more = await select.advance(target);
         yield* writer.takeFrames();
         if (clock.monotonicMs() - turnStartedMs < TURN_MS) continue;
         await nextTurn();
@@ -113,6 +123,10 @@ async function* framesOf(
     }
   }
   yield* writer.finish();
+}
+
+function maskedSink(sink: ChunkSink, mask: DeletionMask, labelsOnly: boolean): ChunkSink {
+  return new MaskingSink(labelsOnly ? labelsOnlySink(sink) : sink, mask);
 }
 
 /** Passes series on and ends the select when there are too many of them. */

@@ -81,9 +81,9 @@ afterEach(async () => {
 /** Waits for what happens in the background; generous, for busy machines. */
 const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 15_000, interval: 10 });
 
-/** Lets time pass once retention is asleep, so that it sees the new time. */
+/** Lets time pass once retention and compaction are asleep, so that it sees the new time. */
 async function passTime(ms: number): Promise<void> {
-  await eventually(() => clock.sleeping).toBe(1);
+  await eventually(() => clock.sleeping).toBe(2);
   clock.advance(ms);
 }
 
@@ -490,7 +490,7 @@ test('retention by time follows the clock', async () => {
   expect((await select(one)).series).toHaveLength(4);
   await passTime(15 * HOUR_MS);
   // Asleep again: it has looked, and left the second block.
-  await eventually(() => clock.sleeping).toBe(1);
+  await eventually(() => clock.sleeping).toBe(2);
   expect(await listIds(one)).toHaveLength(1);
   await passTime(HOUR_MS);
   await eventually(() => listIds(one)).toEqual([]);
@@ -615,7 +615,7 @@ test('a block in quarantine goes with retention, and is not missed then', async 
   await expect(select(one)).rejects.toMatchObject({ code: 'internal' });
   expect((await select(one)).coverage!.missing).toMatch(/in quarantine/);
   await passTime(111 * HOUR_MS);
-  await eventually(() => clock.sleeping).toBe(1);
+  await eventually(() => clock.sleeping).toBe(2);
   expect((await select(one)).coverage!.missing).toMatch(/in quarantine/);
   await passTime(HOUR_MS);
   await eventually(async () => (await select(one)).coverage!.missing).toBeUndefined();

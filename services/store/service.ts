@@ -10,6 +10,7 @@ import type { Service } from '../lib/runtime/service.ts';
 import type { Handlers } from '../lib/transport/rpc.ts';
 import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import { replacedBlocks } from '../lib/tsdb/compact/replaced.ts';
 import type {
   BlockSummary,
   PutBlockRequest,
@@ -20,6 +21,7 @@ import { BlockCatalog, bytesOf } from './block-catalog.ts';
 import { BlockFolders } from './block-folders.ts';
 import { labelsOfBlocks } from './block-labels.ts';
 import { CallGate } from './call-gate.ts';
+import { Compactor } from './compactor.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { fetchBlock } from './fetch-block.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
@@ -27,6 +29,7 @@ import { putBlock } from './put-block.ts';
 import { expiredBlocks } from './retention.ts';
 import { selectBlocks } from './select-blocks.ts';
 import { createStoreMetrics } from './store-metrics.ts';
+import { Tombstones } from './tombstones.ts';
 
 /** How long `stop` waits for cancelled calls: a caller that does not come back for its answer cannot hold it up. */
 const STOP_WAIT_MS = 5000;
@@ -62,6 +65,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     logger,
     onCorrupt: () => metrics.corrupt.inc(),
   });
+  const tombstones = new Tombstones({ folder: folders.tombstones }, { disk, clock, logger });
   const metrics = createStoreMetrics(registry, {
     blockCount: () => catalog.size,
     blockBytes: () => catalog.bytes,
@@ -69,12 +73,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     cacheBytes: () => cache.bytesHeld,
     cacheHits: () => cache.hits,
     cacheMisses: () => cache.misses,
+    pendingDeletes: () => tombstones.count,
+    compactionRunning: () => Number(compactor.isRunning),
+    compactionSeries: () => compactor.seriesWritten,
   });
   const hashSeed = randomInt(0xffffffff);
+  const compactor = new Compactor(
+    { ...options, hashSeed },
+    { catalog, folders, tombstones, budget, disk, clock, logger, metrics: metrics.compaction },
+  );
   const gate = new CallGate();
   const stopping = new AbortController();
   let ready = false;
   let retention: Promise<void> = Promise.resolve();
+  let compaction: Promise<void> = Promise.resolve();
 
   const applyRetention = async (): Promise<void> => {
     if (options.retentionMs > 0) {
@@ -102,12 +114,50 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     }
   };
 
+  /** Deletes whose blocks are all gone are over. */
+  const forgetDeletes = async (): Promise<void> => {
+    const beforeMs = options.retentionMs > 0 ? clock.nowMs() - options.retentionMs : Number.NEGATIVE_INFINITY;
+    for (const tenant of tombstones.tenants()) {
+      const exists = (blockId: string) =>
+        catalog.has(tenant, blockId) || catalog.isQuarantined(tenant, blockId);
+      await folders.exclusively(() => tombstones.forget(tenant, exists, beforeMs));
+    }
+  };
+
+  /** What a crash left: sources beside the block that was merged from them, blocks of which deletes left nothing. */
+  const removeLeftovers = async (): Promise<void> => {
+    for (const tenant of catalog.tenants()) {
+      const metas = catalog.list(tenant);
+      const replaced = replacedBlocks(metas);
+      for (const { blockId } of metas) {
+        if (!replaced.has(blockId) && !tombstones.isErased(tenant, blockId)) continue;
+        await catalog.delete(tenant, blockId);
+        metrics.deleted.inc({ reason: 'replaced' });
+        logger.info({ tenant, blockId }, 'block deleted that compaction had replaced');
+      }
+    }
+  };
+
+  const keepCompacting = async (): Promise<void> => {
+    while (!stopping.signal.aborted) {
+      try {
+        while (await compactor.runOnce(stopping.signal));
+        await forgetDeletes();
+      } catch (caught) {
+        const error = toAppError(caught);
+        if (!stopping.signal.aborted) logger.error({ err: error }, 'compaction failed; it is tried again');
+      }
+      await clock.sleep(options.compactionCheckMs, stopping.signal).catch(() => undefined);
+    }
+  };
+
   const put = async (
     stream: AsyncIterable<PutBlockRequest>,
     signal: AbortSignal,
   ): Promise<PutBlockResponse> => {
     try {
-      const existed = await putBlock(stream, options, { catalog, folders, disk, budget, cache }, signal);
+      const parts = { catalog, folders, disk, budget, cache, tombstones, clock };
+      const existed = await putBlock(stream, options, parts, signal);
       metrics.puts.inc({ result: existed ? 'existed' : 'stored' });
       return { existed };
     } catch (caught) {
@@ -123,6 +173,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     stopping.abort(new AppError('unavailable', 'the store is stopping'));
     await waitAtMost(gate.idle(), STOP_WAIT_MS, clock);
     await retention;
+    await compaction;
+    await compactor.idle();
     await catalog.close();
   };
 
@@ -154,15 +206,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
         call(signal, () => Promise.resolve({ blocks: catalog.list(request.tenant).map(summaryOf) })),
       select: (request, { signal }) =>
         stream(signal, (own) =>
-          selectBlocks(request, options.seriesMax, { catalog, clock, metrics, hashSeed }, own),
+          selectBlocks(request, options.seriesMax, { catalog, tombstones, clock, metrics, hashSeed }, own),
         ),
-      labels: (request, { signal }) => call(signal, (own) => labelsOfBlocks(request, catalog, own)),
+      labels: (request, { signal }) =>
+        call(signal, (own) => labelsOfBlocks(request, { catalog, tombstones }, own)),
     },
     async start() {
       await folders.prepare();
+      await tombstones.load();
       await catalog.load();
+      await removeLeftovers();
+      await forgetDeletes();
       logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
       retention = keepRetention();
+      compaction = keepCompacting();
       ready = true;
     },
     isReady: () => ready,

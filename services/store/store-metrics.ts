@@ -1,5 +1,5 @@
 // The store's own metrics.
-import { Counter, type Registry } from 'prom-client';
+import { Counter, Histogram, type Registry } from 'prom-client';
 import { registerReadCounter, registerReadGauge } from '../lib/runtime/read-metrics.ts';
 
 /** Values that are read when metrics are asked for. */
@@ -10,17 +10,31 @@ export interface StoreGauges {
   readonly cacheBytes: () => number;
   readonly cacheHits: () => number;
   readonly cacheMisses: () => number;
+  readonly pendingDeletes: () => number;
+  readonly compactionRunning: () => number;
+  readonly compactionSeries: () => number;
+}
+
+/** What compaction counts. */
+export interface CompactionMetrics {
+  /** By `reason` (merge, delete) and `result` (done, void, failed). */
+  readonly runs: Counter<'reason' | 'result'>;
+  readonly seconds: Histogram;
+  readonly inputBytes: Counter;
+  readonly outputBytes: Counter;
+  readonly droppedSamples: Counter;
 }
 
 export interface StoreMetrics {
   /** By `result`: stored, existed, failed. */
   readonly puts: Counter<'result'>;
-  /** By `reason`: time, size. */
+  /** By `reason`: time, size, replaced. */
   readonly deleted: Counter<'reason'>;
   readonly corrupt: Counter;
   readonly selectedSeries: Counter;
   readonly selectedBytes: Counter;
   readonly limitHits: Counter;
+  readonly compaction: CompactionMetrics;
 }
 
 export function createStoreMetrics(registry: Registry, gauges: StoreGauges): StoreMetrics {
@@ -47,7 +61,19 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
     'Index pages read from disk.',
     gauges.cacheMisses,
   );
+  gauge(
+    'tidemark_store_pending_deletes',
+    'Deletes that hide samples which are still on the disk.',
+    gauges.pendingDeletes,
+  );
+  gauge('tidemark_store_compaction_running', '1 while blocks are compacted.', gauges.compactionRunning);
+  gauge(
+    'tidemark_store_compaction_series_written',
+    'Series of the block that compaction is writing now.',
+    gauges.compactionSeries,
+  );
   return {
+    compaction: createCompactionMetrics(registry),
     puts: new Counter({
       name: 'tidemark_store_block_puts_total',
       help: 'Blocks sent to this store, by result.',
@@ -56,7 +82,7 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
     }),
     deleted: new Counter({
       name: 'tidemark_store_blocks_deleted_total',
-      help: 'Blocks deleted by retention, by reason.',
+      help: 'Blocks deleted, by reason: retention by time or size, or replaced by a merged one that a crash left beside its sources.',
       labelNames: ['reason'],
       registers,
     }),
@@ -80,5 +106,36 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
       help: 'Selects ended by the limit on series.',
       registers,
     }),
+  };
+}
+
+function createCompactionMetrics(registry: Registry): CompactionMetrics {
+  const registers = [registry];
+  const counter = (name: string, help: string) => new Counter({ name, help, registers });
+  return {
+    runs: new Counter({
+      name: 'tidemark_store_compactions_total',
+      help: 'Compactions, by what they were for and how they ended; void means that blocks changed meanwhile.',
+      labelNames: ['reason', 'result'],
+      registers,
+    }),
+    seconds: new Histogram({
+      name: 'tidemark_store_compaction_duration_seconds',
+      help: 'Time from the begin of a compaction to the new block in its place.',
+      buckets: [0.1, 1, 10, 60, 300, 1800, 7200],
+      registers,
+    }),
+    inputBytes: counter(
+      'tidemark_store_compaction_input_bytes_total',
+      'Bytes of blocks that were compacted.',
+    ),
+    outputBytes: counter(
+      'tidemark_store_compaction_output_bytes_total',
+      'Bytes of the blocks that took their place.',
+    ),
+    droppedSamples: counter(
+      'tidemark_store_compaction_dropped_samples_total',
+      'Samples that were there more than once, or were deleted, and are gone from the disk.',
+    ),
   };
 }

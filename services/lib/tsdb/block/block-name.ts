@@ -1,6 +1,13 @@
 // Names that become folders: tenants and block ids, checked by grammar before they touch a path.
+import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { AppError } from '../../core/errors.ts';
+
+/** Digests of what makes a block the one it is: all series and all chunks, before paging and compression. */
+export interface ContentDigests {
+  readonly series: Buffer;
+  readonly chunks: Buffer;
+}
 
 /** 128 bits of a digest of the content, in lower-case hexadecimal. */
 const BLOCK_ID = /^[0-9a-f]{32}$/;
@@ -35,4 +42,16 @@ export function blockFolder(root: string, tenant: string, blockId: string): stri
     );
   }
   return path.join(root, tenant, blockId);
+}
+
+/**
+ * The id: SHA-256 over tenant, first time and the two digests, its first 16 bytes in hexadecimal. Paging and compression
+ * have no part in it, so replicas with another version of zstd build the same id.
+ */
+export function blockIdOf(tenant: string, minTimeMs: number, digests: ContentDigests): string {
+  const hash = createHash('sha256');
+  hash.update(`tidemark block 1\n${tenant}\n${minTimeMs}\n`);
+  hash.update(digests.series);
+  hash.update(digests.chunks);
+  return hash.digest('hex').slice(0, 32);
 }

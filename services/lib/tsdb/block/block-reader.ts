@@ -1,5 +1,6 @@
 // An open block: its files, its label tables, and selects over it. Opening reads meta.json and the directory; everything
 // else is read when it is asked for, page by page, each checked by its CRC before a byte of it is believed.
+import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
 import { ByteReader, decodeUtf8 } from '../../core/bytes.ts';
@@ -7,6 +8,7 @@ import { AppError } from '../../core/errors.ts';
 import type { ChunkSink } from '../../model/chunk-sink.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import { selectPostingsInSteps } from '../postings/select-postings.ts';
+import { coversAll, type DeletionMask } from '../tombstones/deletion.ts';
 import { BlockCursor } from './block-cursor.ts';
 import { type BlockDirectory, locateDirectory, readDirectory } from './block-directory.ts';
 import {
@@ -19,6 +21,7 @@ import {
   type SectionName,
 } from './block-format.ts';
 import { type BlockMeta, META_BYTES_MAX, parseBlockMeta } from './block-meta.ts';
+import { blockIdOf } from './block-name.ts';
 import { BlockSelect, type BlockSelectRequest } from './block-select.ts';
 import { ChunkPages } from './chunk-pages.ts';
 import { LabelTables } from './label-tables.ts';
@@ -26,7 +29,7 @@ import type { PageCache } from './page-cache.ts';
 import { CorruptBlockError, corruptBlock } from './page-codec.ts';
 import { SectionReader } from './section-reader.ts';
 import { SeriesWalker } from './series-walker.ts';
-import { WorkPacer } from './work-pacer.ts';
+import { UNITS_PER_PAGE, WorkPacer } from './work-pacer.ts';
 
 /** Reads and checks meta.json of the block in `dir`. */
 export async function readBlockMeta(dir: string): Promise<BlockMeta> {
@@ -63,6 +66,8 @@ export interface LabelsRequest {
   readonly matchers: readonly Matcher[];
   /** Most values: the first ones are given. Default: no limit. */
   readonly limit?: number;
+  /** Series all of whose chunks it covers are left out. */
+  readonly mask?: DeletionMask;
   readonly signal?: AbortSignal;
 }
 
@@ -157,6 +162,37 @@ export class BlockReader {
     });
   }
 
+  /**
+   * Reads all that the id is made of and derives it anew. Every page of series and chunks is checked on the way.
+   *
+   * @throws CorruptBlockError when a page is damaged, or the id is another than meta.json says.
+   */
+  async verifyId(pacer: WorkPacer): Promise<void> {
+    const series = await this.#digestOf('series', pacer);
+    const chunks = await this.#digestOf('chunks', pacer);
+    const { tenant, blockId, minTimeMs } = this.meta;
+    const found = blockIdOf(tenant, minTimeMs, { series, chunks });
+    if (found !== blockId) throw corruptBlock(this.#chunksWhere, `its content has the id ${found}`);
+  }
+
+  async #digestOf(name: 'series' | 'chunks', pacer: WorkPacer): Promise<Buffer> {
+    const hash = createHash('sha256');
+    const section = this.#sections[name];
+    const { rawBytes, pageBytes, pageCount } = section.map;
+    const pages = new ChunkPages(this.#chunks, section.map, this.#chunksWhere);
+    for (let page = 0; page < pageCount; page++) {
+      const start = page * pageBytes;
+      const length = Math.min(pageBytes, rawBytes - start);
+      if (name === 'series') hash.update(section.slice(start, length));
+      else {
+        await pages.load([page]);
+        pages.withChunk(start, length, (bytes, from, to) => hash.update(bytes.subarray(from, to)));
+      }
+      if (pacer.spend(UNITS_PER_PAGE / 2)) await pacer.pause();
+    }
+    return hash.digest();
+  }
+
   /** A whole select, for callers that need no frames in between. */
   async select(request: BlockSelectRequest, sink: ChunkSink): Promise<void> {
     const select = this.openSelect(request);
@@ -165,7 +201,7 @@ export class BlockReader {
 
   /** Label names of the series that match, ascending. */
   async labelNames(request: LabelsRequest): Promise<string[]> {
-    if (request.matchers.length === 0) return [...this.#tables.labelNames()];
+    if (isWhole(request)) return [...this.#tables.labelNames()];
     const found = new Set<string>();
     await this.#forEachMatch(request, (reader) => {
       while (reader.remaining > 0) {
@@ -179,7 +215,7 @@ export class BlockReader {
   /** Values of a label in the series that match, ascending by UTF-8 bytes. */
   async labelValues(name: string, request: LabelsRequest): Promise<string[]> {
     const pacer = new WorkPacer(request.signal);
-    const found = request.matchers.length === 0 ? undefined : await this.#valuesOfMatches(name, request);
+    const found = isWhole(request) ? undefined : await this.#valuesOfMatches(name, request);
     const values: string[] = [];
     if (found?.size === 0) return values;
     const limit = request.limit ?? Number.POSITIVE_INFINITY;
@@ -224,6 +260,7 @@ export class BlockReader {
     const walker = this.#walker();
     for (const id of ids) {
       walker.seek(id);
+      if (request.mask !== undefined && isHidden(walker, request.mask)) continue;
       visit(new ByteReader(walker.labelBytes, 0, walker.labelLength));
       if (pacer.spend(2)) await pacer.pause();
     }
@@ -253,6 +290,19 @@ export class BlockReader {
     });
     return this.#groupStarts;
   }
+}
+
+/** True when all labels of the block are asked for, so that its tables answer. */
+function isWhole({ matchers, mask }: LabelsRequest): boolean {
+  return matchers.length === 0 && mask === undefined;
+}
+
+function isHidden({ labelBytes, labelLength, chunks }: SeriesWalker, mask: DeletionMask): boolean {
+  const ranges = mask.rangesOf(labelBytes, 0, labelLength);
+  for (let i = 0; i < chunks.count; i++) {
+    if (!coversAll(ranges, chunks.minTimesMs[i]!, chunks.maxTimesMs[i]!)) return false;
+  }
+  return true;
 }
 
 async function checkFile(file: FileHandle, magic: number, sizeBytes: number, where: string): Promise<void> {

@@ -2,7 +2,7 @@
 // when to send, to pause or to stop. Memory: one batch.
 import { ByteWriter } from '../../core/bytes.ts';
 import { AppError } from '../../core/errors.ts';
-import type { ChunkSink } from '../../model/chunk-sink.ts';
+import { CHUNK_EXEMPLARS, CHUNK_START_TIMES, type ChunkSink } from '../../model/chunk-sink.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import { type PostingsSource, selectPostingsInSteps } from '../postings/select-postings.ts';
 import type { ChunkPages } from './chunk-pages.ts';
@@ -21,6 +21,8 @@ export interface BlockSelectRequest {
   readonly partitions?: ReadonlySet<number>;
   /** Series without their chunks. */
   readonly labelsOnly?: boolean;
+  /** Exemplars instead of samples; series without any are left out. */
+  readonly exemplars?: boolean;
   /** Most series; one more is an error. Default: no limit. */
   readonly seriesMax?: number;
   readonly signal?: AbortSignal;
@@ -102,28 +104,36 @@ export class BlockSelect {
     }
   }
 
-  /** Adds the chunks that overlap the range; false when there is none. */
+  /** Adds the chunks that overlap the range; false when there is none of samples, or of what else is asked for. */
   #gatherChunks(walker: SeriesWalker, pages: ChunkPages): boolean {
-    const { minTimeMs, maxTimeMs, labelsOnly } = this.#request;
+    const { minTimeMs, maxTimeMs, labelsOnly, exemplars } = this.#request;
     const { chunks } = walker;
     const batch = this.#batch;
+    const chunksBefore = batch.bytes.length;
     let found = false;
     for (let i = 0; i < chunks.count; i++) {
       if (chunks.maxTimesMs[i]! < minTimeMs || chunks.minTimesMs[i]! > maxTimeMs) continue;
-      found = true;
-      if (labelsOnly === true) return true;
+      const encoding = chunks.encodings[i]!;
+      if ((encoding === CHUNK_EXEMPLARS) !== (exemplars === true)) continue;
+      // Start times alone make no answer; an encoding of a later version is the reader's to refuse.
+      if (encoding !== CHUNK_START_TIMES) found = true;
+      if (labelsOnly === true) {
+        if (found) return true;
+        continue;
+      }
       const position = chunks.positions[i]!;
       const bytes = chunks.bytes[i]!;
       if (bytes === 0 || position + bytes > pages.rawBytes) {
         throw corruptBlock(this.#parts.where, `chunk of ${bytes} bytes at ${position} of ${pages.rawBytes}`);
       }
-      batch.encodings.push(chunks.encodings[i]!);
+      batch.encodings.push(encoding);
       batch.minTimesMs.push(chunks.minTimesMs[i]!);
       batch.maxTimesMs.push(chunks.maxTimesMs[i]!);
       batch.positions.push(position);
       batch.bytes.push(bytes);
       batch.addPages(pages.pageOf(position), pages.pageOf(position + bytes - 1));
     }
+    if (!found) batch.truncate(chunksBefore);
     return found;
   }
 
@@ -181,6 +191,13 @@ class SelectBatch {
     this.positions.length = 0;
     this.bytes.length = 0;
     this.pages = [];
+  }
+
+  /** Takes chunks back; pages that were added for them may stay. */
+  truncate(chunks: number): void {
+    for (const column of [this.encodings, this.minTimesMs, this.maxTimesMs, this.positions, this.bytes]) {
+      column.length = chunks;
+    }
   }
 
   /** Positions ascend from chunk to chunk, so new pages come behind those that are there. */

@@ -1,7 +1,7 @@
 // Builds one block: series in any order in, three files out. While it is being filled it holds series as runs of small
 // numbers and chunk bytes in a spill file; `finish` sorts and writes. The same content gives the same block id, whatever
 // the order of arrival. Format: ../docs/format/block.md.
-import { createHash, randomInt } from 'node:crypto';
+import { randomInt } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,9 +9,9 @@ import { crc32 } from 'node:zlib';
 import { assert } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
 import { BLOCK_FILE_NAMES, type BlockFileName, type BlockMeta, renderBlockMeta } from './block-meta.ts';
-import { isTenantName } from './block-name.ts';
+import { blockIdOf, type ContentDigests, isTenantName } from './block-name.ts';
 import { ChunkSpill } from './chunk-spill.ts';
-import { type ContentDigests, writeBlockFiles } from './index-writer.ts';
+import { writeBlockFiles } from './index-writer.ts';
 import { OutputFile } from './output-file.ts';
 import { SeriesCollector } from './series-collector.ts';
 import { orderSeries } from './series-order.ts';
@@ -176,16 +176,4 @@ export class BlockBuilder {
     }));
     return { meta, dir, files: [metaFile, ...others] };
   }
-}
-
-/**
- * The id: SHA-256 over tenant, first time and the two digests, its first 16 bytes in hexadecimal. Paging and compression
- * have no part in it, so replicas with another version of zstd build the same id.
- */
-export function blockIdOf(tenant: string, minTimeMs: number, digests: ContentDigests): string {
-  const hash = createHash('sha256');
-  hash.update(`tidemark block 1\n${tenant}\n${minTimeMs}\n`);
-  hash.update(digests.series);
-  hash.update(digests.chunks);
-  return hash.digest('hex').slice(0, 32);
 }

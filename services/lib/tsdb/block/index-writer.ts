@@ -11,6 +11,7 @@ import {
   INDEX_MAGIC,
   INDEX_PAGE_BYTES,
 } from './block-format.ts';
+import type { ContentDigests } from './block-name.ts';
 import { sharedPrefixBytes, sharedSuffixBytes } from './byte-ranges.ts';
 import type { ChunkSpill } from './chunk-spill.ts';
 import { collectPostings, type LabelledSeries, writeLabelTables } from './label-table-writer.ts';
@@ -40,12 +41,6 @@ export function fileHeader(magic: number): Uint8Array<ArrayBuffer> {
   header.u32(magic);
   header.u32(FILE_VERSION);
   return header.take();
-}
-
-/** Digests of what makes a block the one it is: all series and all chunks, before paging and compression. */
-export interface ContentDigests {
-  readonly series: Buffer;
-  readonly chunks: Buffer;
 }
 
 /** Writes both files up to their last byte; closing them is the caller's. */

@@ -93,7 +93,10 @@ export class SeriesCollector {
   ): void {
     const { chunks } = this;
     assert(this.partitions.length > 0, 'addChunk comes behind addSeries');
-    assert(encoding > 0 && encoding < 256 && sampleCount > 0, `encoding ${encoding}, ${sampleCount} samples`);
+    assert(
+      encoding > 0 && encoding < 256 && sampleCount >= 0,
+      `encoding ${encoding}, ${sampleCount} samples`,
+    );
     assert(
       end > start && end - start <= CHUNK_BYTES_MAX,
       `0 < chunk bytes ${end - start} <= ${CHUNK_BYTES_MAX}`,

@@ -15,7 +15,7 @@ import {
   INDEX_PAGE_BYTES,
 } from './block-format.ts';
 import { type BlockMeta, renderBlockMeta } from './block-meta.ts';
-import { blockIdOf } from './block-writer.ts';
+import { blockIdOf } from './block-name.ts';
 import { Uint32Column } from './columns.ts';
 import { fileHeader, LabelFolder, writeIndexEnd } from './index-writer.ts';
 import { OutputFile } from './output-file.ts';

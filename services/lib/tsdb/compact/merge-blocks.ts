@@ -1,11 +1,12 @@
 // Makes one block of several: all their series and samples, each sample once, without those that deletes hide. Series by
 // series: memory is that of one series from each source, and of the new block's label table.
 import type { Disk } from '../../core/disk.ts';
+import { AppError } from '../../core/errors.ts';
 import type { BlockCursor } from '../block/block-cursor.ts';
 import type { BlockMeta } from '../block/block-meta.ts';
 import type { BlockReader } from '../block/block-reader.ts';
 import { compareLabelBytes } from '../block/label-bytes.ts';
-import { corruptBlock } from '../block/page-codec.ts';
+import { CorruptBlockError, corruptBlock } from '../block/page-codec.ts';
 import { SortedBlockWriter } from '../block/sorted-block-writer.ts';
 import { UNITS_PER_PAGE, type WorkPacer } from '../block/work-pacer.ts';
 import { type Deletion, DeletionMask, NO_RANGES } from '../tombstones/deletion.ts';
@@ -43,6 +44,19 @@ const SERIES_PER_REPORT = 4096;
 /** Work of one series of one source, in the pacer's units. */
 const UNITS_PER_PART = 6;
 
+/** A source that cannot be merged; nothing of it was. */
+export class CorruptSourceError extends AppError {
+  readonly blockId: string;
+  readonly damage: CorruptBlockError;
+
+  constructor(blockId: string, damage: CorruptBlockError) {
+    super('internal', `block ${blockId} cannot be merged: ${damage.message}`, { cause: damage });
+    this.name = 'CorruptSourceError';
+    this.blockId = blockId;
+    this.damage = damage;
+  }
+}
+
 /** Sealed blocks whose samples a block holds: its sources, or itself. */
 export function leavesOf(meta: BlockMeta): readonly string[] {
   return meta.sources.length > 0 ? meta.sources : [meta.blockId];
@@ -52,7 +66,7 @@ export function leavesOf(meta: BlockMeta): readonly string[] {
  * Writes the merged block, its files synced.
  *
  * @param sources  Blocks of one tenant, at least one, open until this is over.
- * @throws CorruptBlockError when a source is damaged; the signal's reason; the error of the disk as it comes.
+ * @throws CorruptSourceError when a source is damaged; the signal's reason; the error of the disk as it comes.
  */
 export async function mergeBlocks(
   sources: readonly MergeSource[],
@@ -79,10 +93,7 @@ export async function mergeBlocks(
     for (let series = 1; live.length > 0; series++) {
       const current = smallest(live);
       const parts: SeriesPart[] = [];
-      for (const input of current) {
-        await input.cursor.loadChunks(pacer);
-        parts.push(input.part());
-      }
+      for (const input of current) parts.push(await input.load(pacer));
       merger.merge(parts);
       const pages = await writer.settle();
       if (pacer.spend(current.length * UNITS_PER_PART + pages * UNITS_PER_PAGE)) await pacer.pause();
@@ -106,41 +117,62 @@ export async function mergeBlocks(
 class Input {
   readonly cursor: BlockCursor;
   readonly #mask: DeletionMask;
-  readonly #where: string;
+  readonly #blockId: string;
+  #isBegun = false;
   #previous = new Uint8Array(0);
   isOver = false;
 
   constructor({ reader, deletions }: MergeSource) {
     this.cursor = reader.openCursor();
     this.#mask = new DeletionMask(deletions);
-    this.#where = `block ${reader.meta.blockId}`;
+    this.#blockId = reader.meta.blockId;
   }
 
-  /** False behind the last series. @throws CorruptBlockError when series do not ascend: a merge would lose some. */
+  /** False behind the last series. */
   advance(): boolean {
-    const { cursor } = this;
-    if (!cursor.advance()) {
-      this.isOver = true;
-      return false;
+    try {
+      this.isOver = !this.cursor.advance();
+      if (!this.isOver) this.#checkOrder();
+    } catch (caught) {
+      throw this.#blame(caught);
     }
-    const { labelBytes, labelLength } = cursor;
-    const previous = this.#previous;
-    if (compareLabelBytes(previous, 0, previous.length, labelBytes, 0, labelLength) >= 0 && this.#begun) {
-      throw corruptBlock(this.#where, 'its series do not ascend');
-    }
-    this.#begun = true;
-    this.#previous = labelBytes.slice(0, labelLength) as Uint8Array<ArrayBuffer>;
-    return true;
+    return !this.isOver;
   }
 
-  #begun = false;
-
-  part(): SeriesPart {
+  /** The current series, ready to be merged. */
+  async load(pacer: WorkPacer): Promise<SeriesPart> {
     const { cursor } = this;
+    try {
+      await cursor.loadChunks(pacer);
+    } catch (caught) {
+      throw this.#blame(caught);
+    }
     const hidden = this.#mask.isEmpty
       ? NO_RANGES
       : this.#mask.rangesOf(cursor.labelBytes, 0, cursor.labelLength);
-    return { cursor, hidden };
+    return { cursor, hidden, blame: (caught) => this.#blame(caught) };
+  }
+
+  /** A merge of series that do not ascend would lose some. */
+  #checkOrder(): void {
+    const { labelBytes, labelLength } = this.cursor;
+    const previous = this.#previous;
+    const ascends = compareLabelBytes(previous, 0, previous.length, labelBytes, 0, labelLength) < 0;
+    if (this.#isBegun && !ascends) throw corruptBlock(`block ${this.#blockId}`, 'its series do not ascend');
+    this.#isBegun = true;
+    this.#previous = labelBytes.slice(0, labelLength) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** A damaged page, or a chunk that does not decode, is this source's. */
+  #blame(caught: unknown): unknown {
+    if (caught instanceof CorruptBlockError) return new CorruptSourceError(this.#blockId, caught);
+    if (caught instanceof AppError && caught.code === 'internal') {
+      return new CorruptSourceError(
+        this.#blockId,
+        corruptBlock(`block ${this.#blockId}`, caught.message, caught),
+      );
+    }
+    return caught;
   }
 }
 

@@ -24,6 +24,8 @@ export interface SeriesPart {
   readonly cursor: BlockCursor;
   /** What deletes hide of it. */
   readonly hidden: TimeRanges;
+  /** Makes of what was thrown while a chunk of it was read the error to throw on. */
+  readonly blame: (caught: unknown) => unknown;
 }
 
 /** A chunk of a part. */
@@ -134,7 +136,11 @@ export class SeriesMerger {
 
   #decode({ part, index, encoding }: Row, into: SampleColumns): void {
     this.counts.chunksDecoded++;
-    part.cursor.withChunk(index, (bytes, start, end) => decodeChunk(encoding, bytes, start, end, into));
+    try {
+      part.cursor.withChunk(index, (bytes, start, end) => decodeChunk(encoding, bytes, start, end, into));
+    } catch (caught) {
+      throw part.blame(caught);
+    }
   }
 
   #pass({ part, index, encoding, minTimeMs, maxTimeMs, sampleCount }: Row): void {
