@@ -3,8 +3,9 @@
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
 import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
-import { type AppendBatch, decodeAppendBatch } from '../lib/wire/append-batch.ts';
+import type { AppendBatch } from '../lib/wire/append-batch.ts';
 import type { AppendRequest, MetricMetadata } from '../lib/wire/contracts.ts';
+import { BatchScratch, decodeBatch } from '../lib/wire/packed-batch.ts';
 import {
   encodeMetadata,
   encodeSamples,
@@ -38,6 +39,7 @@ const REQUESTS_PER_BUDGET_LOOK = 64;
 export class Writes {
   readonly #deps: WritesDeps;
   readonly #columns = new RecordColumns();
+  readonly #unpacked = new BatchScratch();
   readonly #definitions = new ByteWriter(64 * 1024);
   readonly #labels = new ByteWriter(1024);
   readonly #payload = new ByteWriter(64 * 1024);
@@ -64,7 +66,7 @@ export class Writes {
     let durable = this.#writeMetadata(tenant, request.metadata, writer, request.sequence);
     const failedPartitions: number[] = [];
     if (request.batch.length > 0) {
-      const batch = decodeAppendBatch(request.batch);
+      const batch = decodeBatch(request.batch, this.#unpacked);
       const isOwned = (partition: number) => this.#deps.ownsPartition(partition);
       batch.forEachDefinition((reference, partition, bytes, start, end) => {
         if (isOwned(partition))
@@ -113,6 +115,7 @@ export class Writes {
       columns.count += to - from;
       from = to;
     }
+    columns.packedValues = failedPartitions.length === 0 ? batch.packedValues : undefined;
     checkTimes(columns.timestampsMs, columns.count);
   }
 

@@ -152,17 +152,22 @@ class ClusterDistributor implements Distributor {
       Array.from({ length: 4 }, () => randomUint32().toString(16).padStart(8, '0')).join('');
     return new RouteTable(
       cluster,
-      (instance, client) =>
-        new IngesterStream(instance, client, streamOptions, {
-          clock,
-          table: this.#table,
-          random: () => randomUint32() / 0x100000000,
-          newWriterId,
-          onSessionFailure: (error, retryInMs) => {
-            this.#metrics.sessionFailures.inc({ ingester: instance });
-            logger.warn({ ingester: instance, err: error, retryInMs }, 'append stream failed');
+      ({ instance, client, isRemote = false }) =>
+        new IngesterStream(
+          instance,
+          client,
+          { ...streamOptions, packs: isRemote },
+          {
+            clock,
+            table: this.#table,
+            random: () => randomUint32() / 0x100000000,
+            newWriterId,
+            onSessionFailure: (error, retryInMs) => {
+              this.#metrics.sessionFailures.inc({ ingester: instance });
+              logger.warn({ ingester: instance, err: error, retryInMs }, 'append stream failed');
+            },
           },
-        }),
+        ),
     );
   }
 

@@ -5,6 +5,7 @@ import { ByteWriter } from '../core/bytes.ts';
 import { AppError, toAppError } from '../core/errors.ts';
 import type { Client } from '../transport/rpc.ts';
 import { draftAppendBatch, putDefinition } from '../wire/append-batch.ts';
+import { type ExtrasSection, encodeAppendExtras, putExtra } from '../wire/append-extras.ts';
 import {
   AppendOutcome,
   type AppendRequest,
@@ -12,6 +13,8 @@ import {
   type IngesterDefinition,
   type MetricMetadata,
 } from '../wire/contracts.ts';
+import type { PackedColumns } from '../wire/packed-batch.ts';
+import type { ExtraSorter } from './extra-sorter.ts';
 import { RequestQueue } from './request-queue.ts';
 import type { SampleSorter } from './sample-sorter.ts';
 import { PAGE_REFERENCES, type SeriesTable } from './series-table.ts';
@@ -25,6 +28,8 @@ export interface Shipment {
   /** Ascending. */
   readonly partitions: readonly number[];
   readonly metadata: readonly MetricMetadata[];
+  /** Holds the extras of its write, sorted. */
+  readonly extras: ExtraSorter;
 }
 
 /** How a request ended. `failed` are the partitions that were not kept; undefined means that all were. */
@@ -58,14 +63,25 @@ export class IngesterSession {
   /** Wire reference + 1 by our reference, in pages as the series table's; 0 = not defined on this stream. */
   readonly #wirePages: (Uint32Array | undefined)[] = [];
   readonly #definitions = new ByteWriter(4096);
+  readonly #extras = new ByteWriter(0);
+  readonly #packs: boolean;
+  readonly #batch = new ByteWriter(0);
   #wireReferences = new Uint32Array(4096);
   #nextWireReference = 0;
   #sequence = 0;
   #ended = false;
 
-  constructor(writerId: string, table: SeriesTable, client: IngesterClient, events: SessionEvents) {
+  /** @param packs  Whether batches travel as bytes, so that packing them pays. */
+  constructor(
+    writerId: string,
+    table: SeriesTable,
+    client: IngesterClient,
+    packs: boolean,
+    events: SessionEvents,
+  ) {
     this.writerId = writerId;
     this.#table = table;
+    this.#packs = packs;
     this.#events = events;
     void this.#run(client);
   }
@@ -84,7 +100,7 @@ export class IngesterSession {
   /**
    * Encodes a shipment out of the sorter's columns and queues it.
    *
-   * @returns Bytes of the batch.
+   * @returns Bytes of the batch and the extras.
    */
   send(
     shipment: Shipment,
@@ -95,7 +111,10 @@ export class IngesterSession {
   ): number {
     assert(!this.#ended, `session ${this.writerId} to be sent on is over`);
     const defined: number[] = [];
-    const batch = this.#encode(shipment.partitions, sorter, defined);
+    const { partitions, extras: sorted } = shipment;
+    const filled = sorted.extras === undefined ? partitions : partitions.filter((p) => sorter.counts[p]! > 0);
+    const batch = this.#encode(filled, sorter, defined);
+    const extras = sorted.extras === undefined ? undefined : this.#encodeExtras(partitions, sorted, defined);
     const sequence = ++this.#sequence;
     this.#inFlight.set(sequence, { sentAtMs: nowMs, onAnswer, onFailure, defined });
     this.#queue.push({
@@ -105,8 +124,9 @@ export class IngesterSession {
       epoch: shipment.epoch,
       batch,
       metadata: shipment.metadata as MetricMetadata[],
+      extras,
     });
-    return batch.length;
+    return batch.length + (extras?.length ?? 0);
   }
 
   /** Sends nothing more; the session ends when what is in flight is answered. */
@@ -193,6 +213,8 @@ export class IngesterSession {
       position = this.#translate(sorter.references, end - samples, end, position, partition, defined);
       return { partition, samples };
     });
+    const packed = this.#packs ? sorter.packed() : undefined;
+    if (packed !== undefined) return this.#pack(packed, partitions, sorter, defined.length);
     const draft = draftAppendBatch(
       sections,
       sampleCount,
@@ -203,6 +225,57 @@ export class IngesterSession {
     draft.references.set(this.#wireReferences.subarray(0, sampleCount));
     copySections(partitions, sorter, draft.timestampsMs, draft.values);
     return draft.bytes;
+  }
+
+  /** The batch of what `#wireReferences` and `#definitions` hold. */
+  #pack(
+    packed: PackedColumns,
+    partitions: readonly number[],
+    sorter: SampleSorter,
+    definitionCount: number,
+  ): Buffer<ArrayBuffer> {
+    const batch = this.#batch;
+    batch.reset();
+    const { bytes, length } = this.#definitions;
+    packed.putBatch(batch, partitions, sorter.counts, this.#wireReferences, definitionCount, bytes, length);
+    return Buffer.from(batch.take().buffer);
+  }
+
+  /** The extras of the partitions; undefined when they have none. */
+  #encodeExtras(
+    partitions: readonly number[],
+    sorter: ExtraSorter,
+    defined: number[],
+  ): Buffer<ArrayBuffer> | undefined {
+    const { extras, order, counts, ends } = sorter;
+    const encoded = this.#extras;
+    encoded.reset();
+    this.#definitions.reset();
+    const definedBefore = defined.length;
+    const sections: ExtrasSection[] = [];
+    for (const partition of partitions) {
+      const count = counts[partition]!;
+      if (count === 0) continue;
+      const from = encoded.length;
+      for (let at = ends[partition]! - count; at < ends[partition]!; at++) {
+        const i = order[at]!;
+        const reference = this.#wireReferenceOf(extras!.references[i]!, partition, defined);
+        const { kinds, timestampsMs, bytes, starts } = extras!;
+        putExtra(encoded, reference, kinds[i]!, timestampsMs[i]!, bytes, starts[i]!, extras!.ends[i]!);
+      }
+      sections.push({ partition, count, bytes: encoded.length - from });
+    }
+    if (sections.length === 0) return undefined;
+    const out = new ByteWriter(encoded.length + this.#definitions.length + 64 + sections.length * 12);
+    encodeAppendExtras(out, sections, defined.length - definedBefore, this.#definitions, encoded);
+    return Buffer.from(out.bytes.buffer, 0, out.length);
+  }
+
+  #wireReferenceOf(reference: number, partition: number, defined: number[]): number {
+    const stored = this.#wirePages[reference >>> 12]?.[reference & (PAGE_REFERENCES - 1)] ?? 0;
+    if (stored !== 0) return stored - 1;
+    defined.push(reference);
+    return this.#define(reference, partition);
   }
 
   /** Hot! Our references [start, end) as wire references, behind `to`; defines those that are new to this stream. */

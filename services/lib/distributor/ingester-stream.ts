@@ -22,6 +22,8 @@ export interface IngesterStreamOptions {
   readonly backoffMaxMs: number;
   /** A request that is not answered for this long ends the session. */
   readonly answerTimeoutMs: number;
+  /** Whether the ingester is another process, so that packing what travels pays. */
+  readonly packs: boolean;
 }
 
 export interface IngesterStreamDeps {
@@ -183,7 +185,8 @@ export class IngesterStream {
       this.#retiring.add(current);
       current.retire();
     }
-    const session = new IngesterSession(this.#deps.newWriterId(), this.#deps.table, this.client, {
+    const { newWriterId, table } = this.#deps;
+    const session = new IngesterSession(newWriterId(), table, this.client, this.#options.packs, {
       onAlive: () => {
         this.#failures = 0;
       },

@@ -2,14 +2,11 @@
 // only when one of the two changes.
 import { AppError } from '../core/errors.ts';
 import type { Placement } from '../placement/placement.ts';
-import type { Cluster } from '../transport/cluster.ts';
+import type { Cluster, Peer } from '../transport/cluster.ts';
 import type { IngesterClient } from './ingester-session.ts';
 import type { IngesterStream } from './ingester-stream.ts';
 
-interface IngesterPeer {
-  readonly instance: string;
-  readonly client: IngesterClient;
-}
+type IngesterPeer = Peer<IngesterClient>;
 
 /** Who takes which partition, at one moment. */
 export interface Routes {
@@ -24,13 +21,13 @@ export interface Routes {
 /** Keeps one stream per live ingester that owns something. */
 export class RouteTable {
   readonly #cluster: Cluster;
-  readonly #open: (instance: string, client: IngesterClient) => IngesterStream;
+  readonly #open: (peer: IngesterPeer) => IngesterStream;
   readonly #streams = new Map<string, IngesterStream>();
   #placement: Placement | undefined;
   #peers: readonly IngesterPeer[] = [];
   #routes: Routes | undefined;
 
-  constructor(cluster: Cluster, open: (instance: string, client: IngesterClient) => IngesterStream) {
+  constructor(cluster: Cluster, open: (peer: IngesterPeer) => IngesterStream) {
     this.#cluster = cluster;
     this.#open = open;
   }
@@ -61,20 +58,21 @@ export class RouteTable {
   }
 
   #build(placement: Placement, peers: readonly IngesterPeer[]): Routes {
-    const live = new Map(peers.map((peer) => [peer.instance, peer.client]));
+    const live = new Map(peers.map((peer) => [peer.instance, peer]));
     for (const [instance, stream] of this.#streams) {
-      if (live.get(instance) === stream.client) continue;
+      if (live.get(instance)?.client === stream.client) continue;
       this.#streams.delete(instance);
       stream.close(`${instance} left the cluster or came back as another process`);
     }
     const streams: IngesterStream[] = [];
     const indexes = new Map<string, number>();
-    const indexOf = (instance: string, client: IngesterClient): number => {
+    const indexOf = (peer: IngesterPeer): number => {
+      const { instance } = peer;
       let index = indexes.get(instance);
       if (index === undefined) {
         let stream = this.#streams.get(instance);
         if (stream === undefined) {
-          stream = this.#open(instance, client);
+          stream = this.#open(peer);
           this.#streams.set(instance, stream);
         }
         index = streams.push(stream) - 1;
@@ -84,8 +82,8 @@ export class RouteTable {
     };
     const replicas = placement.replicas.map((owners) =>
       owners.flatMap((instance) => {
-        const client = live.get(instance);
-        return client === undefined ? [] : [indexOf(instance, client)];
+        const peer = live.get(instance);
+        return peer === undefined ? [] : [indexOf(peer)];
       }),
     );
     return { epoch: placement.epoch, partitionCount: placement.partitionCount, streams, replicas };

@@ -1,5 +1,6 @@
 // Admission and split of one write: which samples go on, and in which order, so that the samples of a partition stand side by
 // side. A counting sort over the caller's columns; the result lives in scratch that the next write overwrites.
+import { PackedColumns } from '../wire/packed-batch.ts';
 import type { WriteColumns } from './appender.ts';
 import { PAGE_REFERENCES, type SeriesPage } from './series-table.ts';
 
@@ -32,6 +33,9 @@ export class SampleSorter {
   references = new Uint32Array(0);
   timestampsMs = new Float64Array(0);
   values = new Float64Array(0);
+  readonly #packed = new PackedColumns();
+  /** Whether `#packed` holds what was sorted last; undefined until somebody asks. */
+  #canBePacked: boolean | undefined;
   #partitions = new Uint16Array(0);
   readonly #admission: Admission = {
     admitted: 0,
@@ -83,8 +87,15 @@ export class SampleSorter {
     return admission;
   }
 
+  /** Times and values as bytes, packed when first asked for; undefined where that cannot be. Valid until the next `sort`. */
+  packed(): PackedColumns | undefined {
+    this.#canBePacked ??= this.#packed.pack(this);
+    return this.#canBePacked ? this.#packed : undefined;
+  }
+
   /** Puts the admitted samples of the last `admit` in order of partition. `columns` is the same as there. */
   sort(columns: WriteColumns): void {
+    this.#canBePacked = undefined;
     let position = 0;
     for (let partition = 0; partition < this.counts.length; partition++) {
       this.ends[partition] = position;

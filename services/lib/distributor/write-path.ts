@@ -2,9 +2,11 @@
 // synchronous; a replica whose window is full gets its part later, out of the caller's columns.
 import type { Clock } from '../core/clock.ts';
 import { AppError, throwIfAborted, toAppError } from '../core/errors.ts';
+import type { Extras } from '../model/extra-columns.ts';
 import { quorumOf } from '../placement/placement.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
 import type { WriteColumns } from './appender.ts';
+import { type ExtraAdmission, ExtraSorter } from './extra-sorter.ts';
 import type { IngesterStream } from './ingester-stream.ts';
 import type { DistributorMetrics } from './metrics.ts';
 import { PendingWrite } from './pending-write.ts';
@@ -33,6 +35,7 @@ interface Target {
   readonly sections: number[];
   readonly metadata: MetricMetadata[];
   samples: number;
+  extras: number;
 }
 
 export interface WritePathDeps {
@@ -48,10 +51,12 @@ export interface WritePathDeps {
 /** Deadlines are looked at this often, or ten times within a short one. */
 const SUPERVISION_MS_MAX = 100;
 
-/** Header and padding of a batch, before its definitions (docs/append-batch.md). */
+/** Header and padding of a batch, before its definitions (docs/append-batch.md). Packed ones take a quarter of it. */
 const BATCH_BYTES_MIN = 28;
 const BATCH_BYTES_PER_SAMPLE = 20;
 const BATCH_BYTES_PER_SECTION = 8;
+/** Extras differ in size: an average of their write, and this for their heads. */
+const BYTES_PER_EXTRA = 16;
 
 /** Shared by all tenants of a distributor. */
 export class WritePath {
@@ -59,7 +64,8 @@ export class WritePath {
   readonly #deps: WritePathDeps;
   readonly #deadlines = new Map<PendingWrite, number>();
   #sorter: SampleSorter | undefined;
-  /** The write whose samples the sorter holds. */
+  #extraSorter = new ExtraSorter(0);
+  /** The write whose samples and extras the sorters hold. */
   #sorted: Write | undefined;
   #supervising = false;
 
@@ -81,18 +87,22 @@ export class WritePath {
    * @returns Resolves when a quorum has every section.
    * @throws AppError as Appender.write says.
    */
-  async write(write: Write, onAdmission: (admission: Admission) => void, signal: AbortSignal): Promise<void> {
+  async write(
+    write: Write,
+    onAdmission: (admission: Admission, extras: ExtraAdmission) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
     throwIfAborted(signal);
     const routes = this.#deps.routes.current();
     const sorter = this.#sorterFor(routes.partitionCount);
     this.#sorted = undefined;
     const admission = this.#admit(sorter, write);
-    onAdmission(admission);
-    if (admission.admitted === 0 && write.metadata.length === 0) return;
+    const extraAdmission = this.#admitExtras(write);
+    onAdmission(admission, extraAdmission);
+    if (admission.admitted + extraAdmission.admitted === 0 && write.metadata.length === 0) return;
     const pending = new PendingWrite(quorumOf(this.#deps.replicationFactor()));
     const targets = this.#plan(write, routes, sorter, pending);
-    sorter.sort(write.columns);
-    this.#sorted = write;
+    this.#sort(write, sorter);
     for (const target of targets) this.#dispatch(target, write, routes.epoch, sorter, pending);
     await this.#settled(pending, signal);
   }
@@ -100,8 +110,20 @@ export class WritePath {
   #sorterFor(partitionCount: number): SampleSorter {
     if (this.#sorter === undefined || this.#sorter.counts.length !== partitionCount) {
       this.#sorter = new SampleSorter(partitionCount);
+      this.#extraSorter = new ExtraSorter(partitionCount);
     }
     return this.#sorter;
+  }
+
+  #admitExtras({ columns, tenantNumber, tick, minTimeMs, maxTimeMs }: Write): ExtraAdmission {
+    const { pages } = this.#deps.table;
+    return this.#extraSorter.admit(columns.extras, pages, tenantNumber, tick, minTimeMs, maxTimeMs);
+  }
+
+  #sort(write: Write, sorter: SampleSorter): void {
+    sorter.sort(write.columns);
+    this.#extraSorter.sort();
+    this.#sorted = write;
   }
 
   #admit(sorter: SampleSorter, write: Write): Admission {
@@ -112,14 +134,15 @@ export class WritePath {
   /** Who gets what; throws before anything is sent when a partition cannot have its quorum. */
   #plan(write: Write, routes: Routes, sorter: SampleSorter, pending: PendingWrite): Target[] {
     const targets = routes.streams.map((stream) => {
-      return { stream, partitions: [], sections: [], metadata: [], samples: 0 } as Target;
+      return { stream, partitions: [], sections: [], metadata: [], samples: 0, extras: 0 } as Target;
     });
     const down = routes.streams.map((stream) => stream.unavailableReason());
     const quorum = quorumOf(this.#deps.replicationFactor());
     const allUp = down.every((reason) => reason === undefined);
     for (let partition = 0; partition < routes.partitionCount; partition++) {
       const samples = sorter.counts[partition]!;
-      if (samples === 0) continue;
+      const extras = this.#extraSorter.counts[partition]!;
+      if (samples + extras === 0) continue;
       const owners = routes.replicas[partition]!;
       const live = allUp ? owners : owners.filter((index) => down[index] === undefined);
       if (live.length < quorum) throw noQuorum(partition, live.length, quorum, down);
@@ -129,6 +152,7 @@ export class WritePath {
         target.partitions.push(partition);
         target.sections.push(section);
         target.samples += samples;
+        target.extras += extras;
       }
     }
     for (const metadata of write.metadata) {
@@ -137,7 +161,7 @@ export class WritePath {
         if (down[index] === undefined) targets[index]!.metadata.push(metadata);
       }
     }
-    const used = targets.filter((target) => target.samples > 0 || target.metadata.length > 0);
+    const used = targets.filter((target) => target.partitions.length > 0 || target.metadata.length > 0);
     if (used.length === 0) {
       throw new AppError('unavailable', `no ingester is live to take the metadata${listReasons(down)}`);
     }
@@ -149,6 +173,7 @@ export class WritePath {
     const bytes =
       BATCH_BYTES_MIN +
       target.samples * BATCH_BYTES_PER_SAMPLE +
+      target.extras * averageExtraBytes(write.columns.extras) +
       target.partitions.length * BATCH_BYTES_PER_SECTION;
     if (target.stream.hasRoom(bytes)) {
       this.#send(target, write, epoch, sorter, pending);
@@ -170,16 +195,16 @@ export class WritePath {
   #sortAgain(write: Write, sorter: SampleSorter): boolean {
     if (this.#sorted === write) return true;
     this.#sorted = undefined;
-    if (this.#admit(sorter, write).firstForgotten >= 0) return false;
-    sorter.sort(write.columns);
-    this.#sorted = write;
+    const isKnown = this.#admit(sorter, write).firstForgotten < 0;
+    if (!isKnown || this.#admitExtras(write).firstForgotten >= 0) return false;
+    this.#sort(write, sorter);
     return true;
   }
 
   #send(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
     const { partitions, sections, metadata, stream } = target;
     const bytes = stream.send(
-      { tenant: write.tenant, epoch, partitions, metadata },
+      { tenant: write.tenant, epoch, partitions, metadata, extras: this.#extraSorter },
       sorter,
       (failed, reason) => pending.acknowledge(sections, failed, reason),
       (reason) => pending.failTarget(sections, reason),
@@ -221,6 +246,11 @@ export class WritePath {
     }
     this.#supervising = false;
   }
+}
+
+function averageExtraBytes(extras: Extras | undefined): number {
+  if (extras === undefined || extras.count === 0) return 0;
+  return extras.ends[extras.count - 1]! / extras.count + BYTES_PER_EXTRA;
 }
 
 function noQuorum(

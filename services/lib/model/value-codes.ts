@@ -81,7 +81,7 @@ export function readValueCodes(
       words[2 * i + 1] = wordAt(src, position + 4);
       position += 8;
     } else {
-      const units = unzigzag(code < 2 ** INTEGER_BITS ? code >>> 2 : Math.floor(code / 4));
+      const units = code < 2 ** INTEGER_BITS ? unzigzag32(code >>> 2) : unzigzag(Math.floor(code / 4));
       values[i] = kind === 0 ? units : kind === 1 ? units / SCALE_1 : units / SCALE_2;
     }
   }
@@ -142,7 +142,7 @@ export function readDeltas(
       if (bits < INTEGER_BITS) code |= (byte & 127) << bits;
       else code += (byte & 127) * 2 ** bits;
     }
-    number += unzigzag(code);
+    number += code < 2 ** INTEGER_BITS ? unzigzag32(code) : unzigzag(code);
     if (!(number >= min && number <= max)) {
       throw new AppError('bad_data', `${number} at offset ${position} is outside ${min} … ${max}`);
     }
@@ -172,6 +172,11 @@ function codeOf(value: number): number {
   const millionths = Math.round(value * SCALE_2);
   if (millionths / SCALE_2 === value) return zigzag(millionths) * 4 + 2;
   return -1;
+}
+
+/** `unzigzag` of a code below 2^32. */
+function unzigzag32(code: number): number {
+  return (code >>> 1) ^ -(code & 1);
 }
 
 function putWord(bytes: Uint8Array, at: number, word: number): number {

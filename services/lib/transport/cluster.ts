@@ -16,6 +16,8 @@ export interface Peer<C> {
   readonly client: C;
   /** Failure domain; absent or empty when unknown. */
   readonly zone?: string;
+  /** Whether calls leave this process: what they carry is then worth packing. Absent means no. */
+  readonly isRemote?: boolean;
 }
 
 /** The stores that may hold blocks, live or not. */

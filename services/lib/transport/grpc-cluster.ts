@@ -71,7 +71,7 @@ class PeerSet<D extends ServiceDefinition> {
         { address: member.grpcAddress, unaryTimeoutMs: this.#unaryTimeoutMs },
         this.#traffic,
       );
-      const peer = { instance, client: connection.client, zone: member.zone };
+      const peer = { instance, client: connection.client, zone: member.zone, isRemote: true };
       this.#connections.set(instance, { identity: identityOf(member), connection, peer });
     }
     this.#peers = this.#offered(wanted);

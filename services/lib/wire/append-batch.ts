@@ -20,11 +20,20 @@ export interface AppendBatch {
   readonly timestampsMs: Float64Array;
   /** Float64Array[sampleCount]. */
   readonly values: Float64Array;
+  /** The values as putValueCodes writes them, in the same order, where they came so. */
+  readonly packedValues?: Uint8Array;
   /** Calls back for each definition; label bytes are in bytes[start, end), valid as long as the batch. */
-  forEachDefinition(
-    visit: (reference: number, partition: number, bytes: Uint8Array, start: number, end: number) => void,
-  ): void;
+  forEachDefinition(visit: DefinitionVisitor): void;
 }
+
+/** Called for each definition of a batch. */
+export type DefinitionVisitor = (
+  reference: number,
+  partition: number,
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+) => void;
 
 /**
  * Appends one encoded batch to `dst`, which must be empty.
@@ -189,18 +198,26 @@ export function decodeAppendBatch(bytes: Uint8Array): AppendBatch {
     references,
     timestampsMs,
     values,
-    forEachDefinition(visit) {
-      const definitions = new ByteReader(aligned, definitionsAt);
-      for (let i = 0; i < definitionCount; i++) {
-        const reference = definitions.u32();
-        const partition = definitions.u32();
-        const labelBytes = definitions.varint();
-        const start = definitions.position;
-        definitions.raw(labelBytes);
-        visit(reference, partition, aligned, start, start + labelBytes);
-      }
-    },
+    forEachDefinition: (visit) => visitDefinitions(aligned, definitionsAt, definitionCount, visit),
   };
+}
+
+/** Walks the definitions of a batch, which begin at `at`. */
+export function visitDefinitions(
+  bytes: Uint8Array,
+  at: number,
+  count: number,
+  visit: DefinitionVisitor,
+): void {
+  const definitions = new ByteReader(bytes, at);
+  for (let i = 0; i < count; i++) {
+    const reference = definitions.u32();
+    const partition = definitions.u32();
+    const labelBytes = definitions.varint();
+    const start = definitions.position;
+    definitions.raw(labelBytes);
+    visit(reference, partition, bytes, start, start + labelBytes);
+  }
 }
 
 /** An aligned copy. (Buffer's own `slice` is a view, and its species a piece of a pool.) */
