@@ -8,7 +8,7 @@ import { BatchScratch, decodeBatch, PackedColumns } from './packed-batch.ts';
 
 /** docs/packed-batch.md, "Golden bytes". */
 const GOLDEN = Buffer.from(
-  '0300000002000000030000000100000 00c000000 03000000 03000000 0c000000 0000000000408f40'.replaceAll(
+  '0200000002000000030000000100000 00c000000 03000000 03000000 0c000000 0000000000408f40'.replaceAll(
     ' ',
     '',
   ) +

@@ -13,7 +13,7 @@ import {
 } from '../model/value-codes.ts';
 import { type AppendBatch, BATCH_SAMPLES_MAX, decodeAppendBatch, visitDefinitions } from './append-batch.ts';
 
-const VERSION = 3;
+const VERSION = 2;
 const HEADER_BYTES = 40;
 /** Times beyond it travel as columns, so that no difference of two passes 2^52. */
 const TIME_MS_MAX = 2 ** 50;
