@@ -1,12 +1,13 @@
 // Unites the series frames of many nodes: the same label set becomes one series with the chunks of all. Frames are kept
 // as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { hash128 } from '../lib/core/hash128.ts';
+import { hash128View } from '../lib/core/hash128.ts';
 import type { ChunkSink } from '../lib/model/chunk-sink.ts';
+import { checkLabelBytes, compareLabelBytes } from '../lib/model/label-bytes.ts';
+import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
-import { checkLabelBytes, compareLabelBytes } from '../lib/tsdb/block/label-bytes.ts';
 import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
-import { isChunkEncoding } from '../lib/tsdb/chunk/decode-chunk.ts';
+import { decodeChunk, isChunkEncoding } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
@@ -28,6 +29,8 @@ export class SeriesUnion implements ChunkSink {
   readonly #limits: UnionLimits;
   readonly #budget: Pick<MemoryBudget, 'charge'>;
   #frames: Uint8Array[] = [];
+  /** Over the newest frame. */
+  #view: DataView = new DataView(new ArrayBuffer(0));
   #chargedBytes = 0;
   readonly #hash = new Uint32Array(4);
 
@@ -80,6 +83,7 @@ export class SeriesUnion implements ChunkSink {
     if (this.#isReleased) throw new AppError('canceled', `${from} answered after the query was over`);
     this.#charge(frame.length);
     this.#frames.push(frame);
+    this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     try {
       readSeriesFrame(frame, this);
     } catch (caught) {
@@ -90,7 +94,7 @@ export class SeriesUnion implements ChunkSink {
   }
 
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
-    hash128(bytes, start, end, this.#limits.hashSeed, this.#hash);
+    hash128View(bytes, this.#view, start, end, this.#limits.hashSeed, this.#hash);
     const hash = this.#hash[0]!;
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
@@ -150,6 +154,31 @@ export class SeriesUnion implements ChunkSink {
   labelsOf<T>(index: number, use: (bytes: Uint8Array, start: number, end: number) => T): T {
     const series = this.#order[index]!;
     return use(this.#frames[this.#seriesFrame[series]!]!, this.#labelStart[series]!, this.#labelEnd[series]!);
+  }
+
+  /**
+   * Appends the samples of the chunks of series `index` that touch [minTimeMs, maxTimeMs], when these lie one behind the
+   * other, as those of one node do: then nothing is to be merged.
+   *
+   * @returns False when they do not; `into` holds some of them then.
+   * @throws AppError `internal` when a chunk is corrupt.
+   */
+  decodeInOrder(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
+    const series = this.#order[index]!;
+    let previousMs = Number.NEGATIVE_INFINITY;
+    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      const startMs = this.#chunkMinMs[chunk]!;
+      const endMs = this.#chunkMaxMs[chunk]!;
+      if (startMs > maxTimeMs || endMs < minTimeMs) continue;
+      if (startMs <= previousMs) return false;
+      previousMs = endMs;
+      const at = into.count;
+      const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+      decodeChunk(this.#chunkEncoding[chunk]!, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
+      // Bounds are what a node says; the samples decide.
+      if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
+    }
+    return true;
   }
 
   /**

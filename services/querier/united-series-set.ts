@@ -1,6 +1,5 @@
 // What PromQL reads of a union: labels decoded when asked for, samples decoded, merged and deduplicated when read.
 
-import { AppError, toAppError } from '../lib/core/errors.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
@@ -24,15 +23,22 @@ export class UnitedSeriesSet implements SeriesSet {
   }
 
   labels(index: number): Labels {
-    try {
-      return this.#union.labelsOf(index, viewLabels);
-    } catch (caught) {
-      // Not the caller's fault, whatever the decoder says.
-      throw new AppError('internal', `malformed series: ${toAppError(caught).message}`, { cause: caught });
-    }
+    return this.#union.labelsOf(index, viewLabels);
   }
 
   read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    into.count = 0;
+    if (!this.#union.decodeInOrder(index, minTimeMs, maxTimeMs, into)) {
+      this.#merge(index, minTimeMs, maxTimeMs, into);
+    }
+    cutToRange(into, minTimeMs, maxTimeMs);
+  }
+
+  release(): void {
+    this.#union.release();
+  }
+
+  #merge(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
     into.count = 0;
     const chunks = this.#union.chunksOf(index, minTimeMs, maxTimeMs, this.#chunks);
     if (chunks.buffer !== this.#chunks.buffer) this.#chunks = new Uint32Array(chunks.buffer);
@@ -42,11 +48,6 @@ export class UnitedSeriesSet implements SeriesSet {
       );
     }
     sortAndDedupeSamples(into);
-    cutToRange(into, minTimeMs, maxTimeMs);
-  }
-
-  release(): void {
-    this.#union.release();
   }
 }
 

@@ -1,7 +1,7 @@
 // A label set as Prometheus defines it: pairs of name and value, sorted by name in UTF-8 byte order, each name once,
 // no empty values. Labels live in a flat array, so that names like `__proto__` are ordinary data.
 import { ByteReader, ByteWriter, decodeLatin1, decodeUtf8 } from '../core/bytes.ts';
-import { AppError } from '../core/errors.ts';
+import { checkLabelBytes, compareLabelBytes } from './label-bytes.ts';
 
 /** Name of the label that holds the metric name. */
 export const METRIC_NAME = '__name__';
@@ -56,13 +56,8 @@ export class Labels {
     return bytes === undefined ? undefined : { bytes, start: this.#start, end: this.#end };
   }
 
-  /**
-   * A set over canonical label bytes[start, end), which are retained and must not change.
-   *
-   * @throws AppError `bad_data` when they are not canonical.
-   */
+  /** A set over label bytes[start, end) that checkLabelBytes let pass; they are retained and must not change. */
   static view(bytes: Uint8Array, start: number, end: number): Labels {
-    checkCanonical(bytes, start, end);
     return new Labels(undefined, bytes, start, end);
   }
 
@@ -177,6 +172,9 @@ export class Labels {
 
   /** Prometheus' order: pair by pair, names before values, a shorter set first. */
   compareTo(other: Labels): number {
+    if (this.#source !== undefined && other.#source !== undefined) {
+      return compareLabelBytes(this.#source, this.#start, this.#end, other.#source, other.#start, other.#end);
+    }
     const shared = Math.min(this.pairs.length, other.pairs.length);
     for (let i = 0; i < shared; i++) {
       if (this.pairs[i] === other.pairs[i]) continue;
@@ -252,7 +250,7 @@ export function encodeLabels(labels: Labels, dst: ByteWriter): void {
  * @throws AppError `bad_data` on truncation, unsorted or repeated names, or empty values.
  */
 export function decodeLabels(bytes: Uint8Array, start: number, end: number): Labels {
-  checkCanonical(bytes, start, end);
+  checkLabelBytes(bytes, start, end);
   return Labels.fromSortedPairs(readPairs(bytes, start, end));
 }
 
@@ -262,36 +260,6 @@ function readPairs(bytes: Uint8Array, start: number, end: number): readonly stri
   const pairs: string[] = [];
   while (reader.remaining > 0) pairs.push(reader.string());
   return pairs;
-}
-
-function checkCanonical(bytes: Uint8Array, start: number, end: number): void {
-  const reader = new ByteReader(bytes, start, end);
-  let previousAt = start;
-  let previousEnd = start;
-  let isFirst = true;
-  while (reader.remaining > 0) {
-    const nameBytes = reader.varint();
-    const nameAt = reader.position;
-    reader.skip(nameBytes);
-    const valueBytes = reader.varint();
-    reader.skip(valueBytes);
-    const nameEnd = nameAt + nameBytes;
-    if (valueBytes === 0 || (!isFirst && !isBefore(bytes, previousAt, previousEnd, nameAt, nameEnd))) {
-      const name = decodeUtf8(bytes, nameAt, nameEnd);
-      throw new AppError('bad_data', `label bytes are not canonical at label ${quoteLabel(name)}`);
-    }
-    previousAt = nameAt;
-    previousEnd = nameEnd;
-    isFirst = false;
-  }
-}
-
-/** Whether bytes[a, aEnd) sort before bytes[b, bEnd). */
-function isBefore(bytes: Uint8Array, a: number, aEnd: number, b: number, bEnd: number): boolean {
-  let i = a;
-  let j = b;
-  for (; i < aEnd && j < bEnd; i++, j++) if (bytes[i] !== bytes[j]) return bytes[i]! < bytes[j]!;
-  return i === aEnd && j < bEnd;
 }
 
 /** The value of a label in checked bytes, or the empty string. */
