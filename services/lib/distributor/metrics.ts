@@ -61,6 +61,12 @@ export function createDistributorMetrics(registry: Registry, gauges: Distributor
       labelNames: ['reason'] as const,
       registers,
     }),
+    exemplars: new Counter({
+      name: 'tidemark_distributor_exemplars_total',
+      help: 'Exemplars, by outcome: written, or rejected for their timestamp or size.',
+      labelNames: ['outcome'] as const,
+      registers,
+    }),
     seriesRejected: new Counter({
       name: 'tidemark_distributor_series_rejected_total',
       help: 'Label sets refused, by reason.',

@@ -1,14 +1,17 @@
 // One tenant's door: label sets to references, columns to the write path, and the words for what was refused.
-import { ByteWriter, encodeUtf8 } from '../core/bytes.ts';
+import { ByteWriter, encodeUtf8, VARINT_BYTES_MAX } from '../core/bytes.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError, toAppError } from '../core/errors.ts';
 import { hash128 } from '../core/hash128.ts';
 import { formatDuration } from '../model/duration.ts';
+import type { Extras } from '../model/extra-columns.ts';
 import { encodeLabels, type Labels } from '../model/labels.ts';
 import { PLACEMENT_SEED, partitionOf } from '../placement/placement.ts';
 import { BATCH_SAMPLES_MAX } from '../wire/append-batch.ts';
+import { EXTRAS_BYTES_MAX, EXTRAS_MAX } from '../wire/append-extras.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
 import type { Appender, SeriesReference, WriteColumns, WriteOutcome } from './appender.ts';
+import { countHistograms, type ExtraAdmission, firstUnknownKind } from './extra-sorter.ts';
 import { checkLabels, describeLabels, type LabelLimits } from './label-rules.ts';
 import type { DistributorMetrics } from './metrics.ts';
 import type { RouteTable } from './routes.ts';
@@ -103,6 +106,9 @@ export class TenantAppender implements Appender {
     const { clock, metrics, path } = this.#deps;
     const startedMs = clock.monotonicMs();
     let rejected = 0;
+    let histogramsWritten = 0;
+    let exemplarsWritten = 0;
+    let exemplarsRejected = 0;
     let firstRejection: string | undefined;
     try {
       this.#checkWrite(columns);
@@ -119,24 +125,23 @@ export class TenantAppender implements Appender {
       this.#deps.onWrite();
       await path.write(
         write,
-        (admission) => {
-          this.#checkReferences(columns, admission);
-          rejected = admission.tooOld + admission.tooNew;
-          if (rejected > 0) firstRejection = this.#describeRejection(write, admission, nowMs);
+        (admission, extras) => {
+          this.#checkReferences(columns, admission, extras);
+          rejected = admission.tooOld + admission.tooNew + extras.histogramsTooOld + extras.histogramsTooNew;
+          histogramsWritten = extras.histograms;
+          exemplarsWritten = extras.exemplars;
+          exemplarsRejected = extras.exemplarsRefused;
+          if (rejected > 0) firstRejection = this.#describeRejection(write, admission, extras, nowMs);
         },
         signal,
       );
-      const written = columns.count - rejected;
+      const histograms = columns.extras === undefined ? 0 : countHistograms(columns.extras);
+      const written = columns.count + histograms - rejected;
       metrics.samplesWritten.inc(written);
+      if (exemplarsWritten > 0) metrics.exemplars.inc({ outcome: 'written' }, exemplarsWritten);
+      if (exemplarsRejected > 0) metrics.exemplars.inc({ outcome: 'rejected' }, exemplarsRejected);
       metrics.writes.inc({ outcome: 'ok' });
-      return {
-        written,
-        histogramsWritten: 0,
-        rejected,
-        exemplarsWritten: 0,
-        exemplarsRejected: 0,
-        firstRejection,
-      };
+      return { written, histogramsWritten, rejected, exemplarsWritten, exemplarsRejected, firstRejection };
     } catch (caught) {
       const error = toAppError(caught);
       metrics.writes.inc({ outcome: error.code });
@@ -157,7 +162,9 @@ export class TenantAppender implements Appender {
     if (columns.count > BATCH_SAMPLES_MAX) {
       throw new AppError('bad_data', `a write of ${columns.count} samples; the most is ${BATCH_SAMPLES_MAX}`);
     }
-    this.#chargeRate(columns.count);
+    const { extras } = columns;
+    if (extras !== undefined) checkExtras(extras);
+    this.#chargeRate(columns.count + (extras === undefined ? 0 : countHistograms(extras)));
   }
 
   /** Token bucket over the samples as they come, refused ones included. */
@@ -178,31 +185,56 @@ export class TenantAppender implements Appender {
     this.#budgetSamples -= samples;
   }
 
-  #checkReferences(columns: WriteColumns, admission: Admission): void {
-    if (admission.firstForgotten < 0) return;
+  #checkReferences(columns: WriteColumns, admission: Admission, extras: ExtraAdmission): void {
+    if (admission.firstForgotten < 0 && extras.firstForgotten < 0) return;
+    const reference =
+      admission.firstForgotten >= 0
+        ? columns.references[admission.firstForgotten]
+        : columns.extras!.references[extras.firstForgotten];
     throw new AppError(
       'failed_precondition',
-      `series reference ${columns.references[admission.firstForgotten]} is not known (not written for long, or never ` +
+      `series reference ${reference} is not known (not written for long, or never ` +
         'given out); resolve the labels again',
     );
   }
 
-  #describeRejection(write: Write, admission: Admission, nowMs: number): string {
+  #describeRejection(write: Write, admission: Admission, extras: ExtraAdmission, nowMs: number): string {
     const { metrics, table } = this.#deps;
-    if (admission.tooOld > 0) metrics.samplesRejected.inc({ reason: 'too_old' }, admission.tooOld);
-    if (admission.tooNew > 0) metrics.samplesRejected.inc({ reason: 'too_far_in_future' }, admission.tooNew);
-    const index = admission.firstRefused;
-    const timestampMs = write.columns.timestampsMs[index]!;
-    const { bytes, start, end } = table.labelsOf(write.columns.references[index]!);
+    const tooOld = admission.tooOld + extras.histogramsTooOld;
+    const tooNew = admission.tooNew + extras.histogramsTooNew;
+    if (tooOld > 0) metrics.samplesRejected.inc({ reason: 'too_old' }, tooOld);
+    if (tooNew > 0) metrics.samplesRejected.inc({ reason: 'too_far_in_future' }, tooNew);
+    const isFloat = admission.firstRefused >= 0;
+    const index = isFloat ? admission.firstRefused : extras.firstRefused;
+    const refused = isFloat ? write.columns : write.columns.extras!;
+    const timestampMs = refused.timestampsMs[index]!;
+    const { bytes, start, end } = table.labelsOf(refused.references[index]!);
     const limit =
       timestampMs < write.minTimeMs
         ? `older than the out-of-order window of ${formatDuration(this.#options.outOfOrderWindowMs)}`
         : `more than ${formatDuration(this.#options.futureToleranceMs)} in the future`;
+    const value = isFloat ? `value ${write.columns.values[index]}` : 'a native histogram';
     return (
       `timestamp ${formatTime(timestampMs)} is ${limit} (now ${formatTime(nowMs)}): ` +
-      `series ${describeLabels(bytes, start, end)}, value ${write.columns.values[index]}`
+      `series ${describeLabels(bytes, start, end)}, ${value}`
     );
   }
+}
+
+/** @throws AppError `bad_data` when ingesters would have to refuse them. */
+function checkExtras(extras: Extras): void {
+  const { count, starts, ends } = extras;
+  let bytes = 0;
+  for (let i = 0; i < count; i++) bytes += ends[i]! - starts[i]! + 3 * VARINT_BYTES_MAX;
+  if (count > EXTRAS_MAX || bytes > EXTRAS_BYTES_MAX) {
+    throw new AppError(
+      'bad_data',
+      `a write of ${count} histograms, start times and exemplars in ${bytes} bytes; the most are ${EXTRAS_MAX} in ` +
+        `${EXTRAS_BYTES_MAX} bytes: send fewer per request`,
+    );
+  }
+  const unknown = firstUnknownKind(extras);
+  if (unknown >= 0) throw new AppError('bad_data', `an extra of unknown kind ${extras.kinds[unknown]}`);
 }
 
 /** ISO 8601 where a date can say it, else the number. */

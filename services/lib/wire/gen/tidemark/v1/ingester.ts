@@ -48,6 +48,11 @@ export interface AppendRequest {
   batch: Uint8Array;
   /** Metric metadata that came with the samples. Kept on a best-effort basis. */
   metadata: MetricMetadata[];
+  /**
+   * Native histograms, start timestamps and exemplars, by partition: services/lib/wire/docs/append-extras.md. Absent when there are
+   * none. Its partitions are sections as the batch's are.
+   */
+  extras?: Uint8Array | undefined;
 }
 
 export interface AppendResponse {
@@ -132,7 +137,7 @@ export interface SealResponse {
 }
 
 function createBaseAppendRequest(): AppendRequest {
-  return { tenant: "", writerId: "", sequence: 0, epoch: 0, batch: new Uint8Array(0), metadata: [] };
+  return { tenant: "", writerId: "", sequence: 0, epoch: 0, batch: new Uint8Array(0), metadata: [], extras: undefined };
 }
 
 export const AppendRequest: MessageFns<AppendRequest> = {
@@ -154,6 +159,9 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     }
     for (const v of message.metadata) {
       MetricMetadata.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.extras !== undefined) {
+      writer.uint32(58).bytes(message.extras);
     }
     return writer;
   },
@@ -219,6 +227,14 @@ export const AppendRequest: MessageFns<AppendRequest> = {
             message.metadata.push(MetricMetadata.decode(reader, reader.uint32()));
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.extras = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -242,6 +258,7 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     message.epoch = object.epoch ?? 0;
     message.batch = object.batch ?? new Uint8Array(0);
     message.metadata = object.metadata?.map((e) => MetricMetadata.fromPartial(e)) || [];
+    message.extras = object.extras ?? undefined;
     return message;
   },
 };

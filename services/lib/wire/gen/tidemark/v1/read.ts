@@ -64,6 +64,11 @@ export interface SelectRequest {
   partitions: number[];
   /** Most series to answer with; 0 means the node's own limit. One more is an error, never a cut. */
   seriesMax: number;
+  /**
+   * Answer with exemplars instead of samples: series without any are left out. A node of an earlier version answers with samples;
+   * whoever asks drops chunks that are no exemplars.
+   */
+  exemplars?: boolean | undefined;
 }
 
 export interface SelectResponse {
@@ -202,7 +207,16 @@ export const Matcher: MessageFns<Matcher> = {
 };
 
 function createBaseSelectRequest(): SelectRequest {
-  return { tenant: "", matchers: [], minTimeMs: 0, maxTimeMs: 0, labelsOnly: false, partitions: [], seriesMax: 0 };
+  return {
+    tenant: "",
+    matchers: [],
+    minTimeMs: 0,
+    maxTimeMs: 0,
+    labelsOnly: false,
+    partitions: [],
+    seriesMax: 0,
+    exemplars: undefined,
+  };
 }
 
 export const SelectRequest: MessageFns<SelectRequest> = {
@@ -231,6 +245,9 @@ export const SelectRequest: MessageFns<SelectRequest> = {
     }
     if (message.seriesMax !== 0) {
       writer.uint32(56).uint32(message.seriesMax);
+    }
+    if (message.exemplars !== undefined) {
+      writer.uint32(64).bool(message.exemplars);
     }
     return writer;
   },
@@ -314,6 +331,14 @@ export const SelectRequest: MessageFns<SelectRequest> = {
             message.seriesMax = reader.uint32();
             continue;
           }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.exemplars = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -338,6 +363,7 @@ export const SelectRequest: MessageFns<SelectRequest> = {
     message.labelsOnly = object.labelsOnly ?? false;
     message.partitions = object.partitions?.map((e) => e) || [];
     message.seriesMax = object.seriesMax ?? 0;
+    message.exemplars = object.exemplars ?? undefined;
     return message;
   },
 };
