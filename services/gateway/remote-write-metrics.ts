@@ -34,6 +34,18 @@ export function createRemoteWriteMetrics(registry: Registry, heldBytes: () => nu
       labelNames: ['version'] as const,
       registers,
     }),
+    histograms: new Counter({
+      name: 'tidemark_gateway_remote_write_histograms_total',
+      help: 'Native histograms received, refused ones included.',
+      labelNames: ['version'] as const,
+      registers,
+    }),
+    exemplars: new Counter({
+      name: 'tidemark_gateway_remote_write_exemplars_total',
+      help: 'Exemplars received, refused ones included.',
+      labelNames: ['version'] as const,
+      registers,
+    }),
     refused: new Counter({
       name: 'tidemark_gateway_remote_write_refused_total',
       help: 'What was received and not written, by kind and reason.',

@@ -8,7 +8,7 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender, Distributor, WriteOutcome } from '../lib/distributor/appender.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
-import { COLUMN_BYTES_PER_SAMPLE, RemoteWriteColumns } from '../lib/wire/remote-write-columns.ts';
+import { RemoteWriteColumns } from '../lib/wire/remote-write-columns.ts';
 import type { DecodedWrite } from '../lib/wire/remote-write-context.ts';
 import { RemoteWriteDecoder, type RemoteWriteVersion } from '../lib/wire/remote-write-decoder.ts';
 import {
@@ -86,8 +86,18 @@ interface Reply {
   readonly status: number;
   readonly text: string;
   readonly retryAfterSeconds?: number;
-  readonly samplesWritten: number;
+  readonly written: Written;
 }
+
+/** What is durable of a request. */
+interface Written {
+  /** Float samples. */
+  readonly samples: number;
+  readonly histograms: number;
+  readonly exemplars: number;
+}
+
+const NOTHING_WRITTEN: Written = { samples: 0, histograms: 0, exemplars: 0 };
 
 /**
  * Makes the handler. It answers every request itself and never rejects.
@@ -167,12 +177,13 @@ class RemoteWriteEndpoint {
     const columns = this.#columns.pop() ?? new RemoteWriteColumns();
     try {
       let decoded = this.#decode(version, chunks, tenant, columns);
-      share.reserve(columns.count * COLUMN_BYTES_PER_SAMPLE);
-      this.#count(version, decoded);
+      share.reserve(columns.usedBytes);
+      this.#countReceived(version, decoded);
       const outcome = await this.#write(tenant, columns, decoded, signal, () => {
         decoded = this.#decode(version, chunks, tenant, columns);
         return decoded;
       });
+      this.#countRefused(decoded, outcome);
       return replyOfOutcome(decoded, outcome);
     } finally {
       const kept = columns.capacityBytes <= COLUMNS_BYTES_KEPT && this.#columns.length < COLUMNS_KEPT;
@@ -248,7 +259,7 @@ class RemoteWriteEndpoint {
     try {
       return await tenant.appender.write(columns, decoded.metadata, signal);
     } catch (caught) {
-      if (decoded.metadata.length > 0) tenant.decoder.forgetMetadata();
+      if (decoded.metadata.length > 0 || columns.extras !== undefined) tenant.decoder.forgetNews();
       if (toAppError(caught).code !== 'failed_precondition') throw caught;
     }
     tenant.decoder.forgetSeries();
@@ -274,15 +285,27 @@ class RemoteWriteEndpoint {
     return tenant;
   }
 
-  #count(version: RemoteWriteVersion, decoded: DecodedWrite): void {
+  #countReceived(version: RemoteWriteVersion, decoded: DecodedWrite): void {
+    const { samples, histograms, exemplars } = this.#metrics;
+    const label = { version: versionLabel(version) };
+    samples.inc(label, decoded.samples);
+    if (decoded.histograms > 0) histograms.inc(label, decoded.histograms);
+    if (decoded.exemplars > 0) exemplars.inc(label, decoded.exemplars);
+  }
+
+  #countRefused(decoded: DecodedWrite, outcome: WriteOutcome): void {
     const { refused } = this.#metrics;
-    this.#metrics.samples.inc({ version: versionLabel(version) }, decoded.samples);
-    if (decoded.refusedSamples > 0) {
-      refused.inc({ kind: 'sample', reason: decoded.overQuota ? 'quota' : 'series' }, decoded.refusedSamples);
-    }
+    const reason = decoded.overQuota ? 'quota' : 'series';
+    const exemplars = decoded.refusedExemplars + outcome.exemplarsRejected;
+    if (decoded.refusedSamples > 0) refused.inc({ kind: 'sample', reason }, decoded.refusedSamples);
     if (decoded.refusedSeries > 0) refused.inc({ kind: 'series', reason: 'empty' }, decoded.refusedSeries);
-    if (decoded.histograms > 0) refused.inc({ kind: 'histogram', reason: 'unsupported' }, decoded.histograms);
-    if (decoded.exemplars > 0) refused.inc({ kind: 'exemplar', reason: 'unsupported' }, decoded.exemplars);
+    if (decoded.refusedHistograms > 0) {
+      refused.inc(
+        { kind: 'histogram', reason: decoded.overQuota ? 'quota' : 'invalid' },
+        decoded.refusedHistograms,
+      );
+    }
+    if (exemplars > 0) refused.inc({ kind: 'exemplar', reason: 'invalid' }, exemplars);
   }
 
   #replyOfError(caught: unknown): Reply {
@@ -324,9 +347,10 @@ class RemoteWriteEndpoint {
     }
     res.statusCode = reply.status;
     if (version === 2) {
-      res.setHeader('X-Prometheus-Remote-Write-Samples-Written', String(reply.samplesWritten));
-      res.setHeader('X-Prometheus-Remote-Write-Histograms-Written', '0');
-      res.setHeader('X-Prometheus-Remote-Write-Exemplars-Written', '0');
+      const { samples, histograms, exemplars } = reply.written;
+      res.setHeader('X-Prometheus-Remote-Write-Samples-Written', String(samples));
+      res.setHeader('X-Prometheus-Remote-Write-Histograms-Written', String(histograms));
+      res.setHeader('X-Prometheus-Remote-Write-Exemplars-Written', String(exemplars));
     }
     if (reply.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(reply.retryAfterSeconds));
     if (reply.status === 204) {
@@ -352,25 +376,28 @@ class RemoteWriteEndpoint {
 }
 
 function refusal(status: number, text: string): Reply {
-  return { status, text, samplesWritten: 0 };
+  return { status, text, written: NOTHING_WRITTEN };
 }
 
-/** 204, or what was refused of a request whose other samples are durable. */
+/** 204, or what was refused of a request whose other samples are durable. Exemplars fail no request, as upstream has it. */
 function replyOfOutcome(decoded: DecodedWrite, outcome: WriteOutcome): Reply {
-  const refusedSamples = decoded.refusedSamples + outcome.rejected;
+  const written: Written = {
+    samples: outcome.written - outcome.histogramsWritten,
+    histograms: outcome.histogramsWritten,
+    exemplars: outcome.exemplarsWritten,
+  };
+  const sent = decoded.samples + decoded.histograms;
+  const refused = decoded.refusedSamples + decoded.refusedHistograms + outcome.rejected;
   const parts: string[] = [];
-  if (refusedSamples > 0) parts.push(`${refusedSamples} of ${decoded.samples} samples were refused`);
+  if (refused > 0) parts.push(`${refused} of ${sent} samples were refused`);
   if (decoded.refusedSeries > 0)
     parts.push(`${decoded.refusedSeries} of ${decoded.series} series were refused`);
-  if (decoded.histograms > 0) {
-    parts.push(`${decoded.histograms} native histograms were refused, which this version does not store`);
-  }
-  if (parts.length === 0) return { status: 204, text: '', samplesWritten: outcome.written };
+  if (parts.length === 0) return { status: 204, text: '', written };
   const first = decoded.firstRefusal ?? outcome.firstRejection;
   const reason = first === undefined ? '' : `; first refusal: ${first}`;
   const text = `${parts.join(', ')}; ${outcome.written} samples were written${reason}`;
-  if (!decoded.overQuota) return { status: 400, text, samplesWritten: outcome.written };
-  return { status: 429, text, samplesWritten: outcome.written, retryAfterSeconds: RETRY_QUOTA_SECONDS };
+  if (!decoded.overQuota) return { status: 400, text, written };
+  return { status: 429, text, written, retryAfterSeconds: RETRY_QUOTA_SECONDS };
 }
 
 function versionLabel(version: RemoteWriteVersion | undefined): string {

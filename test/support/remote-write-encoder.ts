@@ -67,13 +67,95 @@ export function metadataV1(type: number, metric: string, help: string, unit: str
   return field(3, Buffer.concat([varintField(1, type), field(2, metric), field(4, help), field(5, unit)]));
 }
 
+/** A zigzag varint field (sint32, sint64). */
+export function zigzagField(number: number, value: number | bigint): Buffer {
+  const wide = BigInt(value);
+  return varintField(number, wide < 0n ? -2n * wide - 1n : 2n * wide);
+}
+
+/** The buckets of one sign: spans of [offset, length], and deltas (integer histograms) or counts. */
+export interface SideFields {
+  readonly spans: readonly (readonly [number, number])[];
+  readonly deltas?: readonly (number | bigint)[];
+  readonly counts?: readonly number[];
+}
+
+/** A native histogram; `float` decides how its counts are sent. */
+export interface HistogramFields {
+  readonly timestampMs: number | bigint;
+  readonly count: number;
+  readonly sum: Value;
+  readonly float?: boolean;
+  readonly schema?: number;
+  readonly zeroThreshold?: number;
+  readonly zeroCount?: number;
+  readonly positive?: SideFields;
+  readonly negative?: SideFields;
+  readonly customValues?: readonly number[];
+  /** 1 reset, 2 no reset, 3 gauge. */
+  readonly resetHint?: number;
+  /** 2.0 only. */
+  readonly startMs?: number;
+}
+
+/** The fields of spans, deltas and counts, whose numbers follow each other. */
+export function sideFields(first: number, side: SideFields | undefined, packed: boolean): Buffer {
+  if (side === undefined) return Buffer.alloc(0);
+  const { spans, deltas = [], counts = [] } = side;
+  const zigzags = deltas.map((delta) => zigzagField(1, delta).subarray(1));
+  const doubles = counts.map((count) => doubleField(1, count).subarray(1));
+  return Buffer.concat([
+    ...spans.map(([offset, length]) =>
+      field(first, Buffer.concat([zigzagField(1, offset), varintField(2, length)])),
+    ),
+    ...repeated(first + 1, 0, zigzags, packed),
+    ...repeated(first + 2, 1, doubles, packed),
+  ]);
+}
+
+function repeated(number: number, wireType: number, values: readonly Buffer[], packed: boolean): Buffer[] {
+  if (values.length === 0) return [];
+  if (packed) return [field(number, Buffer.concat(values))];
+  return values.map((value) => Buffer.concat([varint(number * 8 + wireType), value]));
+}
+
+/** A Histogram message of remote write, both versions. */
+export function histogram(fields: HistogramFields, packed = true): Buffer {
+  const { float = false, count, sum, schema = 0, zeroThreshold = 0, zeroCount = 0 } = fields;
+  const bounds = (fields.customValues ?? []).map((bound) => doubleField(1, bound).subarray(1));
+  return Buffer.concat([
+    float ? doubleField(2, count) : varintField(1, count),
+    doubleField(3, sum),
+    zigzagField(4, schema),
+    doubleField(5, zeroThreshold),
+    float ? doubleField(7, zeroCount) : varintField(6, zeroCount),
+    sideFields(8, fields.negative, packed),
+    sideFields(11, fields.positive, packed),
+    varintField(14, fields.resetHint ?? 0),
+    varintField(15, fields.timestampMs),
+    ...repeated(16, 1, bounds, packed),
+    ...(fields.startMs === undefined ? [] : [varintField(17, fields.startMs)]),
+  ]);
+}
+
+export interface ExemplarFields {
+  readonly labels: readonly Pair[];
+  readonly value: number;
+  readonly timestampMs: number;
+}
+
+/** An Exemplar message of 1.0. */
+export function exemplarV1({ labels, value, timestampMs }: ExemplarFields): Buffer {
+  return Buffer.concat([...labels.map(labelV1), doubleField(2, value), varintField(3, timestampMs)]);
+}
+
 export interface SeriesV2 {
   readonly labels: readonly Pair[];
-  readonly samples?: readonly (readonly [Value, number | bigint])[];
+  /** Value, timestamp, and start timestamp where there is one. */
+  readonly samples?: readonly (readonly [Value, number | bigint, number?])[];
   readonly metadata?: { readonly type: number; readonly help: string; readonly unit: string };
-  /** Number of histograms and exemplars, which are empty messages. */
-  readonly histograms?: number;
-  readonly exemplars?: number;
+  readonly histograms?: readonly HistogramFields[];
+  readonly exemplars?: readonly ExemplarFields[];
 }
 
 /** A whole 2.0 request with its symbol table. */
@@ -88,9 +170,16 @@ export function requestV2(series: readonly SeriesV2[]): Buffer {
   const bodies = series.map((one) => {
     const references = one.labels.flatMap(([name, value]) => [varint(refer(name)), varint(refer(value))]);
     const parts = [field(1, Buffer.concat(references))];
-    for (const [value, time] of one.samples ?? []) parts.push(field(2, sample(value, time)));
-    for (let i = 0; i < (one.histograms ?? 0); i++) parts.push(field(3, ''));
-    for (let i = 0; i < (one.exemplars ?? 0); i++) parts.push(field(4, ''));
+    for (const [value, time, startMs] of one.samples ?? []) {
+      const start = startMs === undefined ? Buffer.alloc(0) : varintField(3, startMs);
+      parts.push(field(2, Buffer.concat([sample(value, time), start])));
+    }
+    for (const each of one.histograms ?? []) parts.push(field(3, histogram(each)));
+    for (const { labels, value, timestampMs } of one.exemplars ?? []) {
+      const pairs = labels.flatMap(([name, text]) => [varint(refer(name)), varint(refer(text))]);
+      const body = [field(1, Buffer.concat(pairs)), doubleField(2, value), varintField(3, timestampMs)];
+      parts.push(field(4, Buffer.concat(body)));
+    }
     if (one.metadata !== undefined) {
       const { type, help, unit } = one.metadata;
       parts.push(

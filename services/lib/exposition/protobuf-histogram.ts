@@ -2,7 +2,7 @@
 // classic buckets one after another. Fields come in any order, so that what all buckets need is read first.
 import { type ProtobufCursor, WIRE_BYTES, WIRE_FIXED64, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import { CUSTOM_BUCKETS_SCHEMA } from '../model/float-histogram.ts';
-import type { HistogramParts, NumberColumn } from '../model/histogram-parts.ts';
+import type { HistogramParts, HistogramSide, NumberColumn } from '../model/histogram-parts.ts';
 
 const FIELD_BUCKET = 3;
 const FIELD_EXEMPLARS = 16;
@@ -121,34 +121,52 @@ export class ProtobufHistogram {
     this.isNative ||= parts.zeroThreshold > 0 || parts.zeroCount > 0;
   }
 
-  /** Bucket counts, packed or one by one; anything unknown is passed over. */
+  /** Bucket counts; anything unknown is passed over. */
   #readCounts(cursor: ProtobufCursor, tag: number, withNative: boolean): void {
     const field = tag >>> 3;
     const isDelta = field === FIELD_NEGATIVE_DELTA || field === FIELD_POSITIVE_DELTA;
     const isCount = field === FIELD_NEGATIVE_COUNT || field === FIELD_POSITIVE_COUNT;
-    if (!isDelta && !isCount) {
-      if (field <= FIELD_EXEMPLARS) throw cursor.wrongWireType(tag, `field ${field} of Histogram`);
-      cursor.skip(tag);
-      return;
-    }
-    const packed = (tag & 7) === WIRE_BYTES;
-    if (!packed && (tag & 7) !== (isDelta ? WIRE_VARINT : WIRE_FIXED64)) {
-      throw cursor.wrongWireType(tag, `field ${field} of Histogram`);
-    }
-    if (!withNative) {
-      cursor.skip(tag);
-      return;
-    }
-    const side = field >= FIELD_POSITIVE_DELTA ? this.parts.positive : this.parts.negative;
-    const outer = cursor.end;
-    const end = packed ? cursor.lengthEnd() : cursor.at + 1;
-    if (packed) cursor.end = end;
-    while (cursor.at < end) {
-      if (isDelta) side.addDelta(cursor.sint64());
-      else side.counts.push(cursor.double());
-    }
-    cursor.end = outer;
+    if (isDelta || isCount) {
+      const side = field >= FIELD_POSITIVE_DELTA ? this.parts.positive : this.parts.negative;
+      readBucketCounts(cursor, tag, isDelta, withNative ? side : undefined);
+    } else if (field <= FIELD_EXEMPLARS) throw cursor.wrongWireType(tag, `field ${field} of Histogram`);
+    else cursor.skip(tag);
   }
+}
+
+/**
+ * A field of bucket counts, whose tag has been read: packed or one count, differences (sint64) or doubles. Expositions and
+ * both versions of remote write have the same.
+ *
+ * @param side  Where they go; undefined: nowhere.
+ */
+export function readBucketCounts(
+  cursor: ProtobufCursor,
+  tag: number,
+  isDelta: boolean,
+  side: HistogramSide | undefined,
+): void {
+  if (side === undefined) cursor.skip(tag);
+  else if (isDelta) readRepeated(cursor, tag, WIRE_VARINT, () => side.addDelta(cursor.sint64()));
+  else readDoubles(cursor, tag, side.counts);
+}
+
+/** A repeated double, packed or not, whose tag has been read. */
+export function readDoubles(cursor: ProtobufCursor, tag: number, into: NumberColumn): void {
+  readRepeated(cursor, tag, WIRE_FIXED64, () => into.push(cursor.double()));
+}
+
+function readRepeated(cursor: ProtobufCursor, tag: number, wireType: number, readOne: () => void): void {
+  if ((tag & 7) === wireType) {
+    readOne();
+    return;
+  }
+  if ((tag & 7) !== WIRE_BYTES) throw cursor.wrongWireType(tag, `field ${tag >>> 3} of Histogram`);
+  const outer = cursor.end;
+  const end = cursor.lengthEnd();
+  cursor.end = end;
+  while (cursor.at < end) readOne();
+  cursor.end = outer;
 }
 
 /** A classic bucket; reused. */
@@ -234,10 +252,7 @@ const TAG_SPAN_OFFSET = (1 << 3) | WIRE_VARINT;
 const TAG_SPAN_LENGTH = (2 << 3) | WIRE_VARINT;
 
 /** A BucketSpan with its length in front: the same message in expositions and in both versions of remote write. */
-export function readSpan(
-  cursor: ProtobufCursor,
-  side: { addSpan(offset: number, length: number): void },
-): void {
+export function readSpan(cursor: ProtobufCursor, side: HistogramSide): void {
   const outer = cursor.end;
   const end = cursor.lengthEnd();
   let offset = 0;

@@ -3,8 +3,14 @@
 import { AppError } from '../core/errors.ts';
 import { hash128View } from '../core/hash128.ts';
 import type { ProtobufCursor } from '../core/protobuf-cursor.ts';
+import { decodeLabels } from '../model/labels.ts';
 import type { MetricMetadata } from './contracts.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
+import {
+  createExemplarReferenceReader,
+  type ExemplarLabelReader,
+  SeriesExtras,
+} from './remote-write-extras.ts';
 import { RemoteWriteLabels } from './remote-write-labels.ts';
 import { RemoteWriteMetadataFilter } from './remote-write-metadata.ts';
 import { RemoteWriteSeriesCache } from './remote-write-series-cache.ts';
@@ -46,14 +52,18 @@ const PREVIOUS_KEPT_MS = 15 * 60_000;
 export interface DecodedWrite {
   /** Float samples in the request, refused ones included. */
   samples: number;
-  /** Native histograms in the request; none is written. */
+  /** Native histograms in the request, refused ones included. */
   histograms: number;
-  /** Exemplars in the request; none is written. */
+  /** Exemplars in the request, refused ones included. */
   exemplars: number;
   /** Series entries in the request. */
   series: number;
   /** Float samples that are not in the columns because their series or timestamp was refused. */
   refusedSamples: number;
+  /** Histograms that are not in the columns: their series was refused, or they are invalid. */
+  refusedHistograms: number;
+  /** Exemplars that are not in the columns; they fail no request. */
+  refusedExemplars: number;
   /** Series entries that break a rule of their own without holding a sample (2.0 demands one). */
   refusedSeries: number;
   /** True when a series was refused because the tenant has too many. */
@@ -71,12 +81,15 @@ export class RemoteWriteContext {
   readonly metadata: RemoteWriteMetadataFilter;
   readonly symbols: RemoteWriteSymbols;
   readonly hash: Uint32Array<ArrayBuffer> = new Uint32Array(4);
+  readonly extras = new SeriesExtras();
   /** Scratch of version 2.0: the symbols that the current series refers to. */
   labelReferences: Uint32Array<ArrayBuffer> = new Uint32Array(256);
   readonly hashSeed: number;
   /** Mixed into metadata fingerprints; a change makes all metadata news. */
   metadataEpoch = 1;
   #metadataEpochSinceMs = 0;
+  /** Version 2.0's exemplars refer to symbols. */
+  readonly readExemplarReferences: ExemplarLabelReader;
   readonly #metadataResendMs: number;
   readonly #resolver: SeriesResolver;
 
@@ -85,6 +98,7 @@ export class RemoteWriteContext {
     this.metadata = new RemoteWriteMetadataFilter(options.cachedMetricsMax);
     this.hashSeed = options.hashSeed >>> 0;
     this.symbols = new RemoteWriteSymbols(this.hashSeed);
+    this.readExemplarReferences = createExemplarReferenceReader(this.symbols);
     this.#metadataResendMs = options.metadataResendMs;
     this.#resolver = deps.resolver;
   }
@@ -92,11 +106,12 @@ export class RemoteWriteContext {
   /** Forgets all references, after a write said that one is no longer known; the same request may be decoded again then. */
   forgetSeries(): void {
     this.cache.clear();
-    this.forgetMetadata();
+    this.forgetNews();
   }
 
-  /** Makes all metadata news again, after a write that carried some failed. */
-  forgetMetadata(): void {
+  /** Makes all metadata and start times news again, after a write failed that may have carried some. */
+  forgetNews(): void {
+    this.extras.forgetStartTimes();
     this.metadata.clear();
     this.metadataEpoch = (this.metadataEpoch + 1) >>> 0;
   }
@@ -131,7 +146,7 @@ export class RemoteWriteContext {
     this.cache.maintain(nowMs, PREVIOUS_KEPT_MS);
     if (nowMs - this.#metadataEpochSinceMs < this.#metadataResendMs) return;
     this.#metadataEpochSinceMs = nowMs;
-    this.forgetMetadata();
+    this.forgetNews();
   }
 }
 
@@ -171,6 +186,55 @@ export function finishSeries(
     references[kept++] = reference;
   }
   columns.count = kept;
+}
+
+/** Says in `decoded` which histogram was refused; `context.labels` holds the pairs of its series, which was not. */
+export function nameRefusedHistogram(
+  context: RemoteWriteContext,
+  bytes: Uint8Array,
+  decoded: DecodedWrite,
+): void {
+  if (decoded.firstRefusal !== undefined) return;
+  const { bytes: canonical, length } = context.labels.encode(bytes);
+  const series = decodeLabels(canonical, 0, length).toString();
+  decoded.firstRefusal = `${context.extras.refusal} (series ${series})`;
+}
+
+/** Counts the extras of a series, and keeps them when it was found at `position`, drops them when that is −1. */
+export function settleExtras(
+  context: RemoteWriteContext,
+  columns: RemoteWriteColumns,
+  position: number,
+  decoded: DecodedWrite,
+): void {
+  const { extras } = context;
+  decoded.histograms += extras.histograms;
+  decoded.exemplars += extras.exemplars;
+  if (position < 0) extras.drop(columns, decoded);
+  else extras.finish(columns, context.cache.referenceAt(position), decoded);
+}
+
+/** Passes metadata on that is news. @throws AppError `resource_exhausted` when the request holds too much of it. */
+export function passMetadata(
+  context: RemoteWriteContext,
+  metadata: MetricMetadata,
+  decoded: DecodedWrite,
+): void {
+  if (!context.metadata.admit(metadata)) return;
+  if (decoded.metadata.length >= REQUEST_METADATA_MAX) {
+    throw new AppError(
+      'resource_exhausted',
+      `the request holds metadata of more than ${REQUEST_METADATA_MAX} metrics; send fewer per request`,
+    );
+  }
+  decoded.metadata.push(metadata);
+}
+
+/** True, with the reason in `decoded`, when a series' labels are longer than any label work is done for. */
+export function refuseLongLabels(labelBytes: number, decoded: DecodedWrite): boolean {
+  if (labelBytes <= SERIES_LABEL_BYTES_MAX) return false;
+  decoded.firstRefusal ??= `a series has ${labelBytes} bytes of labels; the limit is ${SERIES_LABEL_BYTES_MAX}`;
+  return true;
 }
 
 /** Takes out the samples of a refused series that were appended since `first`. */

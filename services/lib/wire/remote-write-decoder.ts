@@ -43,13 +43,15 @@ export class RemoteWriteDecoder {
     nowMs: number,
   ): DecodedWrite {
     this.#context.maintain(nowMs);
-    columns.count = 0;
+    columns.clear();
     const decoded: DecodedWrite = {
       samples: 0,
       histograms: 0,
       exemplars: 0,
       series: 0,
       refusedSamples: 0,
+      refusedHistograms: 0,
+      refusedExemplars: 0,
       refusedSeries: 0,
       overQuota: false,
       firstRefusal: undefined,
@@ -65,8 +67,8 @@ export class RemoteWriteDecoder {
     this.#context.forgetSeries();
   }
 
-  /** Makes all metadata news again, after a write that carried some failed. */
-  forgetMetadata(): void {
-    this.#context.forgetMetadata();
+  /** Makes all metadata and start times news again, after a write failed that may have carried some. */
+  forgetNews(): void {
+    this.#context.forgetNews();
   }
 }

@@ -1,5 +1,6 @@
 // The slow path of a series that is not in the cache: its label pairs as ranges of bytes, sorted and written as canonical
 // label bytes (model/labels.ts). What makes labels acceptable is the distributor's business, not this file's.
+import { isUtf8 } from 'node:buffer';
 import { ByteWriter } from '../core/bytes.ts';
 import { type ProtobufCursor, WIRE_BYTES } from '../core/protobuf-cursor.ts';
 
@@ -86,6 +87,34 @@ export class RemoteWriteLabels {
       putRange(out, bytes, this.#ranges[at + 2]!, this.#ranges[at + 3]!);
     }
     return out;
+  }
+
+  /** Characters of all names and values, of valid UTF-8. */
+  charactersIn(bytes: Uint8Array): number {
+    let characters = 0;
+    for (let word = 0; word < this.count * PAIR_WORDS; word += 2) {
+      for (let i = this.#ranges[word]!; i < this.#ranges[word + 1]!; i++) {
+        if ((bytes[i]! & 0xc0) !== 0x80) characters++;
+      }
+    }
+    return characters;
+  }
+
+  /** True when all names and values are UTF-8. */
+  isUtf8In(bytes: Uint8Array): boolean {
+    for (let word = 0; word < this.count * PAIR_WORDS; word += 2) {
+      if (!isUtf8(bytes.subarray(this.#ranges[word], this.#ranges[word + 1]))) return false;
+    }
+    return true;
+  }
+
+  /** True when a name occurs twice. Call after `encode`. */
+  hasDuplicatesIn(bytes: Uint8Array): boolean {
+    const order = this.#order;
+    for (let i = 1; i < order.length; i++) {
+      if (this.#compare(bytes, order[i - 1]!, order[i]!) === 0) return true;
+    }
+    return false;
   }
 
   #compare(bytes: Uint8Array, a: number, b: number): number {

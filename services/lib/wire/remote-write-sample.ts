@@ -1,11 +1,11 @@
-// The Sample message, the same in both versions of remote write as far as we read it (2.0 adds a start timestamp, which is
-// skipped as an unknown field is).
+// The Sample message of both versions of remote write; 2.0 has a start timestamp besides value and timestamp.
 
 import { type ProtobufCursor, WIRE_FIXED64, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
 
 const TAG_VALUE = (1 << 3) | WIRE_FIXED64;
 const TAG_TIMESTAMP = (2 << 3) | WIRE_VARINT;
+const TAG_START_TIMESTAMP = (3 << 3) | WIRE_VARINT;
 
 /** Bytes of a sample of our times: value tag and 8 bytes, timestamp tag and 6 bytes of varint (until the year 2109). */
 const USUAL_SAMPLE_BYTES = 16;
@@ -14,13 +14,15 @@ const TWO_28 = 268435456;
 /**
  * Hot! Appends the Sample in [cursor.at, end) to the columns, which have room. The value moves as two words, never as a
  * number. `limit` bounds what may be read for the fast path.
+ *
+ * @returns The start timestamp, Unix milliseconds; 0 when there is none.
  */
 export function putSample(
   cursor: ProtobufCursor,
   end: number,
   limit: number,
   columns: RemoteWriteColumns,
-): void {
+): number {
   const { bytes, view } = cursor;
   const at = cursor.at;
   const index = columns.count;
@@ -42,18 +44,20 @@ export function putSample(
       columns.valueWords[2 * index + 1] = view.getUint32(at + 5, true);
       columns.timestampsMs[index] = low + high * TWO_28;
       columns.count = index + 1;
-      return;
+      return 0;
     }
   }
-  putUnusualSample(cursor, end, columns);
+  const startMs = putUnusualSample(cursor, end, columns);
   cursor.end = limit;
+  return startMs;
 }
 
-function putUnusualSample(cursor: ProtobufCursor, end: number, columns: RemoteWriteColumns): void {
+function putUnusualSample(cursor: ProtobufCursor, end: number, columns: RemoteWriteColumns): number {
   const index = columns.count;
   let low = 0;
   let high = 0;
   let timestampMs = 0;
+  let startMs = 0;
   cursor.end = end;
   while (cursor.at < end) {
     const tag = cursor.tag();
@@ -62,6 +66,7 @@ function putUnusualSample(cursor: ProtobufCursor, end: number, columns: RemoteWr
       low = cursor.view.getUint32(at, true);
       high = cursor.view.getUint32(at + 4, true);
     } else if (tag === TAG_TIMESTAMP) timestampMs = cursor.int64();
+    else if (tag === TAG_START_TIMESTAMP) startMs = cursor.int64();
     else if (tag >>> 3 <= 2) throw cursor.wrongWireType(tag, 'Sample.value or timestamp');
     else cursor.skip(tag);
   }
@@ -69,4 +74,5 @@ function putUnusualSample(cursor: ProtobufCursor, end: number, columns: RemoteWr
   columns.valueWords[2 * index + 1] = high;
   columns.timestampsMs[index] = timestampMs;
   columns.count = index + 1;
+  return startMs;
 }

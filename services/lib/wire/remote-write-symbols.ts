@@ -2,6 +2,7 @@
 // when it is first needed. A series' cache key is mixed from its symbols' hashes, so that no label byte is hashed twice.
 import { AppError } from '../core/errors.ts';
 import { hash128 } from '../core/hash128.ts';
+import type { ProtobufCursor } from '../core/protobuf-cursor.ts';
 
 /** Most symbols in one request; more would not fit a request of the usual size. */
 export const REQUEST_SYMBOLS_MAX = 1 << 20;
@@ -44,6 +45,11 @@ export class RemoteWriteSymbols {
     this.starts[this.count] = start;
     this.ends[this.count] = end;
     this.count++;
+  }
+
+  /** @throws AppError `bad_data` when there is no such symbol; `offset` is where the reference stands. */
+  check(symbol: number, cursor: ProtobufCursor, offset: number): void {
+    if (symbol >= this.count) throw cursor.malformed(`symbol ${symbol} of a table of ${this.count}`, offset);
   }
 
   /** Word `word` (0 … 3) of a symbol's hash. */

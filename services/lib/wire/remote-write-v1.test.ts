@@ -352,24 +352,6 @@ describe('refusals', () => {
     expect(decoded.firstRefusal).toMatch(/70026 bytes of labels; the limit is 65536/);
     expect(resolver.calls).toBe(0);
   });
-
-  test('histograms and exemplars are counted', () => {
-    const { decode, rows } = create();
-    const decoded = decode(
-      field(
-        1,
-        Buffer.concat([
-          labelV1(NAME),
-          field(3, doubleField(2, 1)),
-          field(4, varintField(1, 3)),
-          field(4, ''),
-          field(2, sample(1, 5)),
-        ]),
-      ),
-    );
-    expect(decoded).toMatchObject({ samples: 1, histograms: 2, exemplars: 1 });
-    expect(rows()).toHaveLength(1);
-  });
 });
 
 describe('metadata', () => {
@@ -392,7 +374,7 @@ describe('metadata', () => {
     expect(decode(metadataV1(2, 'a', 'help', '')).metadata).toEqual([{ ...all[0], type: 'gauge' }]);
     expect(decode(metadataV1(2, 'a', 'help', '')).metadata).toEqual([]);
     expect(decode(metadataV1(2, 'a', 'help', ''), 1_000_000 + 60_000).metadata).toHaveLength(1);
-    decoder.forgetMetadata();
+    decoder.forgetNews();
     expect(decode(body, 1_000_000 + 60_000).metadata).toHaveLength(3);
   });
 });

@@ -1,7 +1,6 @@
 // Walks a remote write 1.0 request (prometheus.WriteRequest) in place: no object per series or sample. The raw bytes of a
 // series' label fields are the cache's key; labels are looked at only when the key is new.
 import { ByteWriter, decodeUtf8 } from '../core/bytes.ts';
-import { AppError } from '../core/errors.ts';
 import { ProtobufCursor, WIRE_BYTES, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
 import {
@@ -9,11 +8,15 @@ import {
   dropSeries,
   finishSeries,
   hashLabels,
-  REQUEST_METADATA_MAX,
+  nameRefusedHistogram,
+  passMetadata,
   REQUEST_SUBJECT,
   type RemoteWriteContext,
+  refuseLongLabels,
   SERIES_LABEL_BYTES_MAX,
+  settleExtras,
 } from './remote-write-context.ts';
+import { readExemplarLabel } from './remote-write-extras.ts';
 import { metadataTypeName } from './remote-write-metadata.ts';
 import { putSample } from './remote-write-sample.ts';
 
@@ -102,9 +105,11 @@ function decodeSeries(
   const bytes = cursor.bytes;
   const start = cursor.at;
   const first = columns.count;
+  const { extras } = context;
   let labelsStart = -1;
   let labelsEnd = -1;
   let contiguous = true;
+  let hasExtras = false;
   let at = start;
   cursor.end = end;
   decoded.series++;
@@ -134,27 +139,39 @@ function decodeSeries(
       at = sampleEnd;
     } else {
       cursor.at = body;
-      skipOther(cursor, tag, decoded);
+      if (tag === TAG_HISTOGRAMS || tag === TAG_EXEMPLARS) {
+        if (!hasExtras) extras.begin(columns);
+        hasExtras = true;
+        if (tag === TAG_HISTOGRAMS) extras.addHistogram(cursor, cursor.lengthEnd(), columns);
+        else extras.addExemplar(cursor, cursor.lengthEnd(), columns, readExemplarLabel);
+      } else skipOther(cursor, tag);
       at = cursor.at;
     }
   }
   const samples = columns.count - first;
-  if (samples === 0) return;
+  if (samples === 0 && !hasExtras) return;
   decoded.samples += samples;
-  const position = contiguous
-    ? findSeries(context, cursor, labelsStart, labelsEnd, decoded)
-    : findScatteredSeries(context, cursor, start, end, decoded);
+  const labels = contiguous ? cursor : gatherLabels(cursor, start, end);
+  if (!contiguous) {
+    labelsStart = 0;
+    labelsEnd = labels.end;
+  }
+  const position = findSeries(context, labels, labelsStart, labelsEnd, decoded);
   if (position < 0) dropSeries(columns, first, decoded);
   else finishSeries(columns, first, context.cache.referenceAt(position), decoded);
+  if (!hasExtras) return;
+  if (extras.refusal !== undefined && position >= 0) {
+    collectLabels(context, labels, labelsStart, labelsEnd);
+    nameRefusedHistogram(context, labels.bytes, decoded);
+  }
+  settleExtras(context, columns, position, decoded);
 }
 
-/** A field of a TimeSeries other than labels and samples, whose tag has been read. */
-function skipOther(cursor: ProtobufCursor, tag: number, decoded: DecodedWrite): void {
+/** A field of a TimeSeries that nobody here knows, whose tag has been read. */
+function skipOther(cursor: ProtobufCursor, tag: number): void {
   const field = tag >>> 3;
-  if (tag === TAG_EXEMPLARS) decoded.exemplars++;
-  else if (tag === TAG_HISTOGRAMS) decoded.histograms++;
-  else if (field === 0) throw cursor.malformed('field number 0', cursor.at - 1);
-  else if (field <= 4) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
+  if (field === 0) throw cursor.malformed('field number 0', cursor.at - 1);
+  if (field <= 4) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
   cursor.skip(tag);
 }
 
@@ -166,14 +183,21 @@ function findSeries(
   end: number,
   decoded: DecodedWrite,
 ): number {
-  const labelBytes = end - start;
-  if (labelBytes > SERIES_LABEL_BYTES_MAX) {
-    decoded.firstRefusal ??= `a series has ${labelBytes} bytes of labels; the limit is ${SERIES_LABEL_BYTES_MAX}`;
-    return -1;
-  }
+  if (refuseLongLabels(end - start, decoded)) return -1;
   hashLabels(context, cursor, Math.max(start, 0), Math.max(end, 0));
   const position = context.cache.find(context.hash);
   if (position >= 0) return position;
+  collectLabels(context, cursor, start, end);
+  return context.resolve(cursor.bytes, decoded);
+}
+
+/** Reads the label fields [start, end) into the context's labels; both are −1 where there are none. */
+function collectLabels(
+  context: RemoteWriteContext,
+  cursor: ProtobufCursor,
+  start: number,
+  end: number,
+): void {
   context.labels.clear();
   cursor.end = Math.max(end, 0);
   cursor.at = Math.max(start, 0);
@@ -182,17 +206,10 @@ function findSeries(
     const labelEnd = cursor.lengthEnd();
     context.labels.addMessage(cursor, labelEnd);
   }
-  return context.resolve(cursor.bytes, decoded);
 }
 
-/** The same where other fields stand between the labels: the label fields are brought together first. */
-function findScatteredSeries(
-  context: RemoteWriteContext,
-  cursor: ProtobufCursor,
-  start: number,
-  end: number,
-  decoded: DecodedWrite,
-): number {
+/** The label fields of a TimeSeries, [start, end), that other fields stand between, brought together. */
+function gatherLabels(cursor: ProtobufCursor, start: number, end: number): ProtobufCursor {
   const gathered = new ByteWriter(512);
   cursor.at = start;
   cursor.end = end;
@@ -202,8 +219,7 @@ function findScatteredSeries(
     cursor.skip(tag);
     if (tag === TAG_LABELS) gathered.raw(cursor.bytes, fieldStart, cursor.at);
   }
-  const apart = new ProtobufCursor(REQUEST_SUBJECT, gathered.bytes, 0, gathered.length);
-  return findSeries(context, apart, 0, gathered.length, decoded);
+  return new ProtobufCursor(REQUEST_SUBJECT, gathered.bytes, 0, gathered.length);
 }
 
 /** One MetricMetadata, [cursor.at, end). */
@@ -235,13 +251,5 @@ function decodeMetadata(
     } else cursor.skip(tag);
   }
   if (metric === '') return;
-  const metadata = { metric, type: metadataTypeName(type), help, unit };
-  if (!context.metadata.admit(metadata)) return;
-  if (decoded.metadata.length >= REQUEST_METADATA_MAX) {
-    throw new AppError(
-      'resource_exhausted',
-      `the request holds metadata of more than ${REQUEST_METADATA_MAX} metrics; send fewer per request`,
-    );
-  }
-  decoded.metadata.push(metadata);
+  passMetadata(context, { metric, type: metadataTypeName(type), help, unit }, decoded);
 }

@@ -1,7 +1,6 @@
 // Walks a remote write 2.0 request (io.prometheus.write.v2.Request) in place: first the symbol table, wherever it stands,
 // then the series. A series' cache key is mixed from the hashes of the symbols that it refers to.
 import { decodeUtf8 } from '../core/bytes.ts';
-import { AppError } from '../core/errors.ts';
 import { ProtobufCursor, WIRE_BYTES, WIRE_VARINT } from '../core/protobuf-cursor.ts';
 import { METRIC_NAME } from '../model/labels.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
@@ -9,10 +8,13 @@ import {
   type DecodedWrite,
   dropSeries,
   finishSeries,
-  REQUEST_METADATA_MAX,
+  nameRefusedHistogram,
+  passMetadata,
   REQUEST_SUBJECT,
   type RemoteWriteContext,
+  refuseLongLabels,
   SERIES_LABEL_BYTES_MAX,
+  settleExtras,
 } from './remote-write-context.ts';
 import { metadataTypeName, metricFamilyOf } from './remote-write-metadata.ts';
 import { putSample } from './remote-write-sample.ts';
@@ -92,10 +94,11 @@ function decodeSeries(
 ): void {
   const start = cursor.at;
   const first = columns.count;
-  const histogramsBefore = decoded.histograms;
+  const { extras } = context;
   let references = 0;
   let metadataStart = -1;
   let metadataEnd = -1;
+  let hasExtras = false;
   cursor.end = end;
   decoded.series++;
   while (cursor.at < end) {
@@ -103,8 +106,12 @@ function decodeSeries(
     if (tag === TAG_SAMPLES) {
       if (columns.count === columns.references.length) columns.grow();
       const sampleEnd = cursor.lengthEnd();
-      putSample(cursor, sampleEnd, end, columns);
+      const startMs = putSample(cursor, sampleEnd, end, columns);
       cursor.at = sampleEnd;
+      if (startMs === 0) continue;
+      if (!hasExtras) extras.begin(columns);
+      hasExtras = true;
+      extras.addStart(columns.timestampsMs[columns.count - 1]!, startMs);
     } else if (tag === TAG_LABELS_REFS) {
       const packedEnd = cursor.lengthEnd();
       cursor.end = packedEnd;
@@ -116,41 +123,41 @@ function decodeSeries(
       metadataEnd = cursor.lengthEnd();
       metadataStart = cursor.at;
       cursor.at = metadataEnd;
-    } else {
-      skipOther(cursor, tag, decoded);
-    }
+    } else if (tag === TAG_HISTOGRAMS || tag === TAG_EXEMPLARS) {
+      if (!hasExtras) extras.begin(columns);
+      hasExtras = true;
+      if (tag === TAG_HISTOGRAMS) extras.addHistogram(cursor, cursor.lengthEnd(), columns);
+      else extras.addExemplar(cursor, cursor.lengthEnd(), columns, context.readExemplarReferences);
+    } else if (tag >>> 3 <= 5) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
+    else cursor.skip(tag);
   }
   if (references % 2 !== 0)
     throw cursor.malformed(`a series has ${references} label references, an odd number`, start);
   const samples = columns.count - first;
   decoded.samples += samples;
-  if (samples === 0) {
-    if (decoded.histograms === histogramsBefore) refuseEmptySeries(start, decoded);
+  if (samples === 0 && !hasExtras) {
+    refuseEmptySeries(start, decoded);
     return;
   }
   const position = findSeries(context, cursor.bytes, references, decoded);
-  if (position < 0) {
-    dropSeries(columns, first, decoded);
-    return;
+  if (position < 0) dropSeries(columns, first, decoded);
+  else finishSeries(columns, first, context.cache.referenceAt(position), decoded);
+  if (hasExtras) {
+    if (extras.refusal !== undefined && position >= 0) {
+      collectLabels(context, references);
+      nameRefusedHistogram(context, cursor.bytes, decoded);
+    }
+    settleExtras(context, columns, position, decoded);
   }
-  finishSeries(columns, first, context.cache.referenceAt(position), decoded);
-  if (metadataStart >= 0) {
-    cursor.at = metadataStart;
-    cursor.end = metadataEnd;
-    decodeMetadata(context, cursor, position, references, decoded);
-  }
-}
-
-function skipOther(cursor: ProtobufCursor, tag: number, decoded: DecodedWrite): void {
-  if (tag === TAG_HISTOGRAMS) decoded.histograms++;
-  else if (tag === TAG_EXEMPLARS) decoded.exemplars++;
-  else if (tag >>> 3 <= 5) throw cursor.wrongWireType(tag, 'a field of TimeSeries');
-  cursor.skip(tag);
+  if (position < 0 || metadataStart < 0) return;
+  cursor.at = metadataStart;
+  cursor.end = metadataEnd;
+  decodeMetadata(context, cursor, position, references, decoded);
 }
 
 function refuseEmptySeries(offset: number, decoded: DecodedWrite): void {
   decoded.refusedSeries++;
-  decoded.firstRefusal ??= `the series at offset ${offset} has neither samples nor histograms`;
+  decoded.firstRefusal ??= `the series at offset ${offset} has neither samples nor histograms nor exemplars`;
 }
 
 /** Reads one reference and keeps it as the series' `index`-th. */
@@ -160,7 +167,7 @@ function putLabelReference(context: RemoteWriteContext, cursor: ProtobufCursor, 
   let reference = byte;
   if (byte < 128 && at < cursor.end) cursor.at = at + 1;
   else reference = cursor.uint32();
-  checkReference(context, cursor, reference, at);
+  context.symbols.check(reference, cursor, at);
   if (index === context.labelReferences.length) {
     if (index >= LABEL_REFERENCES_MAX) {
       throw cursor.malformed(`a series has more than ${LABEL_REFERENCES_MAX} label references`, at);
@@ -170,17 +177,6 @@ function putLabelReference(context: RemoteWriteContext, cursor: ProtobufCursor, 
   context.labelReferences[index] = reference;
 }
 
-function checkReference(
-  context: RemoteWriteContext,
-  cursor: ProtobufCursor,
-  reference: number,
-  offset: number,
-): void {
-  if (reference >= context.symbols.count) {
-    throw cursor.malformed(`symbol ${reference} of a table of ${context.symbols.count}`, offset);
-  }
-}
-
 /** Position in the cache of the series of `labelReferences[0, count)`; −1 when it is refused. */
 function findSeries(
   context: RemoteWriteContext,
@@ -188,23 +184,25 @@ function findSeries(
   count: number,
   decoded: DecodedWrite,
 ): number {
-  const { symbols, labelReferences, labels } = context;
+  const { symbols, labelReferences } = context;
   symbols.mix(bytes, labelReferences, count, context.hash);
   const position = context.cache.find(context.hash);
   if (position >= 0) return position;
-  labels.clear();
+  const labelBytes = collectLabels(context, count);
+  return refuseLongLabels(labelBytes, decoded) ? -1 : context.resolve(bytes, decoded);
+}
+
+/** Puts the pairs of `labelReferences[0, count)` into the context's labels; returns their bytes. */
+function collectLabels({ symbols, labelReferences, labels }: RemoteWriteContext, count: number): number {
   let labelBytes = 0;
+  labels.clear();
   for (let i = 0; i < count; i += 2) {
     const name = labelReferences[i]!;
     const value = labelReferences[i + 1]!;
     labelBytes += symbols.ends[name]! - symbols.starts[name]! + symbols.ends[value]! - symbols.starts[value]!;
     labels.add(symbols.starts[name]!, symbols.ends[name]!, symbols.starts[value]!, symbols.ends[value]!);
   }
-  if (labelBytes > SERIES_LABEL_BYTES_MAX) {
-    decoded.firstRefusal ??= `a series has ${labelBytes} bytes of labels; the limit is ${SERIES_LABEL_BYTES_MAX}`;
-    return -1;
-  }
-  return context.resolve(bytes, decoded);
+  return labelBytes;
 }
 
 /**
@@ -229,7 +227,7 @@ function decodeMetadata(
     else if (tag === TAG_HELP_REF || tag === TAG_UNIT_REF) {
       const at = cursor.at;
       const reference = cursor.uint32();
-      checkReference(context, cursor, reference, at);
+      context.symbols.check(reference, cursor, at);
       if (tag === TAG_HELP_REF) help = reference;
       else unit = reference;
     } else if (tag >>> 3 === 1 || tag >>> 3 === 3 || tag >>> 3 === 4) {
@@ -263,15 +261,7 @@ function passOnMetadata(
   for (let i = 0; i < references; i += 2) {
     if (textOf(labelReferences[i]!) !== METRIC_NAME) continue;
     const metric = metricFamilyOf(textOf(labelReferences[i + 1]!), type);
-    const metadata = { metric, type, help: textOf(help), unit: textOf(unit) };
-    if (!context.metadata.admit(metadata)) return;
-    if (decoded.metadata.length >= REQUEST_METADATA_MAX) {
-      throw new AppError(
-        'resource_exhausted',
-        `the request holds metadata of more than ${REQUEST_METADATA_MAX} metrics; send fewer per request`,
-      );
-    }
-    decoded.metadata.push(metadata);
+    passMetadata(context, { metric, type, help: textOf(help), unit: textOf(unit) }, decoded);
     return;
   }
 }
