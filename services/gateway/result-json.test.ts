@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ByteWriter } from '../lib/core/bytes.ts';
+import { FloatHistogram } from '../lib/model/float-histogram.ts';
 import { encodeLabels, Labels } from '../lib/model/labels.ts';
 import { ResultType } from '../lib/wire/contracts.ts';
 import { ResultFrameWriter } from '../lib/wire/result-frame.ts';
@@ -55,6 +56,31 @@ test('vectors and scalars', () => {
     '{"metric":{"__name__":"up"},"value":[1,"1"]},{"metric":{},"value":[1,"2"]}',
   );
   expect(render(ResultType.RESULT_TYPE_SCALAR, series.slice(1))).toBe('[1,"2"]');
+});
+
+test('series with histograms: floats and histograms under keys of their own', () => {
+  const histogram = Object.assign(new FloatHistogram(), {
+    count: 3,
+    sum: 2.5,
+    positive: { indexes: [1], counts: [3] },
+  });
+  const written = '{"count":"3","sum":"2.5","buckets":[[0,"1","2","3"]]}';
+  const play = (type: ResultType, histograms: readonly (FloatHistogram | undefined)[]): string => {
+    let text = '';
+    const json = new ResultJson({ writeBytes: (piece) => void (text += piece.toString()) }, type);
+    const writer = new ResultFrameWriter();
+    const times = Float64Array.from(histograms, (_, i) => 1000 * (i + 1));
+    writer.add(Labels.empty, times, new Float64Array(times.length).fill(7), times.length, histograms);
+    json.addFrame(writer.finish()!);
+    return text;
+  };
+  expect(play(ResultType.RESULT_TYPE_VECTOR, [histogram])).toBe(`{"metric":{},"histogram":[1,${written}]}`);
+  expect(play(ResultType.RESULT_TYPE_MATRIX, [histogram, histogram])).toBe(
+    `{"metric":{},"histograms":[[1,${written}],[2,${written}]]}`,
+  );
+  expect(play(ResultType.RESULT_TYPE_MATRIX, [undefined, histogram, undefined])).toBe(
+    `{"metric":{},"values":[[1,"7"],[3,"7"]],"histograms":[[2,${written}]]}`,
+  );
 });
 
 test('any label set is a JSON object with the same content', () => {

@@ -3,7 +3,8 @@
 import { ByteReader } from '../lib/core/bytes.ts';
 import { formatTimestamp } from '../lib/model/number-format.ts';
 import { ResultType } from '../lib/wire/contracts.ts';
-import { readResultFrame } from '../lib/wire/result-frame.ts';
+import { readResultFrame, type SampleHistograms } from '../lib/wire/result-frame.ts';
+import { writeHistogram } from './histogram-json.ts';
 import { JsonBytes } from './json-bytes.ts';
 import { formatDecimal, formatSeconds } from './json-values.ts';
 
@@ -54,14 +55,15 @@ export class ResultJson {
   /** @throws AppError `bad_data` when the frame is malformed. */
   addFrame(frame: Uint8Array): void {
     const json = this.#json;
-    readResultFrame(frame, (bytes, start, end, timestampsMs, values, count) => {
+    readResultFrame(frame, (bytes, start, end, timestampsMs, values, count, histograms) => {
       if (this.#type === ResultType.RESULT_TYPE_SCALAR) {
         json.text(`[${formatSeconds(timestampsMs[0]!)},"${formatDecimal(values[0]!)}"]`);
         return;
       }
       json.text(this.#series++ === 0 ? '{"metric":' : ',{"metric":');
       json.labels(bytes, start, end);
-      if (this.#type === ResultType.RESULT_TYPE_VECTOR) {
+      if (histograms !== undefined) this.#writeMixed(timestampsMs, values, count, histograms);
+      else if (this.#type === ResultType.RESULT_TYPE_VECTOR) {
         json.text(',"value":');
         this.#writePairs(timestampsMs, values, 1);
         json.text('}');
@@ -73,6 +75,40 @@ export class ResultJson {
       if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
     });
     if (json.length > 0) this.#sink.writeBytes(json.take());
+  }
+
+  /** A series that has histograms: its floats and they stand under keys of their own. */
+  #writeMixed(
+    timestampsMs: Float64Array,
+    values: Float64Array,
+    count: number,
+    histograms: SampleHistograms,
+  ): void {
+    const json = this.#json;
+    const isVector = this.#type === ResultType.RESULT_TYPE_VECTOR;
+    const open = (key: string): void => json.text(isVector ? `,"${key}":` : `,"${key}s":[`);
+    let written = 0;
+    for (let i = 0; i < count; i++) {
+      if (histograms[i] !== undefined) continue;
+      if (written++ === 0) open('value');
+      else json.text(',');
+      json.text(`[${formatTimestamp(timestampsMs[i]!)},"`);
+      json.value(values[i]!);
+      json.text('"]');
+    }
+    if (written > 0 && !isVector) json.text(']');
+    written = 0;
+    for (let i = 0; i < count; i++) {
+      const histogram = histograms[i];
+      if (histogram === undefined) continue;
+      if (written++ === 0) open('histogram');
+      else json.text(',');
+      json.text(`[${formatTimestamp(timestampsMs[i]!)},`);
+      writeHistogram(json, histogram);
+      json.text(']');
+      if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
+    }
+    json.text(written > 0 && !isVector ? ']}' : '}');
   }
 
   /** `[1435781430.781,"1"]`, with commas between. */
