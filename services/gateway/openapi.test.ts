@@ -54,6 +54,7 @@ describe.skipIf(!has)('OpenAPI 3.1 of Prometheus', () => {
     ['/query', 'query=scalar'],
     ['/query_range', `query=up&${RANGE}`],
     ['/format_query', 'query=foo/bar'],
+    ['/parse_query', 'query=sum(rate(foo[5m]))'],
     ['/labels', ''],
     ['/series', 'match[]=up'],
   ])('%s?%s by GET and POST', async (path, query) => {

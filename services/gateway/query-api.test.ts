@@ -91,11 +91,16 @@ describe('results', () => {
   });
 
   test('stats', async () => {
-    const trailer = { samplesRead: 30, samplesPeak: 10, planMs: 1, fetchMs: 2, evaluateMs: 4 };
+    const trailer = { samplesRead: 30, samplesPeak: 10, planMs: 1, fetchMs: 2, evaluateMs: 4, queueMs: 5 };
     await start(() => playResult(RESULT_TYPE_VECTOR, [], trailer));
     const body = JSON.parse((await get('query?query=x&stats=all')).text);
     expect(body.data.stats).toMatchObject({
-      timings: { evalTotalTime: 0.006, innerEvalTime: 0.004, queryPreparationTime: 0.003 },
+      timings: {
+        evalTotalTime: 0.006,
+        innerEvalTime: 0.004,
+        queryPreparationTime: 0.003,
+        execQueueTime: 0.005,
+      },
       samples: { totalQueryableSamples: 30, peakSamples: 10 },
     });
     expect(body.warnings).toBeUndefined();
@@ -372,4 +377,29 @@ test('a malformed frame is a fault of ours, not of the query', async () => {
 test('format_query', async () => {
   await start(() => playResult(RESULT_TYPE_VECTOR, []));
   expect((await get('format_query?query=foo/bar')).text).toBe('{"status":"success","data":"foo / bar"}');
+});
+
+test('parse_query', async () => {
+  await start(() => playResult(RESULT_TYPE_VECTOR, []));
+  const { text } = await get('parse_query?query=-up%20offset%201m');
+  const node = {
+    type: 'unaryExpr',
+    op: '-',
+    expr: {
+      type: 'vectorSelector',
+      name: 'up',
+      offset: 60_000,
+      matchers: [{ name: '__name__', value: 'up', type: '=' }],
+      timestamp: null,
+      startOrEnd: null,
+      anchored: false,
+      smoothed: false,
+    },
+  };
+  expect(JSON.parse(text)).toEqual({ status: 'success', data: node });
+  const { status, text: refused } = await get('parse_query?query=a%2B');
+  expect([status, JSON.parse(refused).error]).toEqual([
+    400,
+    'invalid parameter "query": 1:3: parse error: unexpected end of input',
+  ]);
 });

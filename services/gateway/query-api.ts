@@ -1,8 +1,9 @@
-// /api/v1/query, query_range and format_query: parameters in, a call to a querier, its result frames out as JSON.
+// /api/v1/query, query_range, format_query and parse_query: parameters in, a call to a querier, its result frames out as JSON.
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import type { PromqlFeatures } from '../lib/promql/features.ts';
+import { astToJson } from '../lib/promql/parse/ast-json.ts';
 import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { formatExpr } from '../lib/promql/parse/printer.ts';
 import type { CallContext } from '../lib/transport/rpc.ts';
@@ -65,6 +66,9 @@ export function queryRoutes(options: QueryApiOptions, deps: QueryApiDeps): Route
     route('/api/v1/query_range', (parameters) => readRangeQuery(parameters, options)),
     apiRoute(['GET', 'POST'], '/api/v1/format_query', ({ parameters }) => ({
       data: forParameter('query', () => formatExpr(parseExpr(parameters.get('query'), options.features))),
+    })),
+    apiRoute(['GET', 'POST'], '/api/v1/parse_query', ({ parameters }) => ({
+      data: forParameter('query', () => astToJson(parseExpr(parameters.get('query'), options.features))),
     })),
   ];
 }
@@ -242,7 +246,7 @@ function statsJson(trailer: QueryTrailer, totalMs: number): string {
       resultSortTime: 0,
       queryPreparationTime: (trailer.planMs + trailer.fetchMs) / 1000,
       innerEvalTime: evaluateSeconds,
-      execQueueTime: 0,
+      execQueueTime: trailer.queueMs / 1000,
       execTotalTime: totalMs / 1000,
     },
     samples: {

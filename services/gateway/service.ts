@@ -9,6 +9,7 @@ import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
+import { activeQueriesRoutes } from './active-queries-api.ts';
 import { adminRoutes } from './admin-api.ts';
 import { ArrivalRate } from './arrival-rate.ts';
 import { QuerierChoice } from './calls.ts';
@@ -108,6 +109,7 @@ function collectRoutes(
     ...rulesRoutes({ cluster, clock }),
     ...clusterRoutes({ host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
+    ...activeQueriesRoutes(options, { cluster, clock }),
     ...adminRoutes(options, { cluster, clock }),
     ...managementRoutes(options, { host, registry, logger, isStopping }),
     ...pageRoutes(),

@@ -42,4 +42,4 @@ export type FromEvaluation =
 export type QueryPart =
   | { readonly kind: 'header'; readonly type: QueryResult['type']; readonly text: string }
   | { readonly kind: 'frame'; readonly frame: Uint8Array<ArrayBuffer> }
-  | { readonly kind: 'trailer'; readonly trailer: QueryTrailer };
+  | { readonly kind: 'trailer'; readonly trailer: Omit<QueryTrailer, 'queueMs'> };

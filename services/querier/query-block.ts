@@ -61,6 +61,11 @@ export class QueryBlock {
     return Number(Atomics.load(this.#counts, SAMPLES));
   }
 
+  /** Bytes that the query holds. */
+  get heldBytes(): number {
+    return Number(Atomics.load(this.account, 0));
+  }
+
   addProgress(series: number, samples: number): void {
     Atomics.add(this.#counts, SERIES, BigInt(series));
     Atomics.add(this.#counts, SAMPLES, BigInt(samples));

@@ -5,12 +5,13 @@ import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { WorkerPool, WorkerTask } from '../lib/runtime/worker-pool.ts';
 import { movable, packError } from '../lib/runtime/worker-tasks.ts';
 import { type QueryRequest, type QueryResponse, ResultType } from '../lib/wire/contracts.ts';
+import type { ListedQuery } from './active-queries.ts';
 import type { ClusterSelect } from './cluster-select.ts';
 import type { Deadline } from './deadline.ts';
 import type { EvaluationOrder, FromEvaluation, QueryPart, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, type MemoryPool } from './memory-budget.ts';
 import type { QuerierOptions } from './options.ts';
-import { QueryBlock } from './query-block.ts';
+import type { QueryBlock } from './query-block.ts';
 import type { QueryGate } from './query-gate.ts';
 import type { UnionLimits } from './series-union.ts';
 
@@ -32,6 +33,8 @@ export interface QueryRunnerDeps {
   /** What the query reads from. */
   readonly cluster: ClusterSelect;
   readonly limits: UnionLimits;
+  /** The query's entry in the list of those that are under way. */
+  readonly listed: ListedQuery;
   /** Told at the end, whatever the outcome. */
   readonly onEnd: (use: { readonly samplesRead: number; readonly peakBytes: number }) => void;
 }
@@ -48,9 +51,11 @@ export async function* runQuery(
   deadline: Deadline,
   deps: QueryRunnerDeps,
 ): AsyncGenerator<QueryResponse> {
+  const { block } = deps.listed;
+  const arrivedMs = deps.clock.monotonicMs();
   const leave = await deps.gate.enter(deadline.signal);
+  const queueMs = deps.clock.monotonicMs() - arrivedMs;
   deadline.phase = 'expression evaluation';
-  const block = new QueryBlock();
   const budget = new MemoryBudget(deps.pool, options.memoryBytesMax, block.account);
   let samplesRead = 0;
   try {
@@ -58,7 +63,7 @@ export async function* runQuery(
     try {
       for await (const part of evaluation.parts()) {
         if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
-        yield { part: responseOf(part) };
+        yield { part: responseOf(part, queueMs) };
       }
     } finally {
       await evaluation.close();
@@ -205,7 +210,7 @@ function orderOf(
   };
 }
 
-function responseOf(part: QueryPart): NonNullable<QueryResponse['part']> {
+function responseOf(part: QueryPart, queueMs: number): NonNullable<QueryResponse['part']> {
   switch (part.kind) {
     case 'header':
       return {
@@ -215,6 +220,6 @@ function responseOf(part: QueryPart): NonNullable<QueryResponse['part']> {
     case 'frame':
       return { $case: 'frame', value: part.frame };
     case 'trailer':
-      return { $case: 'trailer', value: part.trailer };
+      return { $case: 'trailer', value: { ...part.trailer, queueMs } };
   }
 }

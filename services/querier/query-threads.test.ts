@@ -170,3 +170,29 @@ test('several queries at one time give what each gives alone', async () => {
   expect(together.map(({ series }) => series)).toEqual(alone);
   expect(alone).toEqual([1, 300, 3, 1]);
 });
+
+test('the list of queries says how far each is, and one is killed by its id', async () => {
+  const setup = setUp({ concurrencyMax: 1 });
+  const context = { signal: new AbortController().signal };
+  const list = async () => (await setup.client.activeQueries({ tenant: '' }, context)).queries;
+  const query = run(setup, { query: LONG, ...LONG_RANGE });
+  const waiting = run(setup, {});
+  query.catch(() => undefined);
+  let listed = await list();
+  while ((listed[0]?.samples ?? 0) === 0) {
+    await systemClock.sleep(5);
+    listed = await list();
+  }
+  expect(listed.map(({ phase }) => phase)).toEqual(['evaluating', 'queued']);
+  expect(listed[0]).toMatchObject({ query: LONG, tenant: 'anonymous', stepMs: 1000 });
+  expect(listed[0]!.id).toMatch(/^[0-9a-f]{16}$/);
+  expect(listed[0]!.series).toBeGreaterThan(0);
+  expect(listed[0]!.memoryBytes).toBeGreaterThan(0);
+  expect(listed[0]!.durationMs).toBeGreaterThan(0);
+  expect((await setup.client.activeQueries({ tenant: 'other' }, context)).queries).toEqual([]);
+  expect(await setup.client.killQuery({ id: 'none' }, context)).toEqual({ found: false });
+  expect(await setup.client.killQuery({ id: listed[0]!.id }, context)).toEqual({ found: true });
+  await expect(query).rejects.toMatchObject({ code: 'canceled' });
+  expect((await waiting).series).toBe(300);
+  expect(await list()).toEqual([]);
+});

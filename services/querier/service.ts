@@ -10,6 +10,7 @@ import { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
 import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire/contracts.ts';
+import { ActiveQueries } from './active-queries.ts';
 import { ClusterSelect } from './cluster-select.ts';
 import { Deadline } from './deadline.ts';
 import type { Source } from './fan-out.ts';
@@ -75,6 +76,7 @@ class Querier implements Service {
   readonly #limits: UnionLimits;
   readonly #latencies = new NodeLatencies();
   readonly #stopping = new AbortController();
+  readonly #active: ActiveQueries;
   readonly #running = new Set<Promise<void>>();
   #isDraining = false;
   #isReady = false;
@@ -96,6 +98,7 @@ class Querier implements Service {
       seriesMax: options.seriesMax,
       hashSeed: options.hashSeed ?? randomInt(2 ** 32),
     };
+    this.#active = new ActiveQueries(deps.clock);
     this.handlers = this.#makeHandlers();
   }
 
@@ -135,6 +138,8 @@ class Querier implements Service {
         this.#single('head_statistics', context, (scope) =>
           sumHeadStatistics(request, this.#deps.cluster, scope),
         ),
+      activeQueries: async ({ tenant }) => ({ queries: this.#active.list(tenant) }),
+      killQuery: async ({ id }) => ({ found: this.#active.kill(id) }),
     };
   }
 
@@ -144,8 +149,10 @@ class Querier implements Service {
     const wantedMs = request.timeoutMs > 0 ? request.timeoutMs : this.#options.timeoutMs;
     const timeoutMs = Math.min(wantedMs, this.#options.timeoutMs);
     let outcome = 'canceled';
+    const listed = this.#active.add(request);
+    const ends = [context.signal, listed.killed];
     try {
-      yield* this.#tracked(timeoutMs, context, (deadline) =>
+      yield* this.#tracked(timeoutMs, ends, (deadline) =>
         runQuery(request, this.#options, deadline, {
           threads: this.#threads,
           gate: this.#gate,
@@ -153,6 +160,7 @@ class Querier implements Service {
           clock,
           cluster: this.#select(request.tenant, request.allowPartial),
           limits: this.#limits,
+          listed,
           onEnd: ({ samplesRead, peakBytes }) => {
             this.#metrics.samplesRead.inc(samplesRead);
             this.#metrics.peakBytes.inc(peakBytes);
@@ -166,6 +174,7 @@ class Querier implements Service {
         this.#deps.logger.error({ err: caught, query: request.query }, 'query failed');
       throw caught;
     } finally {
+      this.#active.remove(listed);
       this.#metrics.queries.inc({ outcome });
       this.#metrics.querySeconds.observe({ outcome }, (clock.monotonicMs() - startedMs) / 1000);
     }
@@ -182,7 +191,7 @@ class Querier implements Service {
     const gate = this.#lookupGate;
     const fanOut = this.#fanOut(false);
     try {
-      yield* this.#tracked(this.#options.timeoutMs, context, async function* ({ signal }) {
+      yield* this.#tracked(this.#options.timeoutMs, [context.signal], async function* ({ signal }) {
         const leave = await gate.enter(signal);
         try {
           yield* answer({ fanOut: { ...fanOut, signal }, budget });
@@ -216,11 +225,11 @@ class Querier implements Service {
   /** Runs a stream under a deadline, and keeps `drain` waiting for it. */
   async *#tracked<T>(
     timeoutMs: number,
-    context: CallContext,
+    ends: readonly AbortSignal[],
     run: (deadline: Deadline) => AsyncIterable<T>,
   ): AsyncGenerator<T> {
     if (this.#isDraining) throw new AppError('unavailable', 'the querier is shutting down; try again');
-    const deadline = new Deadline(timeoutMs, this.#deps.clock, [context.signal, this.#stopping.signal]);
+    const deadline = new Deadline(timeoutMs, this.#deps.clock, [...ends, this.#stopping.signal]);
     const ended = Promise.withResolvers<void>();
     this.#running.add(ended.promise);
     try {

@@ -157,6 +157,7 @@ export async function* playResult(
     planMs: 0,
     fetchMs: 0,
     evaluateMs: 0,
+    queueMs: 0,
     ...trailer,
   };
   yield { part: { $case: 'trailer', value } };

@@ -62,6 +62,8 @@ export function createRuleWorld(): RuleWorld {
     labels: unused,
     metadata: unused,
     headStatistics: unused,
+    activeQueries: unused,
+    killQuery: unused,
   };
   const querier = { instance: 'querier-0', client: createInProcessClient(QuerierDefinition, handlers) };
   const none = () => [];
@@ -107,6 +109,7 @@ function* respond(answer: Answer, timeMs: number): Generator<QueryResponse> {
     planMs: 0,
     fetchMs: 0,
     evaluateMs: 0,
+    queueMs: 0,
   };
   yield { part: { $case: 'trailer', value: trailer } };
 }

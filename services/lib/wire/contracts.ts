@@ -18,6 +18,14 @@ export type {
   RuleGroupsResponse,
 } from './gen/tidemark/v1/alert_evaluator.ts';
 export type {
+  DeleteSeriesRequest,
+  DeleteSeriesResponse,
+  ListDeletesResponse,
+  PendingDelete,
+  UndoDeleteRequest,
+  UndoDeleteResponse,
+} from './gen/tidemark/v1/deletion.ts';
+export type {
   AppendRequest,
   AppendResponse,
   HeadStatisticsRequest,
@@ -30,6 +38,7 @@ export type {
   SealResponse,
 } from './gen/tidemark/v1/ingester.ts';
 export type {
+  ActiveQuery,
   LabelSearchRequest,
   LabelSearchResponse,
   MatcherSet,
@@ -65,6 +74,8 @@ export type {
   ListBlocksResponse,
   PutBlockRequest,
   PutBlockResponse,
+  SnapshotRequest,
+  SnapshotResponse,
 } from './gen/tidemark/v1/store.ts';
 export {
   AlertEvaluatorDefinition,

@@ -92,6 +92,8 @@ export interface QueryTrailer {
   fetchMs: number;
   /** Decoding and computing. */
   evaluateMs: number;
+  /** Milliseconds in the queue, before anything of that. */
+  queueMs: number;
 }
 
 export interface MatcherSet {
@@ -141,6 +143,53 @@ export interface LabelSearchResponse {
   truncated: boolean;
   /** For people: what is missing from the answer. */
   warnings: string[];
+}
+
+export interface ActiveQueriesRequest {
+  /** Tenant whose queries are listed; empty: those of all. */
+  tenant: string;
+}
+
+export interface ActiveQueriesResponse {
+  /** Longest running first. */
+  queries: ActiveQuery[];
+}
+
+export interface ActiveQuery {
+  /** 16 hexadecimal digits, unique in the cluster as far as chance can make it. */
+  id: string;
+  /** Tenant whose series it reads. */
+  tenant: string;
+  /** PromQL. */
+  query: string;
+  /** Unix milliseconds of the first step. */
+  startMs: number;
+  /** Unix milliseconds of the last step. */
+  endMs: number;
+  /** Milliseconds between steps; 0 for an instant query. */
+  stepMs: number;
+  /** Unix milliseconds at which it arrived. */
+  arrivedMs: number;
+  /** Milliseconds since then. */
+  durationMs: number;
+  /** queued, planning, fetching, evaluating or sending. */
+  phase: string;
+  /** Series read so far, once for each selector that found them. */
+  series: number;
+  /** Samples decoded so far. */
+  samples: number;
+  /** Bytes that it holds now, as --query.max-memory counts them. */
+  memoryBytes: number;
+}
+
+export interface KillQueryRequest {
+  /** As ActiveQuery has it. */
+  id: string;
+}
+
+export interface KillQueryResponse {
+  /** False when this querier runs no such query. */
+  found: boolean;
 }
 
 function createBaseQueryRequest(): QueryRequest {
@@ -470,7 +519,7 @@ export const QueryHeader: MessageFns<QueryHeader> = {
 };
 
 function createBaseQueryTrailer(): QueryTrailer {
-  return { warnings: [], infos: [], samplesRead: 0, samplesPeak: 0, planMs: 0, fetchMs: 0, evaluateMs: 0 };
+  return { warnings: [], infos: [], samplesRead: 0, samplesPeak: 0, planMs: 0, fetchMs: 0, evaluateMs: 0, queueMs: 0 };
 }
 
 export const QueryTrailer: MessageFns<QueryTrailer> = {
@@ -495,6 +544,9 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
     }
     if (message.evaluateMs !== 0) {
       writer.uint32(57).double(message.evaluateMs);
+    }
+    if (message.queueMs !== 0) {
+      writer.uint32(65).double(message.queueMs);
     }
     return writer;
   },
@@ -568,6 +620,14 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
             message.evaluateMs = reader.double();
             continue;
           }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.queueMs = reader.double();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -592,6 +652,7 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
     message.planMs = object.planMs ?? 0;
     message.fetchMs = object.fetchMs ?? 0;
     message.evaluateMs = object.evaluateMs ?? 0;
+    message.queueMs = object.queueMs ?? 0;
     return message;
   },
 };
@@ -1015,6 +1076,426 @@ export const LabelSearchResponse: MessageFns<LabelSearchResponse> = {
   },
 };
 
+function createBaseActiveQueriesRequest(): ActiveQueriesRequest {
+  return { tenant: "" };
+}
+
+export const ActiveQueriesRequest: MessageFns<ActiveQueriesRequest> = {
+  encode(message: ActiveQueriesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ActiveQueriesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseActiveQueriesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ActiveQueriesRequest>): ActiveQueriesRequest {
+    return ActiveQueriesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ActiveQueriesRequest>): ActiveQueriesRequest {
+    const message = createBaseActiveQueriesRequest();
+    message.tenant = object.tenant ?? "";
+    return message;
+  },
+};
+
+function createBaseActiveQueriesResponse(): ActiveQueriesResponse {
+  return { queries: [] };
+}
+
+export const ActiveQueriesResponse: MessageFns<ActiveQueriesResponse> = {
+  encode(message: ActiveQueriesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.queries) {
+      ActiveQuery.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ActiveQueriesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseActiveQueriesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.queries.push(ActiveQuery.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ActiveQueriesResponse>): ActiveQueriesResponse {
+    return ActiveQueriesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ActiveQueriesResponse>): ActiveQueriesResponse {
+    const message = createBaseActiveQueriesResponse();
+    message.queries = object.queries?.map((e) => ActiveQuery.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseActiveQuery(): ActiveQuery {
+  return {
+    id: "",
+    tenant: "",
+    query: "",
+    startMs: 0,
+    endMs: 0,
+    stepMs: 0,
+    arrivedMs: 0,
+    durationMs: 0,
+    phase: "",
+    series: 0,
+    samples: 0,
+    memoryBytes: 0,
+  };
+}
+
+export const ActiveQuery: MessageFns<ActiveQuery> = {
+  encode(message: ActiveQuery, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(18).string(message.tenant);
+    }
+    if (message.query !== "") {
+      writer.uint32(26).string(message.query);
+    }
+    if (message.startMs !== 0) {
+      writer.uint32(32).int64(message.startMs);
+    }
+    if (message.endMs !== 0) {
+      writer.uint32(40).int64(message.endMs);
+    }
+    if (message.stepMs !== 0) {
+      writer.uint32(48).int64(message.stepMs);
+    }
+    if (message.arrivedMs !== 0) {
+      writer.uint32(56).int64(message.arrivedMs);
+    }
+    if (message.durationMs !== 0) {
+      writer.uint32(65).double(message.durationMs);
+    }
+    if (message.phase !== "") {
+      writer.uint32(74).string(message.phase);
+    }
+    if (message.series !== 0) {
+      writer.uint32(80).uint64(message.series);
+    }
+    if (message.samples !== 0) {
+      writer.uint32(88).uint64(message.samples);
+    }
+    if (message.memoryBytes !== 0) {
+      writer.uint32(96).uint64(message.memoryBytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ActiveQuery {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseActiveQuery();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.query = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.startMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.endMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.stepMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.arrivedMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 65) {
+              break;
+            }
+
+            message.durationMs = reader.double();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.phase = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.series = longToNumber(reader.uint64());
+            continue;
+          }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.samples = longToNumber(reader.uint64());
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.memoryBytes = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ActiveQuery>): ActiveQuery {
+    return ActiveQuery.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ActiveQuery>): ActiveQuery {
+    const message = createBaseActiveQuery();
+    message.id = object.id ?? "";
+    message.tenant = object.tenant ?? "";
+    message.query = object.query ?? "";
+    message.startMs = object.startMs ?? 0;
+    message.endMs = object.endMs ?? 0;
+    message.stepMs = object.stepMs ?? 0;
+    message.arrivedMs = object.arrivedMs ?? 0;
+    message.durationMs = object.durationMs ?? 0;
+    message.phase = object.phase ?? "";
+    message.series = object.series ?? 0;
+    message.samples = object.samples ?? 0;
+    message.memoryBytes = object.memoryBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseKillQueryRequest(): KillQueryRequest {
+  return { id: "" };
+}
+
+export const KillQueryRequest: MessageFns<KillQueryRequest> = {
+  encode(message: KillQueryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== "") {
+      writer.uint32(10).string(message.id);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KillQueryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKillQueryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.id = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KillQueryRequest>): KillQueryRequest {
+    return KillQueryRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KillQueryRequest>): KillQueryRequest {
+    const message = createBaseKillQueryRequest();
+    message.id = object.id ?? "";
+    return message;
+  },
+};
+
+function createBaseKillQueryResponse(): KillQueryResponse {
+  return { found: false };
+}
+
+export const KillQueryResponse: MessageFns<KillQueryResponse> = {
+  encode(message: KillQueryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.found !== false) {
+      writer.uint32(8).bool(message.found);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KillQueryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKillQueryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.found = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KillQueryResponse>): KillQueryResponse {
+    return KillQueryResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KillQueryResponse>): KillQueryResponse {
+    const message = createBaseKillQueryResponse();
+    message.found = object.found ?? false;
+    return message;
+  },
+};
+
 export type QuerierDefinition = typeof QuerierDefinition;
 export const QuerierDefinition = {
   name: "Querier",
@@ -1060,6 +1541,24 @@ export const QuerierDefinition = {
       requestType: HeadStatisticsRequest as typeof HeadStatisticsRequest,
       requestStream: false,
       responseType: HeadStatisticsResponse as typeof HeadStatisticsResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** What this querier evaluates now, and what waits for its turn. */
+    activeQueries: {
+      name: "ActiveQueries",
+      requestType: ActiveQueriesRequest as typeof ActiveQueriesRequest,
+      requestStream: false,
+      responseType: ActiveQueriesResponse as typeof ActiveQueriesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Ends a query, which then fails as cancelled. */
+    killQuery: {
+      name: "KillQuery",
+      requestType: KillQueryRequest as typeof KillQueryRequest,
+      requestStream: false,
+      responseType: KillQueryResponse as typeof KillQueryResponse,
       responseStream: false,
       options: {},
     },
