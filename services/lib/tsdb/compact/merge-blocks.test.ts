@@ -3,7 +3,8 @@
 import path from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { type TestSeries, temporaryFolder } from '../../../../test/support/blocks.ts';
+import { type TestChunk, type TestSeries, temporaryFolder } from '../../../../test/support/blocks.ts';
+import { histograms } from '../../../../test/support/histograms.ts';
 import {
   addSample,
   contentOf,
@@ -17,6 +18,7 @@ import { systemDisk } from '../../core/disk.ts';
 import { Labels } from '../../model/labels.ts';
 import type { BlockReader } from '../block/block-reader.ts';
 import { WorkPacer } from '../block/work-pacer.ts';
+import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import type { Deletion } from '../tombstones/deletion.ts';
 import { leavesOf, type MergeSource, mergeBlocks } from './merge-blocks.ts';
 
@@ -233,3 +235,69 @@ test('the same sources give the same block, whatever their order', async () => {
   expect(other.meta).toEqual(one.meta);
   for (const reader of [...readers, one, other]) await reader.close();
 });
+
+test('histograms, start times and exemplars are united as samples are', async () => {
+  const entries = fc.uniqueArray(fc.tuple(fc.nat(60), histograms, valueWords), {
+    selector: ([time]) => time,
+    minLength: 1,
+    maxLength: 12,
+  });
+  const part = fc.record({ entries, startMs: fc.nat(1000), shift: fc.constantFrom(0, 0, 100_000) });
+  const chunker = new SeriesChunker(960);
+  const fill = (own: SeriesSamples, rows: typeof part extends fc.Arbitrary<infer P> ? P : never) => {
+    for (const [time, { histogram, kind }, [low, high]] of rows.entries) {
+      const timeMs = rows.shift + time * 1000;
+      if (time % 2 === 0) own.histograms.add(timeMs, histogram, kind);
+      else addFloat(own, timeMs, low, high);
+      if (time % 5 === 0) own.exemplars.add(timeMs, Uint8Array.of(1, 2, 3, 4, 5, 6, 7, time));
+    }
+    own.startTimes.add(rows.shift, rows.startMs);
+  };
+  const chunksFrom = (own: SeriesSamples) => {
+    own.settle();
+    const chunks: TestChunk[] = [];
+    chunker.emit(own, (encoding, minTimeMs, maxTimeMs, samples, bytes, start, end) => {
+      chunks.push({ encoding, minTimeMs, maxTimeMs, samples, bytes: bytes.slice(start, end) });
+    });
+    return chunks.sort((a, b) => a.minTimeMs - b.minTimeMs || a.encoding - b.encoding);
+  };
+  await fc.assert(
+    fc.asyncProperty(fc.array(part, { minLength: 2, maxLength: 3 }), async (parts) => {
+      await using folder = await temporaryFolder();
+      const united = new SeriesSamples();
+      const readers = await Promise.all(
+        parts.map((rows, i) => {
+          const own = new SeriesSamples();
+          fill(own, rows);
+          const chunks = chunksFrom(own);
+          for (const chunk of chunks) united.addChunk(chunk.encoding, chunk.bytes, 0, chunk.bytes.length);
+          return openBuilt(folder.path, `in-${i}`, [{ labels: labelSets[0]!, partition: 1, chunks }]);
+        }),
+      );
+      const merged = (await merge(
+        folder.path,
+        'out',
+        readers.map((reader) => ({ reader, deletions: [] })),
+      ))!;
+      const cursor = merged.openCursor();
+      expect(cursor.advance()).toBe(true);
+      await cursor.loadChunks(new WorkPacer());
+      const found = new SeriesSamples();
+      for (let i = 0; i < cursor.chunks.count; i++) {
+        cursor.withChunk(i, (bytes, start, end) => {
+          found.addChunk(cursor.chunks.encodings[i]!, bytes.slice(start, end), 0, end - start);
+        });
+      }
+      expect(chunksFrom(found)).toEqual(chunksFrom(united));
+      for (const reader of [...readers, merged]) await reader.close();
+    }),
+    { numRuns: 40 },
+  );
+});
+
+function addFloat({ floats }: SeriesSamples, timeMs: number, low: number, high: number): void {
+  floats.reserve(floats.count + 1);
+  floats.timestampsMs[floats.count] = timeMs;
+  floats.words[2 * floats.count] = low;
+  floats.words[2 * floats.count++ + 1] = high;
+}

@@ -2,10 +2,10 @@
 // series: memory is that of one series from each source, and of the new block's label table.
 import type { Disk } from '../../core/disk.ts';
 import { AppError } from '../../core/errors.ts';
+import { compareLabelBytes } from '../../model/label-bytes.ts';
 import type { BlockCursor } from '../block/block-cursor.ts';
 import type { BlockMeta } from '../block/block-meta.ts';
 import type { BlockReader } from '../block/block-reader.ts';
-import { compareLabelBytes } from '../block/label-bytes.ts';
 import { CorruptBlockError, corruptBlock } from '../block/page-codec.ts';
 import { SortedBlockWriter } from '../block/sorted-block-writer.ts';
 import { UNITS_PER_PAGE, type WorkPacer } from '../block/work-pacer.ts';

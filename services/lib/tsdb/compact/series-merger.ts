@@ -2,15 +2,18 @@
 // equal ones pass once; only where different chunks overlap, or a delete cuts into one, are samples decoded, united by
 // the fixed tie-break and encoded again. Small neighbours become one chunk on the way.
 import { ByteWriter } from '../../core/bytes.ts';
+import { CHUNK_EXEMPLARS } from '../../model/chunk-sink.ts';
 import { SampleColumns } from '../../model/sample-columns.ts';
 import type { BlockCursor } from '../block/block-cursor.ts';
 import { compareRanges } from '../block/byte-ranges.ts';
-import type { SortedBlockWriter } from '../block/sorted-block-writer.ts';
+import type { ChunkToWrite, SortedBlockWriter } from '../block/sorted-block-writer.ts';
 import { ChunkEncoder } from '../chunk/chunk-encoder.ts';
 import { decodeChunk, isChunkEncoding } from '../chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
+import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import { BLOCK_CHUNK_SAMPLES } from '../head/head-seal.ts';
 import { coversAll, dropHidden, type TimeRanges, touchesAny } from '../tombstones/deletion.ts';
+import { hideSince, markOf } from '../tombstones/hide-samples.ts';
 
 /**
  * Chunks of up to so many samples are joined with their neighbours: two hours at 30 s. Larger ones gain little from it (the
@@ -55,6 +58,8 @@ export class SeriesMerger {
   /** Decoded samples that wait for a neighbour. */
   readonly #held = new SampleColumns(BLOCK_CHUNK_SAMPLES);
   readonly #cluster = new SampleColumns(BLOCK_CHUNK_SAMPLES);
+  readonly #series = new SeriesSamples();
+  readonly #chunker = new SeriesChunker(BLOCK_CHUNK_SAMPLES);
   #owner: BlockCursor | undefined;
 
   constructor(writer: SortedBlockWriter) {
@@ -65,6 +70,11 @@ export class SeriesMerger {
   merge(parts: readonly SeriesPart[]): void {
     this.#owner = parts[0]!.cursor;
     const rows = rowsOf(parts);
+    if (rows.some(({ encoding }) => !isChunkEncoding(encoding))) {
+      if (areApart(parts, rows)) for (const row of rows) this.#pass(row);
+      else this.#mergeAll(parts, rows);
+      return;
+    }
     for (let at = 0; at < rows.length; ) {
       let end = at + 1;
       let maxTimeMs = rows[at]!.maxTimeMs;
@@ -81,11 +91,6 @@ export class SeriesMerger {
   /** Rows [from, to) overlap one another in a chain, and nothing else. */
   #mergeCluster(rows: readonly Row[], from: number, to: number): void {
     const first = rows[from]!;
-    if (rows.slice(from, to).some(({ encoding }) => !isChunkEncoding(encoding))) {
-      this.#flush();
-      this.#passOpaque(rows.slice(from, to));
-      return;
-    }
     const isWhole = isUntouched(first) && (to - from === 1 || this.#areEqual(rows, from, to));
     if (!isWhole) {
       this.#decodeCluster(rows, from, to);
@@ -104,14 +109,42 @@ export class SeriesMerger {
     this.#decode(first, this.#held);
   }
 
-  /** Chunks that this version cannot decode stay as they are, equal ones once; a reader unites what overlaps. */
-  #passOpaque(rows: readonly Row[]): void {
-    const kept: Row[] = [];
-    for (const row of rows) {
-      if (coversAll(row.part.hidden, row.minTimeMs, row.maxTimeMs)) continue;
-      if (kept.some((other) => this.#areEqual([other, row], 0, 2))) continue;
-      kept.push(row);
-      this.#pass(row);
+  /** A series that holds more than floats is decoded whole where its parts overlap: kinds depend on one another. */
+  #mergeAll(parts: readonly SeriesPart[], rows: readonly Row[]): void {
+    const series = this.#series;
+    series.clear();
+    for (const part of parts) {
+      const mark = markOf(series);
+      for (const row of rows) if (row.part === part) this.#collect(row, series);
+      hideSince(series, mark, part.hidden);
+    }
+    series.settle();
+    const chunks: ChunkToWrite[] = [];
+    this.#chunker.emit(series, (encoding, minTimeMs, maxTimeMs, sampleCount, bytes, start, end) => {
+      const own = bytes.slice(start, end);
+      chunks.push({ encoding, minTimeMs, maxTimeMs, sampleCount, bytes: own, start: 0, end: own.length });
+    });
+    chunks.sort((a, b) => a.minTimeMs - b.minTimeMs);
+    for (const chunk of chunks) {
+      this.#begin();
+      this.#writer.addChunk(chunk);
+    }
+    const sum = (all: readonly { readonly sampleCount: number }[]) =>
+      all.reduce((total, { sampleCount }) => total + sampleCount, 0);
+    this.counts.samplesDropped += sum(rows) - sum(chunks);
+  }
+
+  #collect({ part, index, encoding }: Row, into: SeriesSamples): void {
+    this.counts.chunksDecoded++;
+    try {
+      part.cursor.withChunk(index, (bytes, start, end) => {
+        // Exemplars stay views of what they were read from.
+        const own = encoding === CHUNK_EXEMPLARS ? bytes.slice(start, end) : undefined;
+        if (own === undefined) into.addChunk(encoding, bytes, start, end);
+        else into.addChunk(encoding, own, 0, own.length);
+      });
+    } catch (caught) {
+      throw part.blame(caught);
     }
   }
 
@@ -208,6 +241,20 @@ export class SeriesMerger {
 
 function isUntouched({ part, minTimeMs, maxTimeMs }: Row): boolean {
   return !touchesAny(part.hidden, minTimeMs, maxTimeMs);
+}
+
+/** True when no delete touches any, and each part ends before the next begins: then all pass as they are. */
+function areApart(parts: readonly SeriesPart[], rows: readonly Row[]): boolean {
+  if (!rows.every(isUntouched)) return false;
+  const spans = parts.map((part) => {
+    const own = rows.filter((row) => row.part === part);
+    return {
+      minTimeMs: Math.min(...own.map(({ minTimeMs }) => minTimeMs)),
+      maxTimeMs: Math.max(...own.map(({ maxTimeMs }) => maxTimeMs)),
+    };
+  });
+  spans.sort((a, b) => a.minTimeMs - b.minTimeMs);
+  return spans.every(({ minTimeMs }, i) => i === 0 || minTimeMs > spans[i - 1]!.maxTimeMs);
 }
 
 /** Chunks of all parts, ascending by first sample. */

@@ -1,25 +1,30 @@
 // Hides deleted samples from what a select hands over: chunks that a delete covers go, those that it cuts into are encoded
 // again without what it hides, series of which nothing is left are not begun.
 import { ByteWriter } from '../../core/bytes.ts';
-import { CHUNK_XOR, type ChunkSink } from '../../model/chunk-sink.ts';
-import { SampleColumns } from '../../model/sample-columns.ts';
-import { decodeChunk } from '../chunk/decode-chunk.ts';
-import { encodeXorChunk } from '../chunk/xor-encoder.ts';
-import {
-  coversAll,
-  type DeletionMask,
-  dropHidden,
-  NO_RANGES,
-  type TimeRanges,
-  touchesAny,
-} from './deletion.ts';
+import { CHUNK_START_TIMES, type ChunkSink } from '../../model/chunk-sink.ts';
+import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
+import { coversAll, type DeletionMask, NO_RANGES, type TimeRanges, touchesAny } from './deletion.ts';
+import { hideSince, markOf } from './hide-samples.ts';
+
+/** Samples of a chunk that is encoded again: as in blocks, so that one chunk stays one. */
+const CHUNK_SAMPLES = 960;
+
+/** A chunk that is handed over once the series is begun. */
+interface HeldChunk {
+  readonly encoding: number;
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+  readonly bytes: Uint8Array;
+}
 
 export class MaskingSink implements ChunkSink {
   readonly #target: ChunkSink;
   readonly #mask: DeletionMask;
   readonly #labels = new ByteWriter(1024);
-  readonly #columns = new SampleColumns();
-  readonly #encoded = new ByteWriter(1024);
+  readonly #series = new SeriesSamples();
+  readonly #chunker = new SeriesChunker(CHUNK_SAMPLES);
+  /** Start times: they say nothing of a series of which no sample is left. */
+  #held: HeldChunk[] = [];
   #hidden: TimeRanges = NO_RANGES;
   #isBegun = false;
 
@@ -34,6 +39,7 @@ export class MaskingSink implements ChunkSink {
     this.#labels.reset();
     this.#labels.raw(bytes, start, end);
     this.#isBegun = false;
+    this.#held = [];
   }
 
   chunk(
@@ -45,28 +51,33 @@ export class MaskingSink implements ChunkSink {
     end: number,
   ): void {
     if (coversAll(this.#hidden, minTimeMs, maxTimeMs)) return;
-    if (!touchesAny(this.#hidden, minTimeMs, maxTimeMs)) {
+    if (encoding === CHUNK_START_TIMES && !this.#isBegun) {
+      this.#held.push({ encoding, minTimeMs, maxTimeMs, bytes: bytes.slice(start, end) });
+      return;
+    }
+    if (encoding === CHUNK_START_TIMES || !touchesAny(this.#hidden, minTimeMs, maxTimeMs)) {
       this.#begin();
       this.#target.chunk(encoding, minTimeMs, maxTimeMs, bytes, start, end);
       return;
     }
-    const columns = this.#columns;
-    columns.count = 0;
-    decodeChunk(encoding, bytes, start, end, columns);
-    dropHidden(columns, 0, this.#hidden);
-    const { timestampsMs, count } = columns;
-    if (count === 0) return;
-    this.#encoded.reset();
-    encodeXorChunk(timestampsMs, columns.values, 0, count, this.#encoded);
-    const { bytes: encoded, length } = this.#encoded;
-    this.#begin();
-    this.#target.chunk(CHUNK_XOR, timestampsMs[0]!, timestampsMs[count - 1]!, encoded, 0, length);
+    const series = this.#series;
+    series.clear();
+    const mark = markOf(series);
+    series.addChunk(encoding, bytes, start, end);
+    hideSince(series, mark, this.#hidden);
+    this.#chunker.emit(series, (own, firstMs, lastMs, _samples, encoded, from, to) => {
+      this.#begin();
+      this.#target.chunk(own, firstMs, lastMs, encoded, from, to);
+    });
   }
 
   #begin(): void {
     if (this.#isBegun) return;
     this.#isBegun = true;
     this.#target.beginSeries(this.#labels.bytes, 0, this.#labels.length);
+    for (const { encoding, minTimeMs, maxTimeMs, bytes } of this.#held) {
+      this.#target.chunk(encoding, minTimeMs, maxTimeMs, bytes, 0, bytes.length);
+    }
   }
 }
 
