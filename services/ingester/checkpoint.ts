@@ -5,6 +5,7 @@ import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { type Disk, type DiskFile, errorCodeOf } from '../lib/core/disk.ts';
+import { ExtraColumns } from '../lib/model/extra-columns.ts';
 import { encodeRecord, encodeSegmentHead } from '../lib/tsdb/log/record.ts';
 import {
   type RecordVisitor,
@@ -14,11 +15,13 @@ import {
 } from '../lib/tsdb/log/replay.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
 import {
+  encodeExtras,
   encodeMetadata,
   encodeSamples,
   encodeState,
   putLogDefinition,
   RECORD_END,
+  RECORD_EXTRAS,
   RECORD_METADATA,
   RECORD_SAMPLES,
   RECORD_STATE,
@@ -30,6 +33,7 @@ export const CHECKPOINT_NAME = 'checkpoint';
 /** Definitions go to the disk in records of about this size; other work gets its turn after each. */
 const RECORD_BYTES_TARGET = 256 * 1024;
 const METADATA_PER_RECORD = 256;
+const START_TIMES_PER_RECORD = 8192;
 
 /**
  * Writes the checkpoint of all tenants in place of the one before.
@@ -91,6 +95,7 @@ async function writeTenant(writer: CheckpointWriter, tenant: Tenant): Promise<vo
   await writer.record(RECORD_STATE, payload);
   await writeMetadata(writer, tenant.name, tenant.metadata.list('', 0));
   await writeDefinitions(writer, tenant);
+  await writeStartTimes(writer, tenant);
 }
 
 async function writeMetadata(
@@ -130,6 +135,26 @@ async function writeDefinitions(writer: CheckpointWriter, { name, head }: Tenant
     if (definitions.length >= RECORD_BYTES_TARGET) await flush();
   }
   await flush();
+}
+
+/** Start times hold on after the segment that they came in is deleted. */
+async function writeStartTimes(writer: CheckpointWriter, { name, head }: Tenant): Promise<void> {
+  const payload = new ByteWriter(64 * 1024);
+  const all = new ExtraColumns();
+  head.startTimes.forEach((series, timeMs, startMs) => {
+    all.addStartTime(series, timeMs, startMs);
+  });
+  const part = new ExtraColumns();
+  for (let from = 0; from < all.count; from += START_TIMES_PER_RECORD) {
+    part.reset();
+    for (let i = from; i < Math.min(all.count, from + START_TIMES_PER_RECORD); i++) {
+      const { references, timestampsMs, kinds, bytes, starts, ends } = all;
+      part.addRaw(references[i]!, timestampsMs[i]!, kinds[i]!, bytes, starts[i]!, ends[i]!);
+    }
+    payload.reset();
+    encodeExtras(payload, name, 0, payload.bytes, 0, part);
+    await writer.record(RECORD_EXTRAS, payload);
+  }
 }
 
 class CheckpointWriter {

@@ -12,6 +12,7 @@ export interface IngesterGauges {
   readonly samples: () => number;
   readonly duplicates: () => number;
   readonly outOfOrder: () => number;
+  readonly exemplars: () => number;
 }
 
 export interface IngesterMetrics {
@@ -69,6 +70,7 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
     'Samples older than the newest one of their series.',
     gauges.outOfOrder,
   );
+  running('tidemark_ingester_exemplars_appended_total', 'Exemplars taken into the heads.', gauges.exemplars);
   return {
     requests: new Counter({
       name: 'tidemark_ingester_append_requests_total',

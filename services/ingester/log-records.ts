@@ -1,6 +1,7 @@
 // What the ingester writes to its log, as bytes (lib/tsdb/docs/format/log-records.md).
 import { type ByteReader, type ByteWriter, unzigzag, zigzag } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
+import type { ExtraColumns, Extras } from '../lib/model/extra-columns.ts';
 import {
   DELTA_BYTES_MAX,
   putDeltas,
@@ -17,6 +18,7 @@ export const RECORD_SEALED = 3;
 export const RECORD_METADATA = 4;
 export const RECORD_STATE = 5;
 export const RECORD_END = 6;
+export const RECORD_EXTRAS = 7;
 
 /** Most samples in a record: what an append batch may hold. */
 const SAMPLES_MAX = 1 << 20;
@@ -99,14 +101,7 @@ export type DefinitionVisitor = (
  * @throws AppError `bad_data` when it breaks a rule of the format.
  */
 export function decodeSamples(reader: ByteReader, define: DefinitionVisitor, into: RecordColumns): void {
-  for (let left = reader.varint(); left > 0; left--) {
-    const id = reader.varint();
-    const partition = reader.varint();
-    const labelBytes = reader.varint();
-    const start = reader.position;
-    reader.raw(labelBytes);
-    define(checkId(id), partition, reader.bytes, start, start + labelBytes);
-  }
+  readDefinitions(reader, define);
   const count = reader.varint();
   // Three bytes at least for each sample.
   if (count > SAMPLES_MAX || count * 3 > reader.remaining) {
@@ -119,6 +114,67 @@ export function decodeSamples(reader: ByteReader, define: DefinitionVisitor, int
   const valuesAt = readDeltas(bytes, timesAt, end, into.timestampsMs, 0, count, 0, -TIMES_MAX, TIMES_MAX);
   reader.position = readValueCodes(bytes, valuesAt, end, into.values, 0, count);
   if (reader.remaining !== 0) throw new AppError('bad_data', `${reader.remaining} bytes behind the samples`);
+}
+
+function readDefinitions(reader: ByteReader, define: DefinitionVisitor): void {
+  for (let left = reader.varint(); left > 0; left--) {
+    const id = reader.varint();
+    const partition = reader.varint();
+    const labelBytes = reader.varint();
+    const start = reader.position;
+    reader.raw(labelBytes);
+    define(checkId(id), partition, reader.bytes, start, start + labelBytes);
+  }
+}
+
+/** Appends an extras record's payload, as encodeSamples. `extras.references` are series ids. */
+export function encodeExtras(
+  dst: ByteWriter,
+  tenant: string,
+  definitionCount: number,
+  definitions: Uint8Array,
+  definitionBytes: number,
+  extras: Extras,
+): void {
+  const { count, references, timestampsMs, kinds, starts, ends, bytes } = extras;
+  dst.string(tenant);
+  dst.varint(definitionCount);
+  dst.raw(definitions, 0, definitionBytes);
+  dst.varint(count);
+  dst.reserve(count * 2 * DELTA_BYTES_MAX);
+  const timesAt = putDeltas(dst.bytes, dst.length, references, 0, count, 0);
+  dst.length = putDeltas(dst.bytes, timesAt, timestampsMs, 0, count, 0);
+  dst.raw(kinds, 0, count);
+  for (let i = 0; i < count; i++) dst.varint(ends[i]! - starts[i]!);
+  for (let i = 0; i < count; i++) dst.raw(bytes, starts[i], ends[i]);
+}
+
+/**
+ * Reads an extras record's payload behind its tenant: definitions to the visitor, extras into `into`, which is emptied first.
+ *
+ * @throws AppError `bad_data` when it breaks a rule of the format; contents are not looked into.
+ */
+export function decodeExtras(reader: ByteReader, define: DefinitionVisitor, into: ExtraColumns): void {
+  into.reset();
+  readDefinitions(reader, define);
+  const count = reader.varint();
+  // Four bytes at least for each.
+  if (count > SAMPLES_MAX || count * 4 > reader.remaining) {
+    throw new AppError('bad_data', `${count} extras do not fit ${reader.remaining} bytes`);
+  }
+  const ids = new Uint32Array(count);
+  const timestampsMs = new Float64Array(count);
+  const { bytes, end } = reader;
+  const timesAt = readDeltas(bytes, reader.position, end, ids, 0, count, 0, 0, ID_MAX);
+  reader.position = readDeltas(bytes, timesAt, end, timestampsMs, 0, count, 0, -TIMES_MAX, TIMES_MAX);
+  const kinds = reader.raw(count);
+  const lengths = Uint32Array.from({ length: count }, () => reader.varint());
+  for (let i = 0; i < count; i++) {
+    const start = reader.position;
+    reader.raw(lengths[i]!);
+    into.addRaw(ids[i]!, timestampsMs[i]!, kinds[i]!, bytes, start, reader.position);
+  }
+  if (reader.remaining !== 0) throw new AppError('bad_data', `${reader.remaining} bytes behind the extras`);
 }
 
 function checkId(id: number): number {

@@ -48,12 +48,13 @@ export class Reads {
     if (matchers.length === 0) throw new AppError('bad_data', 'a select needs at least one matcher');
     const tenant = tenants.get(request.tenant);
     if (tenant !== undefined) {
-      const { minTimeMs, maxTimeMs, labelsOnly, partitions, seriesMax } = request;
+      const { minTimeMs, maxTimeMs, labelsOnly, partitions, seriesMax, exemplars } = request;
       const selection: HeadSelection = {
         matchers,
         minTimeMs,
         maxTimeMs,
         labelsOnly,
+        exemplars,
         partitions: partitions.length > 0 ? new Set(partitions) : undefined,
         seriesMax: seriesMax > 0 ? Math.min(seriesMax, seriesPerSelectMax) : seriesPerSelectMax,
       };

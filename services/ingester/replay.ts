@@ -1,15 +1,18 @@
 // Builds heads from log records again: the same operations in the same order as when they were written.
 import { ByteReader } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
+import { countHistograms, ExtraColumns } from '../lib/model/extra-columns.ts';
 import type { RecordView } from '../lib/tsdb/log/record.ts';
 import {
   decodeCut,
+  decodeExtras,
   decodeMetadata,
   decodeSamples,
   decodeSealed,
   decodeState,
   RECORD_CUT,
   RECORD_END,
+  RECORD_EXTRAS,
   RECORD_METADATA,
   RECORD_SAMPLES,
   RECORD_SEALED,
@@ -21,6 +24,8 @@ import type { Tenant, Tenants } from './tenants.ts';
 export class Replayer {
   readonly #tenants: Tenants;
   readonly #columns = new RecordColumns();
+  readonly #logged = new ExtraColumns();
+  readonly #known = new ExtraColumns();
   /** Tenant number → log id → head id + 1, or 0 while the log has not defined it. */
   readonly #headIds: Uint32Array[] = [];
   /** Samples of series whose definition was lost with a damaged record. */
@@ -39,6 +44,9 @@ export class Replayer {
     switch (record.type) {
       case RECORD_SAMPLES:
         this.#applySamples(reader, segment);
+        return;
+      case RECORD_EXTRAS:
+        this.#applyExtras(reader, segment);
         return;
       case RECORD_CUT: {
         const { tenant: name, startMs, generation } = decodeCut(reader);
@@ -102,6 +110,30 @@ export class Replayer {
     this.samples += columns.count;
     const known = this.#translate(tenant, columns);
     head.appendSamples(columns.ids, columns.timestampsMs, columns.values, 0, known, segment);
+  }
+
+  #applyExtras(reader: ByteReader, segment: number): void {
+    const tenant = this.#tenants.getOrMake(reader.string());
+    const logged = this.#logged;
+    decodeExtras(
+      reader,
+      (id, partition, labels, start, end) => {
+        this.#define(tenant, id, tenant.head.defineAs(id, labels, start, end, partition));
+      },
+      logged,
+    );
+    const headIds = this.#headIds[tenant.number] ?? new Uint32Array(0);
+    const known = this.#known;
+    known.reset();
+    for (let i = 0; i < logged.count; i++) {
+      const headId = headIds[logged.references[i]!] ?? 0;
+      if (headId === 0) continue;
+      const { timestampsMs, kinds, bytes, starts, ends } = logged;
+      known.addRaw(headId - 1, timestampsMs[i]!, kinds[i]!, bytes, starts[i]!, ends[i]!);
+    }
+    this.unknownSamples += logged.count - known.count;
+    this.samples += countHistograms(logged);
+    tenant.head.appendExtras(known, segment);
   }
 
   #define(tenant: Tenant, logId: number, headId: number): void {

@@ -297,6 +297,7 @@ class DurableIngester implements Ingester {
       samples: sum(({ head }) => head.counters.appended),
       duplicates: sum(({ head }) => head.counters.duplicates),
       outOfOrder: sum(({ head }) => head.counters.outOfOrder),
+      exemplars: sum(({ head }) => head.counters.exemplars),
     });
   }
 }

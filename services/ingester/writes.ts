@@ -2,14 +2,18 @@
 // turn of the event loop, so that the log and the head see the same order. Durability is awaited by the stream.
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
+import { checkExtra, ExtraColumns } from '../lib/model/extra-columns.ts';
 import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
 import type { AppendBatch } from '../lib/wire/append-batch.ts';
+import { decodeAppendExtras } from '../lib/wire/append-extras.ts';
 import type { AppendRequest, MetricMetadata } from '../lib/wire/contracts.ts';
 import { BatchScratch, decodeBatch } from '../lib/wire/packed-batch.ts';
 import {
+  encodeExtras,
   encodeMetadata,
   encodeSamples,
   putLogDefinition,
+  RECORD_EXTRAS,
   RECORD_METADATA,
   RECORD_SAMPLES,
   RecordColumns,
@@ -43,6 +47,7 @@ export class Writes {
   readonly #definitions = new ByteWriter(64 * 1024);
   readonly #labels = new ByteWriter(1024);
   readonly #payload = new ByteWriter(64 * 1024);
+  readonly #extras = new ExtraColumns();
   #untilLook = 0;
   #headBytes = 0;
 
@@ -61,7 +66,7 @@ export class Writes {
     const { log, tenants } = this.#deps;
     this.#checkBudget();
     // Before anything is made known: what the log cannot take must not fill the head with series.
-    log.checkRoom(request.batch.length);
+    log.checkRoom(request.batch.length + (request.extras?.length ?? 0));
     const tenant = tenants.getOrMake(request.tenant);
     let durable = this.#writeMetadata(tenant, request.metadata, writer, request.sequence);
     const failedPartitions: number[] = [];
@@ -75,7 +80,56 @@ export class Writes {
       this.#gather(batch, tenant, table, failedPartitions);
       if (this.#columns.count > 0) durable = this.#writeSamples(tenant, writer, request.sequence);
     }
+    if (request.extras !== undefined && request.extras.length > 0) {
+      const extrasDurable = this.#applyExtras(
+        request.extras,
+        tenant,
+        table,
+        request,
+        writer,
+        failedPartitions,
+      );
+      // A later record is never durable before an earlier one of its segment, but they may stand in two.
+      durable = Promise.all([durable, extrasDurable]).then(() => undefined);
+    }
     return { failedPartitions, durable: durable ?? Promise.resolve() };
+  }
+
+  /** Logs and applies what came beside the batch; its partitions join those that were not kept. */
+  #applyExtras(
+    bytes: Uint8Array,
+    tenant: Tenant,
+    table: WriterTable,
+    { sequence }: AppendRequest,
+    writer: number,
+    failedPartitions: number[],
+  ): Promise<void> | undefined {
+    const decoded = decodeAppendExtras(bytes);
+    decoded.forEachDefinition((reference, partition, source, start, end) => {
+      if (this.#deps.ownsPartition(partition))
+        table.define(reference, tenant, tenant.head.define(source, start, end, partition));
+    });
+    const extras = this.#extras;
+    extras.reset();
+    for (const [index, { partition }] of decoded.sections.entries()) {
+      if (this.#deps.ownsPartition(partition)) decoded.readSection(index, extras);
+      else if (!failedPartitions.includes(partition)) failedPartitions.push(partition);
+    }
+    if (extras.count === 0) return undefined;
+    // All are looked into before one is logged: a replay must not meet what the head cannot take.
+    for (let i = 0; i < extras.count; i++) checkExtra(extras, i);
+    table.translate(tenant, extras.references, 0, extras.count, extras.references, 0);
+    return this.#writeRecord(
+      tenant,
+      RECORD_EXTRAS,
+      writer,
+      sequence,
+      extras.references,
+      extras.count,
+      (payload, definitions, defined) =>
+        encodeExtras(payload, tenant.name, defined, definitions.bytes, definitions.length, extras),
+      (segment) => tenant.head.appendExtras(extras, segment),
+    );
   }
 
   #checkBudget(): void {
@@ -121,12 +175,44 @@ export class Writes {
 
   #writeSamples(tenant: Tenant, writer: number, sequence: number): Promise<void> {
     const columns = this.#columns;
+    return this.#writeRecord(
+      tenant,
+      RECORD_SAMPLES,
+      writer,
+      sequence,
+      columns.ids,
+      columns.count,
+      (payload, definitions, defined) =>
+        encodeSamples(payload, tenant.name, defined, definitions.bytes, definitions.length, columns),
+      (segment) =>
+        tenant.head.appendSamples(
+          columns.ids,
+          columns.timestampsMs,
+          columns.values,
+          0,
+          columns.count,
+          segment,
+        ),
+    );
+  }
+
+  /** Logs a record of the first `count` ids, with the definitions that the log does not have yet, and applies it. */
+  #writeRecord(
+    tenant: Tenant,
+    type: number,
+    writer: number,
+    sequence: number,
+    ids: Uint32Array,
+    count: number,
+    encode: (payload: ByteWriter, definitions: ByteWriter, definitionCount: number) => void,
+    apply: (segment: number) => void,
+  ): Promise<void> {
     const { head } = tenant;
     const definitions = this.#definitions;
     definitions.reset();
     const defined: number[] = [];
-    for (let i = 0; i < columns.count; i++) {
-      const id = columns.ids[i]!;
+    for (let i = 0; i < count; i++) {
+      const id = ids[i]!;
       if (head.isLogged(id)) continue;
       head.setLogged(id, true);
       defined.push(id);
@@ -136,17 +222,11 @@ export class Writes {
     }
     const payload = this.#payload;
     payload.reset();
-    encodeSamples(payload, tenant.name, defined.length, definitions.bytes, definitions.length, columns);
+    encode(payload, definitions, defined.length);
     try {
-      const { segment, durable } = this.#deps.log.append(
-        RECORD_SAMPLES,
-        writer,
-        sequence,
-        payload.bytes,
-        0,
-        payload.length,
-      );
-      head.appendSamples(columns.ids, columns.timestampsMs, columns.values, 0, columns.count, segment);
+      const { bytes, length } = payload;
+      const { segment, durable } = this.#deps.log.append(type, writer, sequence, bytes, 0, length);
+      apply(segment);
       return durable;
     } catch (caught) {
       for (const id of defined) head.setLogged(id, false);

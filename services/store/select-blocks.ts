@@ -107,6 +107,7 @@ async function* framesOf(
         maxTimeMs: request.maxTimeMs,
         // Whether something is left of a series that a delete cuts into, only its samples tell.
         labelsOnly: request.labelsOnly && mask === undefined,
+        exemplars: request.exemplars === true,
         signal,
         ...(request.partitions.length > 0 ? { partitions: new Set(request.partitions) } : {}),
       });

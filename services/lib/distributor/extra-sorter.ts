@@ -127,13 +127,6 @@ export function firstUnknownKind({ kinds, count }: Extras): number {
   return -1;
 }
 
-/** Native histograms among the extras. */
-export function countHistograms({ kinds, count }: Extras): number {
-  let histograms = 0;
-  for (let i = 0; i < count; i++) if (kinds[i] === EXTRA_HISTOGRAM) histograms++;
-  return histograms;
-}
-
 function noAdmission(): ExtraAdmission {
   return {
     admitted: 0,

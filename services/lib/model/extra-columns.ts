@@ -3,7 +3,8 @@
 import { ByteReader, ByteWriter, unzigzag, zigzag } from '../core/bytes.ts';
 import { AppError } from '../core/errors.ts';
 import type { FloatHistogram } from './float-histogram.ts';
-import { type CountsKind, encodeHistogram } from './histogram-codec.ts';
+import { type CountsKind, decodeHistogram, encodeHistogram } from './histogram-codec.ts';
+import { decodeLabels, type Labels } from './labels.ts';
 
 /**
  * Kinds of entries, and what their bytes are; numbers are part of our wire and disk formats (wire/docs/append-batch.md).
@@ -21,6 +22,9 @@ export const EXTRA_EXEMPLAR = 3;
 export const EXTRA_BYTES_MAX = 1 << 19;
 /** Most bytes of one exemplar: Prometheus' limit of 128 characters of labels fits, whatever the alphabet. */
 export const EXEMPLAR_BYTES_MAX = 1024;
+
+/** Times are within ± this, Unix ms. */
+const TIME_MS_MAX = 2 ** 51;
 
 /** Extras as a reader sees them: columns of `count` entries. */
 export interface Extras {
@@ -139,11 +143,54 @@ function moved<T extends Uint8Array | Uint32Array | Float64Array>(from: T, to: T
   return to;
 }
 
+/** Native histograms among the extras. */
+export function countHistograms({ kinds, count }: Extras): number {
+  let histograms = 0;
+  for (let i = 0; i < count; i++) if (kinds[i] === EXTRA_HISTOGRAM) histograms++;
+  return histograms;
+}
+
+/**
+ * Checks one entry's kind, time and content.
+ *
+ * @throws AppError `bad_data` with what is wrong.
+ */
+export function checkExtra(extras: Extras, index: number): void {
+  const { kinds, timestampsMs, starts, ends, bytes } = extras;
+  const start = starts[index]!;
+  const end = ends[index]!;
+  const timestampMs = timestampsMs[index]!;
+  if (!(Math.abs(timestampMs) <= TIME_MS_MAX && Math.trunc(timestampMs) === timestampMs)) {
+    throw new AppError('bad_data', `timestamp ${timestampMs} is not a whole number of ms within ±2^51`);
+  }
+  if (kinds[index] === EXTRA_HISTOGRAM) decodeHistogram(bytes, start, end);
+  else if (kinds[index] === EXTRA_START_TIME) decodeStartTime(bytes, start, end);
+  else if (kinds[index] === EXTRA_EXEMPLAR) checkExemplar(bytes, start, end);
+  else throw new AppError('bad_data', `an extra of unknown kind ${kinds[index]}`);
+}
+
+function checkExemplar(bytes: Uint8Array, start: number, end: number): void {
+  if (end - start < 8 || end - start > EXEMPLAR_BYTES_MAX) {
+    throw new AppError('bad_data', `an exemplar of ${end - start} bytes; 8 to ${EXEMPLAR_BYTES_MAX} fit`);
+  }
+  decodeLabels(bytes, start + 8, end);
+}
+
+/** An exemplar's labels and value. @throws AppError `bad_data` when the bytes are none. */
+export function decodeExemplar(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): { readonly labels: Labels; readonly value: number } {
+  checkExemplar(bytes, start, end);
+  return { labels: decodeLabels(bytes, start + 8, end), value: new ByteReader(bytes, start, end).f64() };
+}
+
 /** The time in an EXTRA_START_TIME's bytes. @throws AppError `bad_data` when they are none. */
 export function decodeStartTime(bytes: Uint8Array, start: number, end: number): number {
   const reader = new ByteReader(bytes, start, end);
   const startMs = unzigzag(reader.varint());
-  if (reader.remaining !== 0 || Math.abs(startMs) > 2 ** 51) {
+  if (reader.remaining !== 0 || Math.abs(startMs) > TIME_MS_MAX) {
     throw new AppError('bad_data', `start time ${startMs} ms, ${reader.remaining} bytes behind it`);
   }
   return startMs;

@@ -471,6 +471,8 @@ export class Head {
     const index = this.index;
     if (leaving.size === 0) return { ids: new Uint32Array(0), index };
     yield* this.#rebuildIndex(leaving, firstSegment);
+    // Their ids may be another series' one day.
+    this.startTimes.prune(Number.NEGATIVE_INFINITY, (series) => !leaving.has(series));
     this.#collection++;
     this.#leaving.push({ collection: this.#collection, ids: [...leaving] });
     return { ids: Uint32Array.from(leaving), index };
