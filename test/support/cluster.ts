@@ -1,20 +1,14 @@
 // A whole cluster as tests start it: a real nats-server and every service as a process of its own, on loopback.
-import { rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
-import { type RunningProcess, startProcess } from './process.ts';
-import { answers, findProgram, freePort, repositoryRoot, waitFor } from './programs.ts';
+import { type Nats, startNats } from './nats.ts';
+import { startProcess } from './process.ts';
+import { answers, freePort, repositoryRoot, waitFor } from './programs.ts';
 import { freshFolder } from './tidemark.ts';
 
 export type ServiceName = 'scraper' | 'ingester' | 'store' | 'querier' | 'alert-evaluator' | 'gateway';
-
-export interface Nats {
-  readonly url: string;
-  kill(): Promise<void>;
-  /** Starts it again, with what it had or with nothing. */
-  restart(options: { readonly emptied: boolean }): Promise<void>;
-}
 
 /** A process of the cluster. It can be ended and started again under its name, with its data. */
 export interface Node {
@@ -53,9 +47,7 @@ const WITH_CONFIG: ReadonlySet<ServiceName> = new Set(['scraper', 'alert-evaluat
 const WITH_DATA: ReadonlySet<ServiceName> = new Set(['ingester', 'store']);
 /** Quicker than in production, so that tests of failures take seconds. */
 export const MEMBER_EXPIRY_MS = 3_000;
-const READY_TIMEOUT_MS = 60_000;
-/** Modules are compiled once for all processes of all tests: a start costs 0.2 s of CPU instead of 0.55. */
-const COMPILE_CACHE = { NODE_COMPILE_CACHE: path.join(tmpdir(), 'tidemark-test-compile-cache') };
+const READY_TIMEOUT_MS = 120_000;
 
 /**
  * By how much durations may be longer than on a quiet machine: runnable processes per core (the load of the last minute), from 1
@@ -63,26 +55,6 @@ const COMPILE_CACHE = { NODE_COMPILE_CACHE: path.join(tmpdir(), 'tidemark-test-c
  */
 export function loadFactor(): number {
   return Math.min(4, Math.max(1, loadavg()[0]! / availableParallelism()));
-}
-
-/** A NATS server with JetStream on a folder of its own. */
-export async function startNats(port?: number): Promise<Nats> {
-  const ownPort = port ?? (await freePort());
-  const folder = freshFolder();
-  const program = findProgram('nats-server');
-  if (program === undefined) throw new Error('nats-server is not on the PATH');
-  const run = (): RunningProcess =>
-    startProcess(program, ['-a', '127.0.0.1', '-p', String(ownPort), '-js', '-sd', folder]);
-  let server = run();
-  return {
-    url: `nats://127.0.0.1:${ownPort}`,
-    kill: () => server.end('SIGKILL'),
-    restart: async ({ emptied }) => {
-      await server.end('SIGKILL');
-      if (emptied) rmSync(folder, { recursive: true, force: true });
-      server = run();
-    },
-  };
 }
 
 /** Starts a process of one service; it is not awaited. */
@@ -112,7 +84,7 @@ export async function startNode(
     ...(WITH_DATA.has(service) ? [`--data.dir=${dataDir}`] : []),
     ...(options.flags ?? []),
   ];
-  let running = startProcess(process.execPath, args, { env: COMPILE_CACHE });
+  let running = startProcess(process.execPath, args);
   onTestFinished(() => running.end('SIGKILL'));
   return {
     service,
@@ -124,7 +96,7 @@ export async function startNode(
     end: (signal) => running.end(signal),
     start: async () => {
       await running.end('SIGKILL');
-      running = startProcess(process.execPath, args, { env: COMPILE_CACHE });
+      running = startProcess(process.execPath, args);
     },
     ready: async (timeoutMs = READY_TIMEOUT_MS) => {
       await waitFor(

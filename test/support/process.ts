@@ -1,5 +1,7 @@
 // Real processes for tests: started on loopback, waited for, ended by pid. Their output is kept for the failure message.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { findProgram, repositoryRoot } from './programs.ts';
 
@@ -15,6 +17,9 @@ export function hasPrograms(...names: readonly string[]): boolean {
   console.warn(`skipped: ${missing.join(', ')} not found on the PATH`);
   return false;
 }
+
+/** Node compiles modules once for all processes of all tests: a service starts with 0.2 s of CPU instead of 0.55. */
+const COMPILE_CACHE = { NODE_COMPILE_CACHE: path.join(tmpdir(), 'tidemark-test-compile-cache') };
 
 export interface RunningProcess {
   readonly pid: number;
@@ -34,7 +39,7 @@ export function startProcess(
 ): RunningProcess {
   const child: ChildProcess = spawn(command, args, {
     cwd: options.cwd ?? repositoryRoot,
-    env: { ...process.env, ...options.env },
+    env: { ...COMPILE_CACHE, ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';

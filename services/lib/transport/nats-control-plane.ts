@@ -27,6 +27,8 @@ export interface NatsControlPlaneOptions {
 /** Longest answer of NATS that we wait for. */
 const REQUEST_TIMEOUT_MS = 2_000;
 const PLACEMENT_KEY = 'placement';
+/** Between two lines that NATS is out of reach, when the reasons differ. */
+const REPORT_INTERVAL_MS = 5_000;
 /** What a record of an earlier version lacks. */
 const EMPTY_LISTS = { former: [], stores: [], storeReplicationFactor: 1 } as const;
 
@@ -73,6 +75,8 @@ export class NatsControlPlane implements ControlPlane {
   /** What was last logged of the control plane's reach. */
   #wasReachable: boolean | undefined;
   #lastFailure = '';
+  /** The last line about NATS being out of reach. */
+  #reported = { reason: '', atMs: Number.NEGATIVE_INFINITY };
   #startedAtMs = 0;
 
   constructor(options: NatsControlPlaneOptions, deps: { readonly clock: Clock; readonly logger: Logger }) {
@@ -93,16 +97,17 @@ export class NatsControlPlane implements ControlPlane {
     this.#stopping.abort();
     // No heartbeat may come after the farewell.
     await this.#beatLoop;
-    if (isReachable) await this.#leave().catch(() => {});
+    // Not ours any more before another process may see them free.
+    const leases = [...this.#held.values()];
+    for (const held of leases) this.#lose(held);
+    if (isReachable) await this.#leave(leases).catch(() => {});
     await this.#connection?.close().catch(() => {});
     await this.#watchLoop;
   }
 
-  async #leave(): Promise<void> {
+  async #leave(leases: readonly HeldLease[]): Promise<void> {
     const bucket = this.#bucket;
-    for (const { name, revision } of this.#held.values()) {
-      await bucket?.delete(leaseKey(name), { previousSeq: revision });
-    }
+    for (const { name, revision } of leases) await bucket?.delete(leaseKey(name), { previousSeq: revision });
     if (this.#own !== undefined) await bucket?.delete(memberKey(this.#own));
   }
 
@@ -365,10 +370,11 @@ export class NatsControlPlane implements ControlPlane {
     }
   }
 
-  /** One line when NATS is lost and one when it is there again. */
+  /** One line when NATS is lost, one whenever the reason has become another, and one when it is there again. */
   #reportReach(): void {
     const isReachable = this.isConnected();
-    if (isReachable === this.#wasReachable) return;
+    const isNews = isReachable !== this.#wasReachable || (!isReachable && this.#isOtherReason());
+    if (!isNews) return;
     const { servers, heartbeatMs } = this.#options;
     const isStarting = this.#clock.monotonicMs() - this.#startedAtMs < 3 * heartbeatMs;
     if (!isReachable && isStarting) return;
@@ -378,9 +384,15 @@ export class NatsControlPlane implements ControlPlane {
         { servers, reason: this.#lastFailure },
         'control plane out of reach: the last known members and placement stand; trying again',
       );
+      this.#reported = { reason: this.#lastFailure, atMs: this.#clock.monotonicMs() };
     }
     this.#wasReachable = isReachable;
     this.#changed();
+  }
+
+  #isOtherReason(): boolean {
+    const { reason, atMs } = this.#reported;
+    return this.#lastFailure !== reason && this.#clock.monotonicMs() - atMs > REPORT_INTERVAL_MS;
   }
 
   #changed(): void {

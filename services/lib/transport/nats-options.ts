@@ -1,6 +1,6 @@
 // From flags to the options of the NATS control plane: reads the files that hold secrets.
 import { readFileSync } from 'node:fs';
-import { credsAuthenticator } from '@nats-io/transport-node';
+import { credsAuthenticator, nkeyAuthenticator } from '@nats-io/transport-node';
 import { AppError } from '../core/errors.ts';
 import type { NatsControlPlaneOptions } from './nats-control-plane.ts';
 import type { ProcessFlags } from './process-flags.ts';
@@ -43,6 +43,9 @@ function credentialsOf(flags: ProcessFlags): NatsControlPlaneOptions['connection
     // Read at each connection: such files are renewed.
     return { authenticator: credsAuthenticator(() => readFileSync(credentials)) };
   }
+  if (flags['nats.nkey-file'] !== '') {
+    return { authenticator: nkeyAuthenticator(Buffer.from(readSecret(flags, 'nats.nkey-file'))) };
+  }
   if (flags['nats.token-file'] !== '') return { token: readSecret(flags, 'nats.token-file') };
   const user = flags['nats.user-file'] === '' ? flags['nats.user'] : readSecret(flags, 'nats.user-file');
   if (user === '') return {};
@@ -64,7 +67,7 @@ function tlsOf(flags: ProcessFlags): NatsControlPlaneOptions['connection'] {
 
 function readSecret(
   flags: ProcessFlags,
-  name: 'nats.user-file' | 'nats.password-file' | 'nats.token-file' | 'nats.credentials-file',
+  name: `nats.${'user' | 'password' | 'token' | 'nkey' | 'credentials'}-file`,
 ): string {
   try {
     return readFileSync(flags[name], 'utf8').trim();

@@ -62,6 +62,7 @@ export const PROCESS_FLAGS = {
     default: '',
     desc: 'Credentials file (JWT and seed) for NATS.',
   },
+  'nats.nkey-file': { type: 'string', default: '', desc: 'File with the nkey seed of a user of NATS.' },
   'nats.tls-ca-file': { type: 'string', default: '', desc: 'Certificates of authorities that NATS may use.' },
   'nats.tls-cert-file': { type: 'string', default: '', desc: 'Certificate that this process shows to NATS.' },
   'nats.tls-key-file': { type: 'string', default: '', desc: 'Key of nats.tls-cert-file.' },
