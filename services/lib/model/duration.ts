@@ -11,7 +11,10 @@ const UNITS: readonly (readonly [string, number])[] = [
   ['ms', 1],
 ];
 
-const PATTERN = /^(?:(\d+)y)?(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?(?:(\d+)ms)?$/;
+/** Digits and the unit behind them, either of them perhaps missing. */
+const PART = /([0-9]*)([^0-9]*)/g;
+/** Counts beyond 64 bits are no numbers to Prometheus. */
+const COUNT_MAX = 2 ** 64;
 
 /** Longest duration, milliseconds: what a signed 64-bit count of nanoseconds holds (about 292 years). */
 export const DURATION_MS_MAX = 9_223_372_036_854;
@@ -24,13 +27,25 @@ export const DURATION_MS_MAX = 9_223_372_036_854;
 export function parseDuration(text: string): number {
   if (text === '0') return 0;
   if (text === '') throw new AppError('bad_data', 'empty duration string');
-  const match = PATTERN.exec(text);
-  if (match === null) throw new AppError('bad_data', `not a valid duration string: ${JSON.stringify(text)}`);
   let totalMs = 0;
-  for (let i = 0; i < UNITS.length; i++) {
-    const digits = match[i + 1];
-    if (digits !== undefined) totalMs += Number(digits) * UNITS[i]![1];
+  let previous = -1;
+  let at = 0;
+  for (const [part, digits, name] of text.matchAll(PART)) {
+    if (digits === '' || name === '' || Number(digits) > COUNT_MAX) break;
+    const unit = UNITS.findIndex(([known]) => known === name);
+    if (unit < 0) {
+      throw new AppError(
+        'bad_data',
+        `unknown unit ${JSON.stringify(name)} in duration ${JSON.stringify(text)}`,
+      );
+    }
+    if (unit <= previous) break;
+    previous = unit;
+    at += part.length;
+    totalMs += Number(digits) * UNITS[unit]![1];
   }
+  if (at < text.length)
+    throw new AppError('bad_data', `not a valid duration string: ${JSON.stringify(text)}`);
   if (totalMs > DURATION_MS_MAX) throw new AppError('bad_data', 'duration out of range');
   return totalMs;
 }

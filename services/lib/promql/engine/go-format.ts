@@ -30,7 +30,7 @@ export function formatPrecise(value: number, precision: number): string {
 /** Go's `%f`: six decimals. */
 export function formatF(value: number): string {
   if (!Number.isFinite(value)) return formatG(value);
-  return Math.abs(value) < 1e21 ? value.toFixed(6) : `${formatDecimal(value)}.000000`;
+  return Math.abs(value) < 1e21 ? value.toFixed(6) : `${BigInt(value)}.000000`;
 }
 
 /** Go's FormatFloat(v, 'f', -1): shortest digits, never an exponent. */

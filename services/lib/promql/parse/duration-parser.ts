@@ -43,7 +43,7 @@ export function parseOffsetDuration(at: DurationContext): DurationExpr {
   const sign = tokens.is('+') || tokens.is('-') ? tokens.next() : undefined;
   if (sign === undefined && tokens.is('(')) return parseDurationExpr(at);
   const isSignAgain = sign !== undefined && (tokens.is('+') || tokens.is('-'));
-  const operand = isSignAgain ? parseBinary(at, SIGN_PRECEDENCE) : parseAtom(at);
+  const operand = isSignAgain ? parseBinary(at, SIGN_PRECEDENCE) : parseAtom(at, sign?.start);
   return toTopLevel(sign === undefined ? operand : applySign(at, sign, operand));
 }
 
@@ -77,10 +77,10 @@ function parseSigned(at: DurationContext): DurationExpr {
   );
 }
 
-function parseAtom(at: DurationContext): DurationExpr {
+function parseAtom(at: DurationContext, from = at.tokens.peek().start): DurationExpr {
   const { tokens } = at;
   const token = tokens.peek();
-  if (token.kind === 'number' || token.kind === 'duration') return parseLiteral(tokens);
+  if (token.kind === 'number' || token.kind === 'duration') return parseLiteral(tokens, from);
   switch (token.id) {
     case 'step':
     case 'range':
@@ -95,10 +95,11 @@ function parseAtom(at: DurationContext): DurationExpr {
   }
 }
 
-function parseLiteral(tokens: TokenStream): DurationExpr {
+/** @param from  Offset of the sign before it, or of the literal itself. */
+function parseLiteral(tokens: TokenStream, from: number): DurationExpr {
   const token = tokens.next();
   const seconds = literalValue(tokens, token);
-  if (!isDurationInRange(seconds)) tokens.fail(token.start, 'duration out of range');
+  if (!isDurationInRange(seconds)) tokens.fail(from, 'duration out of range');
   return makeLiteral(seconds * 1000, token.kind === 'duration', { start: token.start, end: token.end });
 }
 

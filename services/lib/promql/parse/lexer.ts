@@ -1,19 +1,11 @@
 // Cuts a query into tokens, one at a time, in the modes that PromQL has: plain, inside braces (words are label names)
 // and inside brackets (durations). Characters that fit nowhere are errors at once, in Prometheus' words.
 import { goQuote, goQuoteRune, isPrintable } from './go-quote.ts';
+import { scanNumber } from './number-scanner.ts';
 import { ParseError } from './parse-error.ts';
 import { KEYWORDS, type Token, type TokenKind } from './token.ts';
 
 const SPACES = ' \t\n\r';
-/** Lets through `0x` and `1e` in front of something else, as Prometheus does: they fail when their value is asked for. */
-const NUMBER =
-  /(?:0[xX](?:_?[0-9a-fA-F]+(?:_[0-9a-fA-F]+)*)?|(?:[0-9]+(?:_[0-9]+)*(?:\.(?:[0-9]+(?:_[0-9]+)*)?)?|\.[0-9]+(?:_[0-9]+)*)(?:[eE][+-]?(?:[0-9]+(?:_[0-9]+)*|(?!$)))?)(?![0-9a-zA-Z_.])/y;
-/** A number with units behind it; which numbers and units are durations is decided later. */
-const DURATION =
-  /(?:0[xX][0-9a-fA-F_]+|[0-9._]+(?:[eE][+-]?[0-9]+)?)[smhdwy]s?(?:[0-9]+[smhdw]s?)*(?![0-9a-zA-Z_])/y;
-/** What is quoted when neither fits: as far as a number or its units go, and the character that spoils them. */
-const BAD_NUMBER =
-  /(?:0[xX][0-9a-fA-F_]*|[0-9_]*(?:\.[0-9_]*)?(?:[eE][+-]?[0-9_]*)?\.?)(?:[smhdwy]s?(?:[0-9]+[smhdw]s?)*(?:[0-9]+|[0-9a-zA-Z_])?)?/y;
 const WORD = /[a-zA-Z_:][a-zA-Z0-9_:]*/y;
 const LABEL = /[a-zA-Z_][a-zA-Z0-9_]*/y;
 const LETTERS = /[a-zA-Z_]*/y;
@@ -28,6 +20,7 @@ export class Lexer {
   #inBrackets = false;
   /** In brackets, before the first number: only what a duration consists of. */
   #durationOnly = false;
+  /** Any duration so far: Prometheus does not forget it behind a bracket, and words an error after it. */
   #sawDuration = false;
   #sawColon = false;
 
@@ -120,7 +113,6 @@ export class Lexer {
     this.#inBrackets = true;
     this.#durationOnly = true;
     this.#sawColon = false;
-    this.#sawDuration = false;
     return this.#emit('sign', 1);
   }
 
@@ -238,12 +230,10 @@ export class Lexer {
   }
 
   #numberOrDuration(): Token {
-    const number = this.#match(NUMBER);
-    if (number !== undefined) return this.#emit('number', number.length);
-    const duration = this.#match(DURATION);
-    if (duration !== undefined) return this.#emit('duration', duration.length);
-    const bad = this.#match(BAD_NUMBER) ?? this.#query[this.#at]!;
-    return this.#fail(this.#at, `bad number or duration syntax: ${goQuote(bad)}`);
+    const start = this.#at;
+    const { kind, end } = scanNumber(this.#query, start);
+    if (kind !== 'bad') return this.#emit(kind, end - start);
+    return this.#fail(start, `bad number or duration syntax: ${goQuote(this.#query.slice(start, end))}`);
   }
 
   #string(): Token {

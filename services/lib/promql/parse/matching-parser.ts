@@ -2,7 +2,7 @@
 import type { VectorMatching } from '../ast.ts';
 import { unquote } from './go-quote.ts';
 import { signedNumber } from './number-literal.ts';
-import { isGroupingLabel, type Token } from './token.ts';
+import { beginsExpr, isGroupingLabel, type Token } from './token.ts';
 import type { TokenStream } from './token-stream.ts';
 
 /** `by (…)` or `without (…)`, if there is one. */
@@ -52,7 +52,8 @@ export function parseBinaryModifiers(tokens: TokenStream): { returnBool: boolean
     matching = { ...matching, on, labels: groupingLabels(tokens) };
     if (tokens.is('group_left') || tokens.is('group_right')) {
       const cardinality = tokens.next().id === 'group_left' ? 'many-to-one' : 'one-to-many';
-      matching = { ...matching, cardinality, include: tokens.is('(') ? groupingLabels(tokens) : [] };
+      const isOperandNext = beginsExpr(tokens.peek()) && !tokens.is('(');
+      matching = { ...matching, cardinality, include: isOperandNext ? [] : groupingLabels(tokens) };
     }
   }
   return { returnBool, matching: fillModifiers(tokens, matching) };

@@ -17,8 +17,9 @@ export class ParseError extends AppError {
   }
 }
 
-/** `line:column` of a UTF-16 offset, both from 1; the column in UTF-8 bytes. */
+/** `line:column` of a UTF-16 offset, both from 1; the column in UTF-8 bytes. An empty query has no positions. */
 export function printPosition(query: string, offset: number): string {
+  if (query === '') return 'unknown position';
   const before = query.slice(0, offset);
   const lineStart = before.lastIndexOf('\n') + 1;
   let line = 1;

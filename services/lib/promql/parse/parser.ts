@@ -19,7 +19,7 @@ import { literalValue } from './number-literal.ts';
 import { ParseError } from './parse-error.ts';
 import { parsePostfix } from './postfix-parser.ts';
 import { parseSelector } from './selector-parser.ts';
-import { isMetricName, type Token } from './token.ts';
+import { beginsExpr, isMetricName, type Token } from './token.ts';
 import { TokenStream } from './token-stream.ts';
 
 /** Longest query, UTF-16 code units: far above what people and dashboards write, far below what hurts. */
@@ -229,17 +229,6 @@ class Parser {
       without,
       pos: { start: name.start, end: tokens.lastEnd },
     };
-  }
-}
-
-function beginsExpr(token: Token): boolean {
-  switch (token.kind) {
-    case 'number':
-    case 'duration':
-    case 'string':
-      return true;
-    default:
-      return isMetricName(token) || ['(', '{', '+', '-'].includes(token.id);
   }
 }
 

@@ -56,9 +56,6 @@ const NOT_METRICS: ReadonlySet<string> = new Set([
   'group_left',
   'group_right',
   'atan2',
-  'fill',
-  'fill_left',
-  'fill_right',
 ]);
 
 /** Whether the token can name a metric. */
@@ -75,6 +72,18 @@ export function isMetricName(token: Token): boolean {
       return token.id === 'and' || token.id === 'or' || token.id === 'unless';
     default:
       return false;
+  }
+}
+
+/** Whether an expression can begin with the token. */
+export function beginsExpr(token: Token): boolean {
+  switch (token.kind) {
+    case 'number':
+    case 'duration':
+    case 'string':
+      return true;
+    default:
+      return isMetricName(token) || ['(', '{', '+', '-'].includes(token.id);
   }
 }
 
