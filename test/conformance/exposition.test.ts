@@ -4,8 +4,10 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { AppError } from '../../services/lib/core/errors.ts';
+import { normaliseBound } from '../../services/lib/exposition/bucket-label.ts';
 import { ExpositionError, type ExpositionSink } from '../../services/lib/exposition/exposition-sink.ts';
 import { parseOpenMetrics } from '../../services/lib/exposition/openmetrics-parser.ts';
+import { ProtobufParser } from '../../services/lib/exposition/protobuf-parser.ts';
 import { readSeriesText } from '../../services/lib/exposition/series-text.ts';
 import { parseText } from '../../services/lib/exposition/text-parser.ts';
 import { hasShared, sharedPath } from '../support/shared.ts';
@@ -83,6 +85,64 @@ describe.skipIf(!present)('payloads that Prometheus 2.42 scraped', () => {
     },
   );
 });
+
+describe.skipIf(!present)('protobuf payloads', () => {
+  const read = (file: string): Uint8Array => readFileSync(sharedPath('conformance', 'exposition', file));
+
+  /** Samples as text, whatever their order. */
+  function samplesOf(parse: (sink: ExpositionSink) => void): string[] {
+    const samples: string[] = [];
+    parse({
+      recognise: () => 0,
+      sample: (all, start, end, value) => {
+        const [, name, ...labels] = readSeriesText(all, start, end);
+        samples.push(`${name} ${labels.map(normaliseBound).join(' ')} ${value}`);
+      },
+      histogram: () => {},
+      exemplar: () => {},
+      startTime: () => {},
+      metadata: () => {},
+    });
+    return samples.sort();
+  }
+
+  function protobufSamples(file: string): string[] {
+    const bytes = read(file);
+    const choice = { native: false, classicToo: false, customBuckets: false };
+    return samplesOf((sink) => new ProtobufParser().parse(bytes, bytes.length, choice, sink));
+  }
+
+  test('the same scrape as text and as protobuf has the same samples', () => {
+    const text = read('prometheus+common/expfmt/testdata/text');
+    const fromText = samplesOf((sink) => parseText(text, text.length, sink));
+    const fromProtobuf = protobufSamples('prometheus+common/expfmt/testdata/protobuf');
+    expect(fromText).toHaveLength(248);
+    expect(fromProtobuf.map(seriesOf)).toEqual(fromText.map(seriesOf));
+  });
+
+  test('a gauge and counters of telegraf', () => {
+    expect(
+      protobufSamples('influxdata+telegraf/plugins/parsers/prometheus/testcases/protobuf/input.bin'),
+    ).toEqual([
+      'swap_free host omsk 977911808',
+      'swap_in host omsk 2031616',
+      'swap_out host omsk 15790080',
+      'swap_total host omsk 993185792',
+      'swap_used host omsk 15273984',
+      'swap_used_percent host omsk 1.5378778193395661',
+    ]);
+  });
+
+  test('a message of another schema is refused', () => {
+    const file = 'influxdata+telegraf/plugins/parsers/openmetrics/testcases/protobuf/input.bin';
+    expect(() => protobufSamples(file)).toThrow(AppError);
+  });
+});
+
+/** The two captures were taken at different moments. */
+function seriesOf(sample: string): string {
+  return sample.slice(0, sample.lastIndexOf(' '));
+}
 
 describe.skipIf(!present)('OpenMetrics parser suite', () => {
   const folder = suiteFolder();
