@@ -14,6 +14,7 @@ const SVG = 'image/svg+xml';
 const SCRIPTS = [
   'app.ts',
   'api.ts',
+  'cluster-panel.ts',
   'completion.ts',
   'dom.ts',
   'graph.ts',

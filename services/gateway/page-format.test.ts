@@ -5,6 +5,7 @@ import {
   printAge,
   printAxisTimes,
   printDuration,
+  printHeartbeat,
   printLatency,
   printNumber,
 } from './web/format.ts';
@@ -18,6 +19,15 @@ test.each([
   ['500ms', 0.5],
 ])('duration %s', (text, seconds) => {
   expect(parseDuration(text)).toBeCloseTo(seconds, 9);
+});
+
+test.each([
+  [null, 'none'],
+  [0, '0.0 s ago'],
+  [4.26, '4.3 s ago'],
+  [90, '1m30s ago'],
+])('heartbeat %s', (seconds, text) => {
+  expect(printHeartbeat(seconds)).toBe(text);
 });
 
 test.each(['', 'x', '0', '0s', '-1h', '1m1h', '1h '.repeat(2)])('%j is no duration', (text) => {

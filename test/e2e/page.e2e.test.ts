@@ -1,22 +1,12 @@
 // The page in a real browser, against a gateway whose querier and scraper are played.
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { Counter } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { launchBrowser } from '../support/browser.ts';
 import { type GatewayRig, startGateway } from '../support/gateway-rig.ts';
 import { HOSTILE, playWaves } from '../support/played-page.ts';
 import { hasPrograms } from '../support/process.ts';
-import { findProgram } from '../support/programs.ts';
 
-const BROWSER_ARGUMENTS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--disable-quic',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
 const HAS_BROWSER = hasPrograms('chromium');
 
 describe.skipIf(!HAS_BROWSER)('the page', () => {
@@ -31,7 +21,7 @@ describe.skipIf(!HAS_BROWSER)('the page', () => {
       { __name__: 'up', job: HOSTILE },
     ];
     rig = await startGateway(playWaves(labels), { externalUrl: 'http://example.com/metrics-here/' });
-    browser = await chromium.launch({ executablePath: findProgram('chromium')!, args: BROWSER_ARGUMENTS });
+    browser = await launchBrowser();
     page = await browser.newPage({ viewport: { width: 1200, height: 900 }, colorScheme: 'light' });
     page.on('pageerror', (error) => problems.push(error.message));
     page.on('console', (message) => {
@@ -145,5 +135,14 @@ describe.skipIf(!HAS_BROWSER)('the page', () => {
     counter.inc(5_000_000);
     await expect.poll(() => page.textContent('#arrivals-rate'), { timeout: 15_000 }).toMatch(/[Mk]$/);
     expect(await page.locator('#sparkline polyline').getAttribute('points')).toContain(',');
+  });
+
+  test('shows nothing of a cluster where there is none', async () => {
+    const answered = page.waitForResponse((response) => response.url().endsWith('/cluster/members'));
+    await page.goto(`${rig.url}/`);
+    await answered;
+    await page.waitForSelector('#targets-body table');
+    expect(await page.isVisible('#cluster')).toBe(false);
+    expect(await page.isVisible('#cluster-link')).toBe(false);
   });
 });

@@ -28,6 +28,32 @@ export interface Target {
   readonly scrapeInterval: string;
 }
 
+/** A process of the cluster. */
+export interface ClusterMember {
+  readonly service: string;
+  readonly instance: string;
+  readonly zone: string;
+  readonly version: string;
+  /** `starting`, `ready`, `draining`; `absent` for an owner of data that is not there. */
+  readonly state: string;
+  readonly grpcAddress: string;
+  readonly httpAddress: string;
+  readonly startTime: string;
+  /** Null for one that is absent. */
+  readonly heartbeatAgeSeconds: number | null;
+  readonly partitionsOwned: number;
+}
+
+export interface ClusterMembers {
+  /** `embedded` in a process that is all by itself, else `reachable` or `unreachable`. */
+  readonly controlPlane: string;
+  /** Of the placement; 0 before the first one. */
+  readonly epoch: number;
+  readonly partitions: number;
+  readonly replicationFactor: number;
+  readonly members: readonly ClusterMember[];
+}
+
 export interface Arrivals {
   readonly samplesTotal: number;
   readonly intervalSeconds: number;

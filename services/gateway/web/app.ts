@@ -1,5 +1,6 @@
 // Starts the page's panels.
 import { call } from './api.ts';
+import { startClusterPanel } from './cluster-panel.ts';
 import { byId } from './dom.ts';
 import { QueryPanel } from './query-panel.ts';
 import { startRatePanel } from './rate-panel.ts';
@@ -17,6 +18,7 @@ async function showVersion(): Promise<void> {
 
 startWritePanel();
 startTargetsPanel();
+startClusterPanel();
 startRatePanel();
 new QueryPanel();
 void showVersion();

@@ -100,3 +100,9 @@ export function printAge(iso: string, nowMs: number): string {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   return `${printDuration(Math.floor(seconds / 60) * 60)} ago`;
 }
+
+/** Time since the last heartbeat: `0.4 s ago`; null is one that never comes. */
+export function printHeartbeat(seconds: number | null): string {
+  if (seconds === null) return 'none';
+  return seconds < 60 ? `${seconds.toFixed(1)} s ago` : `${printDuration(Math.floor(seconds))} ago`;
+}
