@@ -2,6 +2,7 @@
 // number-format.ts and JSON.stringify write; a test compares them.
 import { ByteReader, decodeUtf8 } from '../lib/core/bytes.ts';
 import { formatValue } from '../lib/model/number-format.ts';
+import { DoubleParts, putShortest } from '../lib/model/shortest-digits.ts';
 
 const BYTES_FIRST = 4096;
 /** Room that one value takes at most: sign, 17 digits, point, exponent; integers below 1e21 have 21 digits. */
@@ -31,6 +32,7 @@ export class JsonBytes {
   #last = Number.NaN;
   #lastAt = 0;
   #lastBytes = 0;
+  readonly #parts = new DoubleParts();
 
   get length(): number {
     return this.#length;
@@ -80,7 +82,8 @@ export class JsonBytes {
       this.#length = copyShort(this.#bytes, this.#lastAt, this.#lastAt + this.#lastBytes, this.#bytes, at);
       return;
     }
-    const end = putDecimal(this.#bytes, at, value);
+    let end = putDecimal(this.#bytes, at, value);
+    if (end === at) end = putShortest(this.#bytes, at, value, this.#parts);
     if (end > at) this.#length = end;
     else this.text(formatValue(value));
     this.#last = value;

@@ -139,15 +139,21 @@ export function varintBytes(value: number): number {
 /** Reads a byte sequence front to back. Running over the end throws `bad_data`, never reads beside it. */
 export class ByteReader {
   readonly bytes: Uint8Array;
-  readonly view: DataView;
   readonly end: number;
   position: number;
+  #view: DataView | undefined;
 
   constructor(bytes: Uint8Array, start = 0, end = bytes.length) {
     this.bytes = bytes;
-    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.position = start;
     this.end = end;
+  }
+
+  /** Over all of `bytes`; made when it is first wanted: short-lived readers mostly read varints and text. */
+  get view(): DataView {
+    const { bytes } = this;
+    this.#view ??= new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    return this.#view;
   }
 
   get remaining(): number {

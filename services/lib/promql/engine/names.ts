@@ -30,10 +30,18 @@ export function dropMetricNames(session: QuerySession, series: readonly SeriesMe
 
 /** True when two series have equal labels. */
 function hasSameLabels(series: readonly SeriesMeta[]): boolean {
-  if (series.length < 2) return false;
+  if (isAscending(series)) return false;
   const seen = new Set<string>();
   for (const { labels } of series) seen.add(labels.key);
   return seen.size < series.length;
+}
+
+/** In strictly ascending order, as the series of one metric mostly still are without its name: then no two are equal. */
+function isAscending(series: readonly SeriesMeta[]): boolean {
+  for (let i = 1; i < series.length; i++) {
+    if (series[i - 1]!.labels.compareTo(series[i]!.labels) >= 0) return false;
+  }
+  return true;
 }
 
 /**
@@ -62,6 +70,8 @@ async function mergeInto(
   for (const meta of operand.series) {
     if (session.isSliceOver()) await session.pause();
     operand.next(column);
+    // Without values it has no place either: the first that has some gives the series its place.
+    if (!hasValues(column.kinds, 0, column.kinds.length)) continue;
     const row = rows.get(meta.labels.key);
     if (row === undefined) {
       rows.set(meta.labels.key, table.append(column));

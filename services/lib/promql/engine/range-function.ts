@@ -74,6 +74,12 @@ export function matrixArgument(call: Call): MatrixSelector | Subquery | undefine
   return undefined;
 }
 
+/** Whether a range vector is a selector that names its metric. */
+function selectsOneMetric(matrix: MatrixSelector | Subquery | undefined): boolean {
+  if (matrix?.kind !== 'matrix-selector') return false;
+  return matrix.vector.matchers.some(({ name, operator }) => name === METRIC_NAME && operator === '=');
+}
+
 /** Opens a call of a function over a range vector. */
 export async function openRangeFunction(
   evaluator: Evaluator,
@@ -118,6 +124,10 @@ class RangeFunctionOperand implements VectorOperand {
   readonly #usesStarts: boolean;
   readonly #position: Position;
   readonly #context: RangeContext;
+  readonly #reach: ReturnType<typeof reachOf>;
+  /** All series have one name: what is to be said of it is said once. */
+  readonly #isOneMetric: boolean;
+  #isNameChecked = false;
   #index = 0;
 
   constructor(
@@ -141,6 +151,8 @@ class RangeFunctionOperand implements VectorOperand {
       position: this.#position,
       annotations: session.annotations,
     };
+    this.#reach = reachOf(source.extension, session.lookbackMs);
+    this.#isOneMetric = selectsOneMetric(matrixArgument(call));
     session.charge(grid.steps * 8);
     this.#pass = newPass(source, params, grid);
   }
@@ -155,8 +167,7 @@ class RangeFunctionOperand implements VectorOperand {
     const index = this.#index++;
     into.mayHaveHistograms = false;
     if (columns.histograms === undefined) {
-      const { earlierMs, laterMs } = reachOf(pass.extension, this.#session.lookbackMs);
-      findWindows(pass, earlierMs, laterMs, this.#counts);
+      findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, this.#counts);
       this.#fn.kernel(pass, into);
     } else {
       const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
@@ -169,7 +180,7 @@ class RangeFunctionOperand implements VectorOperand {
     const found = countPresent(into.kinds, 0, pass.steps);
     this.#session.samplesRead += this.#counts.total;
     this.#session.holdSamples(found, this.#counts.largest);
-    if (this.#isCounterFunction && into.kinds.includes(FLOAT)) this.#checkName(index);
+    if (this.#isCounterFunction && !this.#isNameChecked && into.kinds.includes(FLOAT)) this.#checkName(index);
   }
 
   /** Start times of floats; histograms have been checked. Once per series is enough. */
@@ -185,6 +196,7 @@ class RangeFunctionOperand implements VectorOperand {
   }
 
   #checkName(index: number): void {
+    this.#isNameChecked = this.#isOneMetric;
     const name = this.#source.series[index]!.labels.get(METRIC_NAME);
     if (name !== '' && !COUNTER_SUFFIX.test(name)) {
       this.#session.annotations.possibleNonCounter(name, this.#position);
