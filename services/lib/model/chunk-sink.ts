@@ -11,9 +11,9 @@ export const CHUNK_START_TIMES = 4;
 /** Exemplars of the series (the same document). No samples; only handed over where they are asked for. */
 export const CHUNK_EXEMPLARS = 5;
 
-/** True for chunks of samples, floats or histograms. */
-export function isSampleEncoding(encoding: number): boolean {
-  return encoding >= CHUNK_XOR && encoding <= CHUNK_HISTOGRAMS;
+/** True for encodings that this version knows. */
+export function isKnownEncoding(encoding: number): boolean {
+  return encoding >= CHUNK_XOR && encoding <= CHUNK_EXEMPLARS;
 }
 
 /** Receives series one after another, each followed by its chunks. Byte ranges are only valid during the call. */
