@@ -6,6 +6,7 @@ import type { Cluster } from '../lib/transport/cluster.ts';
 import { envelope } from './api-error.ts';
 import { withDeadline } from './calls.ts';
 import { type Exchange, sendJson, sendResult } from './exchange.ts';
+import type { GatewayHost } from './host.ts';
 import type { Route } from './route.ts';
 
 /** Sealing writes all of the head to disk: minutes for a large one. */
@@ -14,24 +15,38 @@ const SEAL_TIMEOUT_MS = 600_000;
 export interface AdminApiDeps {
   readonly cluster: Cluster;
   readonly clock: Clock;
+  readonly host: GatewayHost;
 }
 
 export function adminRoutes(options: { readonly adminApiEnabled: boolean }, deps: AdminApiDeps): Route[] {
+  const route = (template: string, handle: (exchange: Exchange) => Promise<void>): Route => ({
+    template,
+    methods: ['POST', 'PUT'],
+    kind: 'api',
+    handle: (exchange) =>
+      options.adminApiEnabled
+        ? handle(exchange)
+        : sendJson(
+            exchange,
+            403,
+            envelope('unavailable', 'admin APIs disabled: start with --web.enable-admin-api'),
+          ),
+  });
   return [
-    {
-      template: '/api/v1/admin/tsdb/seal',
-      methods: ['POST', 'PUT'],
-      kind: 'api',
-      handle: (exchange) =>
-        options.adminApiEnabled
-          ? sealAll(exchange, deps)
-          : sendJson(
-              exchange,
-              403,
-              envelope('unavailable', 'admin APIs disabled: start with --web.enable-admin-api'),
-            ),
-    },
+    route('/api/v1/admin/tsdb/seal', (exchange) => sealAll(exchange, deps)),
+    route('/api/v1/admin/cluster/forget', (exchange) => forgetStore(exchange, deps)),
   ];
+}
+
+/** A store that will not come back is not waited for any more. */
+async function forgetStore(exchange: Exchange, { host }: AdminApiDeps): Promise<void> {
+  const store = exchange.parameters.get('store');
+  if (store === '') throw new AppError('bad_data', 'parameter store: the name of the store is missing');
+  if (host.forgetStore === undefined) {
+    throw new AppError('bad_data', 'this process has its own store; there is none to forget');
+  }
+  await host.forgetStore(store);
+  await sendResult(exchange, { data: { forgotten: store } });
 }
 
 /** Everything in the heads of all ingesters becomes blocks; answers when they are durable. */

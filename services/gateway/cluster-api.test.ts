@@ -67,6 +67,26 @@ test('a control plane out of reach is said so; one process by itself has no memb
   expect(await members()).toMatchObject({ controlPlane: 'embedded', members: [] });
 });
 
+test('the members are shown before this gateway is ready', async () => {
+  const rig = await startGateway({}, {}, { isReady: () => false });
+  onTestFinished(() => rig.close());
+  expect((await fetch(`${rig.url}/-/ready`)).status).toBe(503);
+  expect((await fetch(`${rig.url}/api/v1/cluster/members`)).status).toBe(200);
+});
+
+test.each<[string, boolean, string, number]>([
+  ['is forgotten', true, '?store=s2', 200],
+  ['needs a name', true, '', 400],
+  ['is not forgotten without the admin API', false, '?store=s2', 403],
+])('a store %s', async (_, adminApiEnabled, search, status) => {
+  const forgotten: string[] = [];
+  const forgetStore = (instance: string) => Promise.resolve(void forgotten.push(instance));
+  const rig = await startGateway({}, { adminApiEnabled }, { forgetStore });
+  onTestFinished(() => rig.close());
+  const response = await fetch(`${rig.url}/api/v1/admin/cluster/forget${search}`, { method: 'POST' });
+  expect([response.status, forgotten]).toEqual([status, status === 200 ? ['s2'] : []]);
+});
+
 test('the table aligns its columns', () => {
   const member = { version: '1.2', grpcAddress: '', httpAddress: 'h:1', zone: '' };
   const text = printMembers({

@@ -81,4 +81,10 @@ export interface GatewayHost {
   shutdown(reason: string): void;
   /** The cluster; absent in a process that is one by itself. */
   members?(): ClusterView;
+  /**
+   * Takes a store that will not come back out of the placement; absent where there is no cluster.
+   *
+   * @throws AppError as transport/forget-store.ts says.
+   */
+  forgetStore?(instance: string): Promise<void>;
 }

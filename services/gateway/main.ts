@@ -4,6 +4,7 @@ import { createDistributor } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
+import { forgetStore } from '../lib/transport/forget-store.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { viewCluster } from './cluster-view.ts';
 import { GATEWAY_FLAGS } from './flags.ts';
@@ -37,6 +38,7 @@ runServiceProcess({
         isReady: context.isReady,
         shutdown: context.shutdown,
         members: () => viewCluster(control, cluster),
+        forgetStore: (instance) => forgetStore(instance, control),
       },
     );
     const gateway = createGateway(

@@ -24,6 +24,7 @@ export interface HostDeps {
   readonly shutdown: (reason: string) => void;
   /** The cluster; absent in a process that is one by itself. */
   readonly members?: () => ClusterView;
+  readonly forgetStore?: (instance: string) => Promise<void>;
 }
 
 /** Makes the gateway's view of this process. */
@@ -42,6 +43,7 @@ export function createHost(options: HostOptions, deps: HostDeps): GatewayHost {
     isReady: deps.isReady,
     shutdown: deps.shutdown,
     ...(deps.members === undefined ? {} : { members: deps.members }),
+    ...(deps.forgetStore === undefined ? {} : { forgetStore: deps.forgetStore }),
   };
 }
 

@@ -110,7 +110,7 @@ function collectRoutes(
     ...clusterRoutes({ host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
     ...activeQueriesRoutes(options, { cluster, clock }),
-    ...adminRoutes(options, { cluster, clock }),
+    ...adminRoutes(options, { cluster, clock, host }),
     ...managementRoutes(options, { host, registry, logger, isStopping }),
     ...pageRoutes(),
     writeRoute(deps),
