@@ -3,4 +3,12 @@ import { DATA_FLAGS } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
 import { PLACEMENT_FLAGS } from '../lib/transport/process-flags.ts';
 
-export const INGESTER_FLAGS = { ...DATA_FLAGS, ...PLACEMENT_FLAGS } as const satisfies FlagTable;
+export const INGESTER_FLAGS = {
+  ...DATA_FLAGS,
+  ...PLACEMENT_FLAGS,
+  'query.timeout': {
+    type: 'duration',
+    default: 120_000,
+    desc: 'The longest query.timeout of all queriers: what is sealed stays readable here a little longer.',
+  },
+} as const satisfies FlagTable;

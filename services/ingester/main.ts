@@ -11,6 +11,8 @@ import { createIngester } from './service.ts';
 const KEEPER_INTERVAL_MS = 500;
 /** A block range, the wait for late samples and some failed attempts to seal: after that all samples are on stores. */
 const FORMER_OWNERS_MS = 4 * 3_600_000;
+/** A query that asked the stores before a block was there must still find its samples here: so much longer than any may take. */
+const SEAL_GRACE_MARGIN_MS = 30_000;
 
 runServiceProcess({
   service: 'ingester',
@@ -29,7 +31,10 @@ runServiceProcess({
     });
     const storeReplicationFactor = flags['store.replication-factor'];
     const ingester = createIngester(
-      { dataDir, partitionCount, storeReplicas: storeReplicationFactor },
+      {
+        ...{ dataDir, partitionCount, storeReplicas: storeReplicationFactor },
+        sealGraceMs: flags['query.timeout'] + SEAL_GRACE_MARGIN_MS,
+      },
       { cluster, clock, logger, registry },
     );
     const keeper = new PlacementKeeper(
