@@ -3,17 +3,12 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { heldAlerts, startAlertmanager } from '../support/alertmanager.ts';
 import { hasPrograms, startProcess } from '../support/process.ts';
-import { answers, findProgram, freePort, waitFor } from '../support/programs.ts';
+import { findProgram, freePort, waitFor } from '../support/programs.ts';
 import { callApi, freshFolder, queryInstant, startTidemark } from '../support/tidemark.ts';
 
 const PROGRAMS = ['prometheus-node-exporter', 'prometheus-alertmanager'] as const;
-
-interface HeldAlert {
-  readonly labels: Readonly<Record<string, string>>;
-  readonly annotations: Readonly<Record<string, string>>;
-  readonly generatorURL: string;
-}
 
 test.skipIf(!hasPrograms(...PROGRAMS))(
   'a target dies and comes back: Alertmanager holds the alert, then lets it go',
@@ -86,24 +81,3 @@ scrape_configs: [{ job_name: node, static_configs: [{ targets: ['127.0.0.1:${nod
     expect(await queryInstant(tidemark.url, 'ALERTS')).toEqual([]);
   },
 );
-
-async function startAlertmanager(folder: string, port: number) {
-  const config = path.join(folder, 'alertmanager.yml');
-  writeFileSync(config, 'route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n');
-  const manager = startProcess(findProgram(PROGRAMS[1])!, [
-    `--config.file=${config}`,
-    `--storage.path=${path.join(folder, 'alertmanager')}`,
-    `--web.listen-address=127.0.0.1:${port}`,
-    '--cluster.listen-address=',
-  ]);
-  await waitFor('Alertmanager ready', () => answers(`http://127.0.0.1:${port}/-/ready`), {
-    describe: () => manager.output(),
-  });
-  return manager;
-}
-
-/** Alerts that Alertmanager holds as active. */
-async function heldAlerts(port: number): Promise<HeldAlert[]> {
-  const response = await fetch(`http://127.0.0.1:${port}/api/v2/alerts?active=true`);
-  return (await response.json()) as HeldAlert[];
-}

@@ -54,7 +54,7 @@ async function freeze(
 
 test.skipIf(!hasPrograms('nats-server'))(
   'processes and NATS are lost under load',
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const cluster = await startCluster({ counts: { ingester: 3, store: 2, querier: 1, gateway: 2 } });
     onTestFinished(({ task }) => {

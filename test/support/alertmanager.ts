@@ -1,0 +1,34 @@
+// A real Alertmanager on loopback, and what it holds.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { type RunningProcess, startProcess } from './process.ts';
+import { answers, findProgram, waitFor } from './programs.ts';
+
+export interface HeldAlert {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly generatorURL: string;
+  readonly startsAt: string;
+}
+
+/** Starts one that notifies nobody; its data goes to `folder`. */
+export async function startAlertmanager(folder: string, port: number): Promise<RunningProcess> {
+  const config = path.join(folder, 'alertmanager.yml');
+  writeFileSync(config, 'route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n');
+  const manager = startProcess(findProgram('prometheus-alertmanager')!, [
+    `--config.file=${config}`,
+    `--storage.path=${path.join(folder, 'alertmanager')}`,
+    `--web.listen-address=127.0.0.1:${port}`,
+    '--cluster.listen-address=',
+  ]);
+  await waitFor('Alertmanager ready', () => answers(`http://127.0.0.1:${port}/-/ready`), {
+    describe: () => manager.output(),
+  });
+  return manager;
+}
+
+/** Alerts that it holds as active. */
+export async function heldAlerts(port: number): Promise<HeldAlert[]> {
+  const response = await fetch(`http://127.0.0.1:${port}/api/v2/alerts?active=true`);
+  return (await response.json()) as HeldAlert[];
+}
