@@ -16,6 +16,7 @@ import { QuerierChoice } from './calls.ts';
 import { clusterRoutes } from './cluster-api.ts';
 import { createCors } from './cors.ts';
 import { Dispatcher } from './dispatcher.ts';
+import { exemplarsRoutes } from './exemplars-api.ts';
 import { federateRoutes } from './federate-api.ts';
 import type { GatewayHost } from './host.ts';
 import { HttpServer } from './http-server.ts';
@@ -104,6 +105,7 @@ function collectRoutes(
   return [
     ...queryRoutes(options, { queriers, clock }),
     ...seriesRoutes({ queriers, clock }),
+    ...exemplarsRoutes(options, { queriers, clock }),
     ...federateRoutes(options, { queriers, clock, host }),
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),

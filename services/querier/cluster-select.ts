@@ -34,7 +34,12 @@ export class ClusterSelect {
   fetch(
     sink: FrameSink,
     request: SelectRequest,
-    how: { readonly signal: AbortSignal; readonly isLabelsOnly: boolean },
+    how: {
+      readonly signal: AbortSignal;
+      readonly isLabelsOnly: boolean;
+      /** Exemplars instead of samples. */
+      readonly wantsExemplars?: boolean;
+    },
   ): Promise<string[]> {
     const wire: WireSelectRequest = {
       tenant: this.#options.tenant,
@@ -44,6 +49,7 @@ export class ClusterSelect {
       labelsOnly: how.isLabelsOnly,
       partitions: [],
       seriesMax: this.#options.seriesMax,
+      ...(how.wantsExemplars === true ? { exemplars: true } : {}),
     };
     const pacer = new WorkPacer(how.signal);
     return fanOut({ ...this.#options, signal: how.signal }, (source, context) =>

@@ -13,6 +13,7 @@ import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire
 import { ActiveQueries } from './active-queries.ts';
 import { ClusterSelect } from './cluster-select.ts';
 import { Deadline } from './deadline.ts';
+import { findExemplars } from './exemplars.ts';
 import type { Source } from './fan-out.ts';
 import { NodeLatencies } from './hedge.ts';
 import { findLabels, findMetadata, findSeries, type LookupScope, sumHeadStatistics } from './lookups.ts';
@@ -131,6 +132,10 @@ class Querier implements Service {
           const cluster = this.#select(request.tenant, false);
           return findSeries(request, cluster, this.#limits, scope);
         }),
+      exemplars: (request, context) =>
+        this.#lookup('exemplars', context, (scope) =>
+          findExemplars(request, this.#select(request.tenant, false), scope),
+        ),
       labels: (request, context) => this.#single('labels', context, (scope) => findLabels(request, scope)),
       metadata: (request, context) =>
         this.#single('metadata', context, (scope) => findMetadata(request, this.#deps.cluster, scope)),

@@ -59,6 +59,7 @@ export function createRuleWorld(): RuleWorld {
       yield* respond(world.answer(request), request.startMs);
     },
     series: unused,
+    exemplars: unused,
     labels: unused,
     metadata: unused,
     headStatistics: unused,

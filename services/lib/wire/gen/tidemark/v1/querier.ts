@@ -115,7 +115,7 @@ export interface SeriesRequest {
 }
 
 export interface SeriesResponse {
-  /** A series frame without chunks, sorted by labels over the whole stream. */
+  /** A series frame, sorted by labels over the whole stream; without chunks, or with exemplars where these were asked for. */
   frame: Uint8Array;
   /** On the last message. */
   truncated: boolean;
@@ -1513,6 +1513,18 @@ export const QuerierDefinition = {
     /** Label sets by several selectors (union). */
     series: {
       name: "Series",
+      requestType: SeriesRequest as typeof SeriesRequest,
+      requestStream: false,
+      responseType: SeriesResponse as typeof SeriesResponse,
+      responseStream: true,
+      options: {},
+    },
+    /**
+     * Exemplars of the series by several selectors (union): series frames with a chunk of exemplars each. Series without any are
+     * left out; the limit is not looked at.
+     */
+    exemplars: {
+      name: "Exemplars",
       requestType: SeriesRequest as typeof SeriesRequest,
       requestStream: false,
       responseType: SeriesResponse as typeof SeriesResponse,
