@@ -1,5 +1,6 @@
 // From ts-proto's service definitions to grpc-js' method tables, and the channel options that both sides share.
 import type { ChannelOptions, MethodDefinition } from '@grpc/grpc-js';
+import { type MessagePacker, packerOf } from './frame-codec.ts';
 import type { ServiceDefinition } from './rpc.ts';
 import type { MethodTraffic, RpcTraffic } from './rpc-traffic.ts';
 
@@ -32,32 +33,42 @@ export function grpcMethodsOf(
     const request = method.requestType as unknown as MessageCodec;
     const response = method.responseType as unknown as MessageCodec;
     const counts = traffic.of(`${definition.name}/${method.name}`);
+    const packer = packerOf(method.responseType, MESSAGE_BYTES_MAX);
     methods[key] = {
       path: `/${definition.fullName}/${method.name}`,
       requestStream: method.requestStream,
       responseStream: method.responseStream,
       requestSerialize: serializer(request, counts),
       requestDeserialize: deserializer(request, counts),
-      responseSerialize: serializer(response, counts),
-      responseDeserialize: deserializer(response, counts),
+      responseSerialize: serializer(response, counts, packer),
+      responseDeserialize: deserializer(response, counts, packer),
     };
   }
   return methods;
 }
 
-function serializer(codec: MessageCodec, counts: MethodTraffic): (message: unknown) => Buffer {
+function serializer(
+  codec: MessageCodec,
+  counts: MethodTraffic,
+  packer?: MessagePacker,
+): (message: unknown) => Buffer {
   return (message) => {
-    const bytes = codec.encode(message).finish();
+    const bytes = codec.encode(packer === undefined ? message : packer.pack(message)).finish();
     counts.sentBytes += bytes.length;
     counts.sentMessages++;
     return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   };
 }
 
-function deserializer(codec: MessageCodec, counts: MethodTraffic): (bytes: Buffer) => unknown {
+function deserializer(
+  codec: MessageCodec,
+  counts: MethodTraffic,
+  packer?: MessagePacker,
+): (bytes: Buffer) => unknown {
   return (bytes) => {
     counts.receivedBytes += bytes.length;
     counts.receivedMessages++;
-    return codec.decode(bytes);
+    const message = codec.decode(bytes);
+    return packer === undefined ? message : packer.unpack(message);
   };
 }

@@ -40,6 +40,23 @@ export namespace MatchType {
   export type UNRECOGNIZED = typeof MatchType.UNRECOGNIZED;
 }
 
+/** How a frame travels between processes. */
+export const FrameCodec = {
+  /** FRAME_CODEC_UNSPECIFIED - As it is. */
+  FRAME_CODEC_UNSPECIFIED: 0,
+  /** FRAME_CODEC_LZ4 - The frame's length as a little-endian 32-bit number, at most 64 MiB and 255 times what follows, then one LZ4 block. */
+  FRAME_CODEC_LZ4: 1,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type FrameCodec = typeof FrameCodec[keyof typeof FrameCodec];
+
+export namespace FrameCodec {
+  export type FRAME_CODEC_UNSPECIFIED = typeof FrameCodec.FRAME_CODEC_UNSPECIFIED;
+  export type FRAME_CODEC_LZ4 = typeof FrameCodec.FRAME_CODEC_LZ4;
+  export type UNRECOGNIZED = typeof FrameCodec.UNRECOGNIZED;
+}
+
 export interface Matcher {
   /** How value is compared. */
   type: MatchType;
@@ -75,7 +92,11 @@ export interface SelectResponse {
   /** One series frame, at most 1 MiB unless a single series is larger. */
   frame: Uint8Array;
   /** Set on the last message only: what the answer accounts for. */
-  coverage: Coverage | undefined;
+  coverage:
+    | Coverage
+    | undefined;
+  /** How the frame travels. Set and undone by the transport: neither who answers nor who asks sees it. */
+  codec?: FrameCodec | undefined;
 }
 
 /** What an answer accounts for. */
@@ -369,7 +390,7 @@ export const SelectRequest: MessageFns<SelectRequest> = {
 };
 
 function createBaseSelectResponse(): SelectResponse {
-  return { frame: new Uint8Array(0), coverage: undefined };
+  return { frame: new Uint8Array(0), coverage: undefined, codec: undefined };
 }
 
 export const SelectResponse: MessageFns<SelectResponse> = {
@@ -379,6 +400,9 @@ export const SelectResponse: MessageFns<SelectResponse> = {
     }
     if (message.coverage !== undefined) {
       Coverage.encode(message.coverage, writer.uint32(18).fork()).join();
+    }
+    if (message.codec !== undefined) {
+      writer.uint32(24).int32(message.codec);
     }
     return writer;
   },
@@ -412,6 +436,14 @@ export const SelectResponse: MessageFns<SelectResponse> = {
             message.coverage = Coverage.decode(reader, reader.uint32());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.codec = reader.int32() as any;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -433,6 +465,7 @@ export const SelectResponse: MessageFns<SelectResponse> = {
     message.coverage = (object.coverage !== undefined && object.coverage !== null)
       ? Coverage.fromPartial(object.coverage)
       : undefined;
+    message.codec = object.codec ?? undefined;
     return message;
   },
 };
