@@ -3,6 +3,7 @@ import type { SelectRequest } from '../lib/model/queryable.ts';
 import type { EngineOptions, QueryResult } from '../lib/promql/engine/query.ts';
 import type { PackedError } from '../lib/runtime/worker-tasks.ts';
 import type { QueryRequest, QueryTrailer } from '../lib/wire/contracts.ts';
+import type { AssistanceOrder, ParallelOptions } from './parallel.ts';
 import type { UnionLimits } from './series-union.ts';
 
 /** Opens the task. */
@@ -12,6 +13,9 @@ export interface EvaluationOrder {
   readonly limits: UnionLimits;
   readonly memoryBytesMax: number;
   readonly memoryTotalBytesMax: number;
+  readonly parallel: ParallelOptions;
+  /** Set: not the query, but this much of it, for another thread. */
+  readonly assistance?: AssistanceOrder;
   /** The query's QueryBlock. */
   readonly block: SharedArrayBuffer;
   /** The process' MemoryPool. */
@@ -29,12 +33,22 @@ export type ToEvaluation =
   /** All nodes have answered. */
   | { readonly kind: 'selected'; readonly select: number; readonly gaps: readonly string[] }
   | { readonly kind: 'select-failed'; readonly select: number; readonly error: PackedError }
+  /** What another thread answered to `assist`; without frames and error, none is free. */
+  | {
+      readonly kind: 'assisted';
+      readonly assistance: number;
+      readonly frames?: readonly Uint8Array[];
+      readonly error?: PackedError;
+    }
   /** The consumer took a message of parts. */
   | { readonly kind: 'taken' }
   | { readonly kind: 'cancel'; readonly error: PackedError };
 
 export type FromEvaluation =
   | { readonly kind: 'select'; readonly select: number; readonly request: SelectRequest }
+  | { readonly kind: 'assist'; readonly assistance: number; readonly order: AssistanceOrder }
+  /** A partial result (wire/partial-result.ts): all that a task of assistance says. */
+  | { readonly kind: 'partial'; readonly frames: readonly Uint8Array<ArrayBuffer>[] }
   /** The next parts of the answer; a few such messages are sent ahead of `taken`. */
   | { readonly kind: 'parts'; readonly parts: readonly QueryPart[] };
 

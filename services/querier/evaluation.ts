@@ -1,54 +1,59 @@
 // A query in its worker thread: parsed, planned, evaluated, its result written into frames. The nodes are asked by the main
 // thread, whose frames are united here.
 import { getHeapStatistics } from 'node:v8';
+import { assert } from '../lib/core/assert.ts';
 import { AppError, throwIfAborted } from '../lib/core/errors.ts';
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import type { Expr } from '../lib/promql/ast.ts';
 import { createEngine } from '../lib/promql/engine/engine.ts';
 import { typeOf } from '../lib/promql/engine/expressions.ts';
-import type { ResultSeries } from '../lib/promql/engine/query.ts';
+import type { PartialResult } from '../lib/promql/engine/partial.ts';
+import type { QueryResult, ResultSeries } from '../lib/promql/engine/query.ts';
 import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
 import { goQuote } from '../lib/promql/parse/go-quote.ts';
 import { parseExpr } from '../lib/promql/parse/parser.ts';
+import { cut } from '../lib/promql/plan/plan.ts';
 import { type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
+import { decodePartialResult, encodePartialResult } from '../lib/wire/partial-result.ts';
 import type { EvaluationOrder, FromEvaluation, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
+import { type AssistanceOrder, executeInParallel, executeRange, KeptSet } from './parallel.ts';
 import { QueryBlock } from './query-block.ts';
 import { ResultSender } from './result-sender.ts';
-import { type FrameSink, UnitingQueryable } from './uniting-queryable.ts';
+import { UnitedSeriesSet } from './united-series-set.ts';
+import { type FrameSink, type United, UnitingQueryable } from './uniting-queryable.ts';
 
 type Channel = TaskChannel<ToEvaluation, FromEvaluation>;
+
+/** A query, or a range of series of one of its parts. */
+export function evaluateTask(order: EvaluationOrder, channel: Channel): Promise<void> {
+  return order.assistance === undefined ? evaluate(order, channel) : assist(order, order.assistance, channel);
+}
 
 /**
  * Evaluates a query and sends its answer.
  *
  * @throws AppError `bad_data` for a malformed query, `execution` over a limit or in evaluation, `canceled`, `unavailable`.
  */
-export async function evaluate(order: EvaluationOrder, channel: Channel): Promise<void> {
+async function evaluate(order: EvaluationOrder, channel: Channel): Promise<void> {
   const thread = new EvaluationThread(order, channel);
   const startedMs = performance.now();
   thread.block.enter('planning');
   const expr = parse(order);
   const planMs = performance.now() - startedMs;
-  const { request, engine: engineOptions } = order;
-  const queryable = new TimedQueryable(
+  const { request } = order;
+  const selects = new QuerySelects(
     new UnitingQueryable(order.limits, (select, sink, signal) => thread.fetch(select, sink, signal)),
     thread.block,
   );
   const evaluationMs = performance.now();
-  const result = await createEngine(engineOptions).execute(
-    {
-      expr,
-      query: request.query,
-      startMs: request.startMs,
-      endMs: request.endMs,
-      stepMs: request.stepMs,
-      lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engineOptions.lookbackMs,
-    },
-    queryable,
-    thread,
-  );
+  let result: QueryResult;
+  try {
+    result = await execute(order, expr, selects, thread);
+  } finally {
+    await selects.close();
+  }
   thread.chargeBytes(resultBytes(result.series));
   const elapsedMs = performance.now() - evaluationMs;
   thread.block.enter('sending');
@@ -56,7 +61,7 @@ export async function evaluate(order: EvaluationOrder, channel: Channel): Promis
   const { sender } = thread;
   sender.add({ kind: 'header', type: result.type, text: result.text });
   await sender.addSeries(isCut ? result.series.slice(0, request.limit) : result.series);
-  const { fetchMs } = queryable;
+  const { fetchMs } = selects;
   sender.add({
     kind: 'trailer',
     trailer: {
@@ -70,6 +75,65 @@ export async function evaluate(order: EvaluationOrder, channel: Channel): Promis
     },
   });
   sender.flush();
+}
+
+/** In several threads where that is worth while, else in this one. */
+async function execute(
+  order: EvaluationOrder,
+  expr: Expr,
+  selects: QuerySelects,
+  thread: EvaluationThread,
+): Promise<QueryResult> {
+  const engine = createEngine(order.engine);
+  const times = timesOf(order);
+  const plan = order.parallel.threads > 1 ? cut(expr, order.engine) : undefined;
+  if (plan !== undefined) {
+    const result = await executeInParallel(
+      { ...times, plan },
+      order.parallel,
+      {
+        engine,
+        unite: (request, context) => selects.unite(request, context),
+        queryable: selects,
+        assist: (assistance) => thread.assist(assistance),
+        watch: (set) => selects.watch(set),
+      },
+      thread,
+    );
+    if (result !== undefined) return result;
+  }
+  return engine.execute({ ...times, expr }, selects, thread);
+}
+
+/** Evaluates a range of series of a part of somebody else's query. */
+async function assist(order: EvaluationOrder, assistance: AssistanceOrder, channel: Channel): Promise<void> {
+  const thread = new EvaluationThread(order, channel);
+  const plan = cut(parse(order), order.engine);
+  assert(plan !== undefined, 'a query whose parts are evaluated has parts');
+  const partial = await executeRange(
+    { ...timesOf(order), plan, part: assistance.part },
+    assistance,
+    {
+      engine: createEngine(order.engine),
+      watch: (set) => new WatchedSeriesSet(set, thread.block),
+    },
+    thread,
+  );
+  const frames = encodePartialResult(partial);
+  channel.post(
+    { kind: 'partial', frames },
+    frames.map(({ buffer }) => buffer),
+  );
+}
+
+function timesOf({ request, engine }: EvaluationOrder) {
+  return {
+    query: request.query,
+    startMs: request.startMs,
+    endMs: request.endMs,
+    stepMs: request.stepMs,
+    lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
+  };
 }
 
 /** The engine charges what it works with, not what it answers. */
@@ -103,6 +167,8 @@ const HEAP_LOOK_BYTES = 1 << 20;
 /** V8 ends the whole process when an object that does not fit is wanted at once: a query ends well before that. */
 const HEAP_USED_MAX = 0.75;
 
+type AssistanceResult = Omit<ToEvaluation & { readonly kind: 'assisted' }, 'kind' | 'assistance'>;
+
 interface OpenSelect {
   readonly sink: FrameSink;
   readonly resolve: (gaps: readonly string[]) => void;
@@ -117,7 +183,8 @@ class EvaluationThread implements QueryContext {
   readonly #controller = new AbortController();
   readonly #lease: MemoryLease;
   readonly #selects = new Map<number, OpenSelect>();
-  #selectCount = 0;
+  readonly #assists = new Map<number, PromiseWithResolvers<AssistanceResult>>();
+  #requestCount = 0;
   #unseenBytes = 0;
 
   constructor(order: EvaluationOrder, channel: Channel) {
@@ -159,7 +226,7 @@ class EvaluationThread implements QueryContext {
   /** Asks the main thread for the frames of a selector. */
   async fetch(request: SelectRequest, sink: FrameSink, signal: AbortSignal): Promise<readonly string[]> {
     throwIfAborted(signal);
-    const select = this.#selectCount++;
+    const select = this.#requestCount++;
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     this.#selects.set(select, { sink, resolve, reject });
     this.block.enter('fetching');
@@ -169,6 +236,19 @@ class EvaluationThread implements QueryContext {
     } finally {
       this.#selects.delete(select);
     }
+  }
+
+  /** Has a part evaluated by another thread. */
+  async assist(order: AssistanceOrder): Promise<PartialResult | undefined> {
+    throwIfAborted(this.signal);
+    const assistance = this.#requestCount++;
+    const answered = Promise.withResolvers<AssistanceResult>();
+    this.#assists.set(assistance, answered);
+    this.#channel.post({ kind: 'assist', assistance, order });
+    const { frames, error } = await answered.promise;
+    this.#assists.delete(assistance);
+    if (error !== undefined) throw unpackError(error);
+    return frames === undefined ? undefined : decodePartialResult(frames);
   }
 
   #receive(message: ToEvaluation): void {
@@ -181,6 +261,9 @@ class EvaluationThread implements QueryContext {
         break;
       case 'select-failed':
         this.#selects.get(message.select)?.reject(unpackError(message.error));
+        break;
+      case 'assisted':
+        this.#assists.get(message.assistance)?.resolve(message);
         break;
       case 'taken':
         this.sender.taken();
@@ -207,6 +290,7 @@ class EvaluationThread implements QueryContext {
   #cancel(error: AppError): void {
     this.#controller.abort(error);
     for (const { reject } of this.#selects.values()) reject(error);
+    for (const { reject } of this.#assists.values()) reject(error);
   }
 }
 
@@ -216,23 +300,55 @@ function toMessage({ matchers, minTimeMs, maxTimeMs }: SelectRequest): SelectReq
   return { matchers: plain, minTimeMs, maxTimeMs };
 }
 
-/** Measures how long at least one select was under way, and counts what is read. */
-class TimedQueryable implements Queryable {
-  readonly #inner: Queryable;
+/**
+ * What one query reads: each selector is fetched once, whoever asks, and kept until the query is evaluated. Measures how long
+ * at least one fetch was under way, and counts what is read.
+ */
+class QuerySelects implements Queryable {
+  readonly #inner: UnitingQueryable;
   readonly #block: QueryBlock;
+  readonly #united = new Map<string, Promise<United>>();
   #underWay = 0;
   #sinceMs = 0;
   fetchMs = 0;
 
-  constructor(inner: Queryable, block: QueryBlock) {
+  constructor(inner: UnitingQueryable, block: QueryBlock) {
     this.#inner = inner;
     this.#block = block;
   }
 
   async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
+    const { union, warnings } = await this.unite(request, context);
+    return this.watch(new KeptSet(new UnitedSeriesSet(union, warnings)));
+  }
+
+  unite(request: SelectRequest, context: QueryContext): Promise<United> {
+    const { minTimeMs, maxTimeMs, matchers } = request;
+    const key = JSON.stringify([minTimeMs, maxTimeMs, ...matchers.map((m) => [m.name, m.operator, m.value])]);
+    let united = this.#united.get(key);
+    if (united === undefined) {
+      united = this.#fetch(request, context);
+      this.#united.set(key, united);
+    }
+    return united;
+  }
+
+  /** Counts what is read of a set. */
+  watch(set: SeriesSet): SeriesSet {
+    return new WatchedSeriesSet(set, this.#block);
+  }
+
+  /** Gives everything back; nothing may be read afterwards. */
+  async close(): Promise<void> {
+    for (const outcome of await Promise.allSettled(this.#united.values())) {
+      if (outcome.status === 'fulfilled') outcome.value.union.release();
+    }
+  }
+
+  async #fetch(request: SelectRequest, context: QueryContext): Promise<United> {
     if (this.#underWay++ === 0) this.#sinceMs = performance.now();
     try {
-      return new WatchedSeriesSet(await this.#inner.select(request, context), this.#block);
+      return await this.#inner.unite(request, context);
     } finally {
       if (--this.#underWay === 0) {
         this.fetchMs += performance.now() - this.#sinceMs;

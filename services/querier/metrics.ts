@@ -50,6 +50,12 @@ export function createQuerierMetrics(
   );
   registerReadCounter(
     registry,
+    'tidemark_querier_thread_tasks_total',
+    'Tasks given to worker threads: queries, and parts of queries that several threads evaluate.',
+    () => threads.opened,
+  );
+  registerReadCounter(
+    registry,
     'tidemark_querier_thread_restarts_total',
     'Worker threads that died and were replaced; their queries failed.',
     () => threads.restarts,

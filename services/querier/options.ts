@@ -11,6 +11,8 @@ export interface QuerierOptions {
   readonly concurrencyMax: number;
   /** Worker threads that evaluate queries: `--query.threads`, at least 1. */
   readonly threads: number;
+  /** Chunks that a query reads for each thread that evaluates it: with fewer, the threads' coming together costs more. */
+  readonly chunksPerThread: number;
   /** Queries that may wait for their turn; one more is refused. */
   readonly queueMax: number;
   /** How far back an instant selector looks: `--query.lookback-delta`, milliseconds. */
@@ -37,6 +39,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   samplesMax: 50_000_000,
   concurrencyMax: 20,
   threads: availableParallelism(),
+  chunksPerThread: 1000,
   // A dashboard sends about 300 queries at once: two of them may queue up behind 20 that run.
   queueMax: 640,
   lookbackMs: 300_000,

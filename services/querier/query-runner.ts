@@ -84,6 +84,9 @@ class RemoteEvaluation {
   /** Ends what the nodes are asked for. */
   readonly #over = new AbortController();
   readonly #task: WorkerTask<ToEvaluation>;
+  /** Other threads that evaluate parts of the query. */
+  readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
+  readonly #order: EvaluationOrder;
   readonly #cancel = () => this.#tellCanceled();
   #messages: (readonly QueryPart[])[] = [];
   #isOver = false;
@@ -102,9 +105,9 @@ class RemoteEvaluation {
     this.#signal = signal;
     this.#block = block;
     this.#budget = budget;
-    this.#task = deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(
-      orderOf(request, options, block, deps),
-      (message) => this.#receive(message),
+    this.#order = orderOf(request, options, block, deps);
+    this.#task = deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(this.#order, (message) =>
+      this.#receive(message),
     );
     void this.#task.ended.then((failure) => {
       this.#isOver = true;
@@ -131,9 +134,10 @@ class RemoteEvaluation {
   /** Ends the evaluation if it is under way, and waits until its thread has let go of it. */
   async close(): Promise<void> {
     this.#signal.removeEventListener('abort', this.#cancel);
-    if (!this.#isOver) {
+    if (!this.#isOver || this.#assistants.size > 0) {
       this.#tellCanceled();
-      await this.#task.endWithin(CANCEL_GRACE_MS);
+      const tasks = [this.#task, ...this.#assistants];
+      await Promise.all(tasks.map((task) => task.endWithin(CANCEL_GRACE_MS)));
     }
     this.#over.abort(new AppError('canceled', 'query is over'));
   }
@@ -154,17 +158,50 @@ class RemoteEvaluation {
   #tellCanceled(): void {
     const reason = this.#signal.aborted ? this.#signal.reason : new AppError('canceled', 'query is over');
     this.#block.cancel();
-    this.#task.post({ kind: 'cancel', error: packError(reason) });
+    for (const task of [this.#task, ...this.#assistants]) {
+      task.post({ kind: 'cancel', error: packError(reason) });
+    }
     this.#over.abort(reason);
     this.#wake?.();
   }
 
   #receive(message: FromEvaluation): void {
-    if (message.kind === 'select') {
-      void this.#fetch(message);
-    } else {
-      this.#messages.push(message.parts);
-      this.#wake?.();
+    switch (message.kind) {
+      case 'select':
+        void this.#fetch(message);
+        break;
+      case 'assist':
+        void this.#assist(message);
+        break;
+      case 'parts':
+        this.#messages.push(message.parts);
+        this.#wake?.();
+        break;
+      case 'partial':
+        throw new Error('the thread of a query sent a partial result');
+    }
+  }
+
+  /** Has a thread that is free evaluate a part, and passes on what it answers. */
+  async #assist({ assistance, order }: FromEvaluation & { kind: 'assist' }): Promise<void> {
+    const { threads } = this.#deps;
+    if (threads.idle === 0) {
+      threads.grow();
+      this.#task.post({ kind: 'assisted', assistance });
+      return;
+    }
+    const first: EvaluationOrder = { ...this.#order, assistance: order };
+    const task = threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(first, (message) => {
+      if (message.kind !== 'partial') throw new Error(`an assistant sent ${message.kind}`);
+      const { frames } = message;
+      const buffers = frames.map(({ buffer }) => buffer);
+      this.#task.post({ kind: 'assisted', assistance, frames }, buffers);
+    });
+    this.#assistants.add(task);
+    const failure = await task.ended;
+    this.#assistants.delete(task);
+    if (failure !== undefined) {
+      this.#task.post({ kind: 'assisted', assistance, error: packError(failure) });
     }
   }
 
@@ -190,7 +227,7 @@ function orderOf(
   request: QueryRequest,
   options: QuerierOptions,
   block: QueryBlock,
-  { limits, pool }: QueryRunnerDeps,
+  { limits, pool, threads }: QueryRunnerDeps,
 ): EvaluationOrder {
   const { lookbackMs, samplesMax, features, memoryBytesMax, memoryTotalBytesMax } = options;
   const { noStepSubqueryIntervalMs: step } = options;
@@ -203,6 +240,7 @@ function orderOf(
       noStepSubqueryIntervalMs: typeof step === 'number' ? step : step(),
     },
     limits,
+    parallel: { threads: threads.size, chunksPerThread: options.chunksPerThread },
     memoryBytesMax,
     memoryTotalBytesMax,
     block: block.shared,

@@ -1,11 +1,11 @@
 // What is special about evaluating in threads: cancelling in the middle of a loop, limits over all threads, a thread that
 // dies, a consumer that is slow.
 import { Registry } from 'prom-client';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createFakeCluster, type FakeSeries, regularSamples } from '../../test/support/fake-cluster.ts';
 import { systemClock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
-import { Labels } from '../lib/model/labels.ts';
+import { decodeLabels, Labels } from '../lib/model/labels.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
 import { QuerierDefinition, type QueryRequest, type QueryTrailer } from '../lib/wire/contracts.ts';
@@ -17,6 +17,7 @@ const SERIES: FakeSeries[] = Array.from({ length: 300 }, (_, i) => ({
   labels: Labels.from([
     ['__name__', 'requests_total'],
     ['instance', `host-${i}`],
+    ['parity', i % 2 === 0 ? 'even' : 'odd'],
   ]),
   samples: regularSamples(0, 15_000, 241, (s) => s * (i + 1)),
 }));
@@ -36,14 +37,16 @@ const REQUEST: QueryRequest = {
   allowPartial: false,
 };
 
-function setUp(options: Partial<QuerierOptions> = {}) {
+const NEVER = { signal: new AbortController().signal };
+
+function setUp(options: Partial<QuerierOptions> = {}, pool = threads) {
   const registry = new Registry();
   const querier = createQuerier(options, {
     cluster: createFakeCluster({ ingesters: [{ instance: 'i', series: SERIES }] }),
     clock: systemClock,
     logger: createSilentLogger(),
     registry,
-    threads,
+    threads: pool,
   });
   const gauge = async (name: string) => (await registry.getSingleMetric(name)!.get()).values[0]!.value;
   return { client: createInProcessClient(QuerierDefinition, querier.handlers), gauge };
@@ -195,4 +198,76 @@ test('the list of queries says how far each is, and one is killed by its id', as
   await expect(query).rejects.toMatchObject({ code: 'canceled' });
   expect((await waiting).series).toBe(300);
   expect(await list()).toEqual([]);
+});
+
+describe('several threads for one query', () => {
+  const many = createQueryThreads({ ...DEFAULT_QUERIER_OPTIONS, threads: 3 }, createSilentLogger());
+  beforeAll(async () => {
+    await many.start();
+    while (many.idle < 3) {
+      many.grow();
+      await systemClock.sleep(20);
+    }
+  });
+  afterAll(() => many.stop());
+
+  const range = { startMs: 0, endMs: 3_600_000, stepMs: 60_000 };
+  const answerOf = async (chunksPerThread: number, query: string) => {
+    const rows: unknown[] = [];
+    const { client } = setUp({ chunksPerThread }, many);
+    let ending: unknown;
+    for await (const { part } of client.query({ ...REQUEST, ...range, query }, NEVER)) {
+      if (part?.$case === 'trailer') {
+        ending = { ...part.value, planMs: 0, fetchMs: 0, evaluateMs: 0, queueMs: 0, samplesPeak: 0 };
+      }
+      if (part?.$case !== 'frame') continue;
+      readResultFrame(part.value, (bytes, start, end, timestampsMs, values, count) => {
+        const samples = [timestampsMs.slice(0, count), values.slice(0, count)];
+        rows.push([decodeLabels(bytes, start, end).toString(), samples]);
+      });
+    }
+    return { rows, ending };
+  };
+
+  test.each([
+    'requests_total',
+    'sum(rate(requests_total[5m]))',
+    'avg by (parity) (requests_total)',
+    'topk(3, requests_total)',
+    'rate(requests_total[5m]) * 2 > 1',
+    'requests_total / on (instance) requests_total',
+    'sum(requests_total) + on () count(requests_total offset 5m)',
+    'max_over_time(sum(requests_total)[10m:1m])',
+    'quantile(0.9, requests_total)',
+    'count_values("v", requests_total % 3)',
+    'sum(up_not_there)',
+    'quantile_over_time(7, requests_total[5m])',
+  ])('%s is what one thread makes of it', async (query) => {
+    const one = await answerOf(Number.POSITIVE_INFINITY, query);
+    const tasksBefore = many.opened;
+    expect(await answerOf(1, query)).toEqual(one);
+    const isCut = !query.includes('not_there');
+    expect(many.opened - tasksBefore).toBeGreaterThanOrEqual(isCut ? 3 : 1);
+    // Two threads' worth of chunks, of three.
+    expect(await answerOf(400, query)).toEqual(one);
+  });
+
+  test('an error of a part is the error of the query', async () => {
+    const query = 'sum(label_replace(requests_total, "instance", "x", "", ""))';
+    const alone = await answerOf(Number.POSITIVE_INFINITY, query).catch((caught: AppError) => caught.message);
+    expect(alone).toBe('vector cannot contain metrics with the same labelset');
+    await expect(answerOf(1, query)).rejects.toMatchObject({ code: 'execution', message: alone });
+  });
+
+  test('cancelling ends all of them', async () => {
+    const setup = setUp({ chunksPerThread: 1 }, many);
+    const controller = new AbortController();
+    const query = run(setup, { query: LONG, ...LONG_RANGE }, controller.signal);
+    query.catch(() => undefined);
+    while (many.busy < 3) await systemClock.sleep(1);
+    controller.abort(new AppError('canceled', 'gone'));
+    await expect(query).rejects.toMatchObject({ code: 'canceled' });
+    expect(many.busy).toBe(0);
+    expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+  });
 });

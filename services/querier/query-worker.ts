@@ -2,7 +2,7 @@
 import { parentPort } from 'node:worker_threads';
 import { assert } from '../lib/core/assert.ts';
 import { serveTasks } from '../lib/runtime/worker-tasks.ts';
-import { evaluate } from './evaluation.ts';
+import { evaluateTask } from './evaluation.ts';
 
 assert(parentPort !== null, 'query-worker.ts is started as a worker thread');
-serveTasks(parentPort, evaluate);
+serveTasks(parentPort, evaluateTask);

@@ -40,8 +40,8 @@ export class ResultSender {
   async addSeries(series: readonly ResultSeries[]): Promise<void> {
     const writer = new ResultFrameWriter();
     let sliceStartMs = performance.now();
-    for (const [i, { labels, timestampsMs, values, count }] of series.entries()) {
-      const frame = writer.add(labels, timestampsMs, values, count);
+    for (const [i, { labels, timestampsMs, values, count, histograms }] of series.entries()) {
+      const frame = writer.add(labels, timestampsMs, values, count, histograms);
       if (frame !== undefined) await this.#sendFrame(frame);
       if (i % SERIES_PER_LOOK !== 0 || performance.now() - sliceStartMs < SLICE_MS) continue;
       await new Promise<void>((resolve) => setImmediate(resolve));

@@ -22,6 +22,13 @@ export type FrameSource = (
   signal: AbortSignal,
 ) => Promise<readonly string[]>;
 
+/** Series of a selector, united and sorted. */
+export interface United {
+  readonly union: SeriesUnion;
+  /** What is known to be missing. */
+  readonly warnings: readonly string[];
+}
+
 export class UnitingQueryable implements Queryable {
   readonly #limits: UnionLimits;
   readonly #source: FrameSource;
@@ -32,11 +39,17 @@ export class UnitingQueryable implements Queryable {
   }
 
   async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
+    const { union, warnings } = await this.unite(request, context);
+    return new UnitedSeriesSet(union, warnings);
+  }
+
+  /** As select(), for who wants the union itself, and releases it. */
+  async unite(request: SelectRequest, context: QueryContext): Promise<United> {
     const union = new SeriesUnion(this.#limits, { charge: (bytes) => context.chargeBytes(bytes) });
     try {
-      const gaps = await this.#source(request, union, context.signal);
+      const warnings = await this.#source(request, union, context.signal);
       await union.sort(new WorkPacer(context.signal));
-      return new UnitedSeriesSet(union, gaps);
+      return { union, warnings };
     } catch (caught) {
       union.release();
       throw caught;

@@ -70,9 +70,19 @@ export class WorkerPool {
     return this.#threads.filter((thread) => thread !== undefined && thread.tasks.size > 0).length;
   }
 
+  /** Threads that are ready and have no task. */
+  get idle(): number {
+    return this.#threads.filter((thread) => thread?.isReady === true && thread.tasks.size === 0).length;
+  }
+
   /** Tasks beyond the first of their thread: they take turns with it. */
   get queued(): number {
     return this.#threads.reduce((sum, thread) => sum + Math.max(0, (thread?.tasks.size ?? 0) - 1), 0);
+  }
+
+  /** Tasks opened since the beginning. */
+  get opened(): number {
+    return this.#taskCount;
   }
 
   /** Threads that died and were replaced. */
@@ -83,6 +93,12 @@ export class WorkerPool {
   /** Starts a thread and waits until it can take tasks. The others follow when there are tasks at one time for them. */
   async start(): Promise<void> {
     await this.#threadAt(0).ready;
+  }
+
+  /** Starts another thread if there is one to start: somebody could use it. */
+  grow(): void {
+    const place = this.#threads.indexOf(undefined);
+    if (place >= 0 && !this.#isStopped) this.#threadAt(place);
   }
 
   /** Ends all threads; tasks that are open fail. Safe to call twice. */
