@@ -1,11 +1,13 @@
 // `npm run bench`: Tidemark beside Debian's prometheus and victoria-metrics in one run, on data made from real node-exporter
-// scrapes: remote-write samples per server CPU-second, bytes per sample, memory, and the twelve queries.
+// scrapes: remote-write samples per server CPU-second, bytes per sample, memory, the twelve queries, single operations.
 // usage: npm run bench -- [--targets 100] [--scrapes 240] [--runs 7] [--systems tidemark,victoria-metrics] [--only write|query]
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { compareQuery, countSamples, describeFigures, OPERATIONS } from './query-comparison.ts';
+import { readQueries } from './query-load.ts';
 import { makeReplay, type Replay, sharedBench } from './replay-file.ts';
 import {
   availableSystems,
@@ -42,13 +44,21 @@ async function measureDisk(system: System, replay: Replay): Promise<void> {
   );
 }
 
-function query(systems: readonly System[], replay: Replay, runs: number): void {
-  const named = systems.map((system) => `${system.name}=${system.url},${system.pid}`);
-  const span = Math.max(60, replay.spanSeconds - 40);
-  execFileSync(process.execPath, [path.join(sharedBench, 'qbench.mjs'), String(runs), ...named], {
-    stdio: 'inherit',
-    env: { ...process.env, END: String(replay.endSeconds), SPAN: String(span) },
-  });
+/** The twelve queries, then single operations with their cost per sample. */
+async function query(systems: readonly System[], replay: Replay, runs: number): Promise<void> {
+  const window = {
+    endSeconds: replay.endSeconds,
+    spanSeconds: Math.max(60, replay.spanSeconds - 40),
+  };
+  for (const each of readQueries(path.join(sharedBench, 'queries.json'))) {
+    console.log(describeFigures(each.name, systems, await compareQuery(systems, each, window, runs)));
+  }
+  console.log('\noperations, CPU per sample that is selected:');
+  for (const each of OPERATIONS) {
+    const samples = await countSamples(systems[0]!, each.selectors, window);
+    const figures = await compareQuery(systems, each, window, runs);
+    console.log(describeFigures(each.name, systems, figures, samples));
+  }
 }
 
 const { values: options } = parseArgs({
@@ -76,13 +86,13 @@ try {
   }
   if (options.only !== 'write') {
     console.log(`\nqueries over ${replay.spanSeconds} s, medians of ${options.runs}, samples in memory:`);
-    query(systems, replay, Number(options.runs));
+    await query(systems, replay, Number(options.runs));
   }
   console.log('\non disk:');
   for (const system of systems) await measureDisk(system, replay);
   if (options.only !== 'write') {
     console.log('\nthe same queries, samples in blocks:');
-    query(systems, replay, Number(options.runs));
+    await query(systems, replay, Number(options.runs));
   }
 } finally {
   for (const system of systems) await system.stop();
