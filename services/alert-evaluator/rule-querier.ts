@@ -1,5 +1,6 @@
 // Instant queries of rules through whichever querier answers.
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { FloatHistogram } from '../lib/model/float-histogram.ts';
 import { decodeLabels, type Labels } from '../lib/model/labels.ts';
 import type { QueryVector } from '../lib/rules/rule-samples.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
@@ -63,6 +64,7 @@ function toRequest(tenant: string, { query, timeMs, lookbackMs }: RuleQuery): Qu
 
 async function collect(answer: AsyncIterable<QueryResponse>): Promise<QueryVector> {
   const labels: Labels[] = [];
+  let histograms: (FloatHistogram | undefined)[] | undefined;
   let values = new Float64Array(64);
   for await (const { part } of answer) {
     if (part?.$case === 'header') {
@@ -71,7 +73,7 @@ async function collect(answer: AsyncIterable<QueryResponse>): Promise<QueryVecto
         throw new AppError('execution', 'rule result is not a vector or scalar');
       }
     } else if (part?.$case === 'frame') {
-      readResultFrame(part.value, (bytes, start, end, _timestampsMs, column, count) => {
+      readResultFrame(part.value, (bytes, start, end, _timestampsMs, column, count, found) => {
         if (count === 0) return;
         if (labels.length === values.length) {
           const grown = new Float64Array(values.length * 2);
@@ -79,9 +81,13 @@ async function collect(answer: AsyncIterable<QueryResponse>): Promise<QueryVecto
           values = grown;
         }
         values[labels.length] = column[count - 1]!;
+        if (found?.[count - 1] !== undefined) {
+          histograms ??= [];
+          histograms[labels.length] = found[count - 1];
+        }
         labels.push(decodeLabels(bytes, start, end));
       });
     }
   }
-  return { labels, values };
+  return { labels, values, histograms };
 }

@@ -1,6 +1,8 @@
 // Writes what rules produce through the distributor.
 import { AppError } from '../lib/core/errors.ts';
 import type { Appender, WriteColumns } from '../lib/distributor/appender.ts';
+import { ExtraColumns } from '../lib/model/extra-columns.ts';
+import { wordsOf } from '../lib/model/sample-columns.ts';
 import type { RuleSamples } from '../lib/rules/rule-samples.ts';
 
 /** Samples of one write: well under the distributor's own limit, large enough to amortise it. */
@@ -34,10 +36,37 @@ export async function writeRuleSamples(
 function columnsOf(samples: RuleSamples, from: number, to: number, appender: Appender): WriteColumns {
   const references = new Uint32Array(to - from);
   for (let i = from; i < to; i++) references[i - from] = appender.resolve(samples.labels[i]!);
-  return {
+  const columns = {
     count: to - from,
     references,
     timestampsMs: samples.timestampsMs.subarray(from, to),
     values: samples.values.subarray(from, to),
   };
+  return samples.histograms.size === 0 ? columns : withHistograms(columns, samples, from);
+}
+
+/** The columns with the histograms among the samples taken out and put beside them. */
+function withHistograms(columns: WriteColumns, samples: RuleSamples, from: number): WriteColumns {
+  const extras = new ExtraColumns();
+  const references = new Uint32Array(columns.count);
+  const timestampsMs = new Float64Array(columns.count);
+  const values = new Float64Array(columns.count);
+  const words = wordsOf(values);
+  const given = wordsOf(columns.values);
+  let count = 0;
+  for (let i = 0; i < columns.count; i++) {
+    const histogram = samples.histograms.get(from + i);
+    if (histogram !== undefined) {
+      // What is known of resets is known of the query's samples, not of the recorded ones: their counts tell.
+      const own = histogram.hint === 'not_reset' ? histogram.withHint('unknown') : histogram;
+      extras.addHistogram(columns.references[i]!, columns.timestampsMs[i]!, own, 'float');
+      continue;
+    }
+    references[count] = columns.references[i]!;
+    timestampsMs[count] = columns.timestampsMs[i]!;
+    words[2 * count] = given[2 * i]!;
+    words[2 * count + 1] = given[2 * i + 1]!;
+    count++;
+  }
+  return { count, references, timestampsMs, values, extras };
 }

@@ -28,7 +28,9 @@ export function recordVector(
       );
     }
     seen.add(labels.key);
-    into.add(labels, timeMs, vector.values[i]!);
+    const histogram = vector.histograms?.[i];
+    if (histogram === undefined) into.add(labels, timeMs, vector.values[i]!);
+    else into.addHistogram(labels, timeMs, histogram);
   }
   if (limit > 0 && count > limit) {
     throw new AppError('execution', `exceeded limit of ${limit} with ${count} series`);

@@ -1,5 +1,6 @@
 // What goes in and out of a rule: an instant vector as columns, and the samples that a rule writes. Values stay in typed
 // arrays, so that staleness markers keep their bits.
+import type { FloatHistogram } from '../model/float-histogram.ts';
 import type { Labels } from '../model/labels.ts';
 import { putStale, wordsOf } from '../model/sample-columns.ts';
 
@@ -8,6 +9,8 @@ export interface QueryVector {
   readonly labels: readonly Labels[];
   /** Float64Array[≥ labels.length]. */
   readonly values: Float64Array;
+  /** Where entry i is set, element i is that native histogram and its value means nothing. Absent when all are floats. */
+  readonly histograms?: readonly (FloatHistogram | undefined)[] | undefined;
 }
 
 /** Samples to write, one per series. */
@@ -16,6 +19,8 @@ export class RuleSamples {
   /** Unix milliseconds in [0, labels.length). */
   timestampsMs = new Float64Array(64);
   values = new Float64Array(64);
+  /** By index, where the sample is a native histogram and not its value. */
+  readonly histograms = new Map<number, FloatHistogram>();
 
   get count(): number {
     return this.labels.length;
@@ -24,6 +29,10 @@ export class RuleSamples {
   add(labels: Labels, timeMs: number, value: number): void {
     const index = this.#next(labels, timeMs);
     this.values[index] = value;
+  }
+
+  addHistogram(labels: Labels, timeMs: number, histogram: FloatHistogram): void {
+    this.histograms.set(this.#next(labels, timeMs), histogram);
   }
 
   /** Adds a staleness marker. */
