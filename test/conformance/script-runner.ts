@@ -6,7 +6,12 @@ import type { Labels } from '../../services/lib/model/labels.ts';
 import type { QueryContext } from '../../services/lib/model/queryable.ts';
 import type { Expr, Subquery, VectorSelector } from '../../services/lib/promql/ast.ts';
 import { createEngine } from '../../services/lib/promql/engine/engine.ts';
-import type { Engine, QueryResult, ResultSeries } from '../../services/lib/promql/engine/query.ts';
+import type {
+  EngineOptions,
+  QueryRequest,
+  QueryResult,
+  ResultSeries,
+} from '../../services/lib/promql/engine/query.ts';
 import { ALL_FEATURES } from '../../services/lib/promql/features.ts';
 import { parseExpr } from '../../services/lib/promql/parse/parser.ts';
 import { printHistogram } from './histogram-notation.ts';
@@ -24,9 +29,15 @@ import type { SequenceValue } from './series-notation.ts';
 /** Relative error that a value may have. */
 const EPSILON = 1e-6;
 /** What upstream's runner sets its engine to. */
-const LOOKBACK_MS = 300_000;
-const SUBQUERY_STEP_MS = 60_000;
-const SAMPLES_MAX = 10_000;
+export const SCRIPT_ENGINE: EngineOptions = {
+  lookbackMs: 300_000,
+  samplesMax: 10_000,
+  features: ALL_FEATURES,
+  noStepSubqueryIntervalMs: 60_000,
+};
+
+/** Evaluates a query over what a script has loaded. */
+export type Evaluate = (request: QueryRequest, storage: MemoryQueryable) => Promise<QueryResult>;
 
 /** Outcome of one eval command. */
 export interface CaseResult {
@@ -36,22 +47,21 @@ export interface CaseResult {
   readonly failure: string | undefined;
 }
 
-/** Runs all commands of a script. */
-export async function runScript(text: string): Promise<CaseResult[]> {
+/** Runs all commands of a script. @param evaluate  Default: the engine, over all series at once. */
+export async function runScript(text: string, evaluate: Evaluate = wholly()): Promise<CaseResult[]> {
   const storage = new MemoryQueryable();
-  const engine = createEngine({
-    lookbackMs: LOOKBACK_MS,
-    samplesMax: SAMPLES_MAX,
-    features: ALL_FEATURES,
-    noStepSubqueryIntervalMs: SUBQUERY_STEP_MS,
-  });
   const results: CaseResult[] = [];
   for (const command of parseScript(text)) {
     if (command.kind === 'clear') storage.clear();
     else if (command.kind === 'load') load(storage, command);
-    else results.push(await runCase(engine, storage, command));
+    else results.push(await runCase(evaluate, storage, command));
   }
   return results;
+}
+
+function wholly(): Evaluate {
+  const engine = createEngine(SCRIPT_ENGINE);
+  return (request, storage) => engine.execute(request, storage, CONTEXT);
 }
 
 function load(storage: MemoryQueryable, command: LoadCommand): void {
@@ -77,25 +87,29 @@ function load(storage: MemoryQueryable, command: LoadCommand): void {
   }
 }
 
-async function runCase(engine: Engine, storage: MemoryQueryable, command: EvalCommand): Promise<CaseResult> {
+async function runCase(
+  evaluate: Evaluate,
+  storage: MemoryQueryable,
+  command: EvalCommand,
+): Promise<CaseResult> {
   const { line, query } = command;
   try {
-    await new Case(engine, storage, command).run();
+    await new Case(evaluate, storage, command).run();
     return { line, query, failure: undefined };
   } catch (caught) {
     return { line, query, failure: caught instanceof Error ? caught.message : String(caught) };
   }
 }
 
-const CONTEXT: QueryContext = { signal: new AbortController().signal, chargeBytes: () => {} };
+export const CONTEXT: QueryContext = { signal: new AbortController().signal, chargeBytes: () => {} };
 
 class Case {
-  readonly #engine: Engine;
+  readonly #evaluate: Evaluate;
   readonly #storage: MemoryQueryable;
   readonly #command: EvalCommand;
 
-  constructor(engine: Engine, storage: MemoryQueryable, command: EvalCommand) {
-    this.#engine = engine;
+  constructor(evaluate: Evaluate, storage: MemoryQueryable, command: EvalCommand) {
+    this.#evaluate = evaluate;
     this.#storage = storage;
     this.#command = command;
   }
@@ -163,7 +177,7 @@ class Case {
 
   #execute(expr: Expr, startMs: number, endMs: number, stepMs: number): Promise<QueryResult> {
     const request = { expr, query: this.#command.query, startMs, endMs, stepMs };
-    return this.#engine.execute(request, this.#storage, CONTEXT);
+    return this.#evaluate(request, this.#storage);
   }
 }
 
@@ -281,7 +295,7 @@ function isSame(wanted: SequenceValue, series: ResultSeries, index: number): boo
   return isSameHistogram(wanted.histogram, histogram, wanted.hasHint);
 }
 
-function isSameHistogram(wanted: FloatHistogram, got: FloatHistogram, compareHint: boolean): boolean {
+export function isSameHistogram(wanted: FloatHistogram, got: FloatHistogram, compareHint: boolean): boolean {
   return (
     (!compareHint || wanted.hint === got.hint) &&
     wanted.schema === got.schema &&

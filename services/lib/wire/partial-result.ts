@@ -11,6 +11,7 @@ const DROP_NAME = 128;
 /** The head first, then frames of rows. All are the caller's. */
 export function encodePartialResult(partial: PartialResult): Uint8Array<ArrayBuffer>[] {
   const frames = [encodeHead(partial)];
+  if (partial.rows.length === 0) return frames;
   const writer = new ResultFrameWriter();
   for (const { labels, order, timestampsMs, values, count, histograms, columns, ...row } of partial.rows) {
     const frame = writer.add(labels, timestampsMs, values, count, histograms, {

@@ -34,7 +34,7 @@ export type SampleHistograms = readonly (FloatHistogram | undefined)[];
 
 /** Collects result series into frames. */
 export class ResultFrameWriter {
-  readonly #out = new ByteWriter(64 * 1024);
+  readonly #out = new ByteWriter(4096);
   readonly #scratch = new ByteWriter(256);
   #series = 0;
 

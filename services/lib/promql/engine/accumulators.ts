@@ -19,8 +19,11 @@ export interface Cells {
   readonly means: Float64Array<ArrayBuffer>;
   /** 1 where the average is kept incrementally because the sum overflowed. */
   readonly incremental: Uint8Array<ArrayBuffer>;
-  /** Finite values added up to infinity somewhere: the result depends on their order. */
-  overflowed: boolean;
+  /**
+   * Finite values added up to infinity somewhere, or parts have zeros of either sign as their least or largest value: the
+   * result depends on the order of series.
+   */
+  dependsOnOrder: boolean;
 }
 
 export function makeCells(session: QuerySession, operator: StreamedOperator, size: number): Cells {
@@ -37,7 +40,7 @@ export function makeCells(session: QuerySession, operator: StreamedOperator, siz
     counts: new Float64Array(counted ? size : 0),
     means: new Float64Array(averaged || moments ? size : 0),
     incremental: new Uint8Array(averaged ? size : 0),
-    overflowed: false,
+    dependsOnOrder: false,
   };
 }
 
@@ -99,7 +102,7 @@ function addSums(cells: Cells, offset: number, column: StepColumn): void {
 }
 
 function noteOverflow(cells: Cells, a: number, b: number): void {
-  if (Number.isFinite(a) && Number.isFinite(b)) cells.overflowed = true;
+  if (Number.isFinite(a) && Number.isFinite(b)) cells.dependsOnOrder = true;
 }
 
 function addAverages(cells: Cells, offset: number, column: StepColumn): void {
@@ -265,9 +268,11 @@ export function mergeCell(
       mergeMoments(cells, at, value, columns[0]![from]!, columns[1]![from]!);
       return;
     case 'min':
+      if (!isFirst) noteZeros(cells, values[at]!, value);
       if (isFirst || values[at]! > value || Number.isNaN(values[at])) values[at] = value;
       return;
     case 'max':
+      if (!isFirst) noteZeros(cells, values[at]!, value);
       if (isFirst || values[at]! < value || Number.isNaN(values[at])) values[at] = value;
       return;
     case 'count':
@@ -276,6 +281,11 @@ export function mergeCell(
     case 'group':
       values[at] = value;
   }
+}
+
+/** Of equal values the first one stays, which shows where they are zeros of either sign. */
+function noteZeros(cells: Cells, a: number, b: number): void {
+  if (a === 0 && b === 0 && !Object.is(a, b)) cells.dependsOnOrder = true;
 }
 
 function mergeSums(cells: Cells, at: number, sum: number, compensation: number, isFirst: boolean): void {

@@ -171,7 +171,9 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   const groups = groupSeries(expr, input.series);
   const { table } = await storeVector(session, input, new StepColumn(grid.steps));
   for (let row = 0; row < table.rows; row++) {
+    const from = table.offset(row);
     if (!table.hasHistograms(row)) continue;
+    if (!table.kinds(row).subarray(from, from + grid.steps).includes(HISTOGRAM)) continue;
     session.annotations.histogramIgnored('quantile', unwrap(expr.expr).pos);
     break;
   }

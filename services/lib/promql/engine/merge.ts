@@ -9,7 +9,6 @@ import { TreeEvaluator } from './evaluate.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import { HistogramCells } from './histogram-cells.ts';
-import { EMPTY_OPERAND } from './literals.ts';
 import { mergeSameLabels, rejectSameLabels } from './names.ts';
 import {
   countPresent,
@@ -28,7 +27,7 @@ import {
   ROW_VALUES,
 } from './partial.ts';
 import { matrixArgument } from './range-function.ts';
-import { checkCounts, selectRanked } from './selection.ts';
+import { selectRanked } from './selection.ts';
 import type { MergedParts, QuerySession } from './session.ts';
 import { StepTable, StoredOperand } from './step-table.ts';
 
@@ -94,8 +93,7 @@ async function mergeRows(
     case 'candidates': {
       const before = session.samplesCurrent;
       const param = await new TreeEvaluator(session).scalar(root.param!, grid);
-      if (checkCounts(param)) return EMPTY_OPERAND;
-      return selectRanked(session, root, param, new RowsOperand(session, rows, use, grid), before);
+      return selectRanked(session, root, param, new RowsOperand(session, rows, use, grid), before, true);
     }
     case 'counts':
       return mergeCounts(session, rows, use, grid);
@@ -234,7 +232,7 @@ async function mergeCells(
       mergeCell(operator, cells, at, row.values[k]!, row.columns, k);
     }
   }
-  if (cells.overflowed) throw new Declined(`${operator} of finite values overflows`);
+  if (cells.dependsOnOrder) throw new Declined(`${operator} depends on the order of series`);
   finish(operator, cells);
   const sums = histograms.finish(cells.kinds);
   session.settleSamples(before, countPresent(cells.kinds, 0, cells.kinds.length));

@@ -21,7 +21,7 @@ import {
   ROW_VALUES,
 } from './partial.ts';
 import { gridTimes, presentSteps, ResultBuffers } from './result-columns.ts';
-import { openCandidates } from './selection.ts';
+import { type CandidateOperand, openCandidates } from './selection.ts';
 import type { QuerySession } from './session.ts';
 import type { StepTable } from './step-table.ts';
 
@@ -61,7 +61,7 @@ async function openRows(session: QuerySession, part: Part, grid: Grid): Promise<
   }
   switch (part.kind) {
     case 'candidates':
-      return seriesRows(session, part, await openCandidates(evaluator, root, grid), grid);
+      return candidateRows(session, part, await openCandidates(evaluator, root, grid), grid);
     case 'counts': {
       const label = valueLabel(root);
       const input = await evaluator.vector(root.expr, grid);
@@ -126,6 +126,23 @@ async function seriesRows(
   return rows.rows;
 }
 
+async function candidateRows(
+  session: QuerySession,
+  part: Part,
+  operand: CandidateOperand,
+  grid: Grid,
+): Promise<PartialRow[]> {
+  const sources = sourcesOf(session, part, operand);
+  const column = new StepColumn(grid.steps);
+  const rows = new RowMaker(grid);
+  for (let i = 0; i < operand.series.length; i++) {
+    if (session.isSliceOver()) await session.pause();
+    operand.next(column);
+    rows.addColumn(operand.series[i]!, sources.labels(i), column, operand.isFirstOfGroup);
+  }
+  return rows.rows;
+}
+
 function countRows(
   series: readonly SeriesMeta[],
   firsts: readonly number[],
@@ -150,7 +167,7 @@ function cellRows(
   sources: SeriesSet,
   grid: Grid,
 ): PartialRow[] {
-  if (cells.overflowed) throw new Declined(`${expr.operator} of finite values overflows`);
+  if (cells.dependsOnOrder) throw new Declined(`${expr.operator} depends on the order of series`);
   plainSums(cells);
   const columns = cellColumns(operator, cells);
   const rows = new RowMaker(grid);
@@ -158,6 +175,7 @@ function cellRows(
     const from = group * grid.steps;
     const meta = order.series[place]!;
     const first = sources.labels(order.firsts[place]!);
+    // Without floats too: whatever the operator leaves out, the group has its place.
     rows.addCells(meta, first, cells.kinds, cells.values, columns, from);
     if (histograms.sums.size > 0) rows.addHistograms(meta, first, from, histograms.sums);
   });
@@ -166,7 +184,7 @@ function cellRows(
 
 type HistogramSums = HistogramCells['sums'];
 
-/** Makes the rows of a partial result; empty ones are left out. */
+/** Makes the rows of a partial result. */
 class RowMaker {
   readonly rows: PartialRow[] = [];
   readonly #grid: Grid;
@@ -177,10 +195,11 @@ class RowMaker {
     this.#grid = grid;
   }
 
-  addColumn({ labels, dropName }: SeriesMeta, order: Labels, column: StepColumn): void {
+  /** @param keepsEmpty  The row's place counts, even if it has no values. */
+  addColumn({ labels, dropName }: SeriesMeta, order: Labels, column: StepColumn, keepsEmpty = false): void {
     const { steps } = this.#grid;
     const count = countPresent(column.kinds, 0, steps);
-    if (count === 0) return;
+    if (count === 0 && !keepsEmpty) return;
     const extras = { tag: ROW_VALUES, order, dropName, columns: [] };
     if (count < steps || column.mayHaveHistograms) {
       this.rows.push({ ...presentSteps(labels, column, this.#grid, count, this.#out), ...extras });
@@ -203,7 +222,6 @@ class RowMaker {
   ): void {
     const { steps } = this.#grid;
     const count = countPresent(kinds, from, steps);
-    if (count === 0) return;
     const row = this.#emptyRow(count, columns.length);
     let at = 0;
     for (let k = 0; k < steps; k++) {

@@ -7,7 +7,6 @@ import { formatG } from './go-format.ts';
 import type { Grid } from './grid.ts';
 import { groupSeries, membersOf } from './grouping.ts';
 import { labelsHash64 } from './labels-hash.ts';
-import { EMPTY_OPERAND } from './literals.ts';
 import { ABSENT, FLOAT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector } from './step-table.ts';
@@ -23,22 +22,28 @@ export async function openSelection(
   const { session } = evaluator;
   const before = session.samplesCurrent;
   const param = await evaluator.scalar(expr.param!, grid);
-  if (expr.operator === 'limit_ratio') {
-    if (checkRatios(session, expr, param)) return EMPTY_OPERAND;
-    return new RatioOperand(await evaluator.vector(expr.expr, grid), param);
-  }
-  if (checkCounts(param)) return EMPTY_OPERAND;
+  // Evaluated whatever the parameter: what is wrong with it is said first.
   const input = await evaluator.vector(expr.expr, grid);
+  if (expr.operator === 'limit_ratio') {
+    checkRatios(session, expr, param);
+    return new RatioOperand(input, param);
+  }
+  checkCounts(param);
   return selectRanked(session, expr, param, input, before);
 }
 
-/** topk, bottomk or limitk of an input: what was selected among candidates is selected again in the same way. */
+/**
+ * topk, bottomk or limitk of an input: what was selected among candidates is selected again in the same way.
+ *
+ * @param areCandidates  The input is that of openCandidates(): a series without values gives its group a place too.
+ */
 export async function selectRanked(
   session: QuerySession,
   expr: Aggregation,
   param: Float64Array,
   input: VectorOperand,
   before: number,
+  areCandidates = false,
 ): Promise<VectorOperand> {
   const groups = groupSeries(expr, input.series);
   const cells = new RankCells(session, membersOf(groups), param, expr);
@@ -46,11 +51,18 @@ export async function selectRanked(
   for (let i = 0; i < input.series.length; i++) {
     if (session.isSliceOver()) await session.pause();
     input.next(column);
+    if (areCandidates) cells.see(groups.groupOf[i]!);
     cells.offer(groups.groupOf[i]!, i, column);
   }
   const result = cells.result(input.series);
   session.settleSamples(before, cells.held);
   return new StoredOperand(result);
+}
+
+/** Candidates of one set of series for topk, bottomk or limitk of many. */
+export interface CandidateOperand extends VectorOperand {
+  /** Whether the last series was the first of its group that had values: it has to be known even if none of them is left. */
+  readonly isFirstOfGroup: boolean;
 }
 
 /**
@@ -62,25 +74,44 @@ export async function openCandidates(
   evaluator: Evaluator,
   expr: Aggregation,
   grid: Grid,
-): Promise<VectorOperand> {
+): Promise<CandidateOperand> {
   const param = await evaluator.scalar(expr.param!, grid);
-  if (checkCounts(param)) return EMPTY_OPERAND;
   const input = await evaluator.vector(expr.expr, grid);
+  checkCounts(param);
   const groups = groupSeries(expr, input.series);
-  const cells = new RankCells(evaluator.session, membersOf(groups), param, expr);
-  let next = 0;
-  return {
-    series: input.series,
-    next: (into) => {
-      input.next(into);
-      cells.offer(groups.groupOf[next]!, next, into, true);
-      next++;
-    },
-  };
+  return new Candidates(
+    input,
+    groups.groupOf,
+    new RankCells(evaluator.session, membersOf(groups), param, expr),
+  );
 }
 
-/** Checks k at every step; true when no step selects anything. */
-export function checkCounts(param: Float64Array): boolean {
+class Candidates implements CandidateOperand {
+  readonly series: readonly SeriesMeta[];
+  isFirstOfGroup = false;
+  readonly #input: VectorOperand;
+  readonly #groupOf: Int32Array;
+  readonly #cells: RankCells;
+  #next = 0;
+
+  constructor(input: VectorOperand, groupOf: Int32Array, cells: RankCells) {
+    this.series = input.series;
+    this.#input = input;
+    this.#groupOf = groupOf;
+    this.#cells = cells;
+  }
+
+  next(into: StepColumn): void {
+    this.#input.next(into);
+    const before = this.#cells.groupsSeen;
+    this.#cells.offer(this.#groupOf[this.#next]!, this.#next, into, true);
+    this.#next++;
+    this.isFirstOfGroup = this.#cells.groupsSeen > before;
+  }
+}
+
+/** Checks k at every step. */
+export function checkCounts(param: Float64Array): void {
   let smallest = Number.POSITIVE_INFINITY;
   let largest = Number.NEGATIVE_INFINITY;
   for (const value of param) {
@@ -88,18 +119,17 @@ export function checkCounts(param: Float64Array): boolean {
     smallest = Math.min(smallest, value);
     largest = Math.max(largest, value);
   }
-  if (largest < 1) return true;
+  if (largest < 1) return;
   if (smallest <= -INT64_MAX) {
     throw new AppError('execution', `Scalar value ${formatG(smallest)} underflows int64`);
   }
   if (largest >= INT64_MAX) {
     throw new AppError('execution', `Scalar value ${formatG(largest)} overflows int64`);
   }
-  return false;
 }
 
-/** Checks the ratio at every step; true when no step selects anything. */
-function checkRatios(session: QuerySession, expr: Aggregation, param: Float64Array): boolean {
+/** Checks the ratio at every step. */
+function checkRatios(session: QuerySession, expr: Aggregation, param: Float64Array): void {
   let smallest = Number.POSITIVE_INFINITY;
   let largest = Number.NEGATIVE_INFINITY;
   for (const value of param) {
@@ -107,11 +137,9 @@ function checkRatios(session: QuerySession, expr: Aggregation, param: Float64Arr
     smallest = Math.min(smallest, value);
     largest = Math.max(largest, value);
   }
-  if (smallest === 0 && largest === 0) return true;
   const { pos } = unwrap(expr.param!);
   if (largest > 1) session.annotations.invalidRatio(largest, 1, pos);
   if (smallest < -1) session.annotations.invalidRatio(smallest, -1, pos);
-  return false;
 }
 
 /**
@@ -202,7 +230,16 @@ class RankCells {
         column.kinds[k] = ABSENT;
       }
     }
-    if (!isEmpty) this.#seen.add(group);
+    if (!isEmpty) this.see(group);
+  }
+
+  /** Gives a group its place among the others, unless it has one. */
+  see(group: number): void {
+    this.#seen.add(group);
+  }
+
+  get groupsSeen(): number {
+    return this.#seen.size;
   }
 
   /** Histograms have no rank; only limitk takes them. */

@@ -5,6 +5,8 @@ import type { QuerySession } from './session.ts';
 
 /** Cells per block: 64 Ki values are half a megabyte, large enough that blocks are few, small enough to waste little. */
 const CELLS_PER_BLOCK = 65_536;
+/** Cells that a table begins with. Most results are small: its first block doubles until it is a whole one. */
+const CELLS_AT_FIRST = 512;
 
 /** Bytes of a cell: a value and its kind. */
 export const CELL_BYTES = 9;
@@ -19,6 +21,8 @@ export class StepTable {
   /** Histograms of the rows that have any, by step. */
   readonly #histograms = new Map<number, (FloatHistogram | undefined)[]>();
   #rows = 0;
+  /** Rows that the blocks have room for. */
+  #capacity = 0;
 
   constructor(session: QuerySession, steps: number) {
     this.steps = steps;
@@ -33,16 +37,16 @@ export class StepTable {
   /** Adds an empty row and answers its number. */
   addRow(): number {
     const row = this.#rows++;
-    if (row === this.#values.length * this.#rowsPerBlock) this.#grow();
+    if (row === this.#capacity) this.#grow();
     return row;
   }
 
-  /** Array that holds the row's values from offset(row) on. */
+  /** Array that holds the row's values from offset(row) on; until a row is added. */
   values(row: number): Float64Array<ArrayBuffer> {
     return this.#values[Math.floor(row / this.#rowsPerBlock)]!;
   }
 
-  /** Array that holds the row's kinds from offset(row) on. */
+  /** Array that holds the row's kinds from offset(row) on; until a row is added. */
   kinds(row: number): Uint8Array<ArrayBuffer> {
     return this.#kinds[Math.floor(row / this.#rowsPerBlock)]!;
   }
@@ -96,10 +100,27 @@ export class StepTable {
   }
 
   #grow(): void {
-    const cells = this.#rowsPerBlock * this.steps;
+    if (this.#capacity >= this.#rowsPerBlock) {
+      this.#addBlock(this.#rowsPerBlock);
+      return;
+    }
+    const atFirst = Math.ceil(CELLS_AT_FIRST / Math.max(1, this.steps));
+    const rows = Math.min(this.#rowsPerBlock, Math.max(atFirst, 2 * this.#capacity));
+    const values = this.#values.pop();
+    const kinds = this.#kinds.pop();
+    this.session.charge(-this.#capacity * this.steps * CELL_BYTES);
+    this.#capacity = 0;
+    this.#addBlock(rows);
+    if (values !== undefined) this.#values[0]!.set(values);
+    if (kinds !== undefined) this.#kinds[0]!.set(kinds);
+  }
+
+  #addBlock(rows: number): void {
+    const cells = rows * this.steps;
     this.session.charge(cells * CELL_BYTES);
     this.#values.push(new Float64Array(cells));
     this.#kinds.push(new Uint8Array(cells));
+    this.#capacity += rows;
   }
 }
 
