@@ -2,14 +2,17 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ByteReader, ByteWriter, encodeUtf8 } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
+import { decodeStartTime, ExtraColumns } from '../lib/model/extra-columns.ts';
 import { wordsOf } from '../lib/model/sample-columns.ts';
 import {
   decodeCut,
+  decodeExtras,
   decodeMetadata,
   decodeSamples,
   decodeSealed,
   decodeState,
   encodeCut,
+  encodeExtras,
   encodeMetadata,
   encodeSamples,
   encodeSealed,
@@ -159,4 +162,66 @@ test('marks and metadata come back', () => {
   const reader = new ByteReader(dst.take());
   reader.string();
   expect(decodeMetadata(reader)).toEqual(entries);
+});
+
+test('extras: golden bytes, worked out from the document', () => {
+  const extras = new ExtraColumns();
+  extras.addStartTime(5, 1000, -3);
+  const definitions = new ByteWriter();
+  putLogDefinition(definitions, 5, 3, Uint8Array.of(1, 0x61, 1, 0x62), 0, 4);
+  const dst = new ByteWriter();
+  encodeExtras(dst, 't', 1, definitions.bytes, definitions.length, extras);
+  const golden = '01740105030401610162010ad00f020105';
+  expect(Buffer.from(dst.bytes.subarray(0, dst.length)).toString('hex')).toBe(golden);
+  const reader = new ByteReader(dst.take());
+  expect(reader.string()).toBe('t');
+  const defined: unknown[] = [];
+  const back = new ExtraColumns();
+  const labelsOf = (bytes: Uint8Array, start: number, end: number) => [...bytes.subarray(start, end)];
+  decodeExtras(
+    reader,
+    (id, partition, bytes, start, end) => defined.push([id, partition, labelsOf(bytes, start, end)]),
+    back,
+  );
+  expect(defined).toEqual([[5, 3, [1, 0x61, 1, 0x62]]]);
+  expect([back.count, back.references[0], back.timestampsMs[0], back.kinds[0]]).toEqual([1, 5, 1000, 2]);
+  expect(decodeStartTime(back.bytes, back.starts[0]!, back.ends[0]!)).toBe(-3);
+});
+
+test('extras come back, and mutated ones are refused or other extras', () => {
+  const entry = fc.tuple(fc.nat(2 ** 32 - 2), fc.integer({ min: -(2 ** 51), max: 2 ** 51 }), fc.uint8Array());
+  fc.assert(
+    fc.property(
+      fc.array(entry, { maxLength: 20 }),
+      fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 3 }),
+      (entries, edits) => {
+        const extras = new ExtraColumns();
+        for (const [i, [id, timeMs, content]] of entries.entries()) {
+          extras.addRaw(id, timeMs, 1 + (i % 3), content, 0, content.length);
+        }
+        const dst = new ByteWriter();
+        encodeExtras(dst, 't', 0, new Uint8Array(0), 0, extras);
+        const bytes = dst.take();
+        for (const [at, byte] of edits) bytes[at % bytes.length] = byte;
+        const back = new ExtraColumns();
+        try {
+          const reader = new ByteReader(bytes);
+          reader.string();
+          decodeExtras(reader, () => undefined, back);
+        } catch (caught) {
+          expect(caught).toMatchObject({ code: 'bad_data' });
+          expect(edits).not.toEqual([]);
+          return;
+        }
+        if (edits.length > 0) return;
+        const found = Array.from({ length: back.count }, (_, i) => [
+          back.references[i],
+          back.timestampsMs[i],
+          back.bytes.slice(back.starts[i], back.ends[i]),
+        ]);
+        expect(found).toEqual(entries);
+      },
+    ),
+    { numRuns: 1000 },
+  );
 });

@@ -2,12 +2,18 @@
 // as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { hash128View } from '../lib/core/hash128.ts';
-import type { ChunkSink } from '../lib/model/chunk-sink.ts';
+import {
+  CHUNK_COLUMNS,
+  CHUNK_START_TIMES,
+  type ChunkSink,
+  isKnownEncoding,
+} from '../lib/model/chunk-sink.ts';
 import { checkLabelBytes, compareLabelBytes } from '../lib/model/label-bytes.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
 import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
-import { decodeChunk, isChunkEncoding } from '../lib/tsdb/chunk/decode-chunk.ts';
+import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
+import type { StartTimes } from '../lib/tsdb/chunk/start-times.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 
@@ -43,6 +49,7 @@ export interface SharedUnion {
     readonly encoding: Uint8Array<SharedArrayBuffer>;
     readonly next: Int32Array<SharedArrayBuffer>;
   };
+  readonly hasExtras: boolean;
 }
 
 /** Frames of several answers, united. Fill with `addFrame`, then `sort`; read by series index. */
@@ -79,6 +86,7 @@ export class SeriesUnion implements ChunkSink {
   /** Series numbers in label order, once sorted. */
   #order: Uint32Array = new Uint32Array(0);
   #current = NONE;
+  #hasExtras = false;
   #shared: SharedUnion | undefined;
   #isReleased = false;
 
@@ -89,6 +97,11 @@ export class SeriesUnion implements ChunkSink {
 
   get size(): number {
     return this.#seriesCount;
+  }
+
+  /** Whether some series holds more than floats. */
+  get hasExtras(): boolean {
+    return this.#hasExtras;
   }
 
   get chunkCount(): number {
@@ -141,7 +154,8 @@ export class SeriesUnion implements ChunkSink {
     start: number,
     end: number,
   ): void {
-    if (!isChunkEncoding(encoding)) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
+    if (!isKnownEncoding(encoding)) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
+    if (encoding > CHUNK_COLUMNS) this.#hasExtras = true;
     const chunk = this.#chunkCount;
     if (chunk === this.#chunkFrame.length) this.#growChunks();
     this.#charge(CHUNK_BYTES);
@@ -190,6 +204,7 @@ export class SeriesUnion implements ChunkSink {
     union.#chunkMaxMs = chunks.maxMs;
     union.#chunkEncoding = chunks.encoding;
     union.#nextChunk = chunks.next;
+    union.#hasExtras = shared.hasExtras;
     return union;
   }
 
@@ -227,6 +242,7 @@ export class SeriesUnion implements ChunkSink {
         encoding: shareBytes(this.#chunkEncoding.subarray(0, chunks)),
         next: shareInt32(this.#nextChunk, chunks),
       },
+      hasExtras: this.#hasExtras,
     };
   }
 
@@ -265,11 +281,13 @@ export class SeriesUnion implements ChunkSink {
       const startMs = this.#chunkMinMs[chunk]!;
       const endMs = this.#chunkMaxMs[chunk]!;
       if (startMs > maxTimeMs || endMs < minTimeMs) continue;
-      if (startMs <= previousMs) return false;
+      const encoding = this.#chunkEncoding[chunk]!;
+      if (encoding === CHUNK_START_TIMES) continue;
+      if (startMs <= previousMs || encoding > CHUNK_COLUMNS) return false;
       previousMs = endMs;
       const at = into.count;
       const frame = this.#frames[this.#chunkFrame[chunk]!]!;
-      decodeChunk(this.#chunkEncoding[chunk]!, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
+      decodeChunk(encoding, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
       // Bounds are what a node says; the samples decide.
       if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
     }
@@ -301,6 +319,21 @@ export class SeriesUnion implements ChunkSink {
     if (isSorted) return chunks;
     chunks.sort((a, b) => this.#compareChunks(a, b));
     return chunks.subarray(0, this.#dropEqualChunks(chunks));
+  }
+
+  /**
+   * Adds the start times of series `index` that may hold in [minTimeMs, maxTimeMs].
+   *
+   * @throws AppError `internal` as decodeInOrder.
+   */
+  readStartTimes(index: number, minTimeMs: number, maxTimeMs: number, into: StartTimes): void {
+    const series = this.#order[index]!;
+    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      if (this.#chunkEncoding[chunk] !== CHUNK_START_TIMES) continue;
+      if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
+      const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+      into.addChunk(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
+    }
   }
 
   /** Calls back with a chunk's bytes and their encoding. */

@@ -67,8 +67,8 @@ test('a chunk of an encoding that nobody knows is a malformed answer', async () 
   const labels = new ByteWriter();
   encodeLabels(Labels.from([['__name__', 'up']]), labels);
   writer.beginSeries(labels.bytes, 0, labels.length);
-  writer.chunk(3, 0, 1, new Uint8Array(4), 0, 4);
+  writer.chunk(9, 0, 1, new Uint8Array(4), 0, 4);
   await expect(unite(writer.finish())).rejects.toThrow(
-    /malformed answer from a test: unknown chunk encoding 3/,
+    /malformed answer from a test: unknown chunk encoding 9/,
   );
 });

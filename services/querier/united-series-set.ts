@@ -1,16 +1,23 @@
 // What PromQL reads of a union: labels decoded when asked for, samples decoded, merged and deduplicated when read.
 
+import { CHUNK_COLUMNS, CHUNK_HISTOGRAMS } from '../lib/model/chunk-sink.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
+import { decodeHistogramChunk } from '../lib/tsdb/chunk/histogram-chunk-decoder.ts';
+import { HistogramSamples } from '../lib/tsdb/chunk/histogram-samples.ts';
+import { mergeHistograms } from '../lib/tsdb/chunk/merge-histograms.ts';
 import { sortAndDedupeSamples } from '../lib/tsdb/chunk/merge-samples.ts';
+import { StartTimes } from '../lib/tsdb/chunk/start-times.ts';
 import type { SeriesUnion } from './series-union.ts';
 
 export class UnitedSeriesSet implements SeriesSet {
   readonly warnings: readonly string[];
   readonly #union: SeriesUnion;
   #chunks: Uint32Array = new Uint32Array(16);
+  readonly #histograms = new HistogramSamples();
+  readonly #startTimes = new StartTimes();
 
   /** @param union  Sorted; the set owns it from now on. */
   constructor(union: SeriesUnion, warnings: readonly string[]) {
@@ -28,10 +35,13 @@ export class UnitedSeriesSet implements SeriesSet {
 
   read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
     into.count = 0;
+    into.histograms = undefined;
+    into.startTimesMs = undefined;
     if (!this.#union.decodeInOrder(index, minTimeMs, maxTimeMs, into)) {
       this.#merge(index, minTimeMs, maxTimeMs, into);
     }
     cutToRange(into, minTimeMs, maxTimeMs);
+    if (this.#union.hasExtras) this.#layStartTimes(index, minTimeMs, maxTimeMs, into);
   }
 
   release(): void {
@@ -42,12 +52,27 @@ export class UnitedSeriesSet implements SeriesSet {
     into.count = 0;
     const chunks = this.#union.chunksOf(index, minTimeMs, maxTimeMs, this.#chunks);
     if (chunks.buffer !== this.#chunks.buffer) this.#chunks = new Uint32Array(chunks.buffer);
+    const histograms = this.#histograms;
+    histograms.clear();
     for (const chunk of chunks) {
-      this.#union.chunkBytes(chunk, (bytes, start, end, encoding) =>
-        decodeChunk(encoding, bytes, start, end, into),
-      );
+      this.#union.chunkBytes(chunk, (bytes, start, end, encoding) => {
+        if (encoding === CHUNK_HISTOGRAMS) decodeHistogramChunk(bytes, start, end, histograms);
+        else if (encoding <= CHUNK_COLUMNS) decodeChunk(encoding, bytes, start, end, into);
+      });
     }
     sortAndDedupeSamples(into);
+    if (histograms.count === 0) return;
+    histograms.sortAndDedupe();
+    mergeHistograms(histograms, into);
+  }
+
+  #layStartTimes(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    const startTimes = this.#startTimes;
+    startTimes.clear();
+    this.#union.readStartTimes(index, minTimeMs, maxTimeMs, startTimes);
+    if (startTimes.count === 0) return;
+    startTimes.settle();
+    startTimes.layOver(into);
   }
 }
 
@@ -62,6 +87,7 @@ function cutToRange(columns: SampleColumns, minTimeMs: number, maxTimeMs: number
     timestampsMs.copyWithin(0, start, end);
     columns.values.copyWithin(0, start, end);
   }
+  columns.histograms = columns.histograms?.slice(start, end);
   columns.count = end - start;
 }
 

@@ -3,9 +3,17 @@
 import type { StartTimes } from '../chunk/start-times.ts';
 import { ABSENT, grownF64, grownU32, U32Map } from './columns.ts';
 
+/**
+ * Entries of a series up to which repetitions are kept. They change nothing unless another start comes late in between, so writers
+ * need not send them; from one that does with every sample they must not take memory.
+ */
+const REPEATS_MAX = 16;
+
 export class StartTable {
   /** Series → its latest entry by time; `#older` leads on to earlier ones. */
   #newest = new U32Map();
+  /** Series → entries since it was pruned last. */
+  #counts = new U32Map();
   #older: Uint32Array = new Uint32Array(0);
   #series: Uint32Array = new Uint32Array(0);
   #timesMs: Float64Array = new Float64Array(0);
@@ -13,7 +21,7 @@ export class StartTable {
   #count = 0;
 
   get bytesHeld(): number {
-    return this.#newest.bytesHeld + this.#older.length * 24;
+    return this.#newest.bytesHeld + this.#counts.bytesHeld + this.#older.length * 24;
   }
 
   /** Entries held. */
@@ -33,8 +41,11 @@ export class StartTable {
       later = earlier;
       earlier = this.#older[earlier]!;
     }
-    // What a sender repeats changes nothing.
-    if (earlier !== ABSENT && this.#startsMs[earlier] === startMs) return;
+    const known = this.#counts.get(series);
+    const count = known === ABSENT ? 0 : known;
+    const isRepeated = earlier !== ABSENT && this.#startsMs[earlier] === startMs;
+    if (isRepeated && count >= REPEATS_MAX) return;
+    this.#counts.set(series, count + 1);
     const entry = this.#addEntry(series, timeMs, startMs);
     this.#older[entry] = earlier;
     if (later === ABSENT) this.#newest.set(series, entry);
@@ -73,6 +84,7 @@ export class StartTable {
       }
     }
     this.#newest = pruned.#newest;
+    this.#counts = pruned.#counts;
     this.#older = pruned.#older;
     this.#series = pruned.#series;
     this.#timesMs = pruned.#timesMs;
