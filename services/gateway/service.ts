@@ -15,6 +15,7 @@ import { ArrivalRate } from './arrival-rate.ts';
 import { QuerierChoice } from './calls.ts';
 import { clusterRoutes } from './cluster-api.ts';
 import { createCors } from './cors.ts';
+import { deleteRoutes } from './delete-api.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { exemplarsRoutes } from './exemplars-api.ts';
 import { federateRoutes } from './federate-api.ts';
@@ -113,6 +114,7 @@ function collectRoutes(
     ...statusRoutes({ host, queriers, clock, arrivals }),
     ...activeQueriesRoutes(options, { cluster, clock }),
     ...adminRoutes(options, { cluster, clock, host }),
+    ...deleteRoutes(options, { cluster, clock }),
     ...managementRoutes(options, { host, registry, logger, isStopping }),
     ...pageRoutes(),
     writeRoute(deps),

@@ -14,6 +14,7 @@ import {
   replayFile,
 } from '../lib/tsdb/log/replay.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
+import { encodeDelete, RECORD_DELETE } from './delete-records.ts';
 import {
   encodeExtras,
   encodeMetadata,
@@ -94,6 +95,11 @@ async function writeTenant(writer: CheckpointWriter, tenant: Tenant): Promise<vo
   });
   await writer.record(RECORD_STATE, payload);
   await writeMetadata(writer, tenant.name, tenant.metadata.list('', 0));
+  for (const mark of tenant.deletes.marks) {
+    payload.reset();
+    encodeDelete(payload, mark);
+    await writer.record(RECORD_DELETE, payload);
+  }
   await writeDefinitions(writer, tenant);
   await writeStartTimes(writer, tenant);
 }

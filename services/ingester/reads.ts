@@ -56,6 +56,7 @@ export class Reads {
         labelsOnly,
         exemplars,
         partitions: partitions.length > 0 ? new Set(partitions) : undefined,
+        masks: tenant.deletes.masks,
         seriesMax: seriesMax > 0 ? Math.min(seriesMax, seriesPerSelectMax) : seriesPerSelectMax,
       };
       const writer = new SeriesFrameWriter();
@@ -111,7 +112,8 @@ export class Reads {
     const { minTimeMs, maxTimeMs, labelName, limit } = request;
     const seriesMax = Number.POSITIVE_INFINITY;
     const selection = { matchers, minTimeMs, maxTimeMs, labelsOnly: true, partitions: undefined, seriesMax };
-    const steps = labelsOfHead(tenant.head, selection, labelName, limit, clock);
+    const { masks } = tenant.deletes;
+    const steps = labelsOfHead(tenant.head, { ...selection, masks }, labelName, limit, clock);
     try {
       for (;;) {
         throwIfAborted(signal);

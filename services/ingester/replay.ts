@@ -3,6 +3,7 @@ import { ByteReader } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { countHistograms, ExtraColumns } from '../lib/model/extra-columns.ts';
 import type { RecordView } from '../lib/tsdb/log/record.ts';
+import { decodeDelete, decodeUndelete, RECORD_DELETE, RECORD_UNDELETE } from './delete-records.ts';
 import {
   decodeCut,
   decodeExtras,
@@ -66,6 +67,16 @@ export class Replayer {
         tenant.generationNext = Math.max(tenant.generationNext, mark.generation + 1);
         return;
       }
+      case RECORD_DELETE: {
+        const mark = decodeDelete(reader);
+        this.#tenants.getOrMake(mark.tenant).deletes.add(mark);
+        return;
+      }
+      case RECORD_UNDELETE: {
+        const mark = decodeUndelete(reader);
+        this.#tenants.getOrMake(mark.tenant).deletes.remove(mark.id);
+        return;
+      }
       case RECORD_METADATA:
         this.#tenants.getOrMake(reader.string()).metadata.update(decodeMetadata(reader));
         return;
@@ -87,8 +98,9 @@ export class Replayer {
 
   /** To be called once after the last record, before anything is written. */
   finish(): void {
-    for (const { head, number } of this.#tenants.all()) {
+    for (const { head, number, deletes } of this.#tenants.all()) {
       head.settleIds();
+      deletes.forget(head.frozenRanges().map(({ generation }) => generation));
       const headIds = this.#headIds[number] ?? new Uint32Array(0);
       // A series that the log knows under another id is defined again when it is written to.
       for (let id = 0; id < headIds.length; id++) if (headIds[id] === id + 1) head.setLogged(id, true);

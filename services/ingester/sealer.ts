@@ -12,10 +12,20 @@ import type { Cluster } from '../lib/transport/cluster.ts';
 import { BlockBuilder } from '../lib/tsdb/block/block-writer.ts';
 import type { LeftSeries } from '../lib/tsdb/head/head.ts';
 import { sealRange } from '../lib/tsdb/head/head-seal.ts';
+import { selectHead } from '../lib/tsdb/head/head-select.ts';
 import type { RangeChunks } from '../lib/tsdb/head/range-chunks.ts';
 import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
+import type { Deletion } from '../lib/tsdb/tombstones/deletion.ts';
 import { shipBlock } from './block-shipper.ts';
 import { writeCheckpoint } from './checkpoint.ts';
+import {
+  type DeleteMark,
+  encodeDelete,
+  encodeUndelete,
+  RECORD_DELETE,
+  RECORD_UNDELETE,
+} from './delete-records.ts';
+import { HEAD_DELETES_MAX } from './head-deletes.ts';
 import type { IngesterMetrics } from './ingest-metrics.ts';
 import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from './log-records.ts';
 import type { ResolvedOptions } from './options.ts';
@@ -87,6 +97,72 @@ export class Sealer {
     });
   }
 
+  /**
+   * Hides samples that are in the head now. Waits for a seal that is under way, so that what was sealed before is on the
+   * stores when this resolves, and what is sealed afterwards is without them.
+   *
+   * @returns Frozen ranges that may hold such samples.
+   * @throws AppError `bad_data` on a malformed matcher, `resource_exhausted` when there are too many deletes.
+   */
+  deleteSamples(mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
+    return this.#exclusively(async () => {
+      const tenant = this.#deps.tenants.get(mark.tenant);
+      if (tenant === undefined || !(await this.#holds(tenant, mark))) return 0;
+      if (tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
+        throw new AppError(
+          'resource_exhausted',
+          `${HEAD_DELETES_MAX} deletes wait until ranges of the head are sealed, the limit; delete with fewer selectors, or later`,
+        );
+      }
+      const overlaps = ({ startMs, endMs }: RangeChunks) =>
+        startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
+      for (const range of [...tenant.head.ranges()]) {
+        if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
+      }
+      const whole = { ...mark, generationMax: tenant.generationNext - 1 };
+      this.#payload.reset();
+      encodeDelete(this.#payload, whole);
+      const durable = this.#log(RECORD_DELETE);
+      tenant.deletes.add(whole);
+      await durable;
+      return tenant.head.frozenRanges().filter(overlaps).length;
+    });
+  }
+
+  /** False when it hides nothing here any more. */
+  undoDelete(tenantName: string, id: string): Promise<boolean> {
+    return this.#exclusively(async () => {
+      const tenant = this.#deps.tenants.get(tenantName);
+      if (tenant === undefined || !tenant.deletes.remove(id)) return false;
+      this.#payload.reset();
+      encodeUndelete(this.#payload, { tenant: tenantName, id });
+      await this.#log(RECORD_UNDELETE);
+      return true;
+    });
+  }
+
+  /** Logs the payload; resolves when it is durable. */
+  #log(type: number): Promise<void> {
+    const { bytes, length } = this.#payload;
+    return this.#deps.log.append(type, 0, ++this.#marks, bytes, 0, length, true).durable;
+  }
+
+  /** True when a series of the head matches and has samples in the range. */
+  async #holds(tenant: Tenant, { matchers, minTimeMs, maxTimeMs }: Deletion): Promise<boolean> {
+    let found = false;
+    const selection = { matchers, minTimeMs, maxTimeMs, partitions: undefined, isUnordered: true };
+    const limits = { labelsOnly: true, seriesMax: Number.POSITIVE_INFINITY };
+    const steps = selectHead(tenant.head, { ...selection, ...limits }, this.#deps.clock, {
+      beginSeries: () => {
+        found = true;
+      },
+      chunk: () => undefined,
+    });
+    while (!found && !steps.next().done) await nextTurn();
+    steps.return(0);
+    return found;
+  }
+
   async #run(): Promise<void> {
     const { clock, logger } = this.#deps;
     const { signal } = this.#abort;
@@ -156,7 +232,8 @@ export class Sealer {
       if (tenant.sealed.has(range.generation)) continue;
       throwIfAborted(signal);
       try {
-        blockIds.push(await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal])));
+        const blockId = await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal]));
+        if (blockId !== undefined) blockIds.push(blockId);
         this.#deps.metrics.seals.inc({ result: 'sealed' });
       } catch (caught) {
         this.#deps.metrics.seals.inc({ result: 'failed' });
@@ -166,16 +243,22 @@ export class Sealer {
     return blockIds;
   }
 
-  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string> {
+  /** The block's id; undefined when there was nothing to put into one. */
+  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string | undefined> {
     const { clock, cluster, logger, metrics, disk } = this.#deps;
     const startedMs = clock.monotonicMs();
     const dir = path.join(this.#options.dataDir, 'seal', `${tenant.name}-${range.generation}`);
     await disk.remove(dir);
     const builder = new BlockBuilder({ tenant: tenant.name, dir });
     try {
-      for (const _ of sealRange(tenant.head, range, clock, builder)) {
+      for (const _ of sealRange(tenant.head, range, clock, builder, tenant.deletes.masks)) {
         await nextTurn();
         throwIfAborted(signal);
+      }
+      if (builder.seriesCount === 0) {
+        // Deletes left nothing of it.
+        await this.#markSealed(tenant, range, '');
+        return undefined;
       }
       const block = await builder.finish(signal);
       await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
@@ -220,6 +303,7 @@ export class Sealer {
       tenant.sealed.delete(range.generation);
       tenant.leftBeforeMs = Math.max(tenant.leftBeforeMs, range.endMs);
     }
+    tenant.deletes.forget(tenant.head.frozenRanges().map(({ generation }) => generation));
   }
 
   /** Deletes log segments whose samples are all in blocks, and lets idle series go. */

@@ -21,6 +21,7 @@ import type {
 } from '../lib/wire/contracts.ts';
 import { AppendStream } from './append-stream.ts';
 import { readCheckpoint } from './checkpoint.ts';
+import { markOfRequest, pendingDeletes } from './delete-requests.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
 import { Reads } from './reads.ts';
@@ -247,6 +248,16 @@ class DurableIngester implements Ingester {
       headStatistics: async (request) => {
         this.#mustRun();
         return this.#reads.headStatistics(request);
+      },
+      deleteSeries: async (request) => ({
+        concerned: await this.#mustRun().sealer.deleteSamples(markOfRequest(request)),
+      }),
+      undoDelete: async ({ tenant, deleteId }) => ({
+        undone: await this.#mustRun().sealer.undoDelete(tenant, deleteId),
+      }),
+      listDeletes: async ({ tenant }) => {
+        this.#mustRun();
+        return { deletes: pendingDeletes(this.#tenants.get(tenant)) };
       },
       seal: async ({ tenant }, { signal }) => ({
         blockIds: await this.#mustRun().sealer.sealNow(tenant, signal),

@@ -3,6 +3,7 @@
 import { AppError } from '../lib/core/errors.ts';
 import { isTenantName } from '../lib/tsdb/block/block-name.ts';
 import { Head } from '../lib/tsdb/head/head.ts';
+import { HeadDeletes } from './head-deletes.ts';
 import { MetadataTable } from './metadata-table.ts';
 import type { ResolvedOptions } from './options.ts';
 
@@ -21,6 +22,7 @@ export interface Tenant {
   leftBeforeMs: number;
   /** Generation of a sealed range → monotonic time at which it may be dropped, ms. */
   readonly sealed: Map<number, number>;
+  readonly deletes: HeadDeletes;
 }
 
 /** Tenants by name; they are made when they first write. */
@@ -67,6 +69,7 @@ export class Tenants {
       generationNext: 1,
       leftBeforeMs: -TIME_MS_MAX,
       sealed: new Map(),
+      deletes: new HeadDeletes(),
     };
     this.#byName.set(name, tenant);
     this.#byNumber.push(tenant);

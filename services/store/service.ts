@@ -22,12 +22,14 @@ import { BlockFolders } from './block-folders.ts';
 import { labelsOfBlocks } from './block-labels.ts';
 import { CallGate } from './call-gate.ts';
 import { Compactor } from './compactor.ts';
+import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './delete-series.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { fetchBlock } from './fetch-block.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { putBlock } from './put-block.ts';
 import { expiredBlocks } from './retention.ts';
 import { selectBlocks } from './select-blocks.ts';
+import { takeSnapshot } from './snapshot.ts';
 import { createStoreMetrics } from './store-metrics.ts';
 import { Tombstones } from './tombstones.ts';
 
@@ -82,6 +84,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     { ...options, hashSeed },
     { catalog, folders, tombstones, budget, disk, clock, logger, metrics: metrics.compaction },
   );
+  const deleteDeps = { catalog, folders, tombstones, compactor };
   const gate = new CallGate();
   const stopping = new AbortController();
   let ready = false;
@@ -208,6 +211,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
         stream(signal, (own) =>
           selectBlocks(request, options.seriesMax, { catalog, tombstones, clock, metrics, hashSeed }, own),
         ),
+      deleteSeries: (request, { signal }) =>
+        call(signal, async (own) => ({ concerned: await deleteSeries(request, deleteDeps, own) })),
+      undoDelete: (request, { signal }) =>
+        call(signal, async () => ({ undone: await undoDelete(request, deleteDeps) })),
+      listDeletes: ({ tenant }, { signal }) =>
+        call(signal, () => Promise.resolve(listDeletes(tenant, deleteDeps))),
+      cleanTombstones: ({ tenant, actor }, { signal }) =>
+        call(signal, async (own) => {
+          const blocks = await cleanTombstones(tenant, actor, deleteDeps, own);
+          await forgetDeletes();
+          return { blocks };
+        }),
+      snapshot: ({ name }, { signal }) =>
+        call(signal, async (own) => ({ blocks: await takeSnapshot(name, { catalog, folders, disk }, own) })),
       labels: (request, { signal }) =>
         call(signal, (own) => labelsOfBlocks(request, { catalog, tombstones }, own)),
     },

@@ -98,6 +98,9 @@ function ingesterHandlers(node: FakeNode, calls: string[]): Handlers<typeof Inge
   return {
     append: unused,
     seal: unused,
+    deleteSeries: unused,
+    undoDelete: unused,
+    listDeletes: unused,
     select: (request, context) => select(node, calls, request, context),
     labels: (request) => labels(node, calls, request),
     metadata: async () => {
@@ -116,6 +119,11 @@ function storeHandlers(node: FakeNode, calls: string[]): Handlers<typeof StoreDe
     putBlock: unused,
     fetchBlock: unused,
     listBlocks: unused,
+    deleteSeries: unused,
+    undoDelete: unused,
+    listDeletes: unused,
+    cleanTombstones: unused,
+    snapshot: unused,
     select: (request, context) => select(node, calls, request, context),
     labels: (request) => labels(node, calls, request),
   };

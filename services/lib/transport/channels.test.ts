@@ -50,6 +50,9 @@ function createHandlers(seen: Seen): Handlers<typeof IngesterDefinition> {
     },
     headStatistics: () => Promise.reject(new AppError('internal', 'not asked for')),
     seal: () => Promise.reject(new AppError('internal', 'not asked for')),
+    deleteSeries: () => Promise.reject(new AppError('internal', 'not asked for')),
+    undoDelete: () => Promise.reject(new AppError('internal', 'not asked for')),
+    listDeletes: () => Promise.reject(new AppError('internal', 'not asked for')),
     select: (request, context) => select(request, context, seen),
     append: (requests) => append(requests, seen),
   };

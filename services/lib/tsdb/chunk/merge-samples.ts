@@ -98,3 +98,13 @@ function isGreaterPattern(words: Uint32Array, a: number, b: number): boolean {
   if (highA !== highB) return highA > highB;
   return words[2 * a]! > words[2 * b]!;
 }
+
+/** Adds all samples of `from` behind those of `to`. */
+export function appendSamples(to: SampleColumns, from: SampleColumns): void {
+  const { count } = to;
+  to.reserve(count + from.count);
+  to.timestampsMs.set(from.timestampsMs.subarray(0, from.count), count);
+  // As bytes: NaN payloads stay.
+  new Uint8Array(to.values.buffer).set(new Uint8Array(from.values.buffer, 0, from.count * 8), count * 8);
+  to.count = count + from.count;
+}

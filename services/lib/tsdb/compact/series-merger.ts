@@ -9,7 +9,7 @@ import { compareRanges } from '../block/byte-ranges.ts';
 import type { ChunkToWrite, SortedBlockWriter } from '../block/sorted-block-writer.ts';
 import { ChunkEncoder } from '../chunk/chunk-encoder.ts';
 import { decodeChunk, isChunkEncoding } from '../chunk/decode-chunk.ts';
-import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
+import { appendSamples, sortAndDedupeSamples } from '../chunk/merge-samples.ts';
 import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import { BLOCK_CHUNK_SAMPLES } from '../head/head-seal.ts';
 import { coversAll, dropHidden, type TimeRanges, touchesAny } from '../tombstones/deletion.ts';
@@ -163,7 +163,7 @@ export class SeriesMerger {
     sortAndDedupeSamples(columns);
     this.counts.samplesDropped += before - columns.count;
     if (this.#held.count + columns.count > BLOCK_CHUNK_SAMPLES) this.#flush();
-    append(this.#held, columns);
+    appendSamples(this.#held, columns);
     if (this.#held.count > SMALL_SAMPLES) this.#flush();
   }
 
@@ -274,13 +274,4 @@ function rowsOf(parts: readonly SeriesPart[]): Row[] {
     }
   }
   return rows.sort((a, b) => a.minTimeMs - b.minTimeMs || a.maxTimeMs - b.maxTimeMs);
-}
-
-function append(to: SampleColumns, from: SampleColumns): void {
-  const { count } = to;
-  to.reserve(count + from.count);
-  to.timestampsMs.set(from.timestampsMs.subarray(0, from.count), count);
-  // As bytes: NaN payloads stay.
-  new Uint8Array(to.values.buffer).set(new Uint8Array(from.values.buffer, 0, from.count * 8), count * 8);
-  to.count = count + from.count;
 }

@@ -4,6 +4,7 @@ import { ByteWriter } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
 import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import type { Head } from './head.ts';
+import { type HeadMask, hideInRange } from './masked-series.ts';
 import type { RangeChunks } from './range-chunks.ts';
 
 /** Where a sealed range goes: a block builder. Byte ranges are valid during the call. */
@@ -29,11 +30,17 @@ const SLICE_MS = 8;
 
 /**
  * Hands all series of a frozen range to the sink, in no particular order. Yields every few milliseconds of work; appends
- * may go on in between. Series of a frozen range cannot leave the head before the range.
+ * may go on in between. Series of a frozen range cannot leave the head before the range. What deletes hide is left out.
  *
  * @throws AppError `internal` when a chunk in memory is corrupt.
  */
-export function* sealRange(head: Head, range: RangeChunks, clock: Clock, sink: SealSink): Generator<void> {
+export function* sealRange(
+  head: Head,
+  range: RangeChunks,
+  clock: Clock,
+  sink: SealSink,
+  masks: readonly HeadMask[] = [],
+): Generator<void> {
   const series = new SeriesSamples();
   const labels = new ByteWriter(1024);
   const chunker = new SeriesChunker(BLOCK_CHUNK_SAMPLES);
@@ -47,9 +54,10 @@ export function* sealRange(head: Head, range: RangeChunks, clock: Clock, sink: S
     range.readSeries(id, series.floats);
     range.extras?.readSeries(id, series);
     head.startTimes.read(id, series.startTimes);
-    series.settle();
     labels.reset();
     head.index.writeLabels(id, labels);
+    if (masks.length > 0) hideInRange(series, masks, range, labels.bytes, labels.length);
+    series.settle();
     sink.addSeries(labels.bytes, 0, labels.length, head.partitionOf(id));
     chunker.emit(series, sink.addChunk.bind(sink));
   }

@@ -17,6 +17,7 @@ import { ABSENT, grownF64 } from './columns.ts';
 import { ExtraSelect } from './extra-select.ts';
 import type { Head } from './head.ts';
 import type { LabelIndex } from './label-index.ts';
+import { type HeadMask, MaskedSeries } from './masked-series.ts';
 import type { RangeChunks } from './range-chunks.ts';
 import { PAGE_MASK, PAGE_SHIFT, SLOT, STATE_WORDS } from './series-states.ts';
 
@@ -35,6 +36,8 @@ export interface HeadSelection {
   readonly isUnordered?: boolean;
   /** One more is an error. */
   readonly seriesMax: number;
+  /** What deletes hide. Default: nothing. */
+  readonly masks?: readonly HeadMask[];
 }
 
 /** Work between two yields. */
@@ -92,7 +95,7 @@ export function* labelsOfHead(
   limit: number,
   clock: Clock,
 ): Generator<void, LabelList> {
-  if (selection.matchers.length === 0) {
+  if (selection.matchers.length === 0 && (selection.masks ?? []).length === 0) {
     const { index } = head;
     const all =
       labelName === ''
@@ -126,7 +129,7 @@ function* walkSeries(
   head: Head,
   selection: HeadSelection,
   clock: Clock,
-  visit: (id: number, index: LabelIndex, chunks: SeriesChunks) => void,
+  visit: (id: number, index: LabelIndex, chunks: { emit(sink: ChunkSink): void }) => void,
 ): Generator<void> {
   // Ids mean what they mean in this index until the selection ends.
   const { index } = head;
@@ -135,6 +138,7 @@ function* walkSeries(
     const found = yield* selectPostingsInSteps(index, selection.matchers);
     const ids = selection.isUnordered === true ? found : yield* index.order.sort(found);
     const chunks = new SeriesChunks(head, selection);
+    const masked = new MaskedSeries(head, selection.masks ?? []);
     let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
     for (let i = 0; i < ids.length; i++) {
       if (i % SERIES_PER_LOOK === 0 && clock.monotonicMs() >= sliceEndsMs) {
@@ -144,7 +148,9 @@ function* walkSeries(
       }
       const id = ids[i]!;
       if (selection.partitions !== undefined && !selection.partitions.has(head.partitionOf(id))) continue;
-      if (chunks.collect(id)) visit(id, index, chunks);
+      if (masked.concerns(id, index)) {
+        if (chunks.collectMasked(id, masked)) visit(id, index, masked);
+      } else if (chunks.collect(id)) visit(id, index, chunks);
     }
   } finally {
     head.endSelection(token);
@@ -214,6 +220,15 @@ class SeriesChunks {
     if (this.#loose.count > 0) this.#addLoose();
     const hasHistograms = this.#extras?.collectHistograms(id) ?? false;
     return this.#count > 0 || hasHistograms;
+  }
+
+  /** As `collect`, of a series that deletes concern. */
+  collectMasked(id: number, masked: MaskedSeries): boolean {
+    return masked.collect(id, this.#ranges, {
+      minTimeMs: this.#minTimeMs,
+      maxTimeMs: this.#maxTimeMs,
+      wantsExemplars: this.#wantsExemplars,
+    });
   }
 
   /** Hands the chunks of the series collected last to the sink. */

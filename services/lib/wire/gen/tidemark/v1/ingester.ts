@@ -6,6 +6,14 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import {
+  DeleteSeriesRequest,
+  DeleteSeriesResponse,
+  ListDeletesRequest,
+  ListDeletesResponse,
+  UndoDeleteRequest,
+  UndoDeleteResponse,
+} from "./deletion.ts";
 import { LabelsRequest, LabelsResponse, SelectRequest, SelectResponse } from "./read.ts";
 
 export const protobufPackage = "tidemark.v1";
@@ -1055,6 +1063,36 @@ export const IngesterDefinition = {
       requestType: SealRequest as typeof SealRequest,
       requestStream: false,
       responseType: SealResponse as typeof SealResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Hides samples that are in the head now, durably; they are left out when their range is sealed. To be called before the
+     * stores': what is sealed in between is theirs.
+     */
+    deleteSeries: {
+      name: "DeleteSeries",
+      requestType: DeleteSeriesRequest as typeof DeleteSeriesRequest,
+      requestStream: false,
+      responseType: DeleteSeriesResponse as typeof DeleteSeriesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Shows again what a delete hides and sealing has not left out. */
+    undoDelete: {
+      name: "UndoDelete",
+      requestType: UndoDeleteRequest as typeof UndoDeleteRequest,
+      requestStream: false,
+      responseType: UndoDeleteResponse as typeof UndoDeleteResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Deletes that hide something. */
+    listDeletes: {
+      name: "ListDeletes",
+      requestType: ListDeletesRequest as typeof ListDeletesRequest,
+      requestStream: false,
+      responseType: ListDeletesResponse as typeof ListDeletesResponse,
       responseStream: false,
       options: {},
     },

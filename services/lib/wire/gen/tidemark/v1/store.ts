@@ -6,6 +6,14 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import {
+  DeleteSeriesRequest,
+  DeleteSeriesResponse,
+  ListDeletesRequest,
+  ListDeletesResponse,
+  UndoDeleteRequest,
+  UndoDeleteResponse,
+} from "./deletion.ts";
 import { LabelsRequest, LabelsResponse, SelectRequest, SelectResponse } from "./read.ts";
 
 export const protobufPackage = "tidemark.v1";
@@ -13,6 +21,28 @@ export const protobufPackage = "tidemark.v1";
 export const protobufFileName = "tidemark/v1/store.proto";
 
 /** The store: takes whole blocks, keeps them, answers for them. */
+
+export interface CleanTombstonesRequest {
+  /** Tenant whose deletes are applied. */
+  tenant: string;
+  /** Who asked, for the audit record. */
+  actor: string;
+}
+
+export interface CleanTombstonesResponse {
+  /** Blocks that were rewritten or deleted. */
+  blocks: number;
+}
+
+export interface SnapshotRequest {
+  /** Folder below <data.dir>/snapshots: 1 to 128 of A-Z a-z 0-9 _ - . not beginning with a dot; must not be there. */
+  name: string;
+}
+
+export interface SnapshotResponse {
+  /** Blocks in the snapshot. */
+  blocks: number;
+}
 
 export interface PutBlockRequest {
   part:
@@ -92,6 +122,238 @@ export interface BlockSummary {
   /** Partitions whose samples it holds. */
   partitions: number[];
 }
+
+function createBaseCleanTombstonesRequest(): CleanTombstonesRequest {
+  return { tenant: "", actor: "" };
+}
+
+export const CleanTombstonesRequest: MessageFns<CleanTombstonesRequest> = {
+  encode(message: CleanTombstonesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    if (message.actor !== "") {
+      writer.uint32(18).string(message.actor);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CleanTombstonesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCleanTombstonesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.actor = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CleanTombstonesRequest>): CleanTombstonesRequest {
+    return CleanTombstonesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CleanTombstonesRequest>): CleanTombstonesRequest {
+    const message = createBaseCleanTombstonesRequest();
+    message.tenant = object.tenant ?? "";
+    message.actor = object.actor ?? "";
+    return message;
+  },
+};
+
+function createBaseCleanTombstonesResponse(): CleanTombstonesResponse {
+  return { blocks: 0 };
+}
+
+export const CleanTombstonesResponse: MessageFns<CleanTombstonesResponse> = {
+  encode(message: CleanTombstonesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.blocks !== 0) {
+      writer.uint32(8).uint64(message.blocks);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): CleanTombstonesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseCleanTombstonesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.blocks = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<CleanTombstonesResponse>): CleanTombstonesResponse {
+    return CleanTombstonesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<CleanTombstonesResponse>): CleanTombstonesResponse {
+    const message = createBaseCleanTombstonesResponse();
+    message.blocks = object.blocks ?? 0;
+    return message;
+  },
+};
+
+function createBaseSnapshotRequest(): SnapshotRequest {
+  return { name: "" };
+}
+
+export const SnapshotRequest: MessageFns<SnapshotRequest> = {
+  encode(message: SnapshotRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SnapshotRequest>): SnapshotRequest {
+    return SnapshotRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SnapshotRequest>): SnapshotRequest {
+    const message = createBaseSnapshotRequest();
+    message.name = object.name ?? "";
+    return message;
+  },
+};
+
+function createBaseSnapshotResponse(): SnapshotResponse {
+  return { blocks: 0 };
+}
+
+export const SnapshotResponse: MessageFns<SnapshotResponse> = {
+  encode(message: SnapshotResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.blocks !== 0) {
+      writer.uint32(8).uint64(message.blocks);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SnapshotResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSnapshotResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.blocks = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SnapshotResponse>): SnapshotResponse {
+    return SnapshotResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SnapshotResponse>): SnapshotResponse {
+    const message = createBaseSnapshotResponse();
+    message.blocks = object.blocks ?? 0;
+    return message;
+  },
+};
 
 function createBasePutBlockRequest(): PutBlockRequest {
   return { part: undefined };
@@ -856,6 +1118,51 @@ export const StoreDefinition = {
       requestType: LabelsRequest as typeof LabelsRequest,
       requestStream: false,
       responseType: LabelsResponse as typeof LabelsResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Hides samples of the blocks held now, durably; compaction takes them off the disk. Blocks that come later are not concerned. */
+    deleteSeries: {
+      name: "DeleteSeries",
+      requestType: DeleteSeriesRequest as typeof DeleteSeriesRequest,
+      requestStream: false,
+      responseType: DeleteSeriesResponse as typeof DeleteSeriesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Shows again what a delete hides and compaction has not taken off the disk. */
+    undoDelete: {
+      name: "UndoDelete",
+      requestType: UndoDeleteRequest as typeof UndoDeleteRequest,
+      requestStream: false,
+      responseType: UndoDeleteResponse as typeof UndoDeleteResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Deletes that hide something. */
+    listDeletes: {
+      name: "ListDeletes",
+      requestType: ListDeletesRequest as typeof ListDeletesRequest,
+      requestStream: false,
+      responseType: ListDeletesResponse as typeof ListDeletesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Takes hidden samples off the disk now; answers when they are gone. */
+    cleanTombstones: {
+      name: "CleanTombstones",
+      requestType: CleanTombstonesRequest as typeof CleanTombstonesRequest,
+      requestStream: false,
+      responseType: CleanTombstonesResponse as typeof CleanTombstonesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Copies all blocks by hard links into a folder that can be a data directory. */
+    snapshot: {
+      name: "Snapshot",
+      requestType: SnapshotRequest as typeof SnapshotRequest,
+      requestStream: false,
+      responseType: SnapshotResponse as typeof SnapshotResponse,
       responseStream: false,
       options: {},
     },
