@@ -7,9 +7,9 @@ import type { PostingsSource } from '../postings/select-postings.ts';
 import { ABSENT, grownU32 } from './columns.ts';
 import { LabelPairs } from './label-pairs.ts';
 import { PostingsLists } from './postings-lists.ts';
-import { SeriesOrder } from './series-order.ts';
+import { type PairedSeries, SeriesOrder } from './series-order.ts';
 
-export class LabelIndex implements PostingsSource {
+export class LabelIndex implements PostingsSource, PairedSeries {
   readonly pairs: LabelPairs;
   readonly #postings = new PostingsLists();
   readonly #seed: number;

@@ -3,11 +3,21 @@
 import { compareRanges } from '../block/byte-ranges.ts';
 import { sortInSteps } from '../block/sort-in-steps.ts';
 import { ABSENT, grownU32 } from './columns.ts';
-import type { LabelIndex } from './label-index.ts';
+import type { LabelPairs } from './label-pairs.ts';
+
+/** What is ordered: series as runs of numbered label pairs. */
+export interface PairedSeries {
+  readonly seriesCount: number;
+  readonly pairs: LabelPairs;
+  /** Pair number `depth` of a series, names ascending; ABSENT behind the last. */
+  pairAt(id: number, depth: number): number;
+  /** Ids of all series, ascending. */
+  allPostings(): Uint32Array;
+}
 
 /** The order of one index' series. Series without a rank are compared by their labels. */
 export class SeriesOrder {
-  readonly #index: LabelIndex;
+  readonly #index: PairedSeries;
   /** Series by rank. */
   #byRank: Uint32Array = new Uint32Array(0);
   /** Rank by series, plus 1; 0 where there is none yet. */
@@ -15,7 +25,7 @@ export class SeriesOrder {
   /** Comparisons made for series without a rank since ranks were given. */
   #spent = 0;
 
-  constructor(index: LabelIndex) {
+  constructor(index: PairedSeries) {
     this.#index = index;
   }
 
@@ -92,7 +102,7 @@ export class SeriesOrder {
 }
 
 /** Two different pairs, name before value; none before any. */
-function comparePairs(index: LabelIndex, x: number, y: number): number {
+function comparePairs(index: PairedSeries, x: number, y: number): number {
   if (x === ABSENT) return -1;
   if (y === ABSENT) return 1;
   const { pairs } = index;
