@@ -7,7 +7,12 @@ import { parse } from 'yaml';
 import { type GatewayRig, playResult, playSeries, startGateway } from '../../test/support/gateway-rig.ts';
 import { playWaves } from '../../test/support/played-page.ts';
 import { hasShared, sharedPath } from '../../test/support/shared.ts';
-import { ResultType } from '../lib/wire/contracts.ts';
+import { ByteWriter } from '../lib/core/bytes.ts';
+import { CHUNK_EXEMPLARS } from '../lib/model/chunk-sink.ts';
+import { encodeLabels, Labels } from '../lib/model/labels.ts';
+import { ExemplarList } from '../lib/tsdb/chunk/exemplar-list.ts';
+import { ResultType, type SeriesResponse } from '../lib/wire/contracts.ts';
+import { SeriesFrameWriter } from '../lib/wire/series-frame.ts';
 
 const FILE = [
   'conformance',
@@ -57,6 +62,7 @@ describe.skipIf(!has)('OpenAPI 3.1 of Prometheus', () => {
     ['/parse_query', 'query=sum(rate(foo[5m]))'],
     ['/labels', ''],
     ['/series', 'match[]=up'],
+    ['/query_exemplars', `query=up&${RANGE}`],
   ])('%s?%s by GET and POST', async (path, query) => {
     const got = await fetch(`${rig.url}/api/v1${path}?${query}`);
     expect(got.status).toBe(200);
@@ -82,6 +88,7 @@ describe.skipIf(!has)('OpenAPI 3.1 of Prometheus', () => {
     ['/status/buildinfo', '/status/buildinfo'],
     ['/status/flags', '/status/flags'],
     ['/status/tsdb', '/status/tsdb'],
+    ['/features', '/features'],
   ])('%s', async (path, called) => {
     const response = await fetch(`${rig.url}/api/v1${called}`);
     expect(response.status).toBe(200);
@@ -92,6 +99,7 @@ describe.skipIf(!has)('OpenAPI 3.1 of Prometheus', () => {
     ['/query', '?time=x'],
     ['/query_range', '?query=up'],
     ['/series', ''],
+    ['/query_exemplars', '?query=up{'],
     ['/rules', '?type=x'],
   ])('errors of %s%s', async (path, query) => {
     const response = await fetch(`${rig.url}/api/v1${path}${query}`);
@@ -104,6 +112,23 @@ describe.skipIf(!has)('OpenAPI 3.1 of Prometheus', () => {
     expect(() => validate('/labels', 'get', '200', { status: 'success', data: [], extra: 1 })).toThrow();
   });
 });
+
+/** One exemplar of one series, as a querier sends it. */
+async function* playExemplars(): AsyncGenerator<SeriesResponse> {
+  const writer = new SeriesFrameWriter();
+  const labels = new ByteWriter(64);
+  encodeLabels(Labels.from([['__name__', 'up']]), labels);
+  const content = new ByteWriter(64);
+  content.f64(0.5);
+  encodeLabels(Labels.from([['trace_id', 'x']]), content);
+  const list = new ExemplarList();
+  list.add(1500, content.take());
+  const chunk = new ByteWriter(64);
+  list.encode(0, 1, chunk);
+  writer.beginSeries(labels.bytes, 0, labels.length);
+  writer.chunk(CHUNK_EXEMPLARS, 1500, 1500, chunk.bytes, 0, chunk.length);
+  for (const frame of writer.finish()) yield { frame, truncated: false };
+}
 
 function played(): Parameters<typeof startGateway>[0] {
   const waves = playWaves([{ __name__: 'up', job: 'a' }, { job: 'b' }]);
@@ -119,6 +144,7 @@ function played(): Parameters<typeof startGateway>[0] {
         return waves.querier!.query!(request, context);
       },
       series: () => playSeries([{ __name__: 'up', job: 'a' }], true),
+      exemplars: () => playExemplars(),
       metadata: async () => ({ metadata: [{ metric: 'up', type: 'gauge', help: 'Up.', unit: '' }] }),
       headStatistics: async () => ({
         series: 1,

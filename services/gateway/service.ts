@@ -18,6 +18,7 @@ import { createCors } from './cors.ts';
 import { deleteRoutes } from './delete-api.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { exemplarsRoutes } from './exemplars-api.ts';
+import { featuresRoutes } from './features-api.ts';
 import { federateRoutes } from './federate-api.ts';
 import type { GatewayHost } from './host.ts';
 import { HttpServer } from './http-server.ts';
@@ -107,6 +108,7 @@ function collectRoutes(
     ...queryRoutes(options, { queriers, clock }),
     ...seriesRoutes({ queriers, clock }),
     ...exemplarsRoutes(options, { queriers, clock }),
+    ...featuresRoutes(options),
     ...federateRoutes(options, { queriers, clock, host }),
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),
