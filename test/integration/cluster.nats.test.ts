@@ -398,7 +398,7 @@ test.skipIf(!hasPrograms(...PROGRAMS) || !hasShared('bench', 'queries.json'))(
     await compareScraped(world);
     console.log(
       `cluster: ${constant.length} answers as of one process; ${load.acknowledged.length * LOAD_SERIES} samples acknowledged and there, ` +
-        `${load.queries} queries, ${load.retries} retries while one process after another was killed`,
+        `${load.queries} queries while one process after another was killed; made again once: ${load.describeRetries()}`,
     );
   },
 );

@@ -24,6 +24,7 @@ export interface AcknowledgedWrite {
 /** What one request came to. Times are of the test's monotonic clock. */
 interface Attempt {
   readonly kind: 'write' | 'query';
+  readonly phase: string;
   readonly startedMs: number;
   readonly tookMs: number;
   /** Undefined when it succeeded. */
@@ -84,6 +85,13 @@ export class ClusterLoad {
     return this.attempts.filter(({ failure }) => failure !== undefined).length;
   }
 
+  /** Requests that were made again, by the phase that they began in: `store-0 2, …`. */
+  describeRetries(): string {
+    const failed = this.attempts.filter(({ failure }) => failure !== undefined);
+    const phases = Map.groupBy(failed, ({ phase }) => phase);
+    return Array.from(phases, ([phase, attempts]) => `${phase} ${attempts.length}`).join(', ') || 'none';
+  }
+
   get queries(): number {
     return this.attempts.filter(({ kind }) => kind === 'query').length;
   }
@@ -112,9 +120,10 @@ export class ClusterLoad {
 
   async #attempt(kind: Attempt['kind'], run: () => Promise<string | undefined>): Promise<string | undefined> {
     const startedMs = performance.now();
+    const phase = this.#phase;
     const failure = await run().catch((error: unknown) => String(error));
-    const wasStopped = !this.#isRunning;
-    if (!wasStopped) this.attempts.push({ kind, startedMs, tookMs: performance.now() - startedMs, failure });
+    const tookMs = performance.now() - startedMs;
+    if (this.#isRunning) this.attempts.push({ kind, phase, startedMs, tookMs, failure });
     return failure;
   }
 
