@@ -173,7 +173,13 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   for (let row = 0; row < table.rows; row++) {
     const from = table.offset(row);
     if (!table.hasHistograms(row)) continue;
-    if (!table.kinds(row).subarray(from, from + grid.steps).includes(HISTOGRAM)) continue;
+    if (
+      !table
+        .kinds(row)
+        .subarray(from, from + grid.steps)
+        .includes(HISTOGRAM)
+    )
+      continue;
     session.annotations.histogramIgnored('quantile', unwrap(expr.expr).pos);
     break;
   }

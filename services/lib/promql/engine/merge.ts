@@ -1,6 +1,7 @@
 // Merges what parts of a cut query answered, where evaluation comes to their roots: as if the part had been evaluated over
 // all series at once. Rows of all sets of series are put into the order of the series that they come from.
 import { AppError } from '../../core/errors.ts';
+import { Labels } from '../../model/labels.ts';
 import type { Aggregation, Expr } from '../ast.ts';
 import type { Part, Plan } from '../plan/plan.ts';
 import { cellColumns, finish, makeCells, mergeCell, type StreamedOperator } from './accumulators.ts';
@@ -51,12 +52,10 @@ export class PartMerger implements MergedParts {
   async #open(part: Part, grid: Grid): Promise<VectorOperand> {
     const session = this.#session;
     const own = this.#partials.filter(({ part: index }) => index === part.index);
-    const use = new SampleUse();
+    const use = new PartUse(session);
     for (const partial of own) {
       if (partial.declined !== '') throw new Declined(partial.declined);
-      session.annotations.absorb(partial.annotations);
       for (const warning of partial.storageWarnings) session.storageWarnings.add(warning);
-      session.samplesRead += partial.samplesRead;
       use.add(partial);
     }
     const rows = own.flatMap((partial) => partial.rows);
@@ -67,15 +66,32 @@ export class PartMerger implements MergedParts {
   }
 }
 
-/** How many samples the parts' operands held together. */
-class SampleUse {
-  held = 0;
+/** What reading the parts' series would have counted and said, had it been done here. */
+class PartUse {
+  readonly #session: QuerySession;
+  readonly #partials: PartialResult[] = [];
+  #held = 0;
   /** Most that a part held for a moment, beyond what it held in the end. */
-  transient = 0;
+  #transient = 0;
 
-  add({ samplesHeld, samplesPeak }: PartialResult): void {
-    this.held += samplesHeld;
-    this.transient = Math.max(this.transient, samplesPeak - samplesHeld);
+  constructor(session: QuerySession) {
+    this.#session = session;
+  }
+
+  add(partial: PartialResult): void {
+    this.#partials.push(partial);
+    this.#held += partial.samplesHeld;
+    this.#transient = Math.max(this.#transient, partial.samplesPeak - partial.samplesHeld);
+  }
+
+  /** The series are read now. @throws AppError `execution` when all parts together hold too many samples. */
+  settle(): void {
+    const session = this.#session;
+    for (const { annotations, samplesRead } of this.#partials) {
+      session.annotations.absorb(annotations);
+      session.samplesRead += samplesRead;
+    }
+    session.holdSamples(this.#held, this.#transient);
   }
 }
 
@@ -83,7 +99,7 @@ async function mergeRows(
   session: QuerySession,
   part: Part,
   rows: readonly PartialRow[],
-  use: SampleUse,
+  use: PartUse,
   grid: Grid,
 ): Promise<VectorOperand> {
   const { root } = part;
@@ -93,7 +109,7 @@ async function mergeRows(
     case 'candidates': {
       const before = session.samplesCurrent;
       const param = await new TreeEvaluator(session).scalar(root.param!, grid);
-      return selectRanked(session, root, param, new RowsOperand(session, rows, use, grid), before, true);
+      return selectRanked(session, root, param, new RowsOperand(rows, use, grid), before, true);
     }
     case 'counts':
       return mergeCounts(session, rows, use, grid);
@@ -107,11 +123,11 @@ async function mergeSeries(
   session: QuerySession,
   root: Expr,
   rows: readonly PartialRow[],
-  use: SampleUse,
+  use: PartUse,
   grid: Grid,
 ): Promise<VectorOperand> {
   const before = session.samplesCurrent;
-  const operand = new RowsOperand(session, rows, use, grid);
+  const operand = new RowsOperand(rows, use, grid);
   const isRangeFunction = root.kind === 'call' && matrixArgument(root) !== undefined;
   return isRangeFunction && !session.delayedNames
     ? rejectSameLabels(session, operand, grid, before)
@@ -121,16 +137,14 @@ async function mergeSeries(
 /** Rows as series; what one series has at different steps may come in several rows. */
 class RowsOperand implements VectorOperand {
   readonly series: readonly SeriesMeta[];
-  readonly #session: QuerySession;
   readonly #rows: readonly PartialRow[];
   /** First row of each series, and of the one that would come after the last. */
   readonly #firsts: readonly number[];
-  readonly #use: SampleUse;
+  readonly #use: PartUse;
   readonly #grid: Grid;
   #next = 0;
 
-  constructor(session: QuerySession, rows: readonly PartialRow[], use: SampleUse, grid: Grid) {
-    this.#session = session;
+  constructor(rows: readonly PartialRow[], use: PartUse, grid: Grid) {
     this.#rows = rows;
     this.#use = use;
     this.#grid = grid;
@@ -141,16 +155,18 @@ class RowsOperand implements VectorOperand {
       firsts.push(i);
       series.push({ labels: row.labels, dropName: row.dropName });
     });
+    if (rows.length === 0) {
+      // Read all the same, so that what the parts held and said comes in its turn: a series that is never there.
+      firsts.push(0);
+      series.push({ labels: Labels.empty, dropName: false });
+    }
     firsts.push(rows.length);
     this.series = series;
     this.#firsts = firsts;
-    if (rows.length > 0) return;
-    // Nobody will read: what the parts held counts all the same.
-    session.holdSamples(use.held, use.transient);
   }
 
   next(into: StepColumn): void {
-    if (this.#next === 0) this.#session.holdSamples(this.#use.held, this.#use.transient);
+    if (this.#next === 0) this.#use.settle();
     into.kinds.fill(0);
     into.mayHaveHistograms = false;
     const end = this.#firsts[this.#next + 1]!;
@@ -209,11 +225,11 @@ async function mergeCells(
   expr: Aggregation,
   operator: StreamedOperator,
   rows: readonly PartialRow[],
-  use: SampleUse,
+  use: PartUse,
   grid: Grid,
 ): Promise<VectorOperand> {
   const before = session.samplesCurrent;
-  session.holdSamples(use.held, use.transient);
+  use.settle();
   const groups = new RowGroups(rows);
   const cells = makeCells(session, operator, groups.groups.length * grid.steps);
   const histograms = new HistogramCells(operator, unwrap(expr.expr).pos, session.annotations);
@@ -276,11 +292,11 @@ function malformed(what: string): AppError {
 async function mergeCounts(
   session: QuerySession,
   rows: readonly PartialRow[],
-  use: SampleUse,
+  use: PartUse,
   grid: Grid,
 ): Promise<VectorOperand> {
   const before = session.samplesCurrent;
-  session.holdSamples(use.held, use.transient);
+  use.settle();
   const { series, groupOf } = new RowGroups(rows);
   const table = new StepTable(session, grid.steps);
   let held = 0;
