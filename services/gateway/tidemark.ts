@@ -1,8 +1,9 @@
 #!/usr/bin/env node
-// `tidemark status`: the members of a cluster in a terminal, asked from any gateway.
+// `tidemark status`: the members of a cluster in a terminal, asked from any gateway. `tidemark block`: blocks on a disk.
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
 import { readVersion } from '../lib/runtime/version.ts';
+import { runBlockCommand } from './block-command.ts';
 import { type MembersAnswer, printMembers } from './status-table.ts';
 
 const STATUS_FLAGS = {
@@ -13,14 +14,22 @@ const STATUS_FLAGS = {
 const USAGE = `Tidemark in a terminal.
 
 usage: tidemark status [--url=http://gateway:9090]
+       tidemark block inspect|verify|dump BLOCK…      (see tidemark block --help)
 
-Prints the members of the cluster: services, zones, versions, states, partitions owned, age of the last heartbeat.
+status prints the members of the cluster: services, zones, versions, states, partitions owned, age of the last heartbeat.
 Exit code 0 when all that should be there is ready, 1 otherwise or when the gateway does not answer.`;
 
 async function main(): Promise<void> {
   const [command, ...rest] = process.argv.slice(2);
   if (command === '--version') {
     process.stdout.write(`tidemark, version ${readVersion()}\n`);
+    return;
+  }
+  if (command === 'block') {
+    process.exitCode = await runBlockCommand(rest, {
+      write: writeOut,
+      complain: (text) => process.stderr.write(text),
+    });
     return;
   }
   const flags = parseFlags(STATUS_FLAGS, command === 'status' ? rest : [], process.env);
@@ -32,6 +41,12 @@ async function main(): Promise<void> {
   const answer = await askMembers(flags.values.url, flags.values.timeout);
   process.stdout.write(printMembers(answer));
   if (answer.members.some(({ state }) => state !== 'ready')) process.exitCode = 1;
+}
+
+/** Waits where the reader is slow; a reader that has left ends the command without a word, as `| head` expects. */
+async function writeOut(text: string): Promise<void> {
+  if (process.stdout.write(text)) return;
+  await new Promise<void>((resolve) => process.stdout.once('drain', resolve));
 }
 
 async function askMembers(url: string, timeoutMs: number): Promise<MembersAnswer> {
@@ -49,6 +64,10 @@ async function askMembers(url: string, timeoutMs: number): Promise<MembersAnswer
   }
   return (JSON.parse(text) as { data: MembersAnswer }).data;
 }
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
+});
 
 main().catch((caught: unknown) => {
   process.stderr.write(`tidemark: ${toAppError(caught).message}\n`);

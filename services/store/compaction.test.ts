@@ -108,7 +108,7 @@ test('a block that came lately waits, so that others can come too', async () => 
   expect(await listedBlocks(rig)).toHaveLength(3);
   clock.wallMs += 0.2 * HOUR_MS;
   await eventually(async () => (await listedBlocks(rig)).length).toBe(2);
-  expect((await storedContent(rig, everything)).get('up{job="late"}')?.size).toBe(5);
+  expect((await storedContent(rig, everything)).get(labelsOf('late').toString())?.size).toBe(5);
 });
 
 test('a damaged source is set aside and not merged', async () => {
@@ -127,7 +127,9 @@ test('a damaged source is set aside and not merged', async () => {
   await eventually(() => existsSync(path.join(dataDir, 'blocks-quarantine', 'anonymous', victim))).toBe(true);
   await eventually(async () => (await listedBlocks(rig)).length).toBe(2);
   const content = await storedContent(rig, everything);
-  expect([...content.get('up{job="b"}')!.keys()].every((timeMs) => timeMs < 26 * HOUR_MS)).toBe(true);
+  expect([...content.get(labelsOf('b').toString())!.keys()].every((timeMs) => timeMs < 26 * HOUR_MS)).toBe(
+    true,
+  );
 });
 
 /** Starts a store that compacts on a disk that dies at an operation; true when it got through before. */

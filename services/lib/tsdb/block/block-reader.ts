@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open } from 'node:fs/promises';
 import path from 'node:path';
-import { ByteReader, decodeUtf8 } from '../../core/bytes.ts';
+import { ByteReader, ByteWriter, decodeUtf8 } from '../../core/bytes.ts';
 import { AppError } from '../../core/errors.ts';
 import type { ChunkSink } from '../../model/chunk-sink.ts';
 import type { Matcher } from '../../model/matcher.ts';
@@ -18,6 +18,7 @@ import {
   GROUP_SIZE,
   INDEX_FOOTER_BYTES,
   INDEX_MAGIC,
+  SECTION_NAMES,
   type SectionName,
 } from './block-format.ts';
 import { type BlockMeta, META_BYTES_MAX, parseBlockMeta } from './block-meta.ts';
@@ -69,6 +70,14 @@ export interface LabelsRequest {
   /** Series all of whose chunks it covers are left out. */
   readonly mask?: DeletionMask;
   readonly signal?: AbortSignal;
+}
+
+/** A section of a block, for people. */
+export interface SectionSize {
+  readonly name: SectionName;
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+  readonly pages: number;
 }
 
 export class BlockReader {
@@ -173,6 +182,27 @@ export class BlockReader {
     const { tenant, blockId, minTimeMs } = this.meta;
     const found = blockIdOf(tenant, minTimeMs, { series, chunks });
     if (found !== blockId) throw corruptBlock(this.#chunksWhere, `its content has the id ${found}`);
+  }
+
+  /** Every label pair, as canonical bytes, with the ids of its series. */
+  *postingLists(): Generator<{ readonly pair: Uint8Array; readonly ids: Uint32Array }> {
+    const pair = new ByteWriter(256);
+    for (const name of this.#tables.labelNames()) {
+      for (const value of this.#tables.labelValues(name)) {
+        pair.reset();
+        pair.string(name);
+        pair.string(value);
+        yield { pair: pair.bytes.subarray(0, pair.length), ids: this.#tables.postings(name, value) };
+      }
+    }
+  }
+
+  /** What each section takes, raw and on the disk. */
+  sections(): SectionSize[] {
+    return SECTION_NAMES.map((name) => {
+      const { rawBytes, pageCount, offsets } = this.#directory.sections[name];
+      return { name, rawBytes, storedBytes: offsets[pageCount]! - offsets[0]!, pages: pageCount };
+    });
   }
 
   async #digestOf(name: 'series' | 'chunks', pacer: WorkPacer): Promise<Buffer> {
