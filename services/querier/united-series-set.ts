@@ -52,6 +52,8 @@ export class UnitedSeriesSet implements SeriesSet {
     into.count = 0;
     const chunks = this.#union.chunksOf(index, minTimeMs, maxTimeMs, this.#chunks);
     if (chunks.buffer !== this.#chunks.buffer) this.#chunks = new Uint32Array(chunks.buffer);
+    // As they arrived: those of one node ascend, and what another one sent is often the same once more.
+    chunks.sort();
     const histograms = this.#histograms;
     histograms.clear();
     for (const chunk of chunks) {

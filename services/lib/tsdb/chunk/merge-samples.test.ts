@@ -54,6 +54,29 @@ test('gives what a map by time gives, whatever the order and the repetitions', (
   );
 });
 
+test('runs that repeat themselves, whole or nearly', () => {
+  const times = fc
+    .uniqueArray(fc.nat(60), { minLength: 1, maxLength: 30 })
+    .map((all) => all.sort((a, b) => a - b));
+  fc.assert(
+    fc.property(
+      times,
+      fc.integer({ min: 2, max: 4 }),
+      fc.nat(200),
+      fc.boolean(),
+      (run, copies, at, isChanged) => {
+        const samples = Array.from({ length: copies }, () =>
+          run.map((time): Sample => [time, time, 7]),
+        ).flat();
+        if (isChanged) samples[at % samples.length] = [samples[at % samples.length]![0], 0x7ff00000, 2];
+        const columns = columnsOf(samples);
+        sortAndDedupeSamples(columns);
+        expect(samplesOf(columns)).toEqual(model(samples));
+      },
+    ),
+  );
+});
+
 test('the greatest pattern wins a tie: the staleness marker over a number, a negative number over both', () => {
   const one: Sample = [7, 0x3ff00000, 0];
   const stale: Sample = [7, 0x7ff00000, 2];

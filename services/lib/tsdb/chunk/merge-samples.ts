@@ -6,7 +6,7 @@ import { type SampleColumns, wordsOf } from '../../model/sample-columns.ts';
  * Sorts the samples by time and keeps one for each time: of different values the one with the greatest 64-bit pattern,
  * compared unsigned, high word first. The result does not depend on the order of the input.
  *
- * Cost: one walk when the columns already ascend strictly; else a merge of the ascending runs in it, O(n log runs), with
+ * Cost: one walk when the columns already ascend strictly, or repeat such a run; else a merge of the ascending runs in it, O(n log runs), with
  * scratch columns of the same size.
  */
 export function sortAndDedupeSamples(columns: SampleColumns): void {
@@ -14,7 +14,20 @@ export function sortAndDedupeSamples(columns: SampleColumns): void {
   let i = 1;
   while (i < count && timestampsMs[i]! > timestampsMs[i - 1]!) i++;
   if (i >= count) return;
-  mergeRuns(columns, runStarts(timestampsMs, count));
+  if (repeatsFirst(columns, i)) columns.count = i;
+  else mergeRuns(columns, runStarts(timestampsMs, count));
+}
+
+/** Whether the columns are their first `length` samples over and over: what complete replicas, or head and block, make. */
+function repeatsFirst(columns: SampleColumns, length: number): boolean {
+  const { timestampsMs, words, count } = columns;
+  if (count % length !== 0) return false;
+  for (let i = length; i < count; i++) {
+    const at = i - length;
+    if (timestampsMs[i] !== timestampsMs[at]) return false;
+    if (words[2 * i] !== words[2 * at] || words[2 * i + 1] !== words[2 * at + 1]) return false;
+  }
+  return true;
 }
 
 /** Starts of the longest strictly ascending runs, and `count` behind them. */
