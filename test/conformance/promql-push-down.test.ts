@@ -67,7 +67,7 @@ const GENERATED_FLOORS: Readonly<Record<string, number>> = {
 const SCRIPT_TIMEOUT_MS = 180_000;
 
 /** Generated queries for each set of features. */
-const QUERIES = 1500;
+const QUERIES = 1000;
 const storages = [1, 2, 3, 4].map((seed) => generateStorage(randomOf(seed)));
 
 test('the scripts are there', () => {

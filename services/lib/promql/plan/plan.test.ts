@@ -37,6 +37,11 @@ test.each([
   ['sum(rate({a="b"}[5m]))', ['series rate({a="b"}[5m])']],
   ['abs(rate({__name__=~"x|y"}[5m]))', ['series rate({__name__=~"x|y"}[5m])']],
   ['sum({a="b"})', ['cells sum({a="b"})']],
+  [
+    'sum(label_replace(x, "a", "$1", "a", "(.*):.*"))',
+    ['series label_replace(x, "a", "$1", "a", "(.*):.*")'],
+  ],
+  ['count(label_join(x, "a", "-", "b", "a"))', ['series label_join(x, "a", "-", "b", "a")']],
   // Nothing is read, or nothing that each set of series could answer alone.
   ['vector(1)', undefined],
   ['sum(vector(1))', undefined],

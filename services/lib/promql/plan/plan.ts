@@ -142,6 +142,7 @@ class Cutter {
     const below = this.#seriesWise(operand);
     // What may collide has to be the root of a part: operations above might hide the collision.
     if (below === undefined || below.mayCollide) return undefined;
+    if (overwritesItsSource(node)) return { ...below, mayCollide: true };
     if (keepsNames(node) || this.#options.features.delayedNameRemoval) return below;
     return { ...below, dropsNames: true, mayCollide: !hasOneName(below.selector) };
   }
@@ -207,8 +208,12 @@ function hasOneName({ matchers }: VectorSelector): boolean {
   return matchers.some(({ name, operator }) => name === METRIC_NAME && operator === '=');
 }
 
-/** Label that label_replace() or label_join() writes; undefined for all other nodes. */
-export function writtenLabel(node: Expr): string | undefined {
-  if (node.kind !== 'call' || (node.func !== 'label_replace' && node.func !== 'label_join')) return undefined;
-  return stringArgument(node, 1);
+/** label_replace() or label_join() that writes one of the labels that it reads: series that have it lose what told them apart. */
+function overwritesItsSource(node: Expr): boolean {
+  if (node.kind !== 'call') return false;
+  const { func, args } = node;
+  if (func === 'label_replace') return stringArgument(node, 1) === stringArgument(node, 3);
+  if (func !== 'label_join') return false;
+  const destination = stringArgument(node, 1);
+  return args.some((_, i) => i > 2 && stringArgument(node, i) === destination);
 }
