@@ -41,6 +41,9 @@ export interface ParallelDeps {
   readonly watch: (set: SeriesSet) => SeriesSet;
 }
 
+/** Steps of a series that take about as long as decoding a chunk. */
+const STEPS_PER_CHUNK = 120;
+
 /** Thrown by a part's select to end it: the query is evaluated in one piece. Never leaves this file. */
 class TooSmall extends Error {}
 
@@ -85,8 +88,9 @@ async function executePart(
   const queryable: Queryable = {
     select: async (select) => {
       const { union, warnings } = await deps.unite(select, context);
-      if (!(await decision.isWorthWhile(request.part, union.chunkCount))) throw new TooSmall();
-      const wanted = threadsFor(union.chunkCount, options);
+      const chunks = union.chunkCount + (union.size * stepsOf(request)) / STEPS_PER_CHUNK;
+      if (!(await decision.isWorthWhile(request.part, chunks))) throw new TooSmall();
+      const wanted = threadsFor(chunks, options);
       if (wanted === 1) return deps.watch(new KeptSet(new UnitedSeriesSet(union, warnings)));
       const shared = union.share();
       const ends = union.rangeEnds(wanted);
@@ -127,6 +131,10 @@ export function executeRange(
 
 function setOfRange({ union, from, to, warnings }: AssistanceOrder): SeriesSet {
   return new UnitedSeriesSet(SeriesUnion.ofShared(union, from, to), warnings);
+}
+
+function stepsOf({ startMs, endMs, stepMs }: PartRequest): number {
+  return stepMs > 0 ? Math.floor((endMs - startMs) / stepMs) + 1 : 1;
 }
 
 function threadsFor(chunks: number, { threads, chunksPerThread }: ParallelOptions): number {
