@@ -5,7 +5,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { systemClock } from '../lib/core/clock.ts';
 import { systemDisk } from '../lib/core/disk.ts';
+import { ExtraColumns } from '../lib/model/extra-columns.ts';
 import { encodeLabels, Labels } from '../lib/model/labels.ts';
+import { StartTimes } from '../lib/tsdb/chunk/start-times.ts';
 import type { Damage, ReplayReport } from '../lib/tsdb/log/replay.ts';
 import { CHECKPOINT_NAME, readCheckpoint, writeCheckpoint } from './checkpoint.ts';
 import { withDefaults } from './options.ts';
@@ -103,4 +105,25 @@ test('a damaged record costs its own series only, and is noticed', async () => {
   const held = back.tenants.all().reduce((sum, { head }) => sum + head.seriesCount, 0);
   expect(held).toBeGreaterThan(6000);
   expect(held).toBeLessThan(12_000);
+});
+
+test('start times come back, and hold for samples that come later', async () => {
+  const tenants = newTenants();
+  const tenant = tenants.getOrMake('a');
+  define(tenant, 'm', 1);
+  const extras = new ExtraColumns();
+  extras.addStartTime(0, 1000, 500);
+  extras.addStartTime(0, 3000, 0);
+  tenant.head.appendExtras(extras, 1);
+  await writeCheckpoint(folder, tenants, 5, systemDisk);
+  const { tenants: back, replayer } = await read();
+  expect(replayer.unknownSamples).toBe(0);
+  const { head } = back.get('a')!;
+  const found = new StartTimes();
+  head.startTimes.read(0, found);
+  found.settle();
+  expect([found.timestampsMs, found.startsMs]).toEqual([
+    [1000, 3000],
+    [500, 0],
+  ]);
 });
