@@ -6,7 +6,6 @@ import { computePlacement, type Placement } from '../../services/lib/placement/p
 import type { Cluster } from '../../services/lib/transport/cluster.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client, Handlers } from '../../services/lib/transport/rpc.ts';
-import { decodeAppendBatch } from '../../services/lib/wire/append-batch.ts';
 import {
   AppendOutcome,
   type AppendRequest,
@@ -14,6 +13,7 @@ import {
   IngesterDefinition,
   type MetricMetadata,
 } from '../../services/lib/wire/contracts.ts';
+import { BatchScratch, decodeBatch } from '../../services/lib/wire/packed-batch.ts';
 
 export interface RecordedSample {
   readonly series: string;
@@ -39,6 +39,8 @@ export interface RecordingIngester {
   readonly definitions: number[];
   /** Writer ids, one for each stream that was opened. */
   readonly writers: string[];
+  /** Whether writers are told that it is another process; before the first write. */
+  isRemote: boolean;
   behaviour: Behaviour;
   /** With `partial`: the partitions that are not kept. */
   failedPartitions: number[];
@@ -55,6 +57,7 @@ export function createRecordingIngester(instance: string): RecordingIngester {
     requests: [] as AppendRequest[],
     definitions: [] as number[],
     writers: [] as string[],
+    isRemote: false,
     behaviour: 'keep' as Behaviour,
     failedPartitions: [] as number[],
     gate: Promise.resolve(),
@@ -113,7 +116,7 @@ function keep(
 ): void {
   recorded.metadata.push(...request.metadata);
   if (request.batch.length === 0) return;
-  const batch = decodeAppendBatch(request.batch);
+  const batch = decodeBatch(request.batch, new BatchScratch());
   batch.forEachDefinition((reference, partition, bytes, start, end) => {
     recorded.definitions[stream]!++;
     series.set(reference, { labels: decodeLabels(bytes, start, end).toString(), partition });

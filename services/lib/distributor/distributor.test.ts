@@ -95,47 +95,83 @@ async function codeOf(promise: Promise<unknown>): Promise<string> {
 }
 
 describe('one replica', () => {
-  test('every sample arrives once, in the section of its partition, with its bits', async () => {
-    const { appender, ingesters } = create(['a'], 1, {}, 64);
-    const references = Array.from({ length: 500 }, (_, i) =>
-      appender.resolve(
-        Labels.from([
-          ['__name__', 'm'],
-          ['i', `${i}`],
+  test.each([
+    ['as columns', false, 1],
+    ['packed, to another process', true, 2],
+  ])(
+    'every sample arrives once, in the section of its partition, with its bits: %s',
+    async (_, isRemote, version) => {
+      const { appender, ingesters } = create(['a'], 1, {}, 64);
+      ingesters[0]!.isRemote = isRemote;
+      const references = Array.from({ length: 500 }, (_, i) =>
+        appender.resolve(
+          Labels.from([
+            ['__name__', 'm'],
+            ['i', `${i}`],
+          ]),
+        ),
+      );
+      const columns = columnsOf(
+        references.flatMap(
+          (reference) =>
+            [
+              [reference, NOW, 1],
+              [reference, NOW + 1, 2],
+            ] as const,
+        ),
+      );
+      const words = new Uint32Array(columns.values.buffer);
+      for (let i = 0; i < columns.count; i++) {
+        // The staleness marker, quiet and signalling NaNs with payloads, and ordinary numbers.
+        words[2 * i] = i % 3 === 0 ? 2 : i;
+        words[2 * i + 1] = i % 3 === 0 ? 0x7ff00000 : i % 3 === 1 ? 0xfff00000 : 0x40000000;
+      }
+      for (let round = 0; round < 30; round++) {
+        const outcome = await appender.write(columns, [], signal());
+        expect(outcome).toMatchObject({ written: 1000, rejected: 0, firstRejection: undefined });
+      }
+      expect(ingesters[0]!.samples).toHaveLength(30_000);
+      expect(ingesters[0]!.definitions).toEqual([500]);
+      const expected = new Map(
+        Array.from({ length: columns.count }, (_, i) => [
+          `m{i="${Math.floor(i / 2)}"}@${NOW + (i % 2)}`,
+          `${words[2 * i + 1]} ${words[2 * i]}`,
         ]),
-      ),
-    );
-    const columns = columnsOf(
-      references.flatMap(
-        (reference) =>
-          [
-            [reference, NOW, 1],
-            [reference, NOW + 1, 2],
-          ] as const,
-      ),
-    );
-    const words = new Uint32Array(columns.values.buffer);
-    for (let i = 0; i < columns.count; i++) {
-      // The staleness marker, quiet and signalling NaNs with payloads, and ordinary numbers.
-      words[2 * i] = i % 3 === 0 ? 2 : i;
-      words[2 * i + 1] = i % 3 === 0 ? 0x7ff00000 : i % 3 === 1 ? 0xfff00000 : 0x40000000;
+      );
+      for (const { series, timestampMs, high, low } of ingesters[0]!.samples) {
+        expect(`${high} ${low}`).toBe(expected.get(`${series}@${timestampMs}`));
+      }
+      expect(new Set(ingesters[0]!.samples.map(({ partition }) => partition)).size).toBeGreaterThan(50);
+      expect(ingesters[0]!.requests.every(({ batch }) => batch[0] === version)).toBe(true);
+    },
+  );
+
+  test('a packed scrape takes a few bytes a sample; what cannot be packed travels as columns', async () => {
+    const { appender, ingesters, resolve } = create(['a'], 1);
+    ingesters[0]!.isRemote = true;
+    const references = Array.from({ length: 2000 }, (_, i) => resolve(`m${i}`));
+    for (let scrape = 0; scrape < 2; scrape++) {
+      const rows = references.map((reference, i) => [reference, NOW + (i % 100), (i % 7) * 1.25] as const);
+      await appender.write(columnsOf(rows), [], signal());
     }
-    for (let round = 0; round < 30; round++) {
-      const outcome = await appender.write(columns, [], signal());
-      expect(outcome).toMatchObject({ written: 1000, rejected: 0, firstRejection: undefined });
-    }
-    expect(ingesters[0]!.samples).toHaveLength(30_000);
-    expect(ingesters[0]!.definitions).toEqual([500]);
-    const expected = new Map(
-      Array.from({ length: columns.count }, (_, i) => [
-        `m{i="${Math.floor(i / 2)}"}@${NOW + (i % 2)}`,
-        `${words[2 * i + 1]} ${words[2 * i]}`,
-      ]),
+    expect(ingesters[0]!.requests[1]!.batch.length).toBeLessThan(2000 * 6);
+    await appender.write(columnsOf([[references[0]!, NOW + 0.5, 3]]), [], signal());
+    expect(ingesters[0]!.requests[2]!.batch[0]).toBe(1);
+    expect(ingesters[0]!.samples.at(-1)).toMatchObject({ series: 'm0', timestampMs: NOW + 0.5, value: 3 });
+  });
+
+  test('packed writes that wait for room are packed again from their own samples', async () => {
+    const { appender, ingesters, resolve } = create(['a', 'b'], 2, { windowRequestsMax: 1 });
+    for (const ingester of ingesters) ingester.isRemote = true;
+    const references = Array.from({ length: 40 }, (_, i) => resolve(`m${i}`));
+    const writes = Array.from({ length: 20 }, (_, k) =>
+      appender.write(columnsOf(references.map((one, i) => [one, NOW + k, i * 100 + k])), [], signal()),
     );
-    for (const { series, timestampMs, high, low } of ingesters[0]!.samples) {
-      expect(`${high} ${low}`).toBe(expected.get(`${series}@${timestampMs}`));
-    }
-    expect(new Set(ingesters[0]!.samples.map(({ partition }) => partition)).size).toBeGreaterThan(50);
+    await Promise.all(writes);
+    const expected = references
+      .flatMap((_, i) => writes.map((__, k) => `m${i}@${NOW + k}=${i * 100 + k}`))
+      .toSorted();
+    for (const ingester of ingesters) expect(keptBy(ingester)).toEqual(expected);
   });
 
   test('sequences count up and definitions travel once, with writes that overlap', async () => {
