@@ -14,12 +14,14 @@ import {
   RULE_FLAGS,
 } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
+import { COMPACTION_FLAGS } from '../store/flags.ts';
 
 export const ALL_IN_ONE_FLAGS = {
   ...CONFIG_FLAGS,
   ...DATA_FLAGS,
   ...RETENTION_FLAGS,
   ...RETENTION_SIZE_FLAGS,
+  ...COMPACTION_FLAGS,
   ...API_FLAGS,
   ...QUERY_FLAGS,
   ...RULE_FLAGS,

@@ -92,7 +92,12 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
   const dataDir = flags['storage.tsdb.path'];
   const retentionMs = flags['storage.tsdb.retention.time'];
   const store = createStore(
-    { dataDir, retentionMs, retentionBytes: flags['storage.tsdb.retention.size'] },
+    {
+      dataDir,
+      retentionMs,
+      retentionBytes: flags['storage.tsdb.retention.size'],
+      deleteDelayMs: flags['store.delete-delay'],
+    },
     deps,
   );
   cluster.joinStore(store.handlers);

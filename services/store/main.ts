@@ -17,6 +17,7 @@ runServiceProcess({
         dataDir,
         retentionMs: flags['storage.tsdb.retention.time'],
         retentionBytes: flags['storage.tsdb.retention.size'],
+        deleteDelayMs: flags['store.delete-delay'],
       },
       { clock, logger, registry },
     );
