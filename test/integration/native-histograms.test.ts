@@ -2,8 +2,15 @@
 // the same answer. Expectations are worked out by hand from the definition of the buckets.
 import { expect, onTestFinished, test } from 'vitest';
 import { sendWrite, snappyLiterals } from '../support/remote-write-body.ts';
-import { field, type HistogramFields, histogram, labelV1 } from '../support/remote-write-encoder.ts';
-import { queryInstant, startTidemark } from '../support/tidemark.ts';
+import {
+  type ExemplarFields,
+  exemplarV1,
+  field,
+  type HistogramFields,
+  histogram,
+  labelV1,
+} from '../support/remote-write-encoder.ts';
+import { callApi, queryInstant, startTidemark } from '../support/tidemark.ts';
 
 /** A whole minute, a little while ago. */
 const endMs = Math.floor(Date.now() / 60_000) * 60_000 - 60_000;
@@ -37,15 +44,26 @@ function floatAt(i: number): HistogramFields {
 
 const steps = Array.from({ length: STEPS }, (_, i) => i + 1);
 
-function series(name: string, histograms: readonly HistogramFields[]): Buffer {
-  const parts = histograms.map((each) => field(4, histogram(each)));
+function series(
+  name: string,
+  histograms: readonly HistogramFields[],
+  exemplars: readonly ExemplarFields[] = [],
+): Buffer {
+  const parts = [
+    ...exemplars.map((each) => field(3, exemplarV1(each))),
+    ...histograms.map((each) => field(4, histogram(each))),
+  ];
   return field(1, Buffer.concat([labelV1(['__name__', name]), ...parts]));
 }
 
 /** Everything but step 3 of the latency, which comes late. */
 const early = [
   series('latency', steps.filter((i) => i !== 3).map(latencyAt)),
-  series('custom', steps.map(customAt)),
+  series(
+    'custom',
+    steps.map(customAt),
+    steps.map((i) => ({ labels: [['trace_id', `t${i}`]], value: i / 4, timestampMs: endMs - i })),
+  ),
   series('float', steps.map(floatAt)),
   series('ended', [
     ...steps.slice(0, -1).map(latencyAt),
@@ -73,7 +91,20 @@ const QUESTIONS: readonly (readonly [string, number | undefined])[] = [
   [`histogram_count(ended @ ${endSeconds - 15})`, 28],
 ];
 
+/** Newest last: those of the last five milliseconds. */
+async function expectExemplars(url: string): Promise<void> {
+  const start = String((endMs - 5) / 1000);
+  const { body } = await callApi(url, 'query_exemplars', { query: 'custom', start, end: String(endSeconds) });
+  const exemplars = [5, 4, 3, 2, 1].map((i) => ({
+    labels: { trace_id: `t${i}` },
+    value: String(i / 4),
+    timestamp: (endMs - i) / 1000,
+  }));
+  expect(body.data).toEqual([{ seriesLabels: { __name__: 'custom' }, exemplars }]);
+}
+
 async function expectAnswers(url: string): Promise<void> {
+  await expectExemplars(url);
   for (const [query, expected] of QUESTIONS) {
     const result = await queryInstant(url, query, endSeconds);
     if (expected === undefined) expect(result, query).toEqual([]);

@@ -2,7 +2,7 @@
 import { Registry } from 'prom-client';
 import { expect, onTestFinished, test } from 'vitest';
 import { clusterOf, createRecordingIngester } from '../../../test/support/recording-ingester.ts';
-import { systemClock } from '../core/clock.ts';
+import { type Clock, systemClock } from '../core/clock.ts';
 import { ExtraColumns } from '../model/extra-columns.ts';
 import { FloatHistogram } from '../model/float-histogram.ts';
 import { decodeLabels, Labels } from '../model/labels.ts';
@@ -19,11 +19,10 @@ const signal = () => new AbortController().signal;
 
 function create(instances: readonly string[] = ['a'], replicationFactor = 1) {
   const ingesters = instances.map((instance) => createRecordingIngester(instance));
-  const clock = {
-    ...systemClock,
+  const clock: Clock = {
     nowMs: () => NOW,
-    sleep: systemClock.sleep,
-    monotonicMs: systemClock.monotonicMs,
+    sleep: (ms, abort) => systemClock.sleep(ms, abort),
+    monotonicMs: () => systemClock.monotonicMs(),
   };
   const distributor = createDistributor(
     { outOfOrderWindowMs: HOUR_MS, writeTimeoutMs: 2000, backoffMinMs: 10, backoffMaxMs: 40 },
