@@ -17,7 +17,7 @@ import type {
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
-import { SeriesFrameWriter } from '../lib/wire/series-frame.ts';
+import { FRAME_BYTES_TARGET, SeriesFrameWriter } from '../lib/wire/series-frame.ts';
 import type { IngesterMetrics } from './ingest-metrics.ts';
 import type { Tenant, Tenants } from './tenants.ts';
 
@@ -34,8 +34,13 @@ export interface ReadsDeps {
 
 const STATISTICS_LIMIT_MAX = 10_000;
 
+/** Writers that wait for the next select: their buffers are costly to grow, page by page. */
+const IDLE_WRITERS_MAX = 2;
+const IDLE_WRITER_BYTES_MAX = 4 * FRAME_BYTES_TARGET;
+
 export class Reads {
   readonly #deps: ReadsDeps;
+  readonly #writers: SeriesFrameWriter[] = [];
 
   constructor(deps: ReadsDeps) {
     this.#deps = deps;
@@ -59,10 +64,12 @@ export class Reads {
         masks: tenant.deletes.masks,
         seriesMax: seriesMax > 0 ? Math.min(seriesMax, seriesPerSelectMax) : seriesPerSelectMax,
       };
-      const writer = new SeriesFrameWriter();
+      const writer = this.#writers.pop() ?? new SeriesFrameWriter();
       try {
         const series = yield* this.#frames(selectHead(tenant.head, selection, clock, writer), writer, signal);
         metrics.selectedSeries.inc(series);
+        const isKept = this.#writers.length < IDLE_WRITERS_MAX && writer.bytesHeld <= IDLE_WRITER_BYTES_MAX;
+        if (isKept) this.#writers.push(writer);
       } catch (caught) {
         if (caught instanceof AppError && caught.code === 'execution') metrics.limitHits.inc();
         throw caught;

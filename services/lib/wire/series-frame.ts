@@ -20,6 +20,11 @@ export class SeriesFrameWriter implements ChunkSink {
     this.#begin();
   }
 
+  /** Memory of the frame under way. After `finish` a writer may be used again. */
+  get bytesHeld(): number {
+    return this.#out.bytes.length;
+  }
+
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
     this.#closeSeries();
     const out = this.#out;
