@@ -34,10 +34,30 @@ export interface CombineOutcome {
   readonly boundsReconciled: boolean;
 }
 
+/** Largest schema: 2^8 buckets between powers of two. */
+const FINEST_SCHEMA = 8;
+
+/**
+ * 2^(i/256) as Prometheus' table of bounds has it, which is not the nearest double everywhere: products of the powers
+ * 2^(1/2), 2^(1/4) …, the largest first, the first of them rounded down.
+ */
+const BOUND_FRACTIONS: Float64Array = Float64Array.from({ length: 1 << FINEST_SCHEMA }, (_, index) => {
+  let bound = 1;
+  for (let bit = 1 << (FINEST_SCHEMA - 1); bit > 0; bit >>= 1) {
+    if ((index & bit) !== 0) bound *= bit === 128 ? 2 / Math.SQRT2 : 2 ** (bit / 256);
+  }
+  return bound;
+});
+
 /** Upper bound of the positive bucket `index`: 2^(index / 2^schema). */
 function exponentialBound(index: number, schema: number): number {
-  const exponent = index / 2 ** schema;
-  return exponent >= 1024 ? (exponent === 1024 ? Number.MAX_VALUE : Number.POSITIVE_INFINITY) : 2 ** exponent;
+  const perOctave = 2 ** schema;
+  const exponent = schema <= 0 ? index / perOctave : Math.floor(index / perOctave);
+  const fraction = schema <= 0 ? 0 : (index - exponent * perOctave) << (FINEST_SCHEMA - schema);
+  if (exponent >= 1024) {
+    return exponent === 1024 && fraction === 0 ? Number.MAX_VALUE : Number.POSITIVE_INFINITY;
+  }
+  return BOUND_FRACTIONS[fraction]! * 2 ** exponent;
 }
 
 export class FloatHistogram {

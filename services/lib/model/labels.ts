@@ -183,7 +183,7 @@ export class Labels {
     return this.pairs.length - other.pairs.length;
   }
 
-  /** As Prometheus prints it: `metric{a="b", c="d"}`. */
+  /** As a selector of it is written: `metric{a="b", c="d"}`. */
   toString(): string {
     const metric = this.get(METRIC_NAME);
     const legacyMetric = isLegacyMetricName(metric);
@@ -197,6 +197,14 @@ export class Labels {
     if (legacyMetric) return parts.length === 0 ? metric : `${metric}{${parts.join(', ')}}`;
     return `{${parts.join(', ')}}`;
   }
+}
+
+/** A label set as Prometheus' messages print it: `{__name__="metric", a="b"}`. */
+export function printLabelSet(labels: Labels): string {
+  const parts = [...labels.entries()].map(
+    ([name, value]) => `${isLegacyLabelName(name) ? name : quoteLabel(name)}=${quoteLabel(value)}`,
+  );
+  return `{${parts.join(', ')}}`;
 }
 
 /** A Go-style double-quoted string: what Prometheus prints for label values. */

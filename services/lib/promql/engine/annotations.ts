@@ -1,5 +1,5 @@
-// Warnings and infos of a query, in Prometheus' words, each once. Positions are kept apart from the words, because the
-// same words at the same place count once, and because some of them collect figures while the query runs.
+// Warnings and infos of a query, in Prometheus' words, each once: of the same words at several places the last one said
+// stays, as in Prometheus. Positions are kept apart from the words, and some of them collect figures while the query runs.
 import type { Position } from '../ast.ts';
 import { goQuote } from '../parse/go-quote.ts';
 import { printPosition } from '../parse/parse-error.ts';
@@ -180,16 +180,13 @@ export class Annotations {
   }
 
   #warn(words: string, position: Position): void {
-    const key = `${position.start} ${words}`;
-    if (!this.#warnings.has(key)) this.#warnings.set(key, { words, position, forced: undefined });
+    this.#warnings.set(words, { words, position, forced: undefined });
   }
 
   #info(words: string, position: Position, forced?: ForcedMonotonicity): ForcedMonotonicity | undefined {
-    const key = `${position.start} ${words}`;
-    const known = this.#infos.get(key);
-    if (known !== undefined) return known.forced;
-    this.#infos.set(key, { words, position, forced });
-    return forced;
+    const known = this.#infos.get(words);
+    this.#infos.set(words, { words, position, forced: known?.forced ?? forced });
+    return known?.forced ?? forced;
   }
 }
 

@@ -3,12 +3,13 @@
 import { unreachable } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
 import type { AtModifier, DurationExpr } from '../ast.ts';
+import { isDurationInRange } from '../parse/number-literal.ts';
 import type { Grid } from './grid.ts';
 import type { QueryRequest } from './query.ts';
 
 /** What durations and `@` depend on. */
 export interface DurationContext {
-  readonly request: Pick<QueryRequest, 'startMs' | 'endMs' | 'stepMs'>;
+  readonly request: Pick<QueryRequest, 'query' | 'startMs' | 'endMs' | 'stepMs'>;
 }
 
 /** Reference times firstMs + k·stepMs; stepMs is 0 where `@` pins them all to one. */
@@ -49,7 +50,7 @@ export function pinnedTime(session: DurationContext, at: AtModifier | undefined)
  * A duration in whole milliseconds.
  *
  * @param negative  Whether zero and negative durations are allowed (offsets).
- * @throws AppError `execution` in Prometheus' words.
+ * @throws AppError `bad_data` in Prometheus' words: to it, durations are part of the query's text.
  */
 export function evaluateDuration(
   session: DurationContext,
@@ -58,9 +59,24 @@ export function evaluateDuration(
 ): number {
   if (duration.kind === 'literal') return duration.durationMs;
   const seconds = durationSeconds(session, duration);
-  if (!(seconds > 0) && !negative) throw new AppError('execution', 'duration must be greater than 0');
-  if (!(Math.abs(seconds) <= 2 ** 63)) throw new AppError('execution', 'duration is out of range');
+  if (!(seconds > 0) && !negative) throw badDuration(session, duration, 'duration must be greater than 0');
+  if (!isDurationInRange(seconds)) throw badDuration(session, duration, 'duration is out of range');
   return Math.trunc(seconds * 1000);
+}
+
+/**
+ * Such errors carry the bytes from which to which the duration stands, not line and column; for a choice, from where to where
+ * its arguments do.
+ */
+function badDuration(session: DurationContext, duration: DurationExpr, reason: string): AppError {
+  const { query = '' } = session.request;
+  const isChoice =
+    duration.kind === 'operation' && (duration.operator === 'min' || duration.operator === 'max');
+  const from = isChoice ? duration.left?.pos.start : undefined;
+  const to = isChoice ? duration.right?.pos.end : undefined;
+  const start = Buffer.byteLength(query.slice(0, from ?? duration.pos.start));
+  const end = Buffer.byteLength(query.slice(0, to ?? duration.pos.end));
+  return new AppError('bad_data', query === '' ? reason : `${start}:${end}: ${reason}`);
 }
 
 function durationSeconds(session: DurationContext, duration: DurationExpr): number {
@@ -75,10 +91,10 @@ function durationSeconds(session: DurationContext, duration: DurationExpr): numb
     case '*':
       return (left ?? 0) * right;
     case '/':
-      if (right === 0) throw new AppError('execution', 'division by zero');
+      if (right === 0) throw badDuration(session, duration, 'division by zero');
       return (left ?? 0) / right;
     case '%':
-      if (right === 0) throw new AppError('execution', 'modulo by zero');
+      if (right === 0) throw badDuration(session, duration, 'modulo by zero');
       return (left ?? 0) % right;
     case '^':
       return (left ?? 0) ** right;

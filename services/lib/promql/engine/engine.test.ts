@@ -226,7 +226,7 @@ describe('matching errors', () => {
   test('name the group, the side and both series', async () => {
     await expect(run('a + on () b', [5000, 5000, 0])).rejects.toThrow(
       'found duplicate series for the match group {} on the right hand-side of the operation: ' +
-        '[b{i="1"}, b{i="0"}];many-to-many matching not allowed: matching labels must be unique on one side',
+        '[{__name__="b", i="1"}, {__name__="b", i="0"}];many-to-many matching not allowed: matching labels must be unique on one side',
     );
     await expect(run('a + on () group_left () sum(b) + on () a', [5000, 5000, 0])).rejects.toThrow(
       'many-to-many matching not allowed',

@@ -1,6 +1,7 @@
 // Functions that map each value on its own: arithmetic, trigonometry, parts of dates, clamping, rounding.
 import { Labels } from '../../model/labels.ts';
 import type { Call } from '../ast.ts';
+import { DATE_PARTS } from './date-parts.ts';
 import type { Grid } from './grid.ts';
 import { dropMetricNames, mergeSameLabels } from './names.ts';
 import { dropHistograms, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
@@ -34,35 +35,6 @@ const MAPPINGS: ReadonlyMap<string, Mapping> = new Map<string, Mapping>([
   ['sgn', (value) => (value < 0 ? -1 : value > 0 ? 1 : value)],
 ]);
 
-/** Parts of a UTC date; the argument is whole seconds since 1970. */
-const DATE_PARTS: ReadonlyMap<string, Mapping> = new Map<string, Mapping>([
-  ['minute', (seconds) => Math.floor(modulo(seconds, 3600) / 60)],
-  ['hour', (seconds) => Math.floor(modulo(seconds, 86_400) / 3600)],
-  ['day_of_week', (seconds) => modulo(Math.floor(seconds / 86_400) + 4, 7)],
-  ['day_of_month', (seconds) => dateOf(seconds).getUTCDate()],
-  ['day_of_year', (seconds) => dayOfYear(dateOf(seconds))],
-  ['days_in_month', (seconds) => daysInMonth(dateOf(seconds))],
-  ['month', (seconds) => dateOf(seconds).getUTCMonth() + 1],
-  ['year', (seconds) => dateOf(seconds).getUTCFullYear()],
-]);
-
-function modulo(value: number, divisor: number): number {
-  return value - Math.floor(value / divisor) * divisor;
-}
-
-function dateOf(seconds: number): Date {
-  return new Date(seconds * 1000);
-}
-
-function dayOfYear(date: Date): number {
-  const start = Date.UTC(date.getUTCFullYear(), 0, 1);
-  return Math.floor((date.getTime() - start) / 86_400_000) + 1;
-}
-
-function daysInMonth(date: Date): number {
-  return new Date(Date.UTC(date.getUTCFullYear(), date.getUTCMonth() + 1, 0)).getUTCDate();
-}
-
 /** Whether openMapping() knows a function. */
 export function isMapping(func: string): boolean {
   return MAPPINGS.has(func) || DATE_PARTS.has(func);
@@ -77,7 +49,7 @@ export async function openMapping(evaluator: Evaluator, call: Call, grid: Grid):
   }
   if (call.args.length === 0) return new DateOfStep(datePart, grid);
   const input = await evaluator.vector(call.args[0]!, grid);
-  return mapped(evaluator, input, new MapColumn((value) => datePart(Math.trunc(value))), grid);
+  return mapped(evaluator, input, new MapColumn(datePart), grid);
 }
 
 /** Opens clamp, clamp_min or clamp_max. */
@@ -211,7 +183,7 @@ class DateOfStep implements VectorOperand {
 
   next(into: StepColumn): void {
     for (let k = 0; k < this.#grid.steps; k++) {
-      into.values[k] = this.#part(Math.floor((this.#grid.startMs + k * this.#grid.stepMs) / 1000));
+      into.values[k] = this.#part((this.#grid.startMs + k * this.#grid.stepMs) / 1000);
     }
     into.kinds.fill(1);
   }

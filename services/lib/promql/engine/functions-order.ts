@@ -4,19 +4,19 @@ import type { Labels } from '../../model/labels.ts';
 import type { Call } from '../ast.ts';
 import { stringArgument } from './expressions.ts';
 import type { Grid } from './grid.ts';
-import { ABSENT, FLOAT, StepColumn, type VectorOperand } from './operand.ts';
+import { ABSENT, FLOAT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { Evaluator } from './session.ts';
 import { StepTable, StoredOperand, storeVector } from './step-table.ts';
 
 /** Opens one of the sort functions. */
 export async function openSort(evaluator: Evaluator, call: Call, grid: Grid): Promise<VectorOperand> {
   const { session } = evaluator;
-  if (session.isRange) session.annotations.sortInRangeQuery(call.pos);
+  if (grid.steps > 1) session.annotations.sortInRangeQuery(call.pos);
   const input = await evaluator.vector(call.args[0]!, grid);
-  if (grid.steps !== 1) return input;
+  const isByValue = call.func === 'sort' || call.func === 'sort_desc';
+  if (grid.steps !== 1) return isByValue ? new FloatsOperand(input) : input;
   const column = new StepColumn(1);
   const { series, table } = await storeVector(session, input, column);
-  const isByValue = call.func === 'sort' || call.func === 'sort_desc';
   const rows = series
     .map((_, row) => row)
     .filter((row) => {
@@ -38,6 +38,24 @@ export async function openSort(evaluator: Evaluator, call: Call, grid: Grid): Pr
     sorted.append(column);
   }
   return new StoredOperand({ series: rows.map((row) => series[row]!), table: sorted });
+}
+
+/** Values that can be sorted: without native histograms. */
+class FloatsOperand implements VectorOperand {
+  readonly series: readonly SeriesMeta[];
+  readonly #input: VectorOperand;
+
+  constructor(input: VectorOperand) {
+    this.series = input.series;
+    this.#input = input;
+  }
+
+  next(into: StepColumn): void {
+    this.#input.next(into);
+    if (!into.mayHaveHistograms) return;
+    for (let k = 0; k < into.kinds.length; k++) if (into.kinds[k] === HISTOGRAM) into.kinds[k] = ABSENT;
+    into.mayHaveHistograms = false;
+  }
 }
 
 /** NaN comes last in both directions. */

@@ -94,11 +94,12 @@ export function printHistogram(histogram: FloatHistogram): string {
   return `${parts.join(', ')}}`;
 }
 
-/** Positive buckets include their upper bound, negative ones their lower, the zero bucket both. */
+/** Positive buckets include their upper bound, negative ones their lower, the zero bucket and custom ones below 0 both. */
 function printBucket(histogram: FloatHistogram, { lower, upper, count }: Bucket): string {
   const isNegative = !histogram.hasCustomBounds && upper <= 0;
   const isZero = !histogram.hasCustomBounds && lower <= 0 && upper >= 0;
-  const open = isZero || isNegative ? '[' : '(';
+  const isCustomNegative = histogram.hasCustomBounds && lower < 0;
+  const open = isZero || isNegative || isCustomNegative ? '[' : '(';
   const close = isNegative && !isZero ? ')' : ']';
   return `${open}${formatG(lower)},${formatG(upper)}${close}:${formatG(count)}`;
 }

@@ -122,6 +122,24 @@ function addResets(
   return true;
 }
 
+/** Samples [from, to) of a series, so many of them histograms. */
+interface SampleWindow {
+  from: number;
+  to: number;
+  histograms: number;
+}
+
+/** Moves the window on to the samples behind `afterMs`, up to `untilMs`. */
+function slideWindow(window: SampleWindow, columns: SampleColumns, afterMs: number, untilMs: number): void {
+  const { timestampsMs, count, histograms } = columns;
+  for (; window.to < count && timestampsMs[window.to]! <= untilMs; window.to++) {
+    if (histograms?.[window.to] !== undefined) window.histograms++;
+  }
+  for (; window.from < window.to && timestampsMs[window.from]! <= afterMs; window.from++) {
+    if (histograms?.[window.from] !== undefined) window.histograms--;
+  }
+}
+
 /** A smoothed instant selector over a series with histograms. Answers how many steps have a value. */
 export function smoothHistograms(
   context: RangeContext,
@@ -135,10 +153,16 @@ export function smoothHistograms(
   const histograms = columns.histograms ?? [];
   let found = 0;
   let next = 0;
+  const window = { from: 0, to: 0, histograms: 0 };
   for (let k = 0; k < into.kinds.length; k++) {
     const timeMs = firstMs + k * stepMs;
     while (next < count && timestampsMs[next]! < timeMs) next++;
     into.kinds[k] = ABSENT;
+    slideWindow(window, columns, timeMs - lookbackMs, timeMs + lookbackMs);
+    if (window.histograms > 0 && window.histograms < window.to - window.from) {
+      context.annotations.mixedSamples(context.metric, context.position);
+      continue;
+    }
     const hasNext = next < count && timestampsMs[next]! <= timeMs + lookbackMs;
     const hasPrevious = next > 0 && timestampsMs[next - 1]! > timeMs - lookbackMs;
     const isExact = hasNext && timestampsMs[next] === timeMs;
@@ -172,10 +196,8 @@ function putBetween(
     putFloat(into, k, values[i]! + (values[i + 1]! - values[i]!) * share);
     return;
   }
-  if (before === undefined || after === undefined) {
-    context.annotations.mixedSamples(context.metric, context.position);
-    return;
-  }
+  // A window with both kinds has been left out before.
+  if (before === undefined || after === undefined) return;
   const result = interpolate(
     context,
     { timeMs: timestampsMs[i]!, histogram: before },

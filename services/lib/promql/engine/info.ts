@@ -1,6 +1,6 @@
 // info(v, {…}): adds the data labels of info series (target_info and its kin) to series with the same job and instance.
 import { AppError } from '../../core/errors.ts';
-import { type Labels, METRIC_NAME } from '../../model/labels.ts';
+import { type Labels, METRIC_NAME, printLabelSet } from '../../model/labels.ts';
 import { compileMatcher, type Matcher, matchesEmpty } from '../../model/matcher.ts';
 import type { Call, Expr, VectorSelector } from '../ast.ts';
 import { referenceTimes } from './durations.ts';
@@ -238,8 +238,8 @@ class InfoJoin {
     const timeMs = this.#timeOf(first, step);
     return new AppError(
       'execution',
-      `found duplicate series for info metric: existing ${this.#info.series[first]!.labels.toString()} @ ${timeMs}, ` +
-        `new ${this.#info.series[second]!.labels.toString()} @ ${timeMs}`,
+      `found duplicate series for info metric: existing ${printLabelSet(this.#info.series[first]!.labels)} @ ${timeMs}, ` +
+        `new ${printLabelSet(this.#info.series[second]!.labels)} @ ${timeMs}`,
     );
   }
 

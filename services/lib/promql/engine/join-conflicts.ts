@@ -1,6 +1,7 @@
 // Two series of a join's "one" side with the same signature and a value at the same step: an error, if there is anything
 // to match at that step.
 import { AppError } from '../../core/errors.ts';
+import { printLabelSet } from '../../model/labels.ts';
 import type { VectorMatching } from '../ast.ts';
 import { mark } from './join-columns.ts';
 import { matchedLabels } from './matching.ts';
@@ -77,8 +78,8 @@ function conflictError({ one, matching, side }: JoinSides, first: number, second
   const group = matchedLabels(matching, labels);
   return new AppError(
     'execution',
-    `found duplicate series for the match group ${group.toString()} on the ${side} hand-side of the operation: ` +
-      `[${labels.toString()}, ${one.series[first]!.labels.toString()}];many-to-many matching not allowed: ` +
+    `found duplicate series for the match group ${printLabelSet(group)} on the ${side} hand-side of the operation: ` +
+      `[${printLabelSet(labels)}, ${printLabelSet(one.series[first]!.labels)}];many-to-many matching not allowed: ` +
       'matching labels must be unique on one side',
   );
 }

@@ -113,6 +113,11 @@ function checkExtension(func: string, source: MatrixSource): void {
   );
 }
 
+/** What annotations point at. Prometheus turns a subquery into a selector, which stands nowhere. */
+function positionOf(call: Call): Position {
+  return matrixArgument(call)?.kind === 'subquery' ? { start: 0, end: 0 } : call.args[0]!.pos;
+}
+
 class RangeFunctionOperand implements VectorOperand {
   readonly series: readonly SeriesMeta[];
   readonly #session: QuerySession;
@@ -144,7 +149,7 @@ class RangeFunctionOperand implements VectorOperand {
     this.#source = source;
     this.#isCounterFunction = call.func === 'rate' || call.func === 'increase';
     this.#usesStarts = session.options.features.startTimestamps;
-    this.#position = call.args[0]!.pos;
+    this.#position = positionOf(call);
     this.#context = {
       func: call.func,
       metric: '',

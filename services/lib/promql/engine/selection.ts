@@ -283,10 +283,10 @@ class RankCells {
     const places = Array.from({ length: size }, (_, i) => base + i);
     if (this.#steps > 1 || this.#sign === 0) return places;
     const ranks = this.#ranks;
-    return places.sort((a, b) => {
-      if (isWeaker(ranks[b]!, ranks[a]!)) return -1;
-      return isWeaker(ranks[a]!, ranks[b]!) ? 1 : this.#rows[a]! - this.#rows[b]!;
-    });
+    // Ties stay as they stand in the heap, as in Prometheus up to twelve entries.
+    return places.sort(
+      (a, b) => Number(isWeaker(ranks[a]!, ranks[b]!)) - Number(isWeaker(ranks[b]!, ranks[a]!)),
+    );
   }
 }
 
