@@ -108,8 +108,10 @@ async function addLatest(
   if (present.size === 0) return;
   for await (const { part } of queriers.next().query(request(`${selector}[${lookbackMs}ms]`), context)) {
     if (part?.$case !== 'frame') continue;
-    readResultFrame(part.value, (bytes, start, end, timestampsMs, values, count) => {
+    readResultFrame(part.value, (bytes, start, end, timestampsMs, values, count, histograms) => {
       const key = keyOf(bytes, start, end);
+      // The text format has no native histograms: upstream leaves them out of it too.
+      if (histograms?.[count - 1] !== undefined) return;
       if (count === 0 || !present.has(key) || found.has(key)) return;
       const labels = decodeLabels(bytes, start, end);
       const name = labels.get('__name__');

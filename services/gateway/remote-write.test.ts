@@ -186,6 +186,42 @@ describe('what is accepted', () => {
     ]);
   });
 
+  test('histograms and exemplars: how many are written stands in the headers', async () => {
+    const rig = await start();
+    const t = now();
+    const exemplars = [
+      { labels: [['trace_id', 'a']] as const, value: 1, timestampMs: t },
+      { labels: [['trace_id', 'x'.repeat(130)]] as const, value: 1, timestampMs: t },
+    ];
+    const histograms = [
+      { timestampMs: t, count: 2, sum: 1 },
+      { timestampMs: t + 1, count: 2, sum: 1, positive: { spans: [[0, 1]] as const, deltas: [2] } },
+      { timestampMs: t - 2 * 86_400_000, count: 0, sum: 0 },
+      { timestampMs: t + 2, count: 0, sum: 0 },
+    ];
+    const answer = await post(
+      rig,
+      v2({ labels: metric('h', ['a', 'b']), histograms, exemplars, samples: [[1, t + 9]] }),
+      { 'content-type': V2 },
+    );
+    // The first one's buckets do not hold its count, the third one is older than the window.
+    expect(answer.status).toBe(400);
+    expect(answer.text).toMatch(
+      /2 of 5 samples were refused; 3 samples were written; first refusal: invalid native/,
+    );
+    expect(answer.text).toMatch(/hold 0 observations, its count is 2 \(series .*h.*a="b"/);
+    expect(answer.headers).toMatchObject({
+      'x-prometheus-remote-write-samples-written': '1',
+      'x-prometheus-remote-write-histograms-written': '2',
+      'x-prometheus-remote-write-exemplars-written': '1',
+    });
+    expect(await metricValues(rig, 'tidemark_gateway_remote_write_refused_total')).toEqual({
+      'histogram invalid': 1,
+      'exemplar invalid': 1,
+    });
+    expect(await metricValues(rig, 'tidemark_gateway_remote_write_histograms_total')).toEqual({ '2.0': 4 });
+  });
+
   test('1.0 metadata alone', async () => {
     const rig = await start();
     const answer = await post(

@@ -13,7 +13,9 @@ export interface HistogramLimits {
 /** The finest schema whose buckets grow by `factor` at least; factors that no schema has give the nearest one. */
 export function schemaOfFactor(factor: number): number {
   if (!(factor > 1)) return SCHEMA_MAX;
-  return Math.min(SCHEMA_MAX, Math.max(SCHEMA_MIN, Math.floor(-Math.log2(Math.log2(factor)))));
+  const schema = -Math.ceil(Math.log2(Math.log2(factor)));
+  // Never −0, which encoders tell from 0.
+  return Math.min(SCHEMA_MAX, Math.max(SCHEMA_MIN, schema)) + 0;
 }
 
 /**

@@ -71,7 +71,8 @@ export class ScrapedExemplars {
     let hash = Math.imul(0x811c9dc5 ^ reference, 0x01000193);
     for (let i = 0; i < 4; i++) hash = Math.imul(hash ^ this.#words[i]!, 0x01000193);
     for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-    return ((hash ^ (hash >>> 15)) >>> 0) | (1 << 12);
+    // Above the bits that choose the slot, so that it is never 0.
+    return ((hash ^ (hash >>> 15)) | SEEN_SLOTS) >>> 0;
   }
 }
 

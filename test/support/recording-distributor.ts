@@ -8,6 +8,7 @@ import type {
   WriteColumns,
   WriteOutcome,
 } from '../../services/lib/distributor/appender.ts';
+import { EXTRA_HISTOGRAM } from '../../services/lib/model/extra-columns.ts';
 import { decodeLabels, type Labels } from '../../services/lib/model/labels.ts';
 import { isStaleAt, wordsOf } from '../../services/lib/model/sample-columns.ts';
 import type { MetricMetadata } from '../../services/lib/wire/contracts.ts';
@@ -22,10 +23,21 @@ export interface RecordedSample {
   readonly low: number;
 }
 
+/** A native histogram, start time or exemplar. */
+export interface RecordedExtra {
+  readonly series: string;
+  readonly timestampMs: number;
+  /** EXTRA_… */
+  readonly kind: number;
+  readonly bytes: Uint8Array;
+}
+
 export class RecordingDistributor implements Distributor {
   /** Series as Prometheus prints it → its samples in the order written. */
   readonly samples = new Map<string, RecordedSample[]>();
   readonly metadata = new Map<string, MetricMetadata>();
+  /** In the order written. */
+  readonly extras: RecordedExtra[] = [];
   /** How often a label set was resolved. */
   resolved = 0;
   writes = 0;
@@ -73,6 +85,22 @@ export class RecordingDistributor implements Distributor {
     return reference;
   }
 
+  /** Keeps the extras; returns how many are histograms. */
+  #keepExtras({ extras }: WriteColumns): number {
+    let histograms = 0;
+    for (let i = 0; i < (extras?.count ?? 0); i++) {
+      const kind = extras!.kinds[i]!;
+      if (kind === EXTRA_HISTOGRAM) histograms++;
+      this.extras.push({
+        series: this.#names[extras!.references[i]!]!,
+        timestampMs: extras!.timestampsMs[i]!,
+        kind,
+        bytes: extras!.bytes.slice(extras!.starts[i], extras!.ends[i]),
+      });
+    }
+    return histograms;
+  }
+
   async #write(columns: WriteColumns, metadata: readonly MetricMetadata[]): Promise<WriteOutcome> {
     // The columns belong to us until the promise settles: reading them late finds writers that reuse them early.
     await new Promise((resolve) => setTimeout(resolve, 1));
@@ -97,9 +125,10 @@ export class RecordingDistributor implements Distributor {
       this.samples.set(name, list);
     }
     for (const each of metadata) this.metadata.set(each.metric, each);
+    const histograms = this.#keepExtras(columns);
     return {
-      written: count,
-      histogramsWritten: 0,
+      written: count + histograms,
+      histogramsWritten: histograms,
       rejected: 0,
       exemplarsWritten: 0,
       exemplarsRejected: 0,

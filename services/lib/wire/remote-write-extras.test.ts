@@ -23,13 +23,18 @@ import {
 } from '../model/extra-columns.ts';
 import type { FloatHistogram } from '../model/float-histogram.ts';
 import { decodeHistogram, isStaleHistogram } from '../model/histogram-codec.ts';
-import { decodeLabels } from '../model/labels.ts';
+import { decodeLabels, Labels } from '../model/labels.ts';
 import { STALE_NAN_HIGH, STALE_NAN_LOW } from '../model/sample-columns.ts';
 import { RemoteWriteColumns } from './remote-write-columns.ts';
 import type { DecodedWrite } from './remote-write-context.ts';
 import { RemoteWriteDecoder } from './remote-write-decoder.ts';
 
 const NAME: Pair = ['__name__', 'm'];
+
+/** A series as messages print it. */
+function text(metric: string, ...labels: Pair[]): string {
+  return Labels.from([['__name__', metric], ...labels]).toString();
+}
 
 /** Both versions from the same description. */
 function encode(version: 1 | 2, series: readonly SeriesV2[]): Buffer {
@@ -56,9 +61,9 @@ function create(version: 1 | 2) {
     {
       resolver: {
         resolveBytes: (bytes, start, end) => {
-          const text = decodeLabels(bytes, start, end).toString();
-          const known = series.indexOf(text);
-          return known >= 0 ? known : series.push(text) - 1;
+          const name = decodeLabels(bytes, start, end).toString();
+          const known = series.indexOf(name);
+          return known >= 0 ? known : series.push(name) - 1;
         },
       },
     },
@@ -123,7 +128,7 @@ describe.each([1, 2] as const)('version %i.0', (version) => {
     expect(decoded).toMatchObject({ samples: 0, histograms: 1, refusedHistograms: 0, series: 1 });
     expect(columns.count).toBe(0);
     const [seen] = extras();
-    expect(seen).toMatchObject({ series: 'm', at: 1000, kind: 'integer' });
+    expect(seen).toMatchObject({ series: text('m'), at: 1000, kind: 'integer' });
     expect(seen!.histogram).toMatchObject({
       schema: 1,
       zeroThreshold: 0.001,
@@ -204,7 +209,7 @@ describe.each([1, 2] as const)('version %i.0', (version) => {
       version === 1
         ? field(1, Buffer.concat([labelV1(NAME), field(4, body)]))
         : Buffer.concat([
-            ...['', '__name__', 'm'].map((text) => field(4, text)),
+            ...['', '__name__', 'm'].map((symbol) => field(4, symbol)),
             field(5, Buffer.concat([field(1, Buffer.from([1, 2])), field(3, body)])),
           ]);
     decoder.decode(version, request, request.length, columns, 0);
@@ -234,9 +239,9 @@ describe.each([1, 2] as const)('version %i.0', (version) => {
     );
     expect(decoded).toMatchObject({ samples: 1, refusedSamples: 0, histograms: 3, refusedHistograms: 2 });
     expect(decoded.firstRefusal).toBe(
-      'invalid native histogram: its buckets hold 15 observations, its count is 14 (series first{a="1"})',
+      `invalid native histogram: its buckets hold 15 observations, its count is 14 (series ${text('first', ['a', '1'])})`,
     );
-    expect(extras().map(({ series }) => series)).toEqual(['first{a="1"}']);
+    expect(extras().map(({ series }) => series)).toEqual([text('first', ['a', '1'])]);
     expect(columns.count).toBe(1);
   });
 
@@ -244,7 +249,7 @@ describe.each([1, 2] as const)('version %i.0', (version) => {
     const { decode } = create(version);
     decode({ labels: [NAME], samples: [[1, 7]] });
     const decoded = decode({ labels: [NAME], histograms: [{ ...INTEGER, count: 16 }] });
-    expect(decoded.firstRefusal).toMatch(/its count is 16 \(series m\)$/);
+    expect(decoded.firstRefusal).toMatch(/its count is 16 \(series .*m.*\)$/);
   });
 
   test('a refused series takes its extras with it', () => {
@@ -289,8 +294,8 @@ describe.each([1, 2] as const)('version %i.0', (version) => {
     );
     expect(decoded).toMatchObject({ exemplars: 2, refusedExemplars: 0, samples: 1 });
     expect(extras()).toEqual([
-      { series: 'm', at: 4, exemplar: '{id="a", span="b"} 0.25' },
-      { series: 'm', at: -5, exemplar: '{} 0' },
+      { series: text('m'), at: 4, exemplar: '{id="a", span="b"} 0.25' },
+      { series: text('m'), at: -5, exemplar: '{} 0' },
     ]);
   });
 
@@ -405,14 +410,14 @@ describe('start times of 2.0', () => {
       samples: [[1, time, startMs]],
     });
     decode(at(10, 5));
-    expect(extras()).toEqual([{ series: 'm', at: 10, startMs: 5 }]);
+    expect(extras()).toEqual([{ series: text('m'), at: 10, startMs: 5 }]);
     decode(at(20, 5));
     expect(extras()).toEqual([]);
     decode(at(30, 25));
-    expect(extras()).toEqual([{ series: 'm', at: 30, startMs: 25 }]);
+    expect(extras()).toEqual([{ series: text('m'), at: 30, startMs: 25 }]);
     decoder.forgetNews();
     decode(at(40, 25));
-    expect(extras()).toEqual([{ series: 'm', at: 40, startMs: 25 }]);
+    expect(extras()).toEqual([{ series: text('m'), at: 40, startMs: 25 }]);
   });
 
   test('several in one series, and those of histograms', () => {
@@ -431,8 +436,8 @@ describe('start times of 2.0', () => {
     ]);
     decode({ labels: [['__name__', 'h']], histograms: [{ ...INTEGER, startMs: 900 }] });
     expect(extras().map(({ series, at, startMs }) => [series, at, startMs])).toEqual([
-      ['h', 1000, undefined],
-      ['h', 1000, 900],
+      [text('h'), 1000, undefined],
+      [text('h'), 1000, 900],
     ]);
   });
 

@@ -161,6 +161,13 @@ function readTimes(
 }
 
 function readInherited(section: Section): Inherited {
+  const customBuckets = section.flag('convert_classic_histograms_to_nhcb');
+  if (customBuckets) {
+    section.notice(
+      'convert_classic_histograms_to_nhcb',
+      'is run on protobuf expositions by this version; classic histograms of text formats stay classic',
+    );
+  }
   if (section.text('scrape_failure_log_file')) {
     section.notice(
       'scrape_failure_log_file',
@@ -183,7 +190,7 @@ function readInherited(section: Section): Inherited {
     extraScrapeMetrics: section.flag('extra_scrape_metrics'),
     nativeHistograms: section.flag('scrape_native_histograms'),
     classicHistogramsToo: section.flag('always_scrape_classic_histograms'),
-    customBuckets: section.flag('convert_classic_histograms_to_nhcb'),
+    customBuckets,
   };
 }
 
