@@ -103,7 +103,8 @@ export interface Engine {
   /**
    * Evaluates the rest of a cut query.
    *
-   * @param partials   Results of all sets of series, in any order: for each part of the plan, one of each set.
+   * @param partials   Results of all sets of series, in any order: for each part of the plan, one of each set. Read only; the
+   *                   memory that they take is the caller's to charge.
    * @param queryable  All series, for what no part reads.
    * @returns          What execute() answers; undefined when that could not be made from the parts (a part declined): the
    *                   caller then evaluates the query uncut.

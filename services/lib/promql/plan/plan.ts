@@ -11,8 +11,9 @@ import { isPureScalar, isSeriesWiseCall, keepsNames } from './series-wise.ts';
 export interface CutOptions {
   readonly features: PromqlFeatures;
   /**
-   * `all`: also parts that answer a row per series (selectors and functions of each series), for evaluation in parallel.
-   * `reducing`: only those that answer less, the aggregations, for sending less. Default `all`.
+   * `all`: also parts that answer a row per series (selectors and functions of each series). `reducing`: only those that
+   * answer less, the aggregations. Measured at 8,000 series and 250 steps: bytes and merge of `rate(x[5m])` cost more than the
+   * function itself (147 ms and 91 ms), those of `sum by (a) (rate(x[5m]))` a twentieth of it (5 and 96). Default `all`.
    */
   readonly parts?: 'all' | 'reducing';
 }
