@@ -9,7 +9,7 @@ import {
   HISTOGRAM_BUCKETS_MAX,
   readIndexes,
 } from '../../model/histogram-codec.ts';
-import { SampleColumns } from '../../model/sample-columns.ts';
+import { SampleColumns, wordsOf } from '../../model/sample-columns.ts';
 import { ColumnCursor } from './column-cursor.ts';
 import { decodeChunk } from './decode-chunk.ts';
 import {
@@ -25,12 +25,15 @@ import {
   RUN_SOME_NEGATIVE,
   RUN_SOME_POSITIVE,
   SHAPE_CUSTOM,
+  SUMS_CORRECTED,
+  SUMS_PLAIN,
 } from './histogram-chunk-format.ts';
 import type { HistogramSamples } from './histogram-samples.ts';
 import { decodeIntegerColumn } from './integer-column-decoder.ts';
 
 /** The least that a column takes: form, kind, width, base. */
 const COLUMN_BYTES_MIN = 4;
+const TWO_32 = 2 ** 32;
 
 /** One kind of histograms in a row. */
 interface Run {
@@ -88,6 +91,7 @@ class HistogramChunk {
       throw corrupt(`${this.#count} samples; 1 to ${HISTOGRAM_SAMPLES_MAX} fit`);
     }
     this.#readFloats(this.#sums);
+    this.#correctSums();
     this.#shape = readShape(reader);
     this.#positive = readIndexList(reader);
     this.#negative = readIndexList(reader);
@@ -144,6 +148,27 @@ class HistogramChunk {
     if (into.count !== this.#count) throw corrupt(`${into.count} floats of ${this.#count} samples`);
   }
 
+  /** Adds to the sums' bits what the chunk says. */
+  #correctSums(): void {
+    const form = this.#reader.u8();
+    if (form === SUMS_PLAIN) return;
+    if (form !== SUMS_CORRECTED) throw corrupt(`sums of form ${form}`);
+    const corrections = new Float64Array(this.#count);
+    this.#readIntegers(corrections, 0);
+    const words = wordsOf(this.#sums.values);
+    for (let i = 0; i < this.#count; i++) {
+      const low = words[2 * i]! + corrections[i]!;
+      words[2 * i] = low;
+      words[2 * i + 1] = words[2 * i + 1]! + Math.floor(low / TWO_32);
+    }
+  }
+
+  #readIntegers(out: Float64Array, at: number): void {
+    const cursor = new ColumnCursor(this.#reader.bytes, this.#reader.position, this.#reader.end);
+    decodeIntegerColumn(cursor, out, at, this.#count);
+    this.#reader.position = cursor.position;
+  }
+
   #readRuns(): void {
     const reader = this.#reader;
     for (let from = 0; from < this.#count; ) {
@@ -172,9 +197,7 @@ class HistogramChunk {
     }
     if (form !== COLUMN_INTEGERS && !(form === COLUMN_REST && isLast))
       throw corrupt(`column of form ${form}`);
-    const cursor = new ColumnCursor(this.#reader.bytes, this.#reader.position, this.#reader.end);
-    decodeIntegerColumn(cursor, out, at, this.#count);
-    this.#reader.position = cursor.position;
+    this.#readIntegers(out, at);
     if (form === COLUMN_REST) addTotals(this.#cells, out, this.#count);
   }
 

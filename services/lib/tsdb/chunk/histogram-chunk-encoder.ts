@@ -4,6 +4,7 @@ import { assert } from '../../core/assert.ts';
 import { ByteWriter } from '../../core/bytes.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { COUNTER_RESET_HINTS, putIndexes } from '../../model/histogram-codec.ts';
+import { wordsOf } from '../../model/sample-columns.ts';
 import { ChunkEncoder } from './chunk-encoder.ts';
 import {
   COLUMN_FLOATS,
@@ -16,9 +17,17 @@ import {
   RUN_SOME_NEGATIVE,
   RUN_SOME_POSITIVE,
   SHAPE_CUSTOM,
+  SUMS_CORRECTED,
+  SUMS_PLAIN,
 } from './histogram-chunk-format.ts';
 import type { HistogramSamples } from './histogram-samples.ts';
 import { IntegerColumnEncoder, putZigzag } from './integer-column-encoder.ts';
+
+/** Units that clocks and sizes come in: thousandths, millionths, billionths. */
+const SUM_POWERS = [1e3, 1e6, 1e9];
+/** Sums farther than this from a decimal are no sums of such. */
+const CORRECTION_MAX = 2 ** 32;
+const TWO_32 = 2 ** 32;
 
 /** Encodes chunk by chunk; keeps its scratch. Not reentrant. */
 export class HistogramChunkEncoder {
@@ -30,6 +39,8 @@ export class HistogramChunkEncoder {
   readonly #times: Float64Array;
   readonly #values: Float64Array;
   readonly #embedded = new ByteWriter(1024);
+  readonly #trial = new ByteWriter(1024);
+  readonly #rounded: Float64Array;
   #cells = new Float64Array(0);
 
   /** @param samplesMax  Most samples of a chunk. */
@@ -41,6 +52,7 @@ export class HistogramChunkEncoder {
     this.#ordinals = Float64Array.from({ length: samplesMax }, (_, i) => i);
     this.#times = new Float64Array(samplesMax);
     this.#values = new Float64Array(samplesMax);
+    this.#rounded = new Float64Array(samplesMax);
   }
 
   /**
@@ -56,7 +68,7 @@ export class HistogramChunkEncoder {
     for (let i = 0; i < count; i++) this.#times[i] = samples.timestampsMs[from + i]!;
     for (let i = 0; i < count; i++) this.#values[i] = samples.histograms[from + i]!.sum;
     dst.varint(count);
-    this.#putFloats(this.#times, this.#values, count, dst);
+    this.#putSums(count, dst);
     putShape(samples.histograms[from]!, dst);
     for (const indexes of [positive, negative]) {
       dst.varint(indexes.length);
@@ -66,6 +78,48 @@ export class HistogramChunkEncoder {
     this.#fillCells(samples, from, extent);
     this.#putColumns(samples, from, count, positive.length + negative.length, dst);
     return to;
+  }
+
+  /**
+   * Times and sums, the smallest way. Sums of decimals (latencies in whole microseconds) are near decimals themselves, off by what
+   * adding doubles rounds: then the near decimals go into the floats, and the distances into a column of small integers.
+   */
+  #putSums(count: number, dst: ByteWriter): void {
+    const startedAt = dst.length;
+    this.#putFloats(this.#times, this.#values, count, dst);
+    dst.u8(SUMS_PLAIN);
+    let least = dst.length - startedAt;
+    for (const power of SUM_POWERS) {
+      const trial = this.#trial;
+      trial.reset();
+      if (!this.#fillCorrections(power, count)) continue;
+      this.#putFloats(this.#times, this.#rounded, count, trial);
+      trial.u8(SUMS_CORRECTED);
+      if (!this.#integers.encode(count, trial) || trial.length >= least) continue;
+      least = trial.length;
+      dst.length = startedAt;
+      dst.raw(trial.bytes, 0, trial.length);
+    }
+  }
+
+  /** Decimals near the sums into `#rounded`, what their bits lack into the column's entries; false when some are far off. */
+  #fillCorrections(power: number, count: number): boolean {
+    const values = this.#values;
+    const rounded = this.#rounded;
+    const { entries } = this.#integers;
+    for (let i = 0; i < count; i++) {
+      rounded[i] = Math.round(values[i]! * power) / power;
+      // The bits of a NaN that was reckoned are the machine's own.
+      if (!Number.isFinite(rounded[i]!)) return false;
+    }
+    const words = wordsOf(values);
+    const near = wordsOf(rounded);
+    for (let i = 0; i < count; i++) {
+      const distance = (words[2 * i + 1]! - near[2 * i + 1]!) * TWO_32 + (words[2 * i]! - near[2 * i]!);
+      if (!(Math.abs(distance) <= CORRECTION_MAX)) return false;
+      entries[i] = distance;
+    }
+    return true;
   }
 
   /** Counts by column: zero bucket, positive, negative buckets. */

@@ -26,3 +26,7 @@ export const COLUMN_INTEGERS = 0;
 export const COLUMN_FLOATS = 1;
 /** Count of all observations, less what the buckets hold; the last column only. */
 export const COLUMN_REST = 2;
+
+/** Sums: as the floats stand, or with what has to be added to their bits. */
+export const SUMS_PLAIN = 0;
+export const SUMS_CORRECTED = 1;

@@ -4,7 +4,6 @@ import { zstdCompressSync } from 'node:zlib';
 import { ByteWriter } from '../../core/bytes.ts';
 import { FloatHistogram } from '../../model/float-histogram.ts';
 import { decodeHistogram, encodeHistogram } from '../../model/histogram-codec.ts';
-import { ChunkEncoder } from './chunk-encoder.ts';
 import { decodeHistogramChunk } from './histogram-chunk-decoder.ts';
 import { HistogramChunkEncoder } from './histogram-chunk-encoder.ts';
 import { HistogramSamples } from './histogram-samples.ts';
@@ -88,9 +87,14 @@ for (const perScrape of [1, 10, 100, 1000]) {
   const decodeOnes = timed(() => {
     for (let i = 0; i < SAMPLES; i++) decodeHistogram(last.bytes, 0, last.length);
   });
+  const bare = new HistogramSamples();
+  for (const [i, { sum }] of samples.histograms.entries()) {
+    const histogram = new FloatHistogram();
+    histogram.sum = sum;
+    bare.add(samples.timestampsMs[i]!, histogram, 'integer');
+  }
   const sums = new ByteWriter(1024);
-  const floats = Float64Array.from(samples.histograms, ({ sum }) => sum);
-  new ChunkEncoder(960).encode(Float64Array.from(samples.timestampsMs), floats, 0, SAMPLES, sums);
+  encoder.encode(bare, 0, sums);
   const perSample = (bytes: number) => Number((bytes / SAMPLES).toFixed(2));
   console.log(
     JSON.stringify({

@@ -101,6 +101,7 @@ describe('histogram chunks', () => {
       '02 0c' + // sums: a column chunk of 12 bytes
       '02 e807 d00f 000000' + // 2 floats, step 1000, first 1000, no deviations
       '00 00000e' + // exponent 0; integers of no bits above 7
+      '00' + // the sums are as they stand
       '00 00 0000000000000000' + // schema 0, zero threshold 0
       '02 08 01' + // positive: 2 buckets, from index 4
       '00' + // negative: none
@@ -122,6 +123,34 @@ describe('histogram chunks', () => {
       }),
       { numRuns: 400 },
     );
+  });
+
+  test('sums of decimals come back bit for bit, in few bytes', () => {
+    const steps = fc.array(fc.integer({ min: -50_000, max: 90_000 }), { minLength: 1, maxLength: 200 });
+    fc.assert(
+      fc.property(
+        steps,
+        fc.constantFrom(1e3, 1e6, 1e9, 7),
+        fc.constantFrom(1, -1, 1e-9),
+        (drawn, power, scale) => {
+          const samples = new HistogramSamples();
+          let sum = 0;
+          for (const [i, step] of drawn.entries()) {
+            const histogram = new FloatHistogram();
+            sum += (step / power) * scale;
+            histogram.sum = sum;
+            samples.add(i * 1000, histogram, 'float');
+          }
+          expect(describeSamples(decodeAll(chunksOf(samples)))).toEqual(describeSamples(samples));
+        },
+      ),
+      { numRuns: 200 },
+    );
+    const samples = latency(480, 1, 3);
+    let sum = 0;
+    for (const [i, histogram] of samples.histograms.entries())
+      histogram.sum = sum += ((i * 7919) % 10_007) / 1e6;
+    expect(chunksOf(samples)[0]!.length / samples.count).toBeLessThan(4);
   });
 
   test('a latency histogram of 40 buckets', () => {
