@@ -111,6 +111,48 @@ test('a block that came lately waits, so that others can come too', async () => 
   expect((await storedContent(rig, everything)).get(labelsOf('late').toString())?.size).toBe(5);
 });
 
+test('retention takes merged blocks by their newest sample, and by size', async () => {
+  const { dataDir, clock } = await filledFolder();
+  const rig = await startStoreRig(dataDir, clock, {
+    ...RANGES,
+    retentionMs: 75 * HOUR_MS,
+    retentionCheckMs: 10,
+  });
+  onTestFinished(() => rig.store.stop());
+  await eventually(async () => (await listedBlocks(rig)).length).toBe(2);
+  // The newest sample of the merged block is of hour 26 and fifty minutes.
+  clock.wallMs = 101.8 * HOUR_MS;
+  await eventually(() => rig.store.isReady()).toBe(true);
+  expect(await listedBlocks(rig)).toHaveLength(2);
+  clock.wallMs = 101.9 * HOUR_MS;
+  await eventually(async () => (await listedBlocks(rig)).map(({ minTimeMs }) => minTimeMs)).toEqual([
+    60 * HOUR_MS,
+  ]);
+  await rig.store.stop();
+  const small = await startStoreRig(dataDir, clock, { retentionBytes: 1, retentionCheckMs: 10 });
+  onTestFinished(() => small.store.stop());
+  await eventually(() => listedBlocks(small)).toEqual([]);
+});
+
+test('a merged block that comes from elsewhere takes the place of what it holds', async () => {
+  const { root, dataDir, clock } = await filledFolder();
+  const other = path.join(root, 'other');
+  cpSync(dataDir, other, { recursive: true });
+  const merging = await startStoreRig(other, clock, RANGES);
+  await eventually(async () => (await listedBlocks(merging)).length).toBe(2);
+  await merging.store.stop();
+  const merged = readdirSync(path.join(other, 'blocks', 'anonymous')).find(
+    (blockId) => !existsSync(path.join(dataDir, 'blocks', 'anonymous', blockId)),
+  )!;
+  cpSync(path.join(other, 'blocks', 'anonymous', merged), path.join(dataDir, 'blocks', 'anonymous', merged), {
+    recursive: true,
+  });
+  const rig = await startStoreRig(dataDir, clock);
+  onTestFinished(() => rig.store.stop());
+  expect((await listedBlocks(rig)).map(({ blockId }) => blockId)).toContain(merged);
+  expect(await listedBlocks(rig)).toHaveLength(2);
+});
+
 test('a damaged source is set aside and not merged', async () => {
   const { dataDir, clock } = await filledFolder();
   const folder = path.join(dataDir, 'blocks', 'anonymous');

@@ -127,7 +127,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     }
   };
 
-  /** What a crash left: sources beside the block that was merged from them, blocks of which deletes left nothing. */
+  /**
+   * What a crash left, or a merged block of another store made needless: sources beside the block that holds them, blocks of
+   * which deletes left nothing.
+   */
   const removeLeftovers = async (): Promise<void> => {
     for (const tenant of catalog.tenants()) {
       const metas = catalog.list(tenant);
@@ -144,6 +147,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const keepCompacting = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
       try {
+        await removeLeftovers();
         while (await compactor.runOnce(stopping.signal));
         await forgetDeletes();
       } catch (caught) {
