@@ -269,6 +269,8 @@ export class ProtobufParser {
 
   #reportSample(value: number, timestampMs: number, sink: ExpositionSink): void {
     const { text } = this.#series;
+    // The text ends where the sink would say: this only lets it look at the series it expects before it searches.
+    sink.recognise(text.bytes, 0, text.length + 1);
     sink.sample(text.bytes, 0, text.length, value, timestampMs);
   }
 
@@ -361,6 +363,7 @@ export class ProtobufParser {
     this.#series.build();
     announceStart(startMs, sink);
     const { text } = this.#series;
+    sink.recognise(text.bytes, 0, text.length + 1);
     sink.histogram(text.bytes, 0, text.length, parts, timestampMs);
   }
 

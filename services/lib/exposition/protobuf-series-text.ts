@@ -9,6 +9,7 @@ const TAG_LABEL_NAME = (1 << 3) | WIRE_BYTES;
 const TAG_LABEL_VALUE = (2 << 3) | WIRE_BYTES;
 
 const NEWLINE = 10;
+const BLANK = 32;
 const QUOTE = 34;
 const COMMA = 44;
 const EQUALS = 61;
@@ -22,7 +23,7 @@ const NOTHING = new Uint8Array(0);
 const BOUNDS_KEPT_MAX = 4096;
 
 export class ProtobufSeriesText {
-  /** The text built last, in bytes[0, length). */
+  /** The text built last, in bytes[0, length); a series' is followed by a blank, which ends it as in a line. */
   readonly text = new ByteWriter(512);
   readonly #name = new ByteWriter(128);
   /** Pairs of the metric, each with a comma behind it. */
@@ -99,6 +100,8 @@ export class ProtobufSeriesText {
       text.u8(QUOTE);
     }
     text.u8(BRACE_CLOSE);
+    text.reserve(1);
+    text.bytes[text.length] = BLANK;
   }
 
   /** Writes `text`: braces with the labels alone, as an exemplar has them. */
@@ -118,7 +121,7 @@ export class ProtobufSeriesText {
     text.raw(this.#name.bytes, 0, this.#name.length);
     if (!this.#isClassicName) text.u8(QUOTE);
     const nameEnd = text.length;
-    text.u8(32);
+    text.u8(BLANK);
     const textStart = text.length;
     putEscaped(source, start, end, text);
     return { nameEnd, textStart };
