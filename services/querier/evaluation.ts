@@ -359,7 +359,7 @@ class QuerySelects implements Queryable {
 }
 
 /** Series between two notes of progress: so many that a note costs nothing, so few that people see it move. */
-const SERIES_PER_NOTE = 256;
+const SERIES_PER_NOTE = 16;
 
 /** A series set whose reading counts, and ends with the query. */
 class WatchedSeriesSet implements SeriesSet {
