@@ -11,6 +11,7 @@ import {
   temporaryFolder,
 } from '../../../../test/support/blocks.ts';
 import { AppError } from '../../core/errors.ts';
+import { CHUNK_EXEMPLARS, CHUNK_START_TIMES } from '../../model/chunk-sink.ts';
 import { compareUtf8, Labels } from '../../model/labels.ts';
 import { compileMatcher, type Matcher, type MatchOperator } from '../../model/matcher.ts';
 import { BlockReader } from './block-reader.ts';
@@ -24,8 +25,11 @@ const openBlock = (dir: string, bytesMax = 1 << 20) =>
 
 const ALL = { matchers: [], minTimeMs: Number.MIN_SAFE_INTEGER, maxTimeMs: Number.MAX_SAFE_INTEGER };
 
+/** Exemplars only where they are asked for, and then nothing else. */
 const overlaps = (chunk: TestChunk, request: BlockSelectRequest): boolean =>
-  chunk.maxTimeMs >= request.minTimeMs && chunk.minTimeMs <= request.maxTimeMs;
+  chunk.maxTimeMs >= request.minTimeMs &&
+  chunk.minTimeMs <= request.maxTimeMs &&
+  (chunk.encoding === CHUNK_EXEMPLARS) === (request.exemplars === true);
 
 /** What a select must hand over, by asking every series. */
 function modelSelect(all: readonly TestSeries[], request: BlockSelectRequest): CollectingSink['series'] {
@@ -33,7 +37,9 @@ function modelSelect(all: readonly TestSeries[], request: BlockSelectRequest): C
     .filter(({ labels, partition, chunks }) => {
       const matched = request.matchers.every((m) => compileMatcher(m)(labels.get(m.name)));
       const held = request.partitions === undefined || request.partitions.has(partition);
-      return matched && held && chunks.some((chunk) => overlaps(chunk, request));
+      // Start times alone make no answer.
+      const found = chunks.some((one) => one.encoding !== CHUNK_START_TIMES && overlaps(one, request));
+      return matched && held && found;
     })
     .sort((a, b) => a.labels.compareTo(b.labels))
     .map(({ labels, chunks }) => ({
@@ -50,7 +56,7 @@ const text = fc.constantFrom('', 'a', 'b', 'ab', 'abc', 'b-c', 'é', '\u{1F30A}'
 const name = fc.constantFrom('__name__', 'A', 'job', 'instance', '__proto__', 'é', 'z');
 const labels = fc.array(fc.tuple(name, text), { maxLength: 6 }).map((pairs) => Labels.from(pairs));
 const chunk = fc.record({
-  encoding: fc.integer({ min: 1, max: 255 }),
+  encoding: fc.oneof(fc.integer({ min: 1, max: 255 }), fc.constantFrom(CHUNK_START_TIMES, CHUNK_EXEMPLARS)),
   minTimeMs: fc.integer({ min: -50, max: 50 }),
   span: fc.integer({ min: 0, max: 30 }),
   samples: fc.integer({ min: 1, max: 65_535 }),
@@ -93,6 +99,7 @@ const request = fc.record(
     maxTimeMs: fc.integer({ min: -90, max: 90 }),
     partitions: fc.uniqueArray(fc.integer({ min: 0, max: 4 })).map((list) => new Set(list)),
     labelsOnly: fc.boolean(),
+    exemplars: fc.boolean(),
   },
   { requiredKeys: ['matchers', 'minTimeMs', 'maxTimeMs'] },
 );
@@ -111,7 +118,10 @@ test('selects and label queries give what the model gives', async () => {
           await reader.select(one, sink);
           expect(sink.series).toEqual(modelSelect(all, one));
           const { matchers } = one;
-          const matched = modelSelect(all, { ...ALL, matchers }).map((s) => s.labels);
+          // Labels are those of all series, whatever they hold.
+          const matched = all
+            .map((s) => s.labels)
+            .filter((l) => matchers.every((m) => compileMatcher(m)(l.get(m.name))));
           const names = new Set(matched.flatMap((l) => [...l.entries()].map(([n]) => n)));
           expect(await reader.labelNames({ matchers })).toEqual([...names].sort(compareUtf8));
           const jobs = new Set(matched.map((l) => l.get('job')).filter((v) => v !== ''));
