@@ -20,7 +20,7 @@ const EXEMPLAR_BYTES = 128;
 /** Series with exemplars in [minTimeMs, maxTimeMs], in label order. */
 export async function* findExemplars(
   request: SeriesRequest,
-  cluster: ClusterSelect,
+  cluster: Pick<ClusterSelect, 'fetch'>,
   { fanOut: { signal }, budget }: LookupScope,
 ): AsyncGenerator<SeriesResponse> {
   if (request.sets.length === 0) throw new AppError('bad_data', 'no selector given: at least one is needed');
