@@ -1,7 +1,7 @@
 // Series of a head that deletes concern: all that such a series holds is decoded, what deletes hide is left out, the rest is
 // encoded again for the answer. A delete concerns the ranges that were frozen when it came, and nothing that was written since.
 import { ByteWriter } from '../../core/bytes.ts';
-import { CHUNK_EXEMPLARS, type ChunkSink } from '../../model/chunk-sink.ts';
+import { CHUNK_EXEMPLARS, CHUNK_START_TIMES, type ChunkSink } from '../../model/chunk-sink.ts';
 import { appendSamples } from '../chunk/merge-samples.ts';
 import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import { putXorHeader, xorStateBytes } from '../chunk/xor-appender.ts';
@@ -80,7 +80,8 @@ export class MaskedSeries {
       this.#chunks.push({ encoding, minTimeMs, maxTimeMs, bytes: bytes.slice(start, end) });
     });
     this.#chunks.sort((a, b) => a.minTimeMs - b.minTimeMs);
-    return this.#chunks.length > 0;
+    // Start times alone make no answer.
+    return this.#chunks.some(({ encoding }) => encoding !== CHUNK_START_TIMES);
   }
 
   emit(sink: ChunkSink): void {
