@@ -10,6 +10,9 @@ const SWITCHES: Readonly<Record<string, keyof PromqlFeatures>> = {
   'use-start-timestamps': 'startTimestamps',
 };
 
+/** What Prometheus has to be told to do and is always done here: kept with the samples, at no cost to who has none. */
+const ALWAYS_ON: ReadonlySet<string> = new Set(['exemplar-storage', 'native-histograms', 'st-storage']);
+
 /** Features of a command line. An unknown one is logged and has no effect, as in Prometheus. */
 export function featuresOf(
   names: readonly string[],
@@ -18,7 +21,8 @@ export function featuresOf(
   const features: { -readonly [K in keyof PromqlFeatures]: boolean } = { ...DEFAULT_FEATURES };
   for (const name of names) {
     if (Object.hasOwn(SWITCHES, name)) features[SWITCHES[name]!] = true;
-    else log.warn({ feature: name, known: Object.keys(SWITCHES) }, 'unknown feature has no effect');
+    else if (!ALWAYS_ON.has(name))
+      log.warn({ feature: name, known: Object.keys(SWITCHES) }, 'unknown feature has no effect');
   }
   return features;
 }
