@@ -111,15 +111,19 @@ export class FloatHistogram {
     };
   }
 
-  /** All populated buckets in ascending order, the zero bucket in its place. */
-  buckets(): Bucket[] {
+  /**
+   * All buckets in ascending order, the zero bucket in its place if it has observations.
+   *
+   * @param withAnyZero  Also if it has less than none, as in a negated histogram: Prometheus prints that, and reckons without it.
+   */
+  buckets(withAnyZero = false): Bucket[] {
     const out: Bucket[] = [];
     const { negative, positive } = this;
     for (let i = negative.indexes.length - 1; i >= 0; i--) {
       const { lower, upper } = this.boundsOf(negative.indexes[i]!);
       out.push({ lower: -upper, upper: -lower, count: negative.counts[i]! });
     }
-    if (this.zeroCount > 0) {
+    if (this.zeroCount > 0 || (withAnyZero && this.zeroCount !== 0)) {
       out.push({ lower: -this.zeroThreshold, upper: this.zeroThreshold, count: this.zeroCount });
     }
     for (let i = 0; i < positive.indexes.length; i++) {

@@ -116,7 +116,7 @@ describe('what is refused, with line and column', () => {
     [
       'a bad interval',
       'groups:\n  - name: g\n    interval: 5 m',
-      '3:15: interval: not a valid duration string: "5 m"',
+      '3:15: interval: unknown unit " m" in duration "5 m"',
     ],
     [
       'a bad limit',

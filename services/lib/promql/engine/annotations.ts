@@ -151,6 +151,10 @@ export class Annotations {
     known.count++;
   }
 
+  get isEmpty(): boolean {
+    return this.#warnings.size === 0 && this.#infos.size === 0;
+  }
+
   /** Everything that was said, for the merge. */
   records(): AnnotationRecord[] {
     const of = (isWarning: boolean, { words, position }: Annotation): AnnotationRecord => {

@@ -61,7 +61,8 @@ export function isStepInvariant(expr: Expr): boolean {
     case 'call':
       return !STEP_DEPENDENT.has(expr.func) && expr.args.every(isStepInvariant);
     case 'aggregation':
-      return isStepInvariant(expr.expr) && (expr.param === undefined || isStepInvariant(expr.param));
+      // Prometheus does not look at the parameter: `topk(scalar(x), y @ end())` is evaluated once.
+      return isStepInvariant(expr.expr);
     case 'binary':
       return isStepInvariant(expr.left) && isStepInvariant(expr.right);
     case 'unary':

@@ -11,8 +11,8 @@ import { StepTable, StoredOperand, storeVector } from './step-table.ts';
 /** Opens one of the sort functions. */
 export async function openSort(evaluator: Evaluator, call: Call, grid: Grid): Promise<VectorOperand> {
   const { session } = evaluator;
-  if (grid.steps > 1) session.annotations.sortInRangeQuery(call.pos);
   const input = await evaluator.vector(call.args[0]!, grid);
+  if (grid.steps > 1) session.annotations.sortInRangeQuery(call.pos);
   const isByValue = call.func === 'sort' || call.func === 'sort_desc';
   if (grid.steps !== 1) return isByValue ? new FloatsOperand(input) : input;
   const column = new StepColumn(1);
@@ -26,7 +26,9 @@ export async function openSort(evaluator: Evaluator, call: Call, grid: Grid): Pr
   if (isByValue) {
     const sign = call.func === 'sort' ? 1 : -1;
     const valueAt = (row: number): number => table.values(row)[table.offset(row)]!;
-    rows.sort((a, b) => compareValues(valueAt(a), valueAt(b), sign));
+    // Of several NaNs the last comes first: to Prometheus each is less than any other.
+    const tie = (a: number, b: number): number => (Number.isNaN(valueAt(a)) ? b - a : a - b);
+    rows.sort((a, b) => compareValues(valueAt(a), valueAt(b), sign) || tie(a, b));
   } else {
     const names = call.args.slice(1).map((_, i) => stringArgument(call, i + 1));
     const sign = call.func === 'sort_by_label' ? 1 : -1;

@@ -88,7 +88,7 @@ export class HistogramCells {
 /** A histogram as count_values() puts it into a label. */
 export function printHistogram(histogram: FloatHistogram): string {
   const parts = [`{count:${formatG(histogram.count)}`, `sum:${formatG(histogram.sum)}`];
-  for (const bucket of histogram.buckets()) {
+  for (const bucket of histogram.buckets(true)) {
     if (bucket.count !== 0) parts.push(printBucket(histogram, bucket));
   }
   return `${parts.join(', ')}}`;

@@ -7,6 +7,7 @@ import { extendedHistogramRate } from './histogram-extended.ts';
 import { histogramRate, instantHistogramRate, isHistogramReset } from './histogram-rate.ts';
 import { averageHistograms, sumHistograms } from './histogram-sum.ts';
 import { isResetAt } from './kernels-rate.ts';
+import { checkFactors } from './kernels-regression.ts';
 import { reachOf } from './matrix-source.ts';
 import { ABSENT, FLOAT, putHistogram, type StepColumn } from './operand.ts';
 import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
@@ -70,6 +71,7 @@ function evaluateStep(
 ): void {
   const { func, annotations, metric, position } = context;
   if (FLOATS_ONLY.has(func)) {
+    if (func === 'double_exponential_smoothing') checkFactors(pass, k);
     if (floats > 0) annotations.histogramsIgnoredInRange(metric, position);
     return;
   }

@@ -29,9 +29,9 @@ export function trimHistogram(histogram: FloatHistogram, bound: number, keepBelo
     // Without negative (positive) buckets the zero bucket has no negative (positive) half.
     const lower = hasPositive && !hasNegative ? 0 : -histogram.zeroThreshold;
     const upper = hasNegative && !hasPositive ? 0 : histogram.zeroThreshold;
-    const kept = keep(trim, lower, upper, histogram.zeroCount, true);
+    const kept = keep(trim, lower, upper, histogram.zeroCount, true, true);
     histogram.zeroCount = kept.count;
-    if (kept.count > 0) trim.sum += (kept.count * (kept.lower + kept.upper)) / 2;
+    if (kept.count !== 0) trim.sum += (kept.count * (kept.lower + kept.upper)) / 2;
   }
   histogram.count = trim.count;
   // What was not touched is known better than any estimate.
@@ -57,10 +57,19 @@ function trimSide(trim: Trim, buckets: BucketList, isNegative: boolean): void {
 }
 
 /** What stays of `count` observations in (lower, upper]. */
-function keep(trim: Trim, lower: number, upper: number, count: number, linear: boolean): Kept {
+function keep(
+  trim: Trim,
+  lower: number,
+  upper: number,
+  count: number,
+  linear: boolean,
+  isZero = false,
+): Kept {
   const { bound, keepBelow } = trim;
   let kept: Kept;
-  if (keepBelow ? upper <= bound : lower >= bound) kept = { count, lower, upper };
+  // Nothing is above or below NaN; only the zero bucket, which is split in any case, becomes NaN itself.
+  if (Number.isNaN(bound) && !isZero) kept = { count: 0, lower, upper };
+  else if (keepBelow ? upper <= bound : lower >= bound) kept = { count, lower, upper };
   else if (keepBelow ? lower >= bound : upper <= bound) kept = { count: 0, lower, upper };
   else {
     kept = split(trim, lower, upper, count, linear);

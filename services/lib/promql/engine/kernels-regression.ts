@@ -87,12 +87,17 @@ export function doubleExponentialSmoothing(pass: WindowPass, out: StepColumn): v
     const to = pass.high[k]!;
     out.kinds[k] = ABSENT;
     if (to <= from) continue;
-    checkFactor('smoothing', 'sf', smoothing![k]!);
-    checkFactor('trend', 'tf', trend![k]!);
+    checkFactors(pass, k);
     if (to - from < 2) continue;
     out.values[k] = smoothWindow(pass.values, from, to, smoothing![k]!, trend![k]!);
     out.kinds[k] = FLOAT;
   }
+}
+
+/** @throws AppError `execution` when a factor of double_exponential_smoothing is out of range at step `k`. */
+export function checkFactors({ params: [smoothing, trend] }: WindowPass, k: number): void {
+  checkFactor('smoothing', 'sf', smoothing![k]!);
+  checkFactor('trend', 'tf', trend![k]!);
 }
 
 function checkFactor(name: string, short: string, value: number): void {

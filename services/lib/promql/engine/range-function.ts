@@ -115,7 +115,8 @@ function checkExtension(func: string, source: MatrixSource): void {
 
 /** What annotations point at. Prometheus turns a subquery into a selector, which stands nowhere. */
 function positionOf(call: Call): Position {
-  return matrixArgument(call)?.kind === 'subquery' ? { start: 0, end: 0 } : call.args[0]!.pos;
+  const [first] = call.args;
+  return unwrap(first!).kind === 'subquery' ? { start: 0, end: 0 } : first!.pos;
 }
 
 class RangeFunctionOperand implements VectorOperand {

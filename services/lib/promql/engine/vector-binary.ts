@@ -4,6 +4,7 @@ import { AppError } from '../../core/errors.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { Labels } from '../../model/labels.ts';
 import type { BinaryExpr, Position, VectorMatching } from '../ast.ts';
+import { Annotations } from './annotations.ts';
 import {
   type ArithmeticOperator,
   type ComparisonOperator,
@@ -15,7 +16,7 @@ import {
 } from './arithmetic.ts';
 import type { Grid } from './grid.ts';
 import { combinePair } from './histogram-binary.ts';
-import { mark, markBoth, writeColumn } from './join-columns.ts';
+import { markBoth, writeColumn } from './join-columns.ts';
 import { rejectConflicts } from './join-conflicts.ts';
 import { matchedLabels, resultLabels, type Signatures, signaturesOf } from './matching.ts';
 import { sameLabelsError } from './names.ts';
@@ -28,6 +29,7 @@ import {
   StepColumn,
   type VectorOperand,
 } from './operand.ts';
+import type { AnnotationRecord } from './partial.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { StepTable, StoredOperand, type StoredVector, storeVector } from './step-table.ts';
 
@@ -81,6 +83,10 @@ class Join {
   /** Steps at which both sides of the pair in hand have a value. */
   readonly #both: Uint8Array<ArrayBuffer>;
   readonly #values: Float64Array<ArrayBuffer>;
+  /** Steps at which the series in hand had a partner that it does not go with. */
+  readonly #failed: Uint8Array<ArrayBuffer>;
+  /** By step what the last pair gave reason to say: of the others Prometheus says nothing. */
+  readonly #said: (AnnotationRecord[] | undefined)[] = [];
 
   constructor(
     session: QuerySession,
@@ -108,6 +114,7 @@ class Join {
     this.#holds = new Uint8Array(grid.steps);
     this.#both = new Uint8Array(grid.steps);
     this.#values = new Float64Array(grid.steps);
+    this.#failed = new Uint8Array(grid.steps);
   }
 
   async run(): Promise<StoredVector> {
@@ -125,18 +132,21 @@ class Join {
       many: this.#many,
       isFilled: fillLeft !== undefined || fillRight !== undefined,
     });
+    // Not by side: with group_right, Prometheus exchanges the sides and not the values that fill them.
+    const fillOne = fillRight;
+    const fillMany = fillLeft;
     // A fill value for the "many" side asks where each signature had a value there.
-    const fillOne = this.#swapped ? fillLeft : fillRight;
-    const fillMany = this.#swapped ? fillRight : fillLeft;
     const seen = fillMany === undefined ? undefined : new Map<number, Uint8Array>();
     for (let i = 0; i < this.#many.series.length; i++) {
       if (this.#session.isSliceOver()) await this.#session.pause();
       many.next(column);
       const signature = this.#manySignature[i]!;
-      if (seen !== undefined) mark(column.kinds, this.#flagsOf(seen, signature));
+      this.#failed.fill(0);
       this.#matchSeries(i, column, one, bySignature[signature]!, fillOne);
+      if (seen !== undefined) markMatched(column.kinds, this.#failed, this.#flagsOf(seen, signature));
     }
     if (seen !== undefined) this.#fillMany(one, seen, fillMany!);
+    for (const said of this.#said) if (said !== undefined) this.#session.annotations.absorb(said);
     return { series: this.#series, table: this.#table };
   }
 
@@ -159,14 +169,30 @@ class Join {
       const { labels } = one.series[row]!;
       const isMixed = column.mayHaveHistograms || one.table.hasHistograms(row);
       if (isMixed || isTrim(this.#operator)) {
-        this.#combineSteps(index, meta, labels, column, (k) => one.table.sampleAt(row, k), both);
+        this.#combineSteps(
+          index,
+          meta,
+          labels,
+          (k) => sampleOf(column, k),
+          (k) => one.table.sampleAt(row, k),
+          both,
+        );
       }
       this.#emit(index, meta, labels, column.values, 0, values, offset, both);
     }
     if (alone === undefined || !alone.includes(1)) return;
     const filled = new Float64Array(this.#steps).fill(fill!);
     const partner = matchedLabels(this.#matching, meta.labels);
-    if (column.mayHaveHistograms) this.#combineSteps(index, meta, partner, column, () => fill!, alone);
+    if (column.mayHaveHistograms || isTrim(this.#operator)) {
+      this.#combineSteps(
+        index,
+        meta,
+        partner,
+        (k) => sampleOf(column, k),
+        () => fill!,
+        alone,
+      );
+    }
     this.#emit(index, meta, partner, column.values, 0, filled, 0, alone);
   }
 
@@ -184,8 +210,23 @@ class Join {
       if (!alone.includes(1)) continue;
       const { labels, dropName } = one.series[row]!;
       const meta = { labels: matchedLabels(this.#matching, labels), dropName };
+      if (one.table.hasHistograms(row) || isTrim(this.#operator)) {
+        this.#combineSteps(
+          -1 - row,
+          meta,
+          labels,
+          () => fill,
+          (k) => one.table.sampleAt(row, k),
+          alone,
+        );
+      }
       this.#emit(-1 - row, meta, labels, filled, 0, one.table.values(row), offset, alone);
     }
+  }
+
+  /** Signature of a pair by its series of the "many" side, or by -1 - row where only the "one" side has a series. */
+  #signatureOf(source: number): number {
+    return source >= 0 ? this.#manySignature[source]! : this.#oneSignature[-1 - source]!;
   }
 
   /** Computes a pair at the steps in `at` and adds the results to their row. */
@@ -200,7 +241,7 @@ class Join {
     at: Uint8Array,
   ): void {
     const row = this.#rowOf(meta, oneLabels);
-    const signature = source >= 0 ? this.#manySignature[source]! : this.#oneSignature[-1 - source]!;
+    const signature = this.#signatureOf(source);
     this.#rowSignature[row] ??= signature;
     if (this.#manyCount[signature]! > 1) this.#checkUnique(row, signature, at);
     const left = this.#swapped ? one : many;
@@ -226,36 +267,39 @@ class Join {
 
   /** Pairs with a histogram among them, step by step; leaves the others in `at`. */
   #combineSteps(
-    index: number,
+    source: number,
     meta: SeriesMeta,
     oneLabels: Labels,
-    column: StepColumn,
+    manyAt: (step: number) => FloatHistogram | number,
     oneAt: (step: number) => FloatHistogram | number,
     at: Uint8Array,
   ): void {
     for (let k = 0; k < this.#steps; k++) {
       if (at[k] === 0) continue;
-      const many = column.kinds[k] === HISTOGRAM ? column.histograms[k]! : column.values[k]!;
+      const many = manyAt(k);
       const one = oneAt(k);
       const isFloats = typeof many === 'number' && typeof one === 'number';
       if (isFloats && !isTrim(this.#operator)) continue;
       at[k] = 0;
       const left = this.#swapped ? one : many;
       const right = this.#swapped ? many : one;
-      const result = combinePair(this.#operator, left, right, this.#session.annotations, this.#position);
-      if (result !== undefined) this.#putCombined(index, meta, oneLabels, k, left, result);
+      const said = new Annotations();
+      const result = combinePair(this.#operator, left, right, said, this.#position);
+      if (!said.isEmpty) this.#said[k] = said.records();
+      if (result === undefined) this.#failed[k] = 1;
+      else this.#putCombined(source, meta, oneLabels, k, left, result);
     }
   }
 
   #putCombined(
-    index: number,
+    source: number,
     meta: SeriesMeta,
     oneLabels: Labels,
     step: number,
     left: FloatHistogram | number,
     result: FloatHistogram | boolean,
   ): void {
-    const signature = this.#manySignature[index]!;
+    const signature = this.#signatureOf(source);
     const row = this.#rowOf(meta, oneLabels);
     this.#rowSignature[row] ??= signature;
     if (this.#manyCount[signature]! > 1) this.#checkUniqueAt(row, signature, step);
@@ -287,7 +331,8 @@ class Join {
     if (known !== undefined) return known;
     const row = this.#table.addRow();
     this.#rows.set(labels.key, row);
-    this.#series.push({ labels, dropName: this.#returnBool || (isFilter && meta.dropName) });
+    // A mark of the left side is lost here, as it is in Prometheus.
+    this.#series.push({ labels, dropName: this.#returnBool });
     return row;
   }
 
@@ -333,6 +378,16 @@ class Join {
     }
     return flags;
   }
+}
+
+/** Marks the steps of a column that have a value, unless it failed to match. */
+function markMatched(kinds: Uint8Array, failed: Uint8Array, flags: Uint8Array): void {
+  for (let k = 0; k < kinds.length; k++) if (kinds[k] !== ABSENT && failed[k] === 0) flags[k] = 1;
+}
+
+/** What a column holds at a step where it holds something. */
+function sampleOf(column: StepColumn, step: number): FloatHistogram | number {
+  return column.kinds[step] === HISTOGRAM ? column.histograms[step]! : column.values[step]!;
 }
 
 /** Rows by signature. */
