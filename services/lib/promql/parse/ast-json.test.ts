@@ -1,4 +1,4 @@
-// Expectations are what upstream's translate_ast.go makes of each node.
+// Expectations are what Prometheus 3.14 answers for each node.
 import { expect, test } from 'vitest';
 import { ALL_FEATURES } from '../features.ts';
 import { astToJson } from './ast-json.ts';
@@ -10,6 +10,7 @@ const selector = (name: string, more: object = {}) => ({
   type: 'vectorSelector',
   name,
   offset: 0,
+  offsetExpr: null,
   matchers: [{ name: '__name__', value: name, type: '=' }],
   timestamp: null,
   startOrEnd: null,
@@ -57,8 +58,35 @@ test.each([
     {
       type: 'call',
       func: { name: 'rate', argTypes: ['matrix'], variadic: 0, returnType: 'vector' },
-      args: [selector('up', { type: 'matrixSelector', range: 300_000, startOrEnd: 'end' })],
+      args: [selector('up', { type: 'matrixSelector', range: 300_000, rangeExpr: null, startOrEnd: 'end' })],
     },
+  ],
+  [
+    'up[5m + (1 * step())] offset -step()',
+    selector('up', {
+      type: 'matrixSelector',
+      range: 0,
+      rangeExpr: {
+        type: 'durationExpr',
+        op: '+',
+        lhs: { type: 'numberLiteral', val: '300', duration: true },
+        rhs: {
+          type: 'durationExpr',
+          op: '*',
+          lhs: { type: 'numberLiteral', val: '1', duration: false },
+          rhs: { type: 'durationExpr', op: 'step', lhs: null, rhs: null, wrapped: false },
+          wrapped: true,
+        },
+        wrapped: false,
+      },
+      offsetExpr: {
+        type: 'durationExpr',
+        op: '-',
+        lhs: null,
+        rhs: { type: 'durationExpr', op: 'step', lhs: null, rhs: null, wrapped: false },
+        wrapped: false,
+      },
+    }),
   ],
   [
     'up[1h:] offset 1s',
@@ -66,8 +94,11 @@ test.each([
       type: 'subquery',
       expr: selector('up'),
       range: 3_600_000,
+      rangeExpr: null,
       offset: 1000,
+      offsetExpr: null,
       step: 0,
+      stepExpr: null,
       timestamp: null,
       startOrEnd: null,
     },

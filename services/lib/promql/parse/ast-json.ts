@@ -16,14 +16,22 @@ export function astToJson(expr: Expr): AstJson {
     case 'vector-selector':
       return { type: 'vectorSelector', ...selector(expr) };
     case 'matrix-selector':
-      return { type: 'matrixSelector', range: wholeMs(expr.range), ...selector(expr.vector) };
+      return {
+        type: 'matrixSelector',
+        range: wholeMs(expr.range),
+        rangeExpr: operation(expr.range),
+        ...selector(expr.vector),
+      };
     case 'subquery':
       return {
         type: 'subquery',
         expr: astToJson(expr.expr),
         range: wholeMs(expr.range),
+        rangeExpr: operation(expr.range),
         offset: wholeMs(expr.offset),
+        offsetExpr: operation(expr.offset),
         step: wholeMs(expr.step),
+        stepExpr: operation(expr.step),
         ...pinned(expr.at),
       };
     case 'call':
@@ -57,6 +65,7 @@ function selector({ name, matchers, offset, at, extension }: VectorSelector) {
   return {
     name,
     offset: wholeMs(offset),
+    offsetExpr: operation(offset),
     matchers: matchers.map((matcher) => ({
       name: matcher.name,
       value: matcher.value,
@@ -93,4 +102,25 @@ function signature(name: string) {
 /** What is absent, or has to be worked out when the query runs, is 0. */
 function wholeMs(duration: DurationExpr | undefined): number {
   return duration?.kind === 'literal' ? Math.trunc(duration.durationMs) : 0;
+}
+
+/** Null for what is known without running the query. */
+function operation(duration: DurationExpr | undefined): AstJson | null {
+  return duration?.kind === 'operation' ? durationToJson(duration) : null;
+}
+
+/** Literals in seconds. */
+function durationToJson(duration: DurationExpr): AstJson {
+  if (duration.kind === 'literal') {
+    const val = formatDecimal(duration.durationMs / 1000);
+    return { type: 'numberLiteral', val, duration: duration.isDuration === true };
+  }
+  const { operator, left, right, wrapped } = duration;
+  return {
+    type: 'durationExpr',
+    op: operator,
+    lhs: left === undefined ? null : durationToJson(left),
+    rhs: right === undefined ? null : durationToJson(right),
+    wrapped,
+  };
 }
