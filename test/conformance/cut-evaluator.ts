@@ -15,7 +15,8 @@ import type {
 } from '../../services/lib/promql/engine/query.ts';
 import { type CutOptions, cut, type Plan } from '../../services/lib/promql/plan/plan.ts';
 import { decodePartialResult, encodePartialResult } from '../../services/lib/wire/partial-result.ts';
-import { CONTEXT, isAlmostEqual, isSameHistogram } from './script-runner.ts';
+import { isAlmostEqual, isSameHistogram } from './script-answer.ts';
+import { CONTEXT } from './script-subject.ts';
 import { ShardQueryable, SharedSelections } from './sharded-queryable.ts';
 
 /** What came of the evaluations so far. */

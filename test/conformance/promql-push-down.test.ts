@@ -11,7 +11,8 @@ import { randomOf } from '../support/random.ts';
 import { hasShared, sharedPath } from '../support/shared.ts';
 import { CutEvaluator, CutReport, type CutVariant } from './cut-evaluator.ts';
 import { generatePushDownQuery, generateStorage, SERIES_END_MS } from './push-down-queries.ts';
-import { runScript, SCRIPT_ENGINE } from './script-runner.ts';
+import { runScript } from './script-runner.ts';
+import { memorySubject, SCRIPT_ENGINE } from './script-subject.ts';
 
 const FOLDERS = [
   'conformance/promql/prometheus+prometheus/promql/promqltest/testdata',
@@ -80,8 +81,9 @@ describe.skipIf(SCRIPTS.length === 0)('upstream scripts', () => {
 
   test.each(SCRIPTS)('%s', { timeout: SCRIPT_TIMEOUT_MS }, async (file) => {
     const from = variants.map(({ report }) => report.differences.length);
-    const results = await runScript(readFileSync(file, 'utf8'), (request, storage) =>
-      evaluator.evaluate(request, storage),
+    const results = await runScript(
+      readFileSync(file, 'utf8'),
+      memorySubject((request, storage) => evaluator.evaluate(request, storage)),
     );
     expect(variants.map(({ report }, i) => report.differences.slice(from[i]))).toEqual([[], [], []]);
     expect(results.filter(({ failure }) => failure !== undefined)).toEqual([]);
