@@ -5,7 +5,7 @@ import type { CallContext } from '../lib/transport/rpc.ts';
 import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type { Coverage, WireSelectRequest } from '../lib/wire/contracts.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
-import { type FanOutOptions, fanOut, type Source } from './fan-out.ts';
+import { type FannedOut, type FanOutOptions, fanOut, nameOf, type Source } from './fan-out.ts';
 import type { FrameSink } from './uniting-queryable.ts';
 
 /** Frame bytes per unit of the pacer: a frame of 1 MiB is unpacked in some milliseconds. */
@@ -28,7 +28,6 @@ export class ClusterSelect {
   /**
    * Gives `sink` what all nodes hold of a selector.
    *
-   * @returns What is missing, when that is allowed.
    * @throws AppError as fanOut.
    */
   fetch(
@@ -40,7 +39,7 @@ export class ClusterSelect {
       /** Exemplars instead of samples. */
       readonly wantsExemplars?: boolean;
     },
-  ): Promise<string[]> {
+  ): Promise<FannedOut> {
     const wire: WireSelectRequest = {
       tenant: this.#options.tenant,
       matchers: toWireMatchers(request.matchers),
@@ -65,7 +64,7 @@ async function fetchFrom(
   sink: FrameSink,
   pacer: WorkPacer,
 ): Promise<Coverage | undefined> {
-  const name = `${source.kind} ${source.instance}`;
+  const name = nameOf(source);
   let coverage: Coverage | undefined;
   // Each call has its own copy: in this process messages pass by reference.
   for await (const message of source.client.select({ ...request }, context)) {

@@ -22,16 +22,21 @@ export interface EvaluationOrder {
   readonly pool: SharedArrayBuffer;
 }
 
+/** A series frame, charged to the query's account already. */
+export interface SentFrame {
+  /** The node's name. */
+  readonly from: string;
+  readonly frame: Uint8Array;
+}
+
 export type ToEvaluation =
-  /** A series frame of a select, charged to the query's account already. */
+  /** Frames of a select, some at a time. With `gaps`: all nodes have answered, and this is what is missing. */
   | {
-      readonly kind: 'frame';
+      readonly kind: 'frames';
       readonly select: number;
-      readonly from: string;
-      readonly frame: Uint8Array;
+      readonly frames: readonly SentFrame[];
+      readonly gaps?: readonly string[];
     }
-  /** All nodes have answered. */
-  | { readonly kind: 'selected'; readonly select: number; readonly gaps: readonly string[] }
   | { readonly kind: 'select-failed'; readonly select: number; readonly error: PackedError }
   /** What another thread answered to `assist`; without frames and error, none is free. */
   | {
@@ -46,6 +51,15 @@ export type ToEvaluation =
 
 export type FromEvaluation =
   | { readonly kind: 'select'; readonly select: number; readonly request: SelectRequest }
+  /**
+   * What these nodes sent for a select was malformed: answered with `gaps` once more, as if they had not answered, or with
+   * `select-failed`.
+   */
+  | {
+      readonly kind: 'discarded';
+      readonly select: number;
+      readonly nodes: readonly { readonly from: string; readonly error: PackedError }[];
+    }
   | { readonly kind: 'assist'; readonly assistance: number; readonly order: AssistanceOrder }
   /** A partial result (wire/partial-result.ts): all that a task of assistance says. */
   | { readonly kind: 'partial'; readonly frames: readonly Uint8Array<ArrayBuffer>[] }

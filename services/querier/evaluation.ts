@@ -2,7 +2,7 @@
 // thread, whose frames are united here.
 import { getHeapStatistics } from 'node:v8';
 import { assert } from '../lib/core/assert.ts';
-import { AppError, throwIfAborted } from '../lib/core/errors.ts';
+import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import type { Expr } from '../lib/promql/ast.ts';
@@ -14,9 +14,9 @@ import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
 import { goQuote } from '../lib/promql/parse/go-quote.ts';
 import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { cut } from '../lib/promql/plan/plan.ts';
-import { type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
+import { type LastMessage, packError, type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
 import { decodePartialResult, encodePartialResult } from '../lib/wire/partial-result.ts';
-import type { EvaluationOrder, FromEvaluation, ToEvaluation } from './evaluation-messages.ts';
+import type { EvaluationOrder, FromEvaluation, SentFrame, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
 import { type AssistanceOrder, executeInParallel, executeRange, KeptSet } from './parallel.ts';
 import { QueryBlock } from './query-block.ts';
@@ -27,7 +27,7 @@ import { type FrameSink, type United, UnitingQueryable } from './uniting-queryab
 type Channel = TaskChannel<ToEvaluation, FromEvaluation>;
 
 /** A query, or a range of series of one of its parts. */
-export function evaluateTask(order: EvaluationOrder, channel: Channel): Promise<void> {
+export function evaluateTask(order: EvaluationOrder, channel: Channel): Promise<LastMessage<FromEvaluation>> {
   return order.assistance === undefined ? evaluate(order, channel) : assist(order, order.assistance, channel);
 }
 
@@ -36,7 +36,7 @@ export function evaluateTask(order: EvaluationOrder, channel: Channel): Promise<
  *
  * @throws AppError `bad_data` for a malformed query, `execution` over a limit or in evaluation, `canceled`, `unavailable`.
  */
-async function evaluate(order: EvaluationOrder, channel: Channel): Promise<void> {
+async function evaluate(order: EvaluationOrder, channel: Channel): Promise<LastMessage<FromEvaluation>> {
   const thread = new EvaluationThread(order, channel);
   const startedMs = performance.now();
   thread.block.enter('planning');
@@ -74,7 +74,7 @@ async function evaluate(order: EvaluationOrder, channel: Channel): Promise<void>
       evaluateMs: Math.max(0, elapsedMs - fetchMs),
     },
   });
-  sender.flush();
+  return sender.last();
 }
 
 /** In several threads where that is worth while, else in this one. */
@@ -106,7 +106,11 @@ async function execute(
 }
 
 /** Evaluates a range of series of a part of somebody else's query. */
-async function assist(order: EvaluationOrder, assistance: AssistanceOrder, channel: Channel): Promise<void> {
+async function assist(
+  order: EvaluationOrder,
+  assistance: AssistanceOrder,
+  channel: Channel,
+): Promise<LastMessage<FromEvaluation>> {
   const thread = new EvaluationThread(order, channel);
   const plan = cut(parse(order), order.engine);
   assert(plan !== undefined, 'a query whose parts are evaluated has parts');
@@ -120,10 +124,7 @@ async function assist(order: EvaluationOrder, assistance: AssistanceOrder, chann
     thread,
   );
   const frames = encodePartialResult(partial);
-  channel.post(
-    { kind: 'partial', frames },
-    frames.map(({ buffer }) => buffer),
-  );
+  return { message: { kind: 'partial', frames }, transfer: frames.map(({ buffer }) => buffer) };
 }
 
 function timesOf({ request, engine }: EvaluationOrder) {
@@ -171,6 +172,8 @@ type AssistanceResult = Omit<ToEvaluation & { readonly kind: 'assisted' }, 'kind
 
 interface OpenSelect {
   readonly sink: FrameSink;
+  /** Nodes whose frames were malformed: what else they send is of no use. */
+  readonly discarded: Map<string, AppError>;
   readonly resolve: (gaps: readonly string[]) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -228,7 +231,7 @@ class EvaluationThread implements QueryContext {
     throwIfAborted(signal);
     const select = this.#requestCount++;
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
-    this.#selects.set(select, { sink, resolve, reject });
+    this.#selects.set(select, { sink, discarded: new Map(), resolve, reject });
     this.block.enter('fetching');
     this.#channel.post({ kind: 'select', select, request: toMessage(request) });
     try {
@@ -253,11 +256,8 @@ class EvaluationThread implements QueryContext {
 
   #receive(message: ToEvaluation): void {
     switch (message.kind) {
-      case 'frame':
-        this.#addFrame(message);
-        break;
-      case 'selected':
-        this.#selects.get(message.select)?.resolve(message.gaps);
+      case 'frames':
+        this.#addFrames(message);
         break;
       case 'select-failed':
         this.#selects.get(message.select)?.reject(unpackError(message.error));
@@ -274,16 +274,37 @@ class EvaluationThread implements QueryContext {
     }
   }
 
-  #addFrame({ select, frame, from }: ToEvaluation & { kind: 'frame' }): void {
+  #addFrames({ select, frames, gaps }: ToEvaluation & { kind: 'frames' }): void {
     const open = this.#selects.get(select);
     if (open === undefined) return;
     try {
-      this.block.throwIfCanceled();
-      this.#lease.adopt(frame.length);
-      open.sink.addFrame(frame, from);
+      for (const frame of frames) this.#addFrame(open, frame);
     } catch (caught) {
       this.#selects.delete(select);
       open.reject(caught);
+      return;
+    }
+    if (gaps === undefined) return;
+    if (open.discarded.size === 0) {
+      open.resolve(gaps);
+      return;
+    }
+    const nodes = [...open.discarded].map(([from, error]) => ({ from, error: packError(error) }));
+    open.discarded.clear();
+    this.#channel.post({ kind: 'discarded', select, nodes });
+  }
+
+  #addFrame({ sink, discarded }: OpenSelect, { frame, from }: SentFrame): void {
+    this.block.throwIfCanceled();
+    this.#lease.adopt(frame.length);
+    if (discarded.has(from)) return;
+    try {
+      sink.addFrame(frame, from);
+    } catch (caught) {
+      const error = toAppError(caught);
+      // Limits end the query; a node that answers nonsense did not answer.
+      if (error.code !== 'internal') throw error;
+      discarded.set(from, error);
     }
   }
 

@@ -50,7 +50,7 @@ async function find(frames: readonly Uint8Array[], chargeMax = Number.POSITIVE_I
   const cluster = {
     fetch: async (sink: FrameSink) => {
       for (const [i, frame] of frames.entries()) sink.addFrame(frame, `node ${i}`);
-      return [];
+      return { gaps: [], without: () => [] };
     },
   };
   const matchers = [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'job', value: 'a' }];

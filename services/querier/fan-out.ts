@@ -45,23 +45,52 @@ export function sourcesOf(cluster: Cluster): Source[] {
   ];
 }
 
+/** What the nodes answered, together. */
+export interface FannedOut {
+  /** What is missing, for people; empty when the answer is complete. */
+  readonly gaps: string[];
+  /**
+   * What is missing when nodes that did answer did not, after all: what they sent turned out to be of no use.
+   *
+   * @param failures  By the name of the node, as nameOf() makes it.
+   * @throws AppError as fanOut, when something is missing then and that is not allowed.
+   */
+  without(failures: ReadonlyMap<string, AppError>): string[];
+}
+
 /**
  * Calls `ask` for every ingester and store.
  *
  * @param ask  Answers what the node said it covers, where it says so. Its signal aborts when its answer is not needed any
  *             more: what comes after that must not be used.
- * @returns    What is missing, for people; empty when the answer is complete.
  * @throws AppError the query's own errors as they come, `unavailable` when something is missing and that is not
  *         allowed, the signal's reason when it aborts. The other calls are cancelled then.
  */
 export async function fanOut(
   options: FanOutOptions,
   ask: (source: Source, context: CallContext) => Promise<Coverage | undefined>,
-): Promise<string[]> {
+): Promise<FannedOut> {
+  throwIfAborted(options.signal);
+  // One signal for all ends, made by hand: AbortSignal.any() costs more than all the rest of this.
+  const over = new AbortController();
+  const end = () => over.abort(options.signal.reason);
+  options.signal.addEventListener('abort', end, { once: true });
+  try {
+    return await askAll(options, ask, over);
+  } finally {
+    options.signal.removeEventListener('abort', end);
+  }
+}
+
+/** @param over  Ends all calls. */
+async function askAll(
+  options: FanOutOptions,
+  ask: (source: Source, context: CallContext) => Promise<Coverage | undefined>,
+  over: AbortController,
+): Promise<FannedOut> {
   const { cluster, signal, isPartialAllowed, onFailure, hedge } = options;
-  const failFast = new AbortController();
-  const late = new AbortController();
-  const context: CallContext = { signal: AbortSignal.any([signal, failFast.signal, late.signal]) };
+  let isEnough = false;
+  const context: CallContext = { signal: over.signal };
   const startedMs = hedge?.clock.monotonicMs() ?? 0;
   const isLastCopy = {
     ingester: cluster.replicationFactor === 1,
@@ -77,18 +106,18 @@ export async function fanOut(
     } catch (caught) {
       throwIfAborted(signal);
       const error = toAppError(caught);
-      if (late.signal.aborted) return { kind, instance, coverage: undefined, failure: error.message };
+      if (isEnough) return { kind, instance, coverage: undefined, failure: error.message };
       if (QUERY_ERRORS.has(error.code)) {
-        failFast.abort(error);
+        over.abort(error);
         throw error;
       }
-      throwIfAborted(failFast.signal);
+      throwIfAborted(over.signal);
       onFailure(source, error);
       const failure: SourceAnswer = { kind, instance, coverage: undefined, failure: error.message };
       if (!isPartialAllowed && isLastCopy[kind]) {
         const gap = `${kind} ${instance} did not answer: ${error.message}`;
-        failFast.abort(incomplete([gap], error));
-        throwIfAborted(failFast.signal);
+        over.abort(incomplete([gap], error));
+        throwIfAborted(over.signal);
       }
       return failure;
     }
@@ -110,22 +139,39 @@ export async function fanOut(
   ).catch((caught: unknown) => {
     // The first cause wins.
     throwIfAborted(signal);
-    throwIfAborted(failFast.signal);
+    throwIfAborted(over.signal);
     throw toAppError(caught);
   });
   throwIfAborted(signal);
+  isEnough = true;
   for (const [i, source] of sources.entries()) {
     if (answers[i] !== undefined) continue;
     hedge?.latencies.late(nameOf(source));
     hedge?.onLate(source);
+    over.abort(new AppError('canceled', 'the other nodes answered for everything'));
   }
-  late.abort(new AppError('canceled', 'the other nodes answered for everything'));
-  const gaps = gapsOf(answers);
-  if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps);
-  return gaps;
+  const complete = (known: readonly (SourceAnswer | undefined)[]): string[] => {
+    const gaps = gapsOf(known);
+    if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps);
+    return gaps;
+  };
+  return {
+    gaps: complete(answers),
+    without: (failures) => {
+      const known = sources.map((source, i) => {
+        const failure = failures.get(nameOf(source));
+        if (failure === undefined) return answers[i];
+        onFailure(source, failure);
+        const { kind, instance } = source;
+        return { kind, instance, coverage: undefined, failure: failure.message };
+      });
+      return complete(known);
+    },
+  };
 }
 
-function nameOf({ kind, instance }: Source): string {
+/** A node's name in messages. */
+export function nameOf({ kind, instance }: Source): string {
   return `${kind} ${instance}`;
 }
 

@@ -142,9 +142,9 @@ describe('a fan-out', () => {
     };
     const options = { cluster, isPartialAllowed: false, onFailure: () => undefined, hedge };
     const source = new ClusterSelect({ ...options, tenant: 'anonymous', seriesMax: 10 });
-    const queryable = new UnitingQueryable({ seriesMax: 10, hashSeed: 1 }, (request, sink, signal) =>
-      source.fetch(sink, request, { signal, isLabelsOnly: false }),
-    );
+    const queryable = new UnitingQueryable({ seriesMax: 10, hashSeed: 1 }, async (request, sink, signal) => {
+      return (await source.fetch(sink, request, { signal, isLabelsOnly: false })).gaps;
+    });
     const select = () =>
       queryable.select(
         { matchers: [{ name: '__name__', operator: '=', value: 'm' }], minTimeMs: 0, maxTimeMs: 2_000 },
@@ -193,7 +193,7 @@ describe('a fan-out', () => {
     });
     await settle();
     await clock.advance(PATIENCE_MAX_MS);
-    expect(await gaps).toEqual([]);
+    expect((await gaps).gaps).toEqual([]);
     held.resolve();
     await settle();
     expect(used).toEqual(['a', 'c']);

@@ -83,7 +83,8 @@ export function settleEnough<T extends object>(
     const over = new AbortController();
     let isWaiting = false;
     const finish = (): void => {
-      over.abort();
+      // Only a sleep listens, and an abort costs a stack trace.
+      if (isWaiting) over.abort();
       resolve([...settled]);
     };
     const look = (): void => {
@@ -101,7 +102,7 @@ export function settleEnough<T extends object>(
       }
     };
     const fail = (caught: unknown): void => {
-      over.abort();
+      if (isWaiting) over.abort();
       reject(caught);
     };
     for (const [i, call] of calls.entries()) {

@@ -1,19 +1,31 @@
 // One query on the main thread: wait for a turn, have it evaluated in a worker thread, ask the nodes for what that thread
 // wants to read, and pass on the answer.
+
+import type { Transferable } from 'node:worker_threads';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { WorkerPool, WorkerTask } from '../lib/runtime/worker-pool.ts';
-import { movable, packError } from '../lib/runtime/worker-tasks.ts';
+import { movable, packError, unpackError } from '../lib/runtime/worker-tasks.ts';
 import { type QueryRequest, type QueryResponse, ResultType } from '../lib/wire/contracts.ts';
 import type { ListedQuery } from './active-queries.ts';
 import type { ClusterSelect } from './cluster-select.ts';
 import type { Deadline } from './deadline.ts';
-import type { EvaluationOrder, FromEvaluation, QueryPart, ToEvaluation } from './evaluation-messages.ts';
+import type {
+  EvaluationOrder,
+  FromEvaluation,
+  QueryPart,
+  SentFrame,
+  ToEvaluation,
+} from './evaluation-messages.ts';
+import type { FannedOut } from './fan-out.ts';
 import { MemoryBudget, type MemoryPool } from './memory-budget.ts';
 import type { QuerierOptions } from './options.ts';
 import type { QueryBlock } from './query-block.ts';
 import type { QueryGate } from './query-gate.ts';
 import type { UnionLimits } from './series-union.ts';
+
+/** Frames are collected up to so many bytes before their thread is woken for them. */
+const FRAMES_BYTES_MIN = 128 * 1024;
 
 /** A thread that goes on for so long after the end of its query is ended itself. */
 const CANCEL_GRACE_MS = 2_000;
@@ -83,6 +95,10 @@ class RemoteEvaluation {
   readonly #budget: MemoryBudget;
   /** Ends what the nodes are asked for. */
   readonly #over = new AbortController();
+  /** Selects under way. */
+  #fetching = 0;
+  /** Those that are over, should something of theirs be of no use. */
+  readonly #fetched = new Map<number, FannedOut>();
   readonly #task: WorkerTask<ToEvaluation>;
   /** Other threads that evaluate parts of the query. */
   readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
@@ -139,7 +155,7 @@ class RemoteEvaluation {
       const tasks = [this.#task, ...this.#assistants];
       await Promise.all(tasks.map((task) => task.endWithin(CANCEL_GRACE_MS)));
     }
-    this.#over.abort(new AppError('canceled', 'query is over'));
+    if (this.#fetching > 0) this.#over.abort(new AppError('canceled', 'query is over'));
   }
 
   async #next(): Promise<readonly QueryPart[] | undefined> {
@@ -169,6 +185,9 @@ class RemoteEvaluation {
     switch (message.kind) {
       case 'select':
         void this.#fetch(message);
+        break;
+      case 'discarded':
+        this.#discard(message);
         break;
       case 'assist':
         void this.#assist(message);
@@ -206,20 +225,74 @@ class RemoteEvaluation {
   }
 
   async #fetch({ select, request }: FromEvaluation & { kind: 'select' }): Promise<void> {
+    const batch = new FrameBatch((frames, transfer, gaps) => {
+      const ending = gaps === undefined ? {} : { gaps };
+      this.#task.post({ kind: 'frames', select, frames, ...ending }, transfer);
+    });
     const sink = {
       addFrame: (frame: Uint8Array, from: string) => {
         this.#budget.charge(frame.length);
-        const moved = movable(frame);
-        this.#task.post({ kind: 'frame', select, from, frame: moved.bytes }, moved.transfer);
+        batch.add(frame, from);
       },
     };
+    this.#fetching++;
     try {
       const how = { signal: this.#over.signal, isLabelsOnly: false };
-      const gaps = await this.#deps.cluster.fetch(sink, request, how);
-      this.#task.post({ kind: 'selected', select, gaps });
+      const fetched = await this.#deps.cluster.fetch(sink, request, how);
+      this.#fetched.set(select, fetched);
+      batch.end(fetched.gaps);
+    } catch (caught) {
+      this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
+    } finally {
+      this.#fetching--;
+    }
+  }
+
+  /** The answer of a select without that of some nodes, whose frames were malformed. */
+  #discard({ select, nodes }: FromEvaluation & { kind: 'discarded' }): void {
+    try {
+      const failures = new Map(nodes.map(({ from, error }) => [from, unpackError(error)]));
+      const gaps = this.#fetched.get(select)!.without(failures);
+      this.#task.post({ kind: 'frames', select, frames: [], gaps });
     } catch (caught) {
       this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
     }
+  }
+}
+
+type SendFrames = (
+  frames: readonly SentFrame[],
+  transfer: readonly Transferable[],
+  gaps: readonly string[] | undefined,
+) => void;
+
+/** Collects the frames of a select into messages: those of a small one leave together with its end. */
+class FrameBatch {
+  readonly #send: SendFrames;
+  #frames: SentFrame[] = [];
+  #transfer: Transferable[] = [];
+  #bytes = 0;
+
+  constructor(send: SendFrames) {
+    this.#send = send;
+  }
+
+  add(frame: Uint8Array, from: string): void {
+    const moved = movable(frame);
+    this.#frames.push({ from, frame: moved.bytes });
+    this.#transfer.push(...moved.transfer);
+    this.#bytes += frame.length;
+    if (this.#bytes >= FRAMES_BYTES_MIN) this.end(undefined);
+  }
+
+  /** Sends what was collected. @param gaps  Set: that was all. */
+  end(gaps: readonly string[] | undefined): void {
+    const frames = this.#frames;
+    const transfer = this.#transfer;
+    this.#frames = [];
+    this.#transfer = [];
+    this.#bytes = 0;
+    this.#send(frames, transfer, gaps);
   }
 }
 

@@ -3,8 +3,9 @@
 import type { Transferable } from 'node:worker_threads';
 import { throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import type { ResultSeries } from '../lib/promql/engine/query.ts';
+import type { LastMessage } from '../lib/runtime/worker-tasks.ts';
 import { ResultFrameWriter } from '../lib/wire/result-frame.ts';
-import type { QueryPart } from './evaluation-messages.ts';
+import type { FromEvaluation, QueryPart } from './evaluation-messages.ts';
 
 /** Messages, of one frame each, that may wait for the consumer. */
 const AHEAD_MAX = 4;
@@ -52,14 +53,9 @@ export class ResultSender {
     if (last !== undefined) this.add({ kind: 'frame', frame: last });
   }
 
-  /** Sends what was added. */
-  flush(): void {
-    const parts = this.#parts;
-    const transfer = this.#transfer;
-    this.#parts = [];
-    this.#transfer = [];
-    this.#ahead++;
-    this.#send(parts, transfer);
+  /** What was added and not sent. */
+  last(): LastMessage<FromEvaluation> {
+    return { message: { kind: 'parts', parts: this.#parts }, transfer: this.#transfer };
   }
 
   /** The consumer took a message. */
@@ -70,7 +66,12 @@ export class ResultSender {
 
   async #sendFrame(frame: Uint8Array<ArrayBuffer>): Promise<void> {
     this.add({ kind: 'frame', frame });
-    this.flush();
+    const parts = this.#parts;
+    const transfer = this.#transfer;
+    this.#parts = [];
+    this.#transfer = [];
+    this.#ahead++;
+    this.#send(parts, transfer);
     while (this.#ahead >= AHEAD_MAX && !this.#signal.aborted) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;

@@ -119,11 +119,13 @@ export class SeriesUnion implements ChunkSink {
     this.#charge(frame.length);
     this.#frames.push(frame);
     this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+    const chunksBefore = this.#chunkCount;
     try {
       readSeriesFrame(frame, this);
     } catch (caught) {
       const error = toAppError(caught);
       if (error.code !== 'bad_data') throw error;
+      this.#dropChunks(chunksBefore);
       throw new AppError('internal', `malformed answer from ${from}: ${error.message}`, { cause: error });
     }
   }
@@ -434,6 +436,23 @@ export class SeriesUnion implements ChunkSink {
         this.#chunkEnd[b]!,
       ) === 0
     );
+  }
+
+  /** Takes back the chunks from number `from` on. Series that came with them stay, without samples. */
+  #dropChunks(from: number): void {
+    this.#chunkCount = from;
+    for (let series = 0; series < this.#seriesCount; series++) {
+      if (this.#lastChunk[series]! < from) continue;
+      let last = NONE;
+      let chunk = this.#firstChunk[series]!;
+      while (chunk !== NONE && chunk < from) {
+        last = chunk;
+        chunk = this.#nextChunk[chunk]!;
+      }
+      this.#lastChunk[series] = last;
+      if (last === NONE) this.#firstChunk[series] = NONE;
+      else this.#nextChunk[last] = NONE;
+    }
   }
 
   #growSlots(): void {

@@ -10,6 +10,7 @@ import {
 import { systemClock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { decodeLabels, Labels } from '../lib/model/labels.ts';
+import { computePlacement } from '../lib/placement/placement.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
 import {
@@ -84,6 +85,31 @@ const REQUEST: QueryRequest = {
 };
 
 type Setup = ReturnType<typeof setUp>;
+
+async function usedBytes({ registry }: Setup): Promise<number> {
+  return (await registry.getSingleMetric('tidemark_querier_memory_bytes')!.get()).values[0]!.value;
+}
+
+/** A series with values that no replica has, then less than the frame announces. */
+async function malformedFrame(): Promise<Uint8Array> {
+  const series = [{ ...SERIES[2]!, samples: regularSamples(0, 15_000, 241, () => 9e9) }];
+  const { client } = createFakeCluster({ ingesters: [{ instance: 'i', series }] }).ingesters()[0]!;
+  const request = {
+    tenant: '',
+    matchers: toWireMatchers([{ name: '__name__', operator: '=', value: 'up' }]),
+    minTimeMs: 0,
+    maxTimeMs: 3_600_000,
+    labelsOnly: false,
+    partitions: [],
+    seriesMax: 10,
+  };
+  for await (const { frame } of client.select(request, { signal: new AbortController().signal })) {
+    // The number of series stands behind the version.
+    new DataView(frame.buffer, frame.byteOffset).setUint32(4, 2, true);
+    return frame;
+  }
+  throw new Error('no frame');
+}
 
 async function run({ client }: Setup, request: Partial<QueryRequest>, signal = new AbortController().signal) {
   let header: QueryHeader | undefined;
@@ -166,6 +192,37 @@ describe('query', () => {
     const many = await run(setUp(cluster), request);
     expect(many.series).toEqual(one.series);
     expect(one.series).toHaveLength(2);
+  });
+
+  test('a node whose frame is malformed did not answer; replicas make up for it', async () => {
+    const request = { startMs: 0, endMs: 3_600_000, stepMs: 60_000 };
+    const one = await run(setUp(), request);
+    const instances = ['i', 'j', 'k'];
+    const members = instances.map((instance) => ({ instance, zone: '' }));
+    const placement = computePlacement(members, { epoch: 1, partitionCount: 4, replicationFactor: 3 });
+    const rawFrame = await malformedFrame();
+    const clusterOf = (...malformed: string[]) => ({
+      placement,
+      replicationFactor: 3,
+      ingesters: instances.map((instance) =>
+        malformed.includes(instance) ? { instance, series: [], rawFrame } : { ...NODE, instance },
+      ),
+    });
+    const setup = setUp(clusterOf('j'));
+    // Nor is anything used of what the frame says before it breaks off.
+    expect((await run(setup, request)).series).toEqual(one.series);
+    const failures = await setup.registry.getSingleMetric('tidemark_querier_source_failures_total')!.get();
+    expect(failures.values).toMatchObject([{ labels: { kind: 'ingester' }, value: 1 }]);
+
+    const two = setUp(clusterOf('i', 'j'));
+    await expect(run(two, request)).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(/4 of 4 partitions.*ingester i did not answer: malformed answer/),
+    });
+    const partial = await run(two, { ...request, allowPartial: true });
+    expect(partial.series).toEqual(one.series);
+    expect(partial.trailer.warnings).toEqual([expect.stringContaining('malformed answer from ingester j')]);
+    expect(await usedBytes(two)).toBe(0);
   });
 
   test('a limit cuts the series, with a warning', async () => {

@@ -39,9 +39,9 @@ async function select(setup: Setup, minTimeMs = 0, maxTimeMs = 1e9) {
     seriesMax,
     onFailure: ({ instance }) => failures.push(instance),
   });
-  const queryable = new UnitingQueryable({ seriesMax, hashSeed: 7 }, (request, sink, signal) =>
-    cluster.fetch(sink, request, { signal, isLabelsOnly: false }),
-  );
+  const queryable = new UnitingQueryable({ seriesMax, hashSeed: 7 }, async (request, sink, signal) => {
+    return (await cluster.fetch(sink, request, { signal, isLabelsOnly: false })).gaps;
+  });
   const context = {
     signal: setup.signal ?? new AbortController().signal,
     chargeBytes: (bytes: number) => budget.charge(bytes),

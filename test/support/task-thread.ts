@@ -24,13 +24,14 @@ serveTasks<Order, string, string | Uint8Array>(parentPort!, async (order, channe
         const said = await new Promise<string>((resolve) => {
           channel.onMessage = resolve;
         });
-        if (said === 'end') return;
+        if (said === 'end') return undefined;
+        if (said === 'last') return { message: 'the last word', transfer: [] };
         channel.post(said.toUpperCase());
       }
     case 'fail':
       throw new AppError('bad_data', '1:3: parse error');
     case 'bytes':
-      return channel.post(order.bytes, [order.bytes.buffer as ArrayBuffer]);
+      return { message: order.bytes, transfer: [order.bytes.buffer as ArrayBuffer] };
     case 'crash':
       setImmediate(() => {
         throw new TypeError('nobody catches me');

@@ -40,6 +40,17 @@ function openTask(pool: WorkerPool, order: Order) {
   return { task, next };
 }
 
+test('the last message comes with the end', async () => {
+  const pool = makePool(1);
+  const { task, next } = openTask(pool, { do: 'echo' });
+  task.post('last');
+  const answer = await next();
+  // Not a turn of the event loop later: nobody need wake up for the end alone.
+  expect(pool.busy).toBe(0);
+  expect(answer).toBe('the last word');
+  expect(await task.ended).toBeUndefined();
+});
+
 test('tasks on one thread are conversations of their own', async () => {
   const pool = makePool(1);
   await pool.start();

@@ -197,7 +197,9 @@ export class WorkerPool {
       } else if (message.kind === 'message') {
         thread.tasks.get(message.task)?.onMessage(message.message);
       } else {
-        thread.tasks.get(message.task)?.end(message.error && unpackError(message.error));
+        const task = thread.tasks.get(message.task);
+        if (message.message !== undefined) task?.onMessage(message.message);
+        task?.end(message.error && unpackError(message.error));
       }
     });
     worker.on('error', (cause) => {

@@ -33,7 +33,20 @@ export interface ToThread {
 export type FromThread =
   | { readonly kind: 'ready' }
   | { readonly kind: 'message'; readonly task: number; readonly message: unknown }
-  | { readonly kind: 'end'; readonly task: number; readonly error: PackedError | undefined };
+  /** The task is over. `message`: its last one, which would wake the main thread for itself otherwise. */
+  | {
+      readonly kind: 'end';
+      readonly task: number;
+      readonly error: PackedError | undefined;
+      readonly message: unknown;
+    };
+
+/** What a task says at its end. */
+export interface LastMessage<Out> {
+  readonly message: Out;
+  /** Buffers that the main thread owns from now on. */
+  readonly transfer: readonly Transferable[];
+}
 
 /** A task as its thread sees it. */
 export interface TaskChannel<In, Out> {
@@ -45,11 +58,11 @@ export interface TaskChannel<In, Out> {
 
 /**
  * Serves tasks on a thread, any number at a time: `run` is called with the first message of each, and the task ends when
- * it settles.
+ * it settles, with what it answers as the last message.
  */
 export function serveTasks<First, In, Out>(
   port: MessagePort,
-  run: (first: First, channel: TaskChannel<In, Out>) => Promise<void>,
+  run: (first: First, channel: TaskChannel<In, Out>) => Promise<LastMessage<Out> | undefined>,
 ): void {
   const open = new Map<number, TaskChannel<In, Out>>();
   const send = (message: FromThread, transfer: readonly Transferable[] = []) =>
@@ -60,12 +73,12 @@ export function serveTasks<First, In, Out>(
       onMessage: () => undefined,
     };
     open.set(task, channel);
-    const end = (error: PackedError | undefined) => {
+    const end = (error: PackedError | undefined, last?: LastMessage<Out>) => {
       open.delete(task);
-      send({ kind: 'end', task, error });
+      send({ kind: 'end', task, error, message: last?.message }, last?.transfer);
     };
     run(first, channel).then(
-      () => end(undefined),
+      (last) => end(undefined, last),
       (caught: unknown) => end(packError(caught)),
     );
   };
