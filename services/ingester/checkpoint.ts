@@ -1,12 +1,10 @@
 // The checkpoint: what deleted log segments held and the remaining ones need, above all the labels of living series.
 // Written beside the log while appends go on, visible whole or not at all (lib/tsdb/docs/format/log-records.md).
-import { randomInt } from 'node:crypto';
 import path from 'node:path';
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { type Disk, type DiskFile, errorCodeOf } from '../lib/core/disk.ts';
 import { ExtraColumns } from '../lib/model/extra-columns.ts';
-import { encodeRecord, encodeSegmentHead } from '../lib/tsdb/log/record.ts';
+import { RecordFileWriter } from '../lib/tsdb/log/record-file.ts';
 import {
   type RecordVisitor,
   type ReplayDeps,
@@ -51,10 +49,9 @@ export async function writeCheckpoint(
   const temporary = path.join(folder, `${CHECKPOINT_NAME}.tmp`);
   const file = await disk.open(temporary, 'create');
   try {
-    const writer = new CheckpointWriter(file);
+    const writer = new RecordFileWriter(file);
     for (const tenant of [...tenants.all()]) await writeTenant(writer, tenant);
-    await writer.end(segment);
-    await file.sync();
+    await writeEnd(writer, segment);
   } finally {
     await file.close();
   }
@@ -86,12 +83,32 @@ export async function readCheckpoint(
   }
 }
 
-async function writeTenant(writer: CheckpointWriter, tenant: Tenant): Promise<void> {
+async function writeTenant(writer: RecordFileWriter, tenant: Tenant): Promise<void> {
+  await writeTenantState(writer, tenant, tenant.leftBeforeMs);
+  await writeDefinitions(writer, tenant);
+  await writeStartTimes(writer, tenant);
+}
+
+/** Closes a checkpoint or an image: what is before it is whole. */
+export async function writeEnd(writer: RecordFileWriter, segment: number): Promise<void> {
+  const payload = new ByteWriter(16);
+  payload.varint(writer.records);
+  payload.varint(segment);
+  await writer.record(RECORD_END, payload);
+  await writer.end();
+}
+
+/** Writes all of a tenant that is not in its head. */
+export async function writeTenantState(
+  writer: RecordFileWriter,
+  tenant: Tenant,
+  leftBeforeMs: number,
+): Promise<void> {
   const payload = new ByteWriter(1024);
   encodeState(payload, {
     tenant: tenant.name,
     generationNext: tenant.generationNext,
-    leftBeforeMs: tenant.leftBeforeMs,
+    leftBeforeMs,
   });
   await writer.record(RECORD_STATE, payload);
   await writeMetadata(writer, tenant.name, tenant.metadata.list('', 0));
@@ -100,12 +117,10 @@ async function writeTenant(writer: CheckpointWriter, tenant: Tenant): Promise<vo
     encodeDelete(payload, mark);
     await writer.record(RECORD_DELETE, payload);
   }
-  await writeDefinitions(writer, tenant);
-  await writeStartTimes(writer, tenant);
 }
 
 async function writeMetadata(
-  writer: CheckpointWriter,
+  writer: RecordFileWriter,
   tenant: string,
   entries: MetricMetadata[],
 ): Promise<void> {
@@ -117,7 +132,7 @@ async function writeMetadata(
   }
 }
 
-async function writeDefinitions(writer: CheckpointWriter, { name, head }: Tenant): Promise<void> {
+async function writeDefinitions(writer: RecordFileWriter, { name, head }: Tenant): Promise<void> {
   const definitions = new ByteWriter(RECORD_BYTES_TARGET * 2);
   const labels = new ByteWriter(1024);
   const payload = new ByteWriter(RECORD_BYTES_TARGET * 2);
@@ -144,7 +159,7 @@ async function writeDefinitions(writer: CheckpointWriter, { name, head }: Tenant
 }
 
 /** Start times hold on after the segment that they came in is deleted. */
-async function writeStartTimes(writer: CheckpointWriter, { name, head }: Tenant): Promise<void> {
+async function writeStartTimes(writer: RecordFileWriter, { name, head }: Tenant): Promise<void> {
   const payload = new ByteWriter(64 * 1024);
   const all = new ExtraColumns();
   head.startTimes.forEach((series, timeMs, startMs) => {
@@ -160,38 +175,5 @@ async function writeStartTimes(writer: CheckpointWriter, { name, head }: Tenant)
     payload.reset();
     encodeExtras(payload, name, 0, payload.bytes, 0, part);
     await writer.record(RECORD_EXTRAS, payload);
-  }
-}
-
-class CheckpointWriter {
-  readonly #file: DiskFile;
-  readonly #salt = randomInt(0, 2 ** 32);
-  readonly #out = new ByteWriter(RECORD_BYTES_TARGET * 2);
-  #position = 0;
-  #records = 0;
-
-  constructor(file: DiskFile) {
-    this.#file = file;
-    encodeSegmentHead(this.#out, 0, this.#salt);
-  }
-
-  async record(type: number, payload: ByteWriter): Promise<void> {
-    encodeRecord(this.#out, this.#salt, type, 0, this.#records++, payload.bytes, 0, payload.length);
-    if (this.#out.length >= RECORD_BYTES_TARGET) await this.#flush();
-  }
-
-  async end(segment: number): Promise<void> {
-    const payload = new ByteWriter(16);
-    payload.varint(this.#records);
-    payload.varint(segment);
-    await this.record(RECORD_END, payload);
-    await this.#flush();
-  }
-
-  async #flush(): Promise<void> {
-    await this.#file.write(this.#out.bytes, 0, this.#out.length, this.#position);
-    this.#position += this.#out.length;
-    this.#out.reset();
-    await nextTurn();
   }
 }

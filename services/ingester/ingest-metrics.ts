@@ -8,6 +8,8 @@ export interface IngesterGauges {
   readonly headBytes: () => number;
   readonly logBytes: () => number;
   readonly logBytesInFlight: () => number;
+  readonly imageBytes: () => number;
+  readonly replayBytes: () => number;
   readonly streams: () => number;
   readonly samples: () => number;
   readonly duplicates: () => number;
@@ -27,6 +29,9 @@ export interface IngesterMetrics {
   readonly seals: Counter<'result'>;
   readonly sealedSamples: Counter;
   readonly seriesLeft: Counter;
+  /** Head images by `result`: written, failed, loaded, damaged. */
+  readonly images: Counter<'result'>;
+  readonly imageBytes: Counter;
   readonly selectedSeries: Counter;
   readonly limitHits: Counter;
 }
@@ -57,6 +62,16 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
   gauge('tidemark_ingester_chunks', 'Chunks in memory, open ones too.', gauges.chunks);
   gauge('tidemark_ingester_head_bytes', 'Bytes of the heads: labels, postings, chunks.', gauges.headBytes);
   gauge('tidemark_ingester_log_bytes', 'Bytes of the log segments on disk.', gauges.logBytes);
+  gauge(
+    'tidemark_ingester_head_image_bytes',
+    'Bytes of the head image on disk, chunk files too.',
+    gauges.imageBytes,
+  );
+  gauge(
+    'tidemark_ingester_replay_pending_bytes',
+    'Bytes of the log that a start would have to replay behind the head image.',
+    gauges.replayBytes,
+  );
   gauge('tidemark_ingester_log_bytes_in_flight', 'Bytes that wait for fdatasync.', gauges.logBytesInFlight);
   gauge('tidemark_ingester_append_streams', 'Append streams that are open.', gauges.streams);
   running('tidemark_ingester_samples_appended_total', 'Samples taken into the heads.', gauges.samples);
@@ -104,6 +119,13 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
       registers,
     }),
     sealedSamples: counter('tidemark_ingester_sealed_samples_total', 'Samples that went into blocks.'),
+    images: new Counter({
+      name: 'tidemark_ingester_head_images_total',
+      help: 'Head images, by result: written, failed; at a start loaded, or damaged and the log was replayed instead.',
+      labelNames: ['result'],
+      registers,
+    }),
+    imageBytes: counter('tidemark_ingester_head_image_written_bytes_total', 'Bytes written to head images.'),
     seriesLeft: counter('tidemark_ingester_series_left_total', 'Series that left memory.'),
     selectedSeries: counter('tidemark_ingester_selected_series_total', 'Series sent to queriers.'),
     limitHits: counter('tidemark_ingester_select_limit_hits_total', 'Selects refused for too many series.'),

@@ -19,6 +19,8 @@ export const RECORD_METADATA = 4;
 export const RECORD_STATE = 5;
 export const RECORD_END = 6;
 export const RECORD_EXTRAS = 7;
+/** Says nothing: what is before it in the log is durable once it is. */
+export const RECORD_IMAGE_MARK = 8;
 
 /** Most samples in a record: what an append batch may hold. */
 const SAMPLES_MAX = 1 << 20;

@@ -43,6 +43,15 @@ export interface IngesterOptions {
   readonly sealGraceMs?: number;
   /** Stores that must have verified a block. Default 1. */
   readonly storeReplicas?: number;
+  /**
+   * A head image is written after so many bytes of log, or after a quarter of what the last image took where that is more:
+   * about what a start has to replay. Default 64 MiB: 9 million samples, 3 s.
+   */
+  readonly imageLogBytes?: number;
+  /** And after this long at the latest, where there is something new, ms. Default 10 min. */
+  readonly imageIntervalMs?: number;
+  /** Images are written no faster than this, bytes per second. Default 64 MiB. */
+  readonly imageBytesPerSecond?: number;
 }
 
 /** Options with their defaults. `diskFreeBytesMin` and `instance` stay open. */
@@ -67,6 +76,9 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     lateSealDelayMs: 3_600_000,
     sealGraceMs: 150_000,
     storeReplicas: 1,
+    imageLogBytes: 64 << 20,
+    imageIntervalMs: 10 * 60_000,
+    imageBytesPerSecond: 64 << 20,
     ...options,
   };
 }

@@ -2,7 +2,8 @@
 import { ByteReader } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { countHistograms, ExtraColumns } from '../lib/model/extra-columns.ts';
-import type { RecordView } from '../lib/tsdb/log/record.ts';
+import { RECORD_HEAD_BYTES, type RecordView } from '../lib/tsdb/log/record.ts';
+import { isBefore, type LogPosition } from '../lib/tsdb/log/replay.ts';
 import { decodeDelete, decodeUndelete, RECORD_DELETE, RECORD_UNDELETE } from './delete-records.ts';
 import {
   decodeCut,
@@ -14,6 +15,7 @@ import {
   RECORD_CUT,
   RECORD_END,
   RECORD_EXTRAS,
+  RECORD_IMAGE_MARK,
   RECORD_METADATA,
   RECORD_SAMPLES,
   RECORD_SEALED,
@@ -22,8 +24,28 @@ import {
 } from './log-records.ts';
 import type { Tenant, Tenants } from './tenants.ts';
 
+/** Series [from, to) of a tenant as a head image has them: with all records before `position` and none from there on. */
+export interface ImagedSlice {
+  readonly from: number;
+  readonly to: number;
+  readonly position: LogPosition;
+}
+
+/** What a head image has of a tenant: slices, ascending by series and by position. */
+interface Imaged {
+  readonly slices: readonly ImagedSlice[];
+  /** Slices before this one are behind the record that is being replayed. */
+  next: number;
+}
+
 export class Replayer {
   readonly #tenants: Tenants;
+  /** Tenant number → what a head image has of it. */
+  readonly #imaged: (Imaged | undefined)[] = [];
+  #isFromImage = false;
+  /** Series [from, to) have the record that is being replayed already. */
+  #skipFrom = 0;
+  #skipTo = 0;
   readonly #columns = new RecordColumns();
   readonly #logged = new ExtraColumns();
   readonly #known = new ExtraColumns();
@@ -44,10 +66,10 @@ export class Replayer {
     const reader = new ByteReader(bytes, record.start, record.end);
     switch (record.type) {
       case RECORD_SAMPLES:
-        this.#applySamples(reader, segment);
+        this.#applySamples(reader, record, segment);
         return;
       case RECORD_EXTRAS:
-        this.#applyExtras(reader, segment);
+        this.#applyExtras(reader, record, segment);
         return;
       case RECORD_CUT: {
         const { tenant: name, startMs, generation } = decodeCut(reader);
@@ -87,6 +109,8 @@ export class Replayer {
         tenant.leftBeforeMs = Math.max(tenant.leftBeforeMs, mark.leftBeforeMs);
         return;
       }
+      case RECORD_IMAGE_MARK:
+        return;
       case RECORD_END:
         reader.varint();
         this.checkpointSegment = reader.varint();
@@ -96,10 +120,35 @@ export class Replayer {
     }
   }
 
+  /** Heads were made from an image: says what of them is how old. Records from the image's begin on are to follow. */
+  followImage(slicesOf: ReadonlyMap<Tenant, readonly ImagedSlice[]>): void {
+    this.#isFromImage = true;
+    for (const [tenant, slices] of slicesOf) {
+      this.#imaged[tenant.number] = { slices, next: 0 };
+      const { head } = tenant;
+      for (let id = 0; id < head.idEnd; id++)
+        if (head.has(id) && head.isLogged(id)) this.#define(tenant, id, id);
+    }
+  }
+
+  /** Finds out which series need nothing of a record any more. */
+  #aim(tenant: Tenant, record: RecordView, segment: number): void {
+    this.#skipFrom = 0;
+    this.#skipTo = 0;
+    const imaged = this.#imaged[tenant.number];
+    if (imaged === undefined) return;
+    const { slices } = imaged;
+    const position = { segment, offset: record.start - RECORD_HEAD_BYTES };
+    while (imaged.next < slices.length && !isBefore(position, slices[imaged.next]!.position)) imaged.next++;
+    if (imaged.next === slices.length) return;
+    this.#skipFrom = slices[imaged.next]!.from;
+    this.#skipTo = slices[slices.length - 1]!.to;
+  }
+
   /** To be called once after the last record, before anything is written. */
   finish(): void {
     for (const { head, number, deletes } of this.#tenants.all()) {
-      head.settleIds();
+      head.settleIds(this.#isFromImage);
       deletes.forget(head.frozenRanges().map(({ generation }) => generation));
       const headIds = this.#headIds[number] ?? new Uint32Array(0);
       // A series that the log knows under another id is defined again when it is written to.
@@ -108,8 +157,9 @@ export class Replayer {
     this.#headIds.length = 0;
   }
 
-  #applySamples(reader: ByteReader, segment: number): void {
+  #applySamples(reader: ByteReader, record: RecordView, segment: number): void {
     const tenant = this.#tenants.getOrMake(reader.string());
+    this.#aim(tenant, record, segment);
     const { head } = tenant;
     const columns = this.#columns;
     decodeSamples(
@@ -124,8 +174,9 @@ export class Replayer {
     head.appendSamples(columns.ids, columns.timestampsMs, columns.values, 0, known, segment);
   }
 
-  #applyExtras(reader: ByteReader, segment: number): void {
+  #applyExtras(reader: ByteReader, record: RecordView, segment: number): void {
     const tenant = this.#tenants.getOrMake(reader.string());
+    this.#aim(tenant, record, segment);
     const logged = this.#logged;
     decodeExtras(
       reader,
@@ -137,13 +188,19 @@ export class Replayer {
     const headIds = this.#headIds[tenant.number] ?? new Uint32Array(0);
     const known = this.#known;
     known.reset();
+    let unknown = 0;
     for (let i = 0; i < logged.count; i++) {
-      const headId = headIds[logged.references[i]!] ?? 0;
-      if (headId === 0) continue;
+      const logId = logged.references[i]!;
+      if (logId >= this.#skipFrom && logId < this.#skipTo) continue;
+      const headId = headIds[logId] ?? 0;
+      if (headId === 0) {
+        unknown++;
+        continue;
+      }
       const { timestampsMs, kinds, bytes, starts, ends } = logged;
       known.addRaw(headId - 1, timestampsMs[i]!, kinds[i]!, bytes, starts[i]!, ends[i]!);
     }
-    this.unknownSamples += logged.count - known.count;
+    this.unknownSamples += unknown;
     this.samples += countHistograms(logged);
     tenant.head.appendExtras(known, segment);
   }
@@ -159,14 +216,22 @@ export class Replayer {
     this.#headIds[tenant.number] = ids;
   }
 
-  /** Log ids to head ids in place; leaves out what is not defined. Returns how many samples remain. */
+  /** Log ids to head ids in place; leaves out what is not defined and what is there already. Returns how many samples remain. */
   #translate(tenant: Tenant, columns: RecordColumns): number {
     const headIds = this.#headIds[tenant.number] ?? new Uint32Array(0);
     const { ids, timestampsMs, values, count } = columns;
+    const skipFrom = this.#skipFrom;
+    const skipTo = this.#skipTo;
     let kept = 0;
+    let unknown = 0;
     for (let i = 0; i < count; i++) {
-      const headId = headIds[ids[i]!] ?? 0;
-      if (headId === 0) continue;
+      const logId = ids[i]!;
+      if (logId >= skipFrom && logId < skipTo) continue;
+      const headId = headIds[logId] ?? 0;
+      if (headId === 0) {
+        unknown++;
+        continue;
+      }
       ids[kept] = headId - 1;
       if (kept !== i) {
         timestampsMs[kept] = timestampsMs[i]!;
@@ -174,7 +239,7 @@ export class Replayer {
       }
       kept++;
     }
-    this.unknownSamples += count - kept;
+    this.unknownSamples += unknown;
     return kept;
   }
 }

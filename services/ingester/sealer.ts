@@ -26,6 +26,7 @@ import {
   RECORD_UNDELETE,
 } from './delete-records.ts';
 import { HEAD_DELETES_MAX } from './head-deletes.ts';
+import type { HeadImages } from './head-images.ts';
 import type { IngesterMetrics } from './ingest-metrics.ts';
 import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from './log-records.ts';
 import type { ResolvedOptions } from './options.ts';
@@ -40,6 +41,7 @@ export interface SealerDeps {
   readonly disk: Disk;
   readonly logger: Logger;
   readonly metrics: IngesterMetrics;
+  readonly images: HeadImages;
   /** Series left a head: what refers to them by id has to forget it, now. */
   readonly onSeriesLeft: (tenant: Tenant, left: LeftSeries) => void;
 }
@@ -171,7 +173,12 @@ export class Sealer {
     while (!signal.aborted) {
       try {
         await clock.sleep(waitMs, signal);
-        await this.#exclusively(() => this.#sealClosed());
+        try {
+          await this.#exclusively(() => this.#sealClosed());
+        } finally {
+          // While no store takes blocks the log only grows: all the more is a start to be short.
+          await this.#exclusively(() => this.#writeImageWhenDue());
+        }
         waitMs = this.#options.sealCheckIntervalMs;
         backoffMs = BACKOFF_MIN_MS;
       } catch (caught) {
@@ -196,6 +203,17 @@ export class Sealer {
       this.#dropSealed(tenant);
     }
     await this.#truncate();
+  }
+
+  async #writeImageWhenDue(): Promise<void> {
+    const { images, logger } = this.#deps;
+    if (!images.isDue) return;
+    try {
+      await images.write(this.#abort.signal);
+    } catch (caught) {
+      this.#abort.signal.throwIfAborted();
+      logger.warn({ err: toAppError(caught) }, 'no head image could be written; it is tried again');
+    }
   }
 
   /** Cuts ranges whose time is over. Late samples of an old range gather for a while first: blocks should not be tiny. */
@@ -308,7 +326,7 @@ export class Sealer {
 
   /** Deletes log segments whose samples are all in blocks, and lets idle series go. */
   async #truncate(): Promise<void> {
-    const { log, tenants, disk, logFolder } = this.#deps;
+    const { log, tenants, disk, logFolder, images } = this.#deps;
     let oldest = log.segment;
     for (const { head, sealed } of tenants.all()) {
       oldest = Math.min(
@@ -318,6 +336,8 @@ export class Sealer {
     }
     if (oldest <= log.firstSegment) return;
     const collections = tenants.all().map((tenant) => ({ tenant, collection: tenant.head.collection }));
+    // The image before may need segments that go now, and know series whose ids others get.
+    await images.writeOrDiscard(this.#abort.signal);
     await writeCheckpoint(logFolder, tenants, log.segment, disk);
     for (const { tenant, collection } of collections) tenant.head.allowReuse(collection);
     await log.deleteBefore(oldest);

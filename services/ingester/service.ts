@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
-import { AppError } from '../lib/core/errors.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
@@ -22,6 +22,8 @@ import type {
 import { AppendStream } from './append-stream.ts';
 import { readCheckpoint } from './checkpoint.ts';
 import { markOfRequest, pendingDeletes } from './delete-requests.ts';
+import { type LoadedImage, loadHeadImage } from './head-image-loader.ts';
+import { HeadImages } from './head-images.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
 import { Reads } from './reads.ts';
@@ -59,6 +61,7 @@ interface Running {
   readonly log: SegmentLog;
   readonly writes: Writes;
   readonly sealer: Sealer;
+  readonly images: HeadImages;
 }
 
 class DurableIngester implements Ingester {
@@ -100,7 +103,22 @@ class DurableIngester implements Ingester {
     const logFolder = path.join(this.#options.dataDir, 'log');
     await this.#disk.makeFolder(logFolder);
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
-    const log = await this.#replay(logFolder, startedMs);
+    const imageFolder = path.join(this.#options.dataDir, 'head');
+    const { log, loaded } = await this.#replay(logFolder, imageFolder, startedMs);
+    const images = new HeadImages(
+      this.#options,
+      {
+        folder: imageFolder,
+        log,
+        tenants: this.#tenants,
+        disk: this.#disk,
+        clock,
+        logger: this.#logger,
+        metrics: this.#metrics,
+      },
+      loaded,
+    );
+    await images.sweep();
     const { headBytesMax } = this.#options;
     const writes = new Writes({
       log,
@@ -117,11 +135,12 @@ class DurableIngester implements Ingester {
       disk: this.#disk,
       logger: this.#logger,
       metrics: this.#metrics,
+      images,
       onSeriesLeft: (tenant, left) => {
         for (const { table } of this.#streams) table.forget(tenant, left);
       },
     });
-    this.#running = { log, writes, sealer };
+    this.#running = { log, writes, sealer, images };
     sealer.start();
   }
 
@@ -145,15 +164,44 @@ class DurableIngester implements Ingester {
     await this.#running?.log.close();
   }
 
-  async #replay(logFolder: string, startedMs: number): Promise<SegmentLog> {
-    const { clock } = this.#deps;
+  /** The heads from their image; undefined when there is none that can be used, and the heads are empty then. */
+  async #loadImage(
+    folder: string,
+    logFolder: string,
+  ): Promise<{ readonly loaded: LoadedImage | undefined; readonly replayer: Replayer }> {
     const replayer = new Replayer(this.#tenants);
+    const rangeMs = this.#options.blockRangeMs;
+    const deps = { folder, logFolder, rangeMs, disk: this.#disk, clock: this.#deps.clock };
+    try {
+      const loaded = await loadHeadImage(this.#tenants, replayer, deps);
+      if (loaded !== undefined) this.#metrics.images.inc({ result: 'loaded' });
+      return { loaded, replayer };
+    } catch (caught) {
+      this.#metrics.images.inc({ result: 'damaged' });
+      this.#logger.error(
+        { err: toAppError(caught) },
+        'the head image cannot be used: the whole log is replayed instead',
+      );
+      this.#tenants.clear();
+      return { loaded: undefined, replayer: new Replayer(this.#tenants) };
+    }
+  }
+
+  async #replay(
+    logFolder: string,
+    imageFolder: string,
+    startedMs: number,
+  ): Promise<{ readonly log: SegmentLog; readonly loaded: LoadedImage | undefined }> {
+    const { clock } = this.#deps;
+    const { loaded, replayer } = await this.#loadImage(imageFolder, logFolder);
+    const imageMs = clock.monotonicMs() - startedMs;
     const visit = replayer.apply.bind(replayer);
     const onDamage = (damage: Damage) => {
       this.#logger.error({ ...damage, folder: logFolder }, 'the log is damaged');
     };
     const checkpoint: ReplayReport = { records: 0, bytes: 0, quarantined: 0, truncatedBytes: 0 };
-    await readCheckpoint(logFolder, visit, checkpoint, { disk: this.#disk, clock, onDamage });
+    if (loaded === undefined)
+      await readCheckpoint(logFolder, visit, checkpoint, { disk: this.#disk, clock, onDamage });
     const log = await openSegmentLog(
       {
         folder: logFolder,
@@ -163,6 +211,7 @@ class DurableIngester implements Ingester {
         bytesInFlightMax: this.#options.bytesInFlightMax,
         freeBytesMin: await this.#freeBytesMin(logFolder),
         segmentAbove: replayer.checkpointSegment,
+        ...(loaded === undefined ? {} : { replayFrom: loaded.position }),
       },
       {
         disk: this.#disk,
@@ -190,11 +239,12 @@ class DurableIngester implements Ingester {
         quarantined: replayed.quarantined + checkpoint.quarantined,
         truncatedBytes: replayed.truncatedBytes,
         series: this.#tenants.all().reduce((sum, { head }) => sum + head.seriesCount, 0),
+        imageMs: Math.round(imageMs),
         elapsedMs: Math.round(clock.monotonicMs() - startedMs),
       },
-      'log replayed',
+      loaded === undefined ? 'log replayed' : 'head image read, log behind it replayed',
     );
-    return log;
+    return { log, loaded };
   }
 
   async #freeBytesMin(folder: string): Promise<number> {
@@ -303,6 +353,8 @@ class DurableIngester implements Ingester {
       chunks: sum(({ head }) => head.chunkCount),
       headBytes: () => this.#tenants.bytesHeld,
       logBytes: () => this.#running?.log.bytesOnDisk ?? 0,
+      imageBytes: () => this.#running?.images.bytesOnDisk ?? 0,
+      replayBytes: () => this.#running?.images.replayBytes ?? 0,
       logBytesInFlight: () => this.#running?.log.bytesInFlight ?? 0,
       streams: () => this.#streams.size,
       samples: sum(({ head }) => head.counters.appended),

@@ -76,6 +76,12 @@ export class Tenants {
     return tenant;
   }
 
+  /** Forgets all of them; only while nobody else holds one. */
+  clear(): void {
+    this.#byName.clear();
+    this.#byNumber.length = 0;
+  }
+
   /** Bytes of all heads. */
   get bytesHeld(): number {
     return this.#byNumber.reduce((sum, { head }) => sum + head.bytesHeld, 0);

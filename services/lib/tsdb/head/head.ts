@@ -24,8 +24,10 @@ import { xorFirstTimeMs } from '../chunk/xor-decoder.ts';
 import {
   ChunkSlots,
   NO_SLOT,
+  SLOT_BYTES_MAX,
   SLOT_CLASSES,
   slotBytesOf,
+  slotClassFor,
   slotClassOf,
   slotOffsetOf,
   slotPageOf,
@@ -176,10 +178,69 @@ export class Head {
     return chosen;
   }
 
-  /** Finds the ids that replay left unused. */
-  settleIds(): void {
+  /**
+   * Finds the ids that replay left unused.
+   *
+   * @param mayBeNamed  Something durable that was not replayed may name them: they wait for `allowReuse` of `collection`.
+   */
+  settleIds(mayBeNamed = false): void {
     this.#freeIds = [];
-    for (let id = this.#idEnd - 1; id >= 0; id--) if (!this.index.has(id)) this.#freeIds.push(id);
+    const ids: number[] = [];
+    for (let id = this.#idEnd - 1; id >= 0; id--) if (!this.index.has(id)) ids.push(id);
+    if (mayBeNamed) this.#leaving.push({ collection: ++this.#collection, ids });
+    else this.#freeIds = ids;
+  }
+
+  /**
+   * Puts a series back as a head image has it (head-image.ts), before anything else is defined.
+   *
+   * @param state  Words of its open chunk's state; they say how much of `open` counts.
+   * @param open   The open chunk; undefined when there is none.
+   * @throws AppError `bad_data` when the id is taken, or the chunk is longer than any.
+   */
+  restoreSeries(
+    id: number,
+    labels: Uint8Array,
+    partition: number,
+    lastSegment: number,
+    state: Uint32Array | undefined,
+    open: Uint8Array | undefined,
+  ): void {
+    if (this.index.has(id) || id > this.#idEnd + ID_GAP_MAX) {
+      throw new AppError('bad_data', `series id ${id} is taken, or far above ${this.#idEnd}`);
+    }
+    this.#idEnd = Math.max(this.#idEnd, id + 1);
+    this.#addSeries(id, labels, 0, labels.length, partition);
+    this.states.setWord(id, LAST_SEGMENT, lastSegment);
+    const words = this.states.words[id >>> PAGE_SHIFT]!;
+    const base = (id & PAGE_MASK) * STATE_WORDS;
+    if (state !== undefined) words.set(state, base);
+    if (open === undefined) return;
+    if (open.length > SLOT_BYTES_MAX || open.length !== xorStateBytes(words, base)) {
+      throw new AppError('bad_data', `an open chunk of ${open.length} bytes does not fit its state`);
+    }
+    const slot = this.slots.take(slotClassFor(open.length));
+    this.slots.pages[slotPageOf(slot)]!.set(open, slotOffsetOf(slot));
+    words[base + SLOT] = slot;
+    this.#openChunks++;
+  }
+
+  /** Puts a range back, empty. @throws AppError `bad_data` when there is one in its place. */
+  restoreRange(startMs: number, firstSegment: number, generation: number): RangeChunks {
+    const isTaken = generation === 0 ? this.#open.has(startMs) : this.#frozen.has(generation);
+    if (isTaken || this.#startOf(startMs) !== startMs) {
+      throw new AppError('bad_data', `a range from ${startMs} of generation ${generation} has no place here`);
+    }
+    const range = this.#newRange(startMs, firstSegment);
+    range.generation = generation;
+    if (generation === 0) this.#open.set(startMs, range);
+    else this.#frozen.set(generation, range);
+    return range;
+  }
+
+  #newRange(startMs: number, firstSegment: number): RangeChunks {
+    const { rangeMs, chunkSamplesTarget } = this.options;
+    return new RangeChunks({ startMs, endMs: startMs + rangeMs, firstSegment, chunkSamplesTarget });
   }
 
   #addSeries(id: number, bytes: Uint8Array, start: number, end: number, partition: number): void {
@@ -259,7 +320,11 @@ export class Head {
   }
 
   #extrasOf(timeMs: number, segment: number): RangeExtras {
-    const range = this.#rangeOf(timeMs, segment);
+    return this.extrasIn(this.#rangeOf(timeMs, segment));
+  }
+
+  /** The histograms and exemplars of a range of this head, made when there are none. */
+  extrasIn(range: RangeChunks): RangeExtras {
     if (range.extras === undefined) {
       this.#extrasScratch ??= new ExtrasScratch();
       range.extras = new RangeExtras(range.startMs, range.endMs, this.slots, this.#extrasScratch);
@@ -324,7 +389,9 @@ export class Head {
     high: number,
     segment: number,
   ): void {
-    if (timeMs === lastMs && xorStateHasValue(words, base, low, high)) {
+    // Only beside the open chunk: what is frozen may be hidden by a delete, which does not concern what comes after it.
+    const isOpen = words[base + SLOT] !== NO_SLOT;
+    if (isOpen && timeMs === lastMs && xorStateHasValue(words, base, low, high)) {
       this.counters.duplicates++;
       return;
     }
@@ -385,12 +452,7 @@ export class Head {
     const startMs = this.#startOf(timeMs);
     let range = this.#open.get(startMs);
     if (range === undefined) {
-      range = new RangeChunks({
-        startMs,
-        endMs: startMs + this.options.rangeMs,
-        firstSegment: segment,
-        chunkSamplesTarget: this.options.chunkSamplesTarget,
-      });
+      range = this.#newRange(startMs, segment);
       this.#open.set(startMs, range);
     }
     this.#lastRange = range;

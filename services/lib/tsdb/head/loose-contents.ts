@@ -30,6 +30,11 @@ export class LooseContents {
     return this.#newest.bytesHeld + this.#older.length * 24 + this.#free.length * 4;
   }
 
+  /** Pieces of all series. */
+  get count(): number {
+    return this.#end - this.#freeCount;
+  }
+
   has(series: number): boolean {
     return this.#newest.get(series) !== ABSENT;
   }

@@ -53,6 +53,11 @@ export class RangeChunks extends ChunkChains {
     return super.chunkCount + (this.extras?.histogramChunks.chunkCount ?? 0);
   }
 
+  /** Closed chunks of floats. */
+  get floatChunkCount(): number {
+    return super.chunkCount;
+  }
+
   /** Takes a sample that does not fit the series' open chunk. Values as words. */
   addLoose(series: number, timeMs: number, low: number, high: number): void {
     if (this.#looseCount >= LOOSE_SAMPLES_MAX) this.#packLoose();
@@ -77,6 +82,11 @@ export class RangeChunks extends ChunkChains {
       into.timestampsMs[at] = this.#looseTimesMs[sample]!;
       putWords(into.values, at, this.#looseLow[sample]!, this.#looseHigh[sample]!);
     }
+  }
+
+  /** Loose samples, of all series. */
+  get looseCount(): number {
+    return this.#looseCount;
   }
 
   hasLoose(series: number): boolean {

@@ -9,7 +9,7 @@ import type { SeriesSamples } from '../chunk/series-samples.ts';
 import { ChunkChains } from './chunk-chains.ts';
 import { type ChunkSlots, SLOT_BYTES_MAX } from './chunk-slots.ts';
 import { ABSENT } from './columns.ts';
-import { LooseContents } from './loose-contents.ts';
+import { type ContentVisitor, LooseContents } from './loose-contents.ts';
 
 /** Loose histograms of a series that become a chunk: what a packed one takes is mostly what differs from the one before. */
 const HISTOGRAMS_PER_CHUNK = 32;
@@ -85,6 +85,17 @@ export class RangeExtras {
     if (!this.#exemplars.has(series)) return;
     const kept = this.#newestExemplars(series);
     for (let i = 0; i < kept.count; i++) into.add(kept.timestampsMs[i]!, kept.contents[i]!);
+  }
+
+  /** False when there are neither loose histograms nor exemplars. */
+  get hasLoose(): boolean {
+    return this.#histograms.count > 0 || this.#exemplars.count > 0;
+  }
+
+  /** Visits the loose histograms of a series, and then its exemplars; bytes are valid during the call. */
+  visitLoose(series: number, onHistogram: ContentVisitor, onExemplar: ContentVisitor): void {
+    this.#histograms.read(series, onHistogram);
+    this.#exemplars.read(series, onExemplar);
   }
 
   hasLooseHistograms(series: number): boolean {

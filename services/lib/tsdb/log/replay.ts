@@ -44,6 +44,18 @@ export function segmentName(segment: number): string {
   return `${String(segment).padStart(12, '0')}.log`;
 }
 
+/** A place between two records of the log. */
+export interface LogPosition {
+  readonly segment: number;
+  /** Bytes of the segment before it. */
+  readonly offset: number;
+}
+
+/** True when `a` is before `b`. */
+export function isBefore(a: LogPosition, b: LogPosition): boolean {
+  return a.segment < b.segment || (a.segment === b.segment && a.offset < b.offset);
+}
+
 /** Numbers of the segments in a folder, ascending. */
 export async function listSegments(disk: Disk, folder: string): Promise<number[]> {
   const numbers: number[] = [];
@@ -55,8 +67,9 @@ export async function listSegments(disk: Disk, folder: string): Promise<number[]
 }
 
 /**
- * Replays all segments of a folder in order; memory is that of the largest segment.
+ * Replays the segments of a folder in order; memory is that of the largest segment.
  *
+ * @param from  Records before it are not visited, segments before it not read.
  * @throws errors of the disk as they come; nothing was deleted then.
  */
 export async function replaySegments(
@@ -64,8 +77,9 @@ export async function replaySegments(
   visit: RecordVisitor,
   report: ReplayReport,
   deps: ReplayDeps,
+  from: LogPosition = { segment: 0, offset: 0 },
 ): Promise<void> {
-  const segments = await listSegments(deps.disk, folder);
+  const segments = (await listSegments(deps.disk, folder)).filter((segment) => segment >= from.segment);
   let buffer = new Uint8Array(0);
   for (const segment of segments) {
     const isLast = segment === segments[segments.length - 1];
@@ -74,7 +88,8 @@ export async function replaySegments(
       const size = await file.size();
       if (size > buffer.length) buffer = new Uint8Array(size);
       const length = await file.read(buffer, 0, size, 0);
-      await replayFile({ folder, segment, isLast, bytes: buffer, length, file }, visit, report, deps);
+      const offset = segment === from.segment ? from.offset : 0;
+      await replayFile({ folder, segment, isLast, bytes: buffer, length, file, offset }, visit, report, deps);
     } finally {
       await file.close();
     }
@@ -90,6 +105,8 @@ export interface LoadedSegment {
   /** Bytes of the segment in `bytes`. */
   readonly length: number;
   readonly file: DiskFile;
+  /** A record begins here: what is before it is not read. Default: the first one. */
+  readonly offset?: number;
 }
 
 /** Replays one file. */
@@ -108,7 +125,7 @@ export async function replayFile(
     return;
   }
   let checksumBudget = length * 4;
-  let at = SEGMENT_HEAD_BYTES;
+  let at = Math.max(SEGMENT_HEAD_BYTES, loaded.offset ?? 0);
   let sliceEndsMs = deps.clock.monotonicMs() + SLICE_MS;
   while (at < length) {
     const record = tryRecord(bytes, at, length, salt);

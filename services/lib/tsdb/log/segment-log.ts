@@ -16,6 +16,7 @@ import {
 } from './record.ts';
 import {
   type Damage,
+  type LogPosition,
   listSegments,
   type RecordVisitor,
   type ReplayReport,
@@ -37,6 +38,8 @@ export interface SegmentLogOptions {
   readonly freeBytesMin: number;
   /** Numbers of new segments are above this: what a checkpoint says, for when all segments are gone. */
   readonly segmentAbove: number;
+  /** Records before it are not replayed: a head image has what they say. Default: all are. */
+  readonly replayFrom?: LogPosition;
 }
 
 export interface SegmentLogDeps {
@@ -80,6 +83,8 @@ export interface SegmentLog {
   rotate(): number;
   /** Number of the segment that the next record goes to, if it fits. */
   readonly segment: number;
+  /** All records so far are before it, all later ones at it or behind. */
+  readonly position: LogPosition;
   /** Lowest segment that exists or is to come: no record of a lower one will be replayed. */
   readonly firstSegment: number;
   /** Deletes segments below `segment`, oldest first; the current one stays. Durable when it resolves. */
@@ -87,6 +92,8 @@ export interface SegmentLog {
   /** Bytes of segments on disk and of those waiting. */
   readonly bytesOnDisk: number;
   readonly bytesInFlight: number;
+  /** Bytes of all records appended since it was opened. */
+  readonly bytesAppended: number;
   /** Resolves when all that was appended is durable. */
   flush(): Promise<void>;
   /** Flushes and closes. Safe to call twice. */
@@ -122,7 +129,7 @@ export async function openSegmentLog(
   checkOptions(options);
   await disk.makeFolder(options.folder);
   const replayed: ReplayReport = { records: 0, bytes: 0, quarantined: 0, truncatedBytes: 0 };
-  await replaySegments(options.folder, visit, replayed, deps);
+  await replaySegments(options.folder, visit, replayed, deps, options.replayFrom);
   const sizes = new Map<number, number>();
   for (const segment of await listSegments(disk, options.folder)) {
     const file = await disk.open(path.join(options.folder, segmentName(segment)), 'read');
@@ -151,6 +158,7 @@ class DiskSegmentLog implements SegmentLog {
   #salt = newSalt();
   /** Invariant: bytes of all batches in the queue, those being written included. */
   #bytesInFlight = 0;
+  bytesAppended = 0;
   #bytesOnDisk = 0;
   #file: DiskFile | undefined;
   #fileSegment = 0;
@@ -182,6 +190,10 @@ class DiskSegmentLog implements SegmentLog {
 
   get segment(): number {
     return this.#segment;
+  }
+
+  get position(): LogPosition {
+    return { segment: this.#segment, offset: this.#segmentBytes };
   }
 
   get firstSegment(): number {
@@ -236,6 +248,7 @@ class DiskSegmentLog implements SegmentLog {
     encodeRecord(batch.out, this.#salt, type, writer, sequence, payload, start, end);
     this.#segmentBytes += bytes;
     this.#bytesInFlight += bytes;
+    this.bytesAppended += bytes;
     if (batch.out.length >= this.#options.commitBytes) this.#wake?.abort();
     this.#running ??= this.#run();
     return { segment: this.#segment, durable: batch.durable };
