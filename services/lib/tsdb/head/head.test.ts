@@ -248,6 +248,20 @@ function shuffle<T>(items: T[], order: readonly number[]): T[] {
   return items;
 }
 
+test('a sample that repeats the last one is dropped beside its open chunk only', () => {
+  const head = newHead();
+  const id = define(head, { __name__: 'm' });
+  append(head, id, [[500, ...wordsOfNumber(1)]]);
+  append(head, id, [[500, ...wordsOfNumber(1)]]);
+  expect(head.counters.duplicates).toBe(1);
+  // A delete freezes the range, hides what is in it, and does not hide what is written then.
+  const frozen = head.freeze(0, 1)!;
+  append(head, id, [[500, ...wordsOfNumber(1)]]);
+  expect(head.counters.duplicates).toBe(1);
+  head.drop(frozen.generation);
+  expect([...contentOf(head).values()]).toEqual([[[500, ...wordsOfNumber(1)]]]);
+});
+
 test('many late samples are packed and stay', () => {
   const wide = new Head({ rangeMs: 2 ** 31, chunkSamplesTarget: 120, hashSeed: 1 });
   const late = define(wide, SERIES[0]!);
