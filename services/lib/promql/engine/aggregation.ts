@@ -166,8 +166,8 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   const { session } = evaluator;
   const before = session.samplesCurrent;
   const phi = await evaluator.scalar(expr.param!, grid);
-  checkQuantiles(session, expr, phi);
   const input = await evaluator.vector(expr.expr, grid);
+  checkQuantiles(session, expr, phi);
   const groups = groupSeries(expr, input.series);
   const { table } = await storeVector(session, input, new StepColumn(grid.steps));
   for (let row = 0; row < table.rows; row++) {

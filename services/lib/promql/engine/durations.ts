@@ -2,8 +2,9 @@
 
 import { unreachable } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
-import type { AtModifier, DurationExpr } from '../ast.ts';
+import type { AtModifier, DurationExpr, Expr } from '../ast.ts';
 import { isDurationInRange } from '../parse/number-literal.ts';
+import { visitExpr } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import type { QueryRequest } from './query.ts';
 
@@ -77,6 +78,33 @@ function badDuration(session: DurationContext, duration: DurationExpr, reason: s
   const start = Buffer.byteLength(query.slice(0, from ?? duration.pos.start));
   const end = Buffer.byteLength(query.slice(0, to ?? duration.pos.end));
   return new AppError('bad_data', query === '' ? reason : `${start}:${end}: ${reason}`);
+}
+
+/**
+ * Evaluates all durations of a query, in Prometheus' order, before anything else is: so their faults come first.
+ *
+ * @throws as evaluateDuration.
+ */
+export function checkDurations(session: DurationContext, expr: Expr): void {
+  const check = (duration: DurationExpr | undefined, negative: boolean): void => {
+    if (duration !== undefined) evaluateDuration(session, duration, negative);
+  };
+  visitExpr(expr, (node) => {
+    switch (node.kind) {
+      case 'vector-selector':
+        check(node.offset, true);
+        return;
+      case 'matrix-selector':
+        check(node.range, false);
+        return;
+      case 'subquery':
+        check(node.offset, true);
+        check(node.step, false);
+        check(node.range, false);
+        return;
+      default:
+    }
+  });
 }
 
 function durationSeconds(session: DurationContext, duration: DurationExpr): number {

@@ -3,6 +3,7 @@ import { assert } from '../../core/assert.ts';
 import { AppError, throwIfAborted } from '../../core/errors.ts';
 import type { Queryable, QueryContext } from '../../model/queryable.ts';
 import type { Expr } from '../ast.ts';
+import { checkDurations } from './durations.ts';
 import { TreeEvaluator } from './evaluate.ts';
 import { typeOf, unwrap } from './expressions.ts';
 import { makeGrid } from './grid.ts';
@@ -14,6 +15,7 @@ import { evaluatePart } from './part.ts';
 import { Declined } from './partial.ts';
 import type { CutRequest, Engine, EngineOptions, QueryRequest, QueryResult, ResultSeries } from './query.ts';
 import { gridTimes, presentSteps, ResultBuffers } from './result-columns.ts';
+import { onlyStepTally, weightOf } from './sample-tally.ts';
 import { QuerySession } from './session.ts';
 
 /** Makes an engine. It keeps nothing between queries; any number may run at once. */
@@ -27,6 +29,7 @@ export function createEngine(options: EngineOptions): Engine {
     throwIfAborted(context.signal);
     const session = new QuerySession(options, request, queryable, context);
     try {
+      checkDurations(session, request.expr);
       return await work(session);
     } finally {
       session.close();
@@ -94,7 +97,7 @@ function finish(
     text,
     warnings: [...session.storageWarnings, ...session.annotations.warnings(query)],
     infos: session.annotations.infos(query),
-    stats: { samplesRead: session.samplesRead, samplesPeak: session.samplesPeak },
+    stats: { samples: session.tally, samplesPeak: session.samplesPeak },
   };
 }
 
@@ -103,7 +106,7 @@ async function evaluateSteps(
   request: QueryRequest,
   expr: Expr,
 ): Promise<ResultSeries[]> {
-  const grid = makeGrid(request.startMs, request.endMs, request.stepMs);
+  const grid = makeGrid(request.startMs, request.endMs, request.stepMs, session.tally);
   if (grid.steps === 0) return [];
   const opened = await new TreeEvaluator(session).vector(expr, grid);
   const operand = session.delayedNames
@@ -143,7 +146,8 @@ function withNamesDropped(operand: VectorOperand): VectorOperand {
 async function evaluateMatrix(session: QuerySession, expr: Expr): Promise<ResultSeries[]> {
   if (expr.kind !== 'matrix-selector' && expr.kind !== 'subquery') return [];
   const { startMs } = session.request;
-  const source = await openMatrix(new TreeEvaluator(session), expr, makeGrid(startMs, startMs, 0));
+  const grid = makeGrid(startMs, startMs, 0, onlyStepTally(session.tally));
+  const source = await openMatrix(new TreeEvaluator(session), expr, grid);
   const out = new ResultBuffers();
   const result: ResultSeries[] = [];
   for (const { labels, dropName } of source.series) {
@@ -153,7 +157,10 @@ async function evaluateMatrix(session: QuerySession, expr: Expr): Promise<Result
     const count = columns.count - from;
     if (count <= 0) continue;
     session.holdSamples(count);
-    session.samplesRead += count;
+    if (source.isStored) {
+      const samples = weightOf(columns, from);
+      session.tally.add(0, samples, samples);
+    }
     const timestampsMs = out.takeValues(count);
     const values = out.takeValues(count);
     timestampsMs.set(columns.timestampsMs.subarray(from, columns.count));

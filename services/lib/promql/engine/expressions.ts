@@ -71,6 +71,35 @@ export function isStepInvariant(expr: Expr): boolean {
   }
 }
 
+/** Calls `visit` with every node of the tree, those above first, from left to right. */
+export function visitExpr(expr: Expr, visit: (node: Expr) => void): void {
+  visit(expr);
+  switch (expr.kind) {
+    case 'subquery':
+    case 'unary':
+    case 'paren':
+      visitExpr(expr.expr, visit);
+      return;
+    case 'matrix-selector':
+      visitExpr(expr.vector, visit);
+      return;
+    case 'aggregation':
+      if (expr.param !== undefined) visitExpr(expr.param, visit);
+      visitExpr(expr.expr, visit);
+      return;
+    case 'call':
+      for (const argument of expr.args) visitExpr(argument, visit);
+      return;
+    case 'binary':
+      visitExpr(expr.left, visit);
+      visitExpr(expr.right, visit);
+      return;
+    case 'vector-selector':
+    case 'number':
+    case 'string':
+  }
+}
+
 /** Calls that need no more of a native histogram than count and sum. */
 const COUNTS_ONLY = new Set(['histogram_count', 'histogram_sum', 'histogram_avg']);
 /** Calls that need its buckets. */

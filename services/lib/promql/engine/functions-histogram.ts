@@ -35,9 +35,9 @@ export async function openHistogramQuantile(
 ): Promise<VectorOperand> {
   const { session } = evaluator;
   const phi = await evaluator.scalar(call.args[0]!, grid);
-  checkQuantiles(session, phi, unwrap(call.args[0]!).pos);
   const before = session.samplesCurrent;
   const input = await readHistograms(evaluator, call.args[1]!, grid);
+  checkQuantiles(session, phi, unwrap(call.args[0]!).pos);
   const out = new HistogramResult(session, grid);
   for (const histogram of input.histograms) {
     if (session.isSliceOver()) await session.pause();
@@ -65,7 +65,9 @@ export async function openHistogramQuantiles(
       out.addLabelledQuantiles(histogram, input.stored, label, phi, unwrap(call.args[0]!).pos);
     }
   }
-  return out.open(before);
+  const opened = await out.open(before);
+  // Quantiles may meet; of a single step Prometheus says so only where the result is used.
+  return grid.steps > 1 ? mergeSameLabels(session, opened, grid) : opened;
 }
 
 /** Opens histogram_fraction(lower, upper, v). */

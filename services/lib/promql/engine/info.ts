@@ -107,7 +107,7 @@ function infoTimes(session: QuerySession, path: readonly Timed[], grid: Grid): G
     startMs = times.firstMs;
     stepMs = times.stepMs;
   }
-  return { startMs, stepMs, steps: grid.steps };
+  return { startMs, stepMs, steps: grid.steps, tally: grid.tally };
 }
 
 type Timed = Pick<VectorSelector, 'at' | 'offset'>;

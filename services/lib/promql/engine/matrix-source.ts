@@ -7,6 +7,7 @@ import type { MatrixSelector, Subquery, VectorSelector } from '../ast.ts';
 import { type AtGrid, evaluateDuration, referenceTimes } from './durations.ts';
 import { type Grid, makeGrid } from './grid.ts';
 import { ABSENT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
+import { subqueryTally } from './sample-tally.ts';
 import { seriesOf } from './selector.ts';
 import { SeriesReader } from './series-reader.ts';
 import type { Evaluator, QuerySession } from './session.ts';
@@ -18,6 +19,8 @@ export interface MatrixSource {
   /** End of the window at step k: firstMs + k·stepMs. */
   readonly ends: AtGrid;
   readonly extension: VectorSelector['extension'];
+  /** Samples come from storage, not from a subquery. */
+  readonly isStored: boolean;
   /** Columns of the next series; valid until the next call. */
   next(): SampleColumns;
 }
@@ -80,6 +83,7 @@ class SelectorSource implements MatrixSource {
   readonly rangeMs: number;
   readonly ends: AtGrid;
   readonly extension: VectorSelector['extension'];
+  readonly isStored = true;
   readonly #set: SeriesSet;
   readonly #window: SelectorWindow;
   readonly #reader: SeriesReader;
@@ -121,7 +125,11 @@ export function subqueryGrid(session: QuerySession, expr: Subquery, grid: Grid):
   const ends = referenceTimes(session, expr, grid);
   const boundMs = ends.firstMs - rangeMs;
   const startMs = (Math.floor(boundMs / stepMs) + 1) * stepMs;
-  const inner = makeGrid(startMs, ends.firstMs + ends.stepMs * (grid.steps - 1), stepMs);
+  const offsetMs = expr.offset === undefined ? 0 : evaluateDuration(session, expr.offset, true);
+  const tally =
+    grid.tally &&
+    subqueryTally(grid.tally, { shiftedStartMs: startMs + offsetMs, stepMs, rangeMs, outer: grid });
+  const inner = makeGrid(startMs, ends.firstMs + ends.stepMs * (grid.steps - 1), stepMs, tally);
   session.checkSteps(inner.steps);
   return inner;
 }
@@ -131,6 +139,7 @@ class SubquerySource implements MatrixSource {
   readonly rangeMs: number;
   readonly ends: AtGrid;
   readonly extension = undefined;
+  readonly isStored = false;
   readonly #operand: VectorOperand | undefined;
   readonly #grid: Grid;
   readonly #column: StepColumn;

@@ -87,9 +87,9 @@ class PartUse {
   /** The series are read now. @throws AppError `execution` when all parts together hold too many samples. */
   settle(): void {
     const session = this.#session;
-    for (const { annotations, samplesRead } of this.#partials) {
+    for (const { annotations, samplesUsed, samplesFetched } of this.#partials) {
       session.annotations.absorb(annotations);
-      session.samplesRead += samplesRead;
+      session.tally.add(0, samplesUsed, samplesFetched);
     }
     session.holdSamples(this.#held, this.#transient);
   }

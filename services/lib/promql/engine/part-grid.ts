@@ -8,7 +8,7 @@ import type { QuerySession } from './session.ts';
 /** Grid of a part's root, as evaluation of the whole expression comes to it. */
 export function partGrid(session: QuerySession, part: Part): Grid {
   const { startMs, endMs, stepMs } = session.request;
-  let grid = makeGrid(startMs, endMs, stepMs);
+  let grid = makeGrid(startMs, endMs, stepMs, session.tally);
   for (const subquery of part.subqueries) {
     if (grid.steps === 0) return grid;
     grid = subqueryGrid(session, subquery, grid);

@@ -47,7 +47,8 @@ export async function evaluatePart(session: QuerySession, part: Part): Promise<P
     rows,
     annotations: session.annotations.records(),
     storageWarnings: [...session.storageWarnings],
-    samplesRead: session.samplesRead,
+    samplesUsed: session.tally.used,
+    samplesFetched: session.tally.fetched,
     samplesHeld: session.samplesCurrent,
     samplesPeak: session.samplesPeak,
   };

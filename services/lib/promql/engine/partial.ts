@@ -50,8 +50,9 @@ export interface PartialResult {
   readonly annotations: readonly AnnotationRecord[];
   /** What storage is known to lack. */
   readonly storageWarnings: readonly string[];
-  /** Samples of storage that took part, as in QueryStats. */
-  readonly samplesRead: number;
+  /** Samples of storage that took part, as SampleTotals.used and .fetched. */
+  readonly samplesUsed: number;
+  readonly samplesFetched: number;
   /** Samples that the part's operand held in the end, and at most. */
   readonly samplesHeld: number;
   readonly samplesPeak: number;

@@ -7,6 +7,7 @@ import type { Expr } from '../ast.ts';
 import type { PromqlFeatures } from '../features.ts';
 import type { Plan } from '../plan/plan.ts';
 import type { PartialResult } from './partial.ts';
+import type { SampleTotals } from './sample-tally.ts';
 
 export interface EngineOptions {
   /** `--query.lookback-delta`, milliseconds. */
@@ -34,6 +35,8 @@ export interface QueryRequest {
   readonly stepMs: number;
   /** Overrides the engine's lookback, milliseconds. */
   readonly lookbackMs?: number;
+  /** Statistics of each step are wanted. */
+  readonly isPerStepWanted?: boolean;
 }
 
 /** One series of a result. The columns are views into shared buffers: read only, valid as long as anybody holds them. */
@@ -48,8 +51,8 @@ export interface ResultSeries {
 }
 
 export interface QueryStats {
-  /** Samples of storage that took part, once per step that used them (Prometheus' totalQueryableSamples). */
-  readonly samplesRead: number;
+  /** Samples of storage that took part. */
+  readonly samples: SampleTotals;
   /** Most samples held at once, as counted against samplesMax. */
   readonly samplesPeak: number;
 }

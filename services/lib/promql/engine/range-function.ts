@@ -1,6 +1,8 @@
 // Functions over range vectors: for each series find the windows, run the function's kernel.
 import { AppError } from '../../core/errors.ts';
+import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { METRIC_NAME } from '../../model/labels.ts';
+import type { SampleColumns } from '../../model/sample-columns.ts';
 import type { Call, Expr, MatrixSelector, Position, Subquery } from '../ast.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
@@ -12,6 +14,7 @@ import * as regression from './kernels-regression.ts';
 import { type MatrixSource, openMatrix, reachOf } from './matrix-source.ts';
 import { dropMetricNames, rejectSameLabels } from './names.ts';
 import { countPresent, FLOAT, type SeriesMeta, type StepColumn, type VectorOperand } from './operand.ts';
+import { type SampleTally, type TalliedWindows, tallyWindows, weightSums } from './sample-tally.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { hasOverlap } from './start-times.ts';
 import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
@@ -131,6 +134,8 @@ class RangeFunctionOperand implements VectorOperand {
   readonly #position: Position;
   readonly #context: RangeContext;
   readonly #reach: ReturnType<typeof reachOf>;
+  readonly #tally: SampleTally | undefined;
+  readonly #windowOrder: TalliedWindows['order'];
   /** All series have one name: what is to be said of it is said once. */
   readonly #isOneMetric: boolean;
   #isNameChecked = false;
@@ -159,6 +164,8 @@ class RangeFunctionOperand implements VectorOperand {
     };
     this.#reach = reachOf(source.extension, session.lookbackMs);
     this.#isOneMetric = selectsOneMetric(matrixArgument(call));
+    this.#tally = grid.tally;
+    this.#windowOrder = orderOf(source, this.#reach);
     session.charge(grid.steps * 8);
     this.#pass = newPass(source, params, grid);
   }
@@ -174,19 +181,48 @@ class RangeFunctionOperand implements VectorOperand {
     into.mayHaveHistograms = false;
     if (columns.histograms === undefined) {
       findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, this.#counts);
+      this.#count(pass, this.#counts.total, undefined);
       this.#fn.kernel(pass, into);
     } else {
       const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
       const context = { ...this.#context, metric };
       const { lookbackMs } = this.#session;
+      this.#countHistograms(columns, columns.histograms);
       rangeWithHistograms(context, columns, pass, this.#counts, this.#fn.kernel, into, lookbackMs);
     }
     if (this.#fn.isQuantile === true && this.#counts.total > 0) this.#checkQuantiles();
     if (this.#isCounterFunction && pass.startTimesMs !== undefined) this.#checkOverlap(index);
     const found = countPresent(into.kinds, 0, pass.steps);
-    this.#session.samplesRead += this.#counts.total;
     this.#session.holdSamples(found, this.#counts.largest);
     if (this.#isCounterFunction && !this.#isNameChecked && into.kinds.includes(FLOAT)) this.#checkName(index);
+  }
+
+  #count(windows: Pick<WindowPass, 'low' | 'high'>, total: number, sums: Float64Array | undefined): void {
+    if (this.#tally === undefined) return;
+    tallyWindows(this.#tally, {
+      low: windows.low,
+      high: windows.high,
+      steps: this.#pass.steps,
+      total,
+      order: this.#windowOrder,
+      sums,
+      isStored: this.#source.isStored,
+    });
+  }
+
+  /** Windows of all samples, whose floats and histograms are looked at apart otherwise. */
+  #countHistograms({ timestampsMs, count }: SampleColumns, histograms: readonly (FloatHistogram | undefined)[]) {
+    const { steps } = this.#pass;
+    const low = new Int32Array(steps);
+    const high = new Int32Array(steps);
+    const counts = { total: 0, largest: 0 };
+    findWindows(
+      { ...this.#pass, timestampsMs, count, low, high },
+      this.#reach.earlierMs,
+      this.#reach.laterMs,
+      counts,
+    );
+    this.#count({ low, high }, counts.total, weightSums(histograms, count));
   }
 
   /** Start times of floats; histograms have been checked. Once per series is enough. */
@@ -218,6 +254,14 @@ class RangeFunctionOperand implements VectorOperand {
       }
     }
   }
+}
+
+function orderOf(
+  { rangeMs, ends }: MatrixSource,
+  { earlierMs, laterMs }: ReturnType<typeof reachOf>,
+): TalliedWindows['order'] {
+  if (ends.stepMs === 0) return 'fixed';
+  return rangeMs + earlierMs + laterMs < ends.stepMs ? 'apart' : 'moving';
 }
 
 function newPass(source: MatrixSource, params: readonly Float64Array[], grid: Grid): WindowPass {

@@ -16,6 +16,7 @@ import {
   type StepColumn,
   type VectorOperand,
 } from './operand.ts';
+import { type SampleTally, tallyColumn } from './sample-tally.ts';
 import { SeriesReader } from './series-reader.ts';
 import type { QuerySession } from './session.ts';
 
@@ -38,7 +39,7 @@ export async function openSelector(
   const minTimeMs = times.firstMs - lookbackMs + 1;
   const maxTimeMs = selector.extension === 'smoothed' ? lastMs + lookbackMs : lastMs;
   const set = await session.select(selector.matchers, minTimeMs, maxTimeMs);
-  return new SelectorOperand(session, selector, set, times, { minTimeMs, maxTimeMs }, mode);
+  return new SelectorOperand(session, selector, set, times, grid.tally, { minTimeMs, maxTimeMs }, mode);
 }
 
 /** Label sets of a series set, as operand metadata. */
@@ -55,6 +56,7 @@ class SelectorOperand implements VectorOperand {
   readonly #selector: VectorSelector;
   readonly #mode: SelectorMode;
   readonly #reader: SeriesReader;
+  readonly #tally: SampleTally | undefined;
   #index = 0;
 
   constructor(
@@ -62,6 +64,7 @@ class SelectorOperand implements VectorOperand {
     selector: VectorSelector,
     set: SeriesSet,
     times: AtGrid,
+    tally: SampleTally | undefined,
     window: { readonly minTimeMs: number; readonly maxTimeMs: number },
     mode: SelectorMode,
   ) {
@@ -72,6 +75,7 @@ class SelectorOperand implements VectorOperand {
     this.#window = window;
     this.#selector = selector;
     this.#mode = mode;
+    this.#tally = tally;
     this.#reader = new SeriesReader(session, session.countedSelectors.has(selector));
   }
 
@@ -82,8 +86,7 @@ class SelectorOperand implements VectorOperand {
       this.#selector.extension === 'smoothed' && this.#mode === 'value'
         ? this.#smooth(index, into)
         : this.#pick(index, into);
-    this.#session.samplesRead += found;
-    this.#session.holdSamples(found);
+    this.#session.holdSamples(this.#tally === undefined ? found : tallyColumn(this.#tally, into, found));
   }
 
   #smooth(index: number, into: StepColumn): number {

@@ -6,9 +6,10 @@ import type { Queryable, QueryContext, SeriesSet } from '../../model/queryable.t
 import type { Expr, VectorSelector } from '../ast.ts';
 import { Annotations } from './annotations.ts';
 import { findCountedSelectors } from './expressions.ts';
-import type { Grid } from './grid.ts';
+import { type Grid, makeGrid } from './grid.ts';
 import type { VectorOperand } from './operand.ts';
 import type { EngineOptions, QueryRequest } from './query.ts';
+import { QueryTally } from './sample-tally.ts';
 
 const TOO_MANY_SAMPLES = 'query processing would load too many samples into memory in query execution';
 
@@ -39,7 +40,8 @@ export class QuerySession {
   /** Samples held now, as Prometheus would count them. */
   samplesCurrent = 0;
   samplesPeak = 0;
-  samplesRead = 0;
+  /** Samples of storage that took part. */
+  readonly tally: QueryTally;
   /** Root of the part that is evaluated, if it is a part. */
   partRoot: Expr | undefined;
   /** Results of parts, in the evaluation that merges them. */
@@ -57,6 +59,9 @@ export class QuerySession {
     this.options = options;
     this.request = request;
     this.countedSelectors = findCountedSelectors(request.expr);
+    const { startMs, endMs, stepMs } = request;
+    const isPerStep = request.isPerStepWanted === true;
+    this.tally = new QueryTally(isPerStep ? makeGrid(startMs, endMs, stepMs).steps : undefined);
     this.lookbackMs = request.lookbackMs ?? options.lookbackMs;
     this.#queryable = queryable;
     this.#context = context;

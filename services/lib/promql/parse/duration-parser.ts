@@ -36,20 +36,28 @@ export function parsePositiveDuration(at: DurationContext): DurationExpr {
 
 /**
  * The duration behind `offset`. A number, a function or a sign with one of these ends it: `foo offset 5m + 2` is an
- * addition to `foo`. Behind a leading parenthesis the arithmetic goes on.
+ * addition to `foo`. Behind a leading parenthesis, and behind a second sign, the arithmetic goes on.
  */
 export function parseOffsetDuration(at: DurationContext): DurationExpr {
   const { tokens } = at;
   const sign = tokens.is('+') || tokens.is('-') ? tokens.next() : undefined;
   if (sign === undefined && tokens.is('(')) return parseDurationExpr(at);
-  const isSignAgain = sign !== undefined && (tokens.is('+') || tokens.is('-'));
-  const operand = isSignAgain ? parseBinary(at, SIGN_PRECEDENCE) : parseAtom(at, sign?.start);
-  return toTopLevel(sign === undefined ? operand : applySign(at, sign, operand));
+  if (sign === undefined) return toTopLevel(parseAtom(at));
+  if (tokens.is('+') || tokens.is('-')) {
+    const operand = tokens.nested(() => parseBinary(at, SIGN_PRECEDENCE));
+    return toTopLevel(parseOperators(at, applySign(at, sign, operand), 1));
+  }
+  return toTopLevel(applySign(at, sign, parseAtom(at, sign.start)));
 }
 
 function parseBinary(at: DurationContext, minimum: number): DurationExpr {
+  return parseOperators(at, parseSigned(at), minimum);
+}
+
+/** What follows the first operand, as far as its operators bind as tightly as `minimum`. */
+function parseOperators(at: DurationContext, first: DurationExpr, minimum: number): DurationExpr {
   const { tokens } = at;
-  let left = parseSigned(at);
+  let left = first;
   for (;;) {
     const operator = tokens.peek().id as Operator;
     const precedence = Object.hasOwn(PRECEDENCE, operator) ? PRECEDENCE[operator] : 0;
@@ -145,8 +153,7 @@ function parseWrapped(at: DurationContext): DurationExpr {
   const { end } = tokens.expect(')', at.context, at.expected);
   requireArithmetic(at, inner);
   const pos = { start, end };
-  // A literal keeps its parentheses as a positive sign, so that (-1)^2 is not printed as -1^2.
-  if (inner.kind === 'literal') return { kind: 'operation', operator: '+', right: inner, wrapped: true, pos };
+  if (inner.kind === 'literal') return { ...inner, pos };
   return { ...inner, wrapped: true, pos };
 }
 

@@ -3,7 +3,6 @@
 import { formatDuration } from '../../model/duration.ts';
 import { isLegacyLabelName, METRIC_NAME } from '../../model/labels.ts';
 import type { Matcher } from '../../model/matcher.ts';
-import { formatValue } from '../../model/number-format.ts';
 import type {
   Aggregation,
   AtModifier,
@@ -15,7 +14,7 @@ import type {
   VectorMatching,
   VectorSelector,
 } from '../ast.ts';
-import { formatDecimal } from '../engine/go-format.ts';
+import { formatDecimal, formatG } from '../engine/go-format.ts';
 import { goQuote } from './go-quote.ts';
 
 /** A node longer than this, in bytes of UTF-8, is spread over several lines. */
@@ -162,10 +161,9 @@ function printMatching(matching: VectorMatching): string {
   let text = '';
   if (labels.length > 0 || on || isGrouped) text += ` ${on ? 'on' : 'ignoring'} ${printLabels(labels)}`;
   if (isGrouped) text += ` group_${cardinality === 'many-to-one' ? 'left' : 'right'} ${printLabels(include)}`;
-  if (fillLeft !== undefined && Object.is(fillLeft, fillRight))
-    return `${text} fill (${formatValue(fillLeft)})`;
-  if (fillLeft !== undefined) text += ` fill_left (${formatValue(fillLeft)})`;
-  if (fillRight !== undefined) text += ` fill_right (${formatValue(fillRight)})`;
+  if (fillLeft !== undefined && Object.is(fillLeft, fillRight)) return `${text} fill (${formatG(fillLeft)})`;
+  if (fillLeft !== undefined) text += ` fill_left (${formatG(fillLeft)})`;
+  if (fillRight !== undefined) text += ` fill_right (${formatG(fillRight)})`;
   return text;
 }
 
@@ -218,7 +216,9 @@ function printOperation(duration: DurationExpr & { readonly kind: 'operation' })
       text = `${operator}_of(${leftText}, ${rightText})`;
       break;
     default:
-      if (left !== undefined) text = `${leftText} ${operator} ${rightText}`;
+      // Prometheus prints (-1)^2 as -1 ^ 2, which means something else.
+      if (operator === '^' && leftText.startsWith('-')) text = `(${leftText}) ^ ${rightText}`;
+      else if (left !== undefined) text = `${leftText} ${operator} ${rightText}`;
       else text = operator === '-' ? `-${rightText}` : rightText;
   }
   return wrapped ? `(${text})` : text;
