@@ -49,7 +49,9 @@ function runAndKill(dataDir: string, first: number, acks: number, graceMs: numbe
   });
 }
 
-async function contentOf(dataDir: string): Promise<Map<string, Set<number>>> {
+/** What is held, and how many head images were read to get there. */
+async function contentOf(dataDir: string): Promise<{ content: Map<string, Set<number>>; images: number }> {
+  const registry = new Registry();
   const ingester = createIngester(
     { dataDir },
     {
@@ -64,10 +66,12 @@ async function contentOf(dataDir: string): Promise<Map<string, Set<number>>> {
       },
       clock: systemClock,
       logger: createSilentLogger(),
-      registry: new Registry(),
+      registry,
     },
   );
   await ingester.start();
+  const counted = await registry.getSingleMetric('tidemark_ingester_head_images_total')!.get();
+  const images = counted.values.find(({ labels }) => labels.result === 'loaded')?.value ?? 0;
   const content = new Map<string, Set<number>>();
   let current = new Set<number>();
   const request = {
@@ -99,7 +103,7 @@ async function contentOf(dataDir: string): Promise<Map<string, Set<number>>> {
     });
   }
   await ingester.stop();
-  return content;
+  return { content, images };
 }
 
 test('no acknowledged sample is lost by SIGKILL', async () => {
@@ -111,7 +115,13 @@ test('no acknowledged sample is lost by SIGKILL', async () => {
       const acks = 1 + Math.floor(Math.random() * 400);
       acknowledged.set(first, await runAndKill(dataDir, first, acks, Math.random() * 30));
     }
-    const content = await contentOf(dataDir);
+    const { content, images } = await contentOf(dataDir);
+    expect(images).toBe(1);
+    // The log alone has the same.
+    await rm(path.join(dataDir, 'head'), { recursive: true });
+    const byLog = await contentOf(dataDir);
+    expect(byLog.images).toBe(0);
+    expect(byLog.content).toEqual(content);
     let checked = 0;
     for (const [first, numbers] of acknowledged) {
       expect(numbers.length).toBeGreaterThan(0);

@@ -16,10 +16,13 @@ import { FloatHistogram } from '../lib/model/float-histogram.ts';
 import { encodeLabels, Labels } from '../lib/model/labels.ts';
 import { wordsOf } from '../lib/model/sample-columns.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
+import { Head } from '../lib/tsdb/head/head.ts';
+import { ImageSlices } from '../lib/tsdb/head/head-image.ts';
 import { sealRange } from '../lib/tsdb/head/head-seal.ts';
 import { openSegmentLog, type SegmentLog } from '../lib/tsdb/log/segment-log.ts';
 import { readCheckpoint } from './checkpoint.ts';
 import { type LoadedImage, loadHeadImage } from './head-image-loader.ts';
+import { encodeImageRange, encodeImageSlice } from './head-image-records.ts';
 import { HeadImages } from './head-images.ts';
 import { createIngesterMetrics } from './ingest-metrics.ts';
 import {
@@ -476,4 +479,28 @@ test('chunks are written once; files of ranges that left go', async () => {
   expect(chunkFiles()).toEqual([]);
   expect(world.images.bytesOnDisk).toBeLessThan(bytesOnDisk);
   await world.log.close();
+});
+
+test('golden bytes of the format document', () => {
+  const range = new ByteWriter();
+  encodeImageRange(range, {
+    tenant: 't',
+    key: 3,
+    startMs: 7_200_000,
+    firstSegment: 5,
+    generation: 0,
+    chunks: 2,
+    histogramChunks: 0,
+  });
+  expect(Buffer.from(range.take()).toString('hex')).toBe('01740380f4ee0605000200');
+  const head = new Head({ rangeMs: RANGE_MS, chunkSamplesTarget: 20, hashSeed: 1 });
+  const labels = Buffer.from('01610162', 'hex');
+  head.restoreSeries(1, labels, 2, 4, undefined, undefined);
+  head.setLogged(1, true);
+  const series = new ByteWriter();
+  const to = new ImageSlices(head).encode(series, 0, [], 100);
+  const slice = new ByteWriter();
+  const position = { segment: 5, offset: 300 };
+  encodeImageSlice(slice, { tenant: 't', position, from: 0, to }, series.bytes, series.length);
+  expect(Buffer.from(slice.take()).toString('hex')).toBe('017405ac020002' + '0102010404' + '01610162');
 });

@@ -17,7 +17,14 @@ const SERIES = 20;
 const IN_FLIGHT_MAX = 50;
 
 const ingester = createIngester(
-  { dataDir: dataDir!, segmentBytesMax: 16 << 10, groupCommitMs: 1 },
+  // Head images all the time, so that kills fall into the writing of one.
+  {
+    dataDir: dataDir!,
+    segmentBytesMax: 16 << 10,
+    groupCommitMs: 1,
+    sealCheckIntervalMs: 10,
+    imageLogBytes: 1,
+  },
   {
     cluster: {
       placement: () => undefined,
