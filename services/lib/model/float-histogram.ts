@@ -92,6 +92,15 @@ export class FloatHistogram {
     return twin;
   }
 
+  /** Count and sum alone. */
+  withoutBuckets(hint: CounterResetHint): FloatHistogram {
+    const counts = new FloatHistogram();
+    counts.hint = hint;
+    counts.count = this.count;
+    counts.sum = this.sum;
+    return counts;
+  }
+
   copy(): FloatHistogram {
     const copy = this.withHint(this.hint);
     copy.positive = copyBuckets(this.positive);

@@ -65,7 +65,7 @@ async function openRangeSelector(
     extension: vector.extension,
     minTimeMs,
     maxTimeMs,
-    notesResets: session.countedSelectors.has(vector),
+    readsCounts: session.countedSelectors.has(vector),
   });
 }
 
@@ -75,7 +75,7 @@ interface SelectorWindow {
   readonly extension: VectorSelector['extension'];
   readonly minTimeMs: number;
   readonly maxTimeMs: number;
-  readonly notesResets: boolean;
+  readonly readsCounts: boolean;
 }
 
 class SelectorSource implements MatrixSource {
@@ -96,7 +96,7 @@ class SelectorSource implements MatrixSource {
     this.extension = window.extension;
     this.#set = set;
     this.#window = window;
-    this.#reader = new SeriesReader(session, window.notesResets);
+    this.#reader = new SeriesReader(session, window.readsCounts);
   }
 
   next(): SampleColumns {

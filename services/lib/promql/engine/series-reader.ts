@@ -1,5 +1,5 @@
 // Reads one series at a time into reused columns, and knows where staleness markers stand.
-import type { FloatHistogram } from '../../model/float-histogram.ts';
+import type { CounterResetHint, FloatHistogram } from '../../model/float-histogram.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { isStaleAt, SampleColumns, wordsOf } from '../../model/sample-columns.ts';
 import type { QuerySession } from './session.ts';
@@ -10,14 +10,14 @@ const SAMPLE_BYTES = 16;
 export class SeriesReader {
   readonly columns = new SampleColumns();
   readonly #session: QuerySession;
-  readonly #notesResets: boolean;
+  readonly #readsCounts: boolean;
   #words: Uint32Array;
   #capacity: number;
 
-  /** @param notesResets  Histograms are read for their counts: see QuerySession.countedSelectors. */
-  constructor(session: QuerySession, notesResets: boolean) {
+  /** @param readsCounts  Histograms are read for their counts: see QuerySession.countedSelectors. */
+  constructor(session: QuerySession, readsCounts: boolean) {
     this.#session = session;
-    this.#notesResets = notesResets;
+    this.#readsCounts = readsCounts;
     this.#words = wordsOf(this.columns.values);
     this.#capacity = this.columns.values.length;
     session.charge(this.#capacity * SAMPLE_BYTES);
@@ -33,8 +33,8 @@ export class SeriesReader {
     const columns = this.columns;
     set.read(index, minTimeMs, maxTimeMs, columns);
     if (columns.histograms !== undefined) {
-      if (this.#notesResets) columns.histograms = columns.histograms.slice(0, columns.count);
-      prepareHistograms(columns, columns.histograms, this.#notesResets);
+      if (this.#readsCounts) columns.histograms = columns.histograms.slice(0, columns.count);
+      prepareHistograms(columns, columns.histograms, this.#readsCounts);
     }
     if (columns.values.buffer === this.#words.buffer) return;
     this.#words = wordsOf(columns.values);
@@ -53,24 +53,28 @@ export class SeriesReader {
 }
 
 /**
- * Makes the values beside histograms, which mean nothing, ordinary ones, so that none is taken for a marker; and writes
- * down what the counts say of resets, where nothing else does, if that is wanted.
+ * Makes the values beside histograms, which mean nothing, ordinary ones, so that none is taken for a marker. Where only
+ * counts and sums are wanted, the buckets are left out, and what they say of resets is written down before.
  */
 function prepareHistograms(
   { values, count }: SampleColumns,
   histograms: (FloatHistogram | undefined)[],
-  notesResets: boolean,
+  readsCounts: boolean,
 ): void {
   let previous: FloatHistogram | undefined;
   for (let i = 0; i < count; i++) {
     const histogram = histograms[i];
     if (histogram === undefined) continue;
     values[i] = 0;
-    if (notesResets && previous !== undefined && histogram.hint === 'unknown') {
-      histograms[i] = histogram.withHint(histogram.isResetFrom(previous) ? 'reset' : 'not_reset');
-    }
+    if (readsCounts) histograms[i] = histogram.withoutBuckets(hintAfter(previous, histogram));
     previous = histogram;
   }
+}
+
+/** What counts and buckets say of a reset, where the sender did not. */
+function hintAfter(previous: FloatHistogram | undefined, histogram: FloatHistogram): CounterResetHint {
+  if (previous === undefined || histogram.hint !== 'unknown') return histogram.hint;
+  return histogram.isResetFrom(previous) ? 'reset' : 'not_reset';
 }
 
 /** Removes the entries of staleness markers from the histograms, ahead of dropStale(). */
