@@ -80,7 +80,7 @@ function describePromql(features: PromqlFeatures): Record<string, boolean> {
     ['fill', features.binopFillModifiers],
     ['fill_left', features.binopFillModifiers],
     ['fill_right', features.binopFillModifiers],
-    ['per_step_stats', false],
+    ['per_step_stats', features.perStepStats],
     ['type_and_unit_labels', false],
   ]);
 }

@@ -9,6 +9,7 @@ import {
   startGateway,
 } from '../../test/support/gateway-rig.ts';
 import { AppError } from '../lib/core/errors.ts';
+import { DEFAULT_FEATURES } from '../lib/promql/features.ts';
 import type { Handlers } from '../lib/transport/rpc.ts';
 import { type QuerierDefinition, type QueryRequest, ResultType } from '../lib/wire/contracts.ts';
 import type { GatewayOptions } from './options.ts';
@@ -107,6 +108,33 @@ describe('results', () => {
     const deprecated = JSON.parse((await get('query?query=x&stats=yes')).text);
     expect(deprecated.data.stats).toBeDefined();
     expect(deprecated.warnings).toHaveLength(1);
+  });
+
+  test('stats of each step, with the feature and for stats=all', async () => {
+    const trailer = {
+      samplesRead: 30,
+      samplesFetched: 20,
+      steps: { samplesRead: [10, 20], samplesFetched: [10, 10] },
+    };
+    const features = { ...DEFAULT_FEATURES, perStepStats: true };
+    await start(() => playResult(RESULT_TYPE_MATRIX, [], trailer), { features });
+    const path = 'query_range?query=x&start=1.5&end=16.5&step=15&stats=';
+    const body = JSON.parse((await get(`${path}all`)).text);
+    expect(body.data.stats.samples).toEqual({
+      totalQueryableSamplesPerStep: [
+        [1.5, 10],
+        [16.5, 20],
+      ],
+      totalQueryableSamples: 30,
+      samplesReadPerStep: [
+        [1.5, 10],
+        [16.5, 10],
+      ],
+      samplesRead: 20,
+      peakSamples: 0,
+    });
+    await get(`${path}true`);
+    expect(asked.map(({ perStepStats }) => perStepStats)).toEqual([true, false]);
   });
 
   test('label values are data, whatever they hold', async () => {
@@ -389,6 +417,7 @@ test('parse_query', async () => {
       type: 'vectorSelector',
       name: 'up',
       offset: 60_000,
+      offsetExpr: null,
       matchers: [{ name: '__name__', value: 'up', type: '=' }],
       timestamp: null,
       startOrEnd: null,

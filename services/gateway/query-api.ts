@@ -121,6 +121,7 @@ function readRequest(
     timeoutMs,
     lookbackMs: readLookback(parameters.get('lookback_delta')),
     allowPartial: false,
+    perStepStats: options.features.perStepStats && parameters.get('stats') === 'all',
   };
 }
 
@@ -192,7 +193,7 @@ async function streamResult(
   }
   const stats = exchange.parameters.get('stats');
   stream.write(closing);
-  if (stats !== '') stream.write(`,"stats":${statsJson(trailer, clock.monotonicMs() - startedMs)}`);
+  if (stats !== '') stream.write(`,"stats":${statsJson(trailer, request, clock.monotonicMs() - startedMs)}`);
   stream.write('}');
   stream.write(annotationsJson('warnings', [...trailer.warnings, ...statsWarnings(stats)]));
   stream.write(annotationsJson('infos', trailer.infos));
@@ -238,7 +239,8 @@ function statsWarnings(stats: string): string[] {
 }
 
 /** Seconds where Prometheus has seconds. Phases that do not exist here are 0. */
-function statsJson(trailer: QueryTrailer, totalMs: number): string {
+function statsJson(trailer: QueryTrailer, request: QueryRequest, totalMs: number): string {
+  const { steps } = trailer;
   const evaluateSeconds = trailer.evaluateMs / 1000;
   return JSON.stringify({
     timings: {
@@ -250,9 +252,16 @@ function statsJson(trailer: QueryTrailer, totalMs: number): string {
       execTotalTime: totalMs / 1000,
     },
     samples: {
+      ...(steps && { totalQueryableSamplesPerStep: withTimes(steps.samplesRead, request) }),
       totalQueryableSamples: trailer.samplesRead,
+      ...(steps && { samplesReadPerStep: withTimes(steps.samplesFetched, request) }),
+      samplesRead: trailer.samplesFetched ?? trailer.samplesRead,
       peakSamples: trailer.samplesPeak,
-      samplesRead: trailer.samplesRead,
     },
   });
+}
+
+/** Pairs of a step's time in seconds and its number. */
+function withTimes(numbers: readonly number[], { startMs, stepMs }: QueryRequest): [number, number][] {
+  return numbers.map((count, step) => [(startMs + step * stepMs) / 1000, count]);
 }

@@ -10,11 +10,13 @@ import { createEngine } from '../lib/promql/engine/engine.ts';
 import { typeOf } from '../lib/promql/engine/expressions.ts';
 import type { PartialResult } from '../lib/promql/engine/partial.ts';
 import type { QueryResult, ResultSeries } from '../lib/promql/engine/query.ts';
+import type { SampleTotals } from '../lib/promql/engine/sample-tally.ts';
 import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
 import { goQuote } from '../lib/promql/parse/go-quote.ts';
 import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { cut } from '../lib/promql/plan/plan.ts';
 import { type LastMessage, packError, type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
+import type { QueryTrailer } from '../lib/wire/contracts.ts';
 import { decodePartialResult, encodePartialResult } from '../lib/wire/partial-result.ts';
 import type { EvaluationOrder, FromEvaluation, SentFrame, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
@@ -62,13 +64,16 @@ async function evaluate(order: EvaluationOrder, channel: Channel): Promise<LastM
   sender.add({ kind: 'header', type: result.type, text: result.text });
   await sender.addSeries(isCut ? result.series.slice(0, request.limit) : result.series);
   const { fetchMs } = selects;
+  const { samples, samplesPeak } = result.stats;
   sender.add({
     kind: 'trailer',
     trailer: {
       warnings: [...result.warnings, ...(isCut ? ['results truncated due to limit'] : [])],
       infos: [...result.infos],
-      samplesRead: result.stats.samplesRead,
-      samplesPeak: result.stats.samplesPeak,
+      samplesRead: samples.used,
+      samplesFetched: samples.fetched,
+      ...stepStatistics(samples),
+      samplesPeak,
       planMs,
       fetchMs,
       evaluateMs: Math.max(0, elapsedMs - fetchMs),
@@ -86,7 +91,9 @@ async function execute(
 ): Promise<QueryResult> {
   const engine = createEngine(order.engine);
   const times = timesOf(order);
-  const plan = order.parallel.threads > 1 ? cut(expr, order.engine) : undefined;
+  // What a step used is counted where all of it is read.
+  const isCuttable = order.parallel.threads > 1 && order.request.perStepStats !== true;
+  const plan = isCuttable ? cut(expr, order.engine) : undefined;
   if (plan !== undefined) {
     const result = await executeInParallel(
       { ...times, plan },
@@ -127,6 +134,11 @@ async function assist(
   return { message: { kind: 'partial', frames }, transfer: frames.map(({ buffer }) => buffer) };
 }
 
+function stepStatistics({ usedPerStep, fetchedPerStep }: SampleTotals): Pick<QueryTrailer, 'steps'> {
+  if (usedPerStep === undefined || fetchedPerStep === undefined) return {};
+  return { steps: { samplesRead: [...usedPerStep], samplesFetched: [...fetchedPerStep] } };
+}
+
 function timesOf({ request, engine }: EvaluationOrder) {
   return {
     query: request.query,
@@ -134,6 +146,7 @@ function timesOf({ request, engine }: EvaluationOrder) {
     endMs: request.endMs,
     stepMs: request.stepMs,
     lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
+    isPerStepWanted: request.perStepStats === true,
   };
 }
 

@@ -209,8 +209,9 @@ const isClose: Compare = (a, b, x, y) => {
 
 function differenceOf(wanted: QueryResult, got: QueryResult, compare: Compare): string | undefined {
   if (wanted.type !== got.type || wanted.text !== got.text) return `type ${got.type}, not ${wanted.type}`;
-  if (wanted.stats.samplesRead !== got.stats.samplesRead) {
-    return `read ${got.stats.samplesRead} samples, not ${wanted.stats.samplesRead}`;
+  const { used, fetched } = wanted.stats.samples;
+  if (used !== got.stats.samples.used || fetched !== got.stats.samples.fetched) {
+    return `used ${got.stats.samples.used} and fetched ${got.stats.samples.fetched} samples, not ${used} and ${fetched}`;
   }
   // Prometheus keeps annotations in a map: they have no order.
   const said = ({ warnings, infos }: QueryResult): string => [...warnings, ...infos].sort().join('; ');

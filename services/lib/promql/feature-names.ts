@@ -8,6 +8,7 @@ const SWITCHES: Readonly<Record<string, keyof PromqlFeatures>> = {
   'promql-binop-fill-modifiers': 'binopFillModifiers',
   'promql-delayed-name-removal': 'delayedNameRemoval',
   'use-start-timestamps': 'startTimestamps',
+  'promql-per-step-stats': 'perStepStats',
 };
 
 /** What Prometheus has to be told to do and is always done here: kept with the samples, at no cost to who has none. */

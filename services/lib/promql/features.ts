@@ -13,6 +13,8 @@ export interface PromqlFeatures {
   readonly delayedNameRemoval: boolean;
   /** use-start-timestamps: start times of samples tell of counter resets. */
   readonly startTimestamps: boolean;
+  /** promql-per-step-stats: `stats=all` says what each step used. */
+  readonly perStepStats: boolean;
 }
 
 /** What a Prometheus 3.14 without `--enable-feature` has. */
@@ -23,6 +25,7 @@ export const DEFAULT_FEATURES: PromqlFeatures = {
   binopFillModifiers: false,
   delayedNameRemoval: false,
   startTimestamps: false,
+  perStepStats: false,
 };
 
 /** Everything on: what upstream's test scripts assume. */
@@ -33,4 +36,5 @@ export const ALL_FEATURES: PromqlFeatures = {
   binopFillModifiers: true,
   delayedNameRemoval: true,
   startTimestamps: true,
+  perStepStats: true,
 };

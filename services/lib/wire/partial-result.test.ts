@@ -12,7 +12,8 @@ const HEAD: PartialResult = {
   rows: [],
   annotations: [{ isWarning: true, words: 'w', position: { start: 4, end: 6 } }],
   storageWarnings: [],
-  samplesRead: 5,
+  samplesUsed: 5,
+  samplesFetched: 4,
   samplesHeld: 2,
   samplesPeak: 3,
 };
@@ -58,7 +59,7 @@ const FULL: PartialResult = {
 
 test('a head is as its document says', () => {
   expect(encodePartialResult(HEAD).map((frame) => [...frame])).toEqual([
-    [1, 0, 0, 0, 1, 0, 5, 2, 3, 0, 1, 1, 4, 6, 1, 0x77],
+    [2, 0, 0, 0, 1, 0, 5, 4, 2, 3, 0, 1, 1, 4, 6, 1, 0x77],
   ]);
 });
 
@@ -81,9 +82,12 @@ test('what is encoded is decoded', () => {
 test.each([
   ['no head', []],
   ['another version', [Uint8Array.of(9, 0, 0, 0)]],
-  ['a peak below what is held', [Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0)]],
-  ['an annotation that ends before it starts', [Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 5, 4, 0)]],
-  ['bytes left over', [Uint8Array.of(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]],
+  ['a peak below what is held', [Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 3, 2, 0, 0)]],
+  [
+    'an annotation that ends before it starts',
+    [Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 5, 4, 0)],
+  ],
+  ['bytes left over', [Uint8Array.of(2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)]],
   // A result of a query: rows have neither tag nor order.
   ['rows of a result', [encodePartialResult(HEAD)[0]!, Uint8Array.of(2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)]],
 ])('%s is refused', (_name, frames) => {

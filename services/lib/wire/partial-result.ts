@@ -5,7 +5,7 @@ import { decodeLabels } from '../model/labels.ts';
 import type { AnnotationRecord, PartialResult, PartialRow } from '../promql/engine/partial.ts';
 import { ResultFrameWriter, readResultFrame } from './result-frame.ts';
 
-const VERSION = 1;
+const VERSION = 2;
 const DROP_NAME = 128;
 
 /** The head first, then frames of rows. All are the caller's. */
@@ -31,7 +31,8 @@ function encodeHead(partial: PartialResult): Uint8Array<ArrayBuffer> {
   out.u32(VERSION);
   out.varint(partial.part);
   out.string(partial.declined);
-  out.varint(partial.samplesRead);
+  out.varint(partial.samplesUsed);
+  out.varint(partial.samplesFetched);
   out.varint(partial.samplesHeld);
   out.varint(partial.samplesPeak);
   out.varint(partial.storageWarnings.length);
@@ -66,7 +67,8 @@ function decodeHead(head: Uint8Array): Omit<PartialResult, 'rows'> {
   if (version !== VERSION) throw new AppError('bad_data', `partial result of unknown version ${version}`);
   const part = reader.varint();
   const declined = reader.string();
-  const samplesRead = reader.varint();
+  const samplesUsed = reader.varint();
+  const samplesFetched = reader.varint();
   const samplesHeld = reader.varint();
   const samplesPeak = reader.varint();
   if (samplesPeak < samplesHeld) {
@@ -79,7 +81,8 @@ function decodeHead(head: Uint8Array): Omit<PartialResult, 'rows'> {
   if (reader.remaining !== 0) {
     throw new AppError('bad_data', `partial result: ${reader.remaining} bytes behind its head`);
   }
-  return { part, declined, samplesRead, samplesHeld, samplesPeak, storageWarnings, annotations };
+  const samples = { samplesUsed, samplesFetched, samplesHeld, samplesPeak };
+  return { part, declined, ...samples, storageWarnings, annotations };
 }
 
 function readAnnotation(reader: ByteReader): AnnotationRecord {

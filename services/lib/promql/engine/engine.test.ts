@@ -140,7 +140,7 @@ describe('limits', () => {
     );
     const result = await run('m', [0, 9000, 1000], { options: { ...OPTIONS, samplesMax: 29 } });
     // Series 1 is stale at the last step.
-    expect(result.stats).toEqual({ samplesRead: 29, samplesPeak: 29 });
+    expect(result.stats).toMatchObject({ samples: { used: 29, fetched: 29 }, samplesPeak: 29 });
   });
 
   test('all charged bytes are given back, also after an error', async () => {

@@ -62,7 +62,7 @@ test('parts below the sample limit are over it together', async () => {
   const partials = await halves(engineOf(10), request);
   const merged = await engineOf(10).executeMerge(request, partials, seriesOf(0, 10), CONTEXT);
   expect(merged?.series[0]?.values[0]).toBe(10);
-  expect(merged?.stats).toEqual({ samplesRead: 10, samplesPeak: 10 });
+  expect(merged?.stats).toMatchObject({ samples: { used: 10, fetched: 10 }, samplesPeak: 10 });
   expect(merged?.warnings).toEqual(['of 0', 'of 5']);
   await expect(engineOf(9).executeMerge(request, partials, seriesOf(0, 10), CONTEXT)).rejects.toThrow(
     'too many samples',

@@ -211,7 +211,10 @@ class RangeFunctionOperand implements VectorOperand {
   }
 
   /** Windows of all samples, whose floats and histograms are looked at apart otherwise. */
-  #countHistograms({ timestampsMs, count }: SampleColumns, histograms: readonly (FloatHistogram | undefined)[]) {
+  #countHistograms(
+    { timestampsMs, count }: SampleColumns,
+    histograms: readonly (FloatHistogram | undefined)[],
+  ) {
     const { steps } = this.#pass;
     const low = new Int32Array(steps);
     const high = new Int32Array(steps);

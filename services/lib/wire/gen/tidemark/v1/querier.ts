@@ -54,6 +54,8 @@ export interface QueryRequest {
   limit: number;
   /** Accept an answer that is known to be incomplete, with a warning that names what is missing. */
   allowPartial: boolean;
+  /** The trailer is to have statistics of each step. */
+  perStepStats?: boolean | undefined;
 }
 
 export interface QueryResponse {
@@ -82,7 +84,7 @@ export interface QueryTrailer {
   warnings: string[];
   /** Infos, likewise. */
   infos: string[];
-  /** Samples read, as `--query.max-samples` counts them. */
+  /** Samples of storage that took part, once for each step that used them. */
   samplesRead: number;
   /** Most samples in memory at one time. */
   samplesPeak: number;
@@ -94,6 +96,19 @@ export interface QueryTrailer {
   evaluateMs: number;
   /** Milliseconds in the queue, before anything of that. */
   queueMs: number;
+  /** As samples_read, but without what the window of the step before had already. */
+  samplesFetched?:
+    | number
+    | undefined;
+  /** The same by step, where that was asked for. */
+  steps?: StepStatistics | undefined;
+}
+
+export interface StepStatistics {
+  /** samples_read, a number for each step of the query. */
+  samplesRead: number[];
+  /** samples_fetched, likewise. */
+  samplesFetched: number[];
 }
 
 export interface MatcherSet {
@@ -203,6 +218,7 @@ function createBaseQueryRequest(): QueryRequest {
     lookbackMs: 0,
     limit: 0,
     allowPartial: false,
+    perStepStats: undefined,
   };
 }
 
@@ -234,6 +250,9 @@ export const QueryRequest: MessageFns<QueryRequest> = {
     }
     if (message.allowPartial !== false) {
       writer.uint32(72).bool(message.allowPartial);
+    }
+    if (message.perStepStats !== undefined) {
+      writer.uint32(80).bool(message.perStepStats);
     }
     return writer;
   },
@@ -323,6 +342,14 @@ export const QueryRequest: MessageFns<QueryRequest> = {
             message.allowPartial = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.perStepStats = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -349,6 +376,7 @@ export const QueryRequest: MessageFns<QueryRequest> = {
     message.lookbackMs = object.lookbackMs ?? 0;
     message.limit = object.limit ?? 0;
     message.allowPartial = object.allowPartial ?? false;
+    message.perStepStats = object.perStepStats ?? undefined;
     return message;
   },
 };
@@ -519,7 +547,18 @@ export const QueryHeader: MessageFns<QueryHeader> = {
 };
 
 function createBaseQueryTrailer(): QueryTrailer {
-  return { warnings: [], infos: [], samplesRead: 0, samplesPeak: 0, planMs: 0, fetchMs: 0, evaluateMs: 0, queueMs: 0 };
+  return {
+    warnings: [],
+    infos: [],
+    samplesRead: 0,
+    samplesPeak: 0,
+    planMs: 0,
+    fetchMs: 0,
+    evaluateMs: 0,
+    queueMs: 0,
+    samplesFetched: undefined,
+    steps: undefined,
+  };
 }
 
 export const QueryTrailer: MessageFns<QueryTrailer> = {
@@ -547,6 +586,12 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
     }
     if (message.queueMs !== 0) {
       writer.uint32(65).double(message.queueMs);
+    }
+    if (message.samplesFetched !== undefined) {
+      writer.uint32(72).uint64(message.samplesFetched);
+    }
+    if (message.steps !== undefined) {
+      StepStatistics.encode(message.steps, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -628,6 +673,22 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
             message.queueMs = reader.double();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.samplesFetched = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.steps = StepStatistics.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -653,6 +714,105 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
     message.fetchMs = object.fetchMs ?? 0;
     message.evaluateMs = object.evaluateMs ?? 0;
     message.queueMs = object.queueMs ?? 0;
+    message.samplesFetched = object.samplesFetched ?? undefined;
+    message.steps = (object.steps !== undefined && object.steps !== null)
+      ? StepStatistics.fromPartial(object.steps)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseStepStatistics(): StepStatistics {
+  return { samplesRead: [], samplesFetched: [] };
+}
+
+export const StepStatistics: MessageFns<StepStatistics> = {
+  encode(message: StepStatistics, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.samplesRead.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.samplesRead) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.samplesFetched.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.samplesFetched) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): StepStatistics {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseStepStatistics();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.samplesRead.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.samplesRead.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.samplesFetched.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.samplesFetched.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<StepStatistics>): StepStatistics {
+    return StepStatistics.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<StepStatistics>): StepStatistics {
+    const message = createBaseStepStatistics();
+    message.samplesRead = object.samplesRead?.map((e) => e) || [];
+    message.samplesFetched = object.samplesFetched?.map((e) => e) || [];
     return message;
   },
 };
