@@ -434,6 +434,22 @@ describe('start times of 2.0', () => {
       [10, 5],
       [30, 25],
     ]);
+    // One without a start ends the one before it.
+    decode({
+      labels: [NAME],
+      samples: [
+        [1, 40],
+        [1, 50, 35],
+        [1, 60],
+        [1, 70],
+        [1, 80, 35],
+      ],
+    });
+    expect(extras().map(({ at, startMs }) => [at, startMs])).toEqual([
+      [50, 35],
+      [60, 0],
+      [80, 35],
+    ]);
     decode({ labels: [['__name__', 'h']], histograms: [{ ...INTEGER, startMs: 900 }] });
     expect(extras().map(({ series, at, startMs }) => [series, at, startMs])).toEqual([
       [text('h'), 1000, undefined],

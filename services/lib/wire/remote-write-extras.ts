@@ -86,7 +86,7 @@ export class SeriesExtras {
       this.#refusal ??= caught.message;
       return;
     }
-    if (startMs !== 0) this.addStart(timestampMs, startMs);
+    this.addStart(timestampMs, startMs);
   }
 
   /** An Exemplar, [cursor.at, end), and moves behind it. Unacceptable ones fail no request, as upstream has it. */
@@ -124,10 +124,10 @@ export class SeriesExtras {
     columns.own.addExemplar(0, timestampMs, value, canonical.bytes, 0, canonical.length);
   }
 
-  /** The sample at `timestampMs` began to count at `startMs`. */
+  /** The sample at `timestampMs` began to count at `startMs`; 0: not known, which is news behind one that is known. */
   addStart(timestampMs: number, startMs: number): void {
     const { length } = this.#starts;
-    if (length > 0 && this.#starts[length - 1] === startMs) return;
+    if (length === 0 ? startMs === 0 : this.#starts[length - 1] === startMs) return;
     this.#starts.push(timestampMs, startMs);
   }
 

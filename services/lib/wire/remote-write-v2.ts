@@ -108,7 +108,7 @@ function decodeSeries(
       const sampleEnd = cursor.lengthEnd();
       const startMs = putSample(cursor, sampleEnd, end, columns);
       cursor.at = sampleEnd;
-      if (startMs === 0) continue;
+      if (startMs === 0 && !hasExtras) continue;
       if (!hasExtras) extras.begin(columns);
       hasExtras = true;
       extras.addStart(columns.timestampsMs[columns.count - 1]!, startMs);
