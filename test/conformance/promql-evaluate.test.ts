@@ -1,6 +1,5 @@
 // Every expression of the collected dashboards and rules, their template variables filled in, parses, formats and
 // evaluates without error: over nothing, and over series that are made for its selectors.
-import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Labels } from '../../services/lib/model/labels.ts';
 import { compileMatcher, type Matcher } from '../../services/lib/model/matcher.ts';
@@ -10,8 +9,10 @@ import { createEngine } from '../../services/lib/promql/engine/engine.ts';
 import { DEFAULT_FEATURES } from '../../services/lib/promql/features.ts';
 import { parseExpr } from '../../services/lib/promql/parse/parser.ts';
 import { formatExpr } from '../../services/lib/promql/parse/printer.ts';
-import { hasShared, sharedPath } from '../support/shared.ts';
+import { hasShared } from '../support/shared.ts';
+import { dashboardExpressions, ruleExpressions } from './field-expressions.ts';
 import { MemoryQueryable } from './memory-queryable.ts';
+import { selectorsOf } from './script-batches.ts';
 
 const END_MS = 1_700_000_000_000;
 const STEP_MS = 60_000;
@@ -25,37 +26,6 @@ const engine = createEngine({
   features: FEATURES,
   noStepSubqueryIntervalMs: STEP_MS,
 });
-
-type Line = Readonly<Record<string, unknown>>;
-
-function readLines(...parts: readonly string[]): Line[] {
-  return readFileSync(sharedPath(...parts), 'utf8')
-    .split('\n')
-    .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Line);
-}
-
-/** All selectors' matchers. */
-function selectorsOf(expr: Expr): (readonly Matcher[])[] {
-  switch (expr.kind) {
-    case 'vector-selector':
-      return [expr.matchers];
-    case 'matrix-selector':
-      return [expr.vector.matchers];
-    case 'subquery':
-    case 'unary':
-    case 'paren':
-      return selectorsOf(expr.expr);
-    case 'call':
-      return expr.args.flatMap(selectorsOf);
-    case 'aggregation':
-      return [...selectorsOf(expr.expr), ...(expr.param === undefined ? [] : selectorsOf(expr.param))];
-    case 'binary':
-      return [...selectorsOf(expr.left), ...selectorsOf(expr.right)];
-    default:
-      return [];
-  }
-}
 
 /** A value that a label's matchers accept, of a few that are likely to. */
 function valueFor(matchers: readonly Matcher[]): string | undefined {
@@ -152,21 +122,14 @@ async function evaluateAll(queries: readonly string[]): Promise<{ problems: stri
 }
 
 describe.skipIf(!hasShared('conformance'))('expressions of the field evaluate', () => {
-  test('dashboards', { timeout: 60_000 }, async () => {
-    const queries = readdirSync(sharedPath('conformance', 'dashboards', 'expr'))
-      .flatMap((file) => readLines('conformance', 'dashboards', 'expr', file))
-      .filter((line) => line.expr_sample !== undefined && line.parses === true)
-      .map((line) => String(line.expr_sample));
-    const { problems, found } = await evaluateAll(queries);
+  test('dashboards', { timeout: 300_000 }, async () => {
+    const { problems, found } = await evaluateAll(dashboardExpressions());
     expect(problems).toEqual([]);
     expect(found, 'expressions with a result').toBeGreaterThan(2000);
   });
 
-  test('rules', { timeout: 60_000 }, async () => {
-    const queries = readLines('conformance', 'rules', 'exprs.jsonl')
-      .filter((line) => line.parses === true)
-      .map((line) => String(line.expr));
-    const { problems, found } = await evaluateAll(queries);
+  test('rules', { timeout: 300_000 }, async () => {
+    const { problems, found } = await evaluateAll(ruleExpressions());
     expect(problems).toEqual([]);
     expect(found, 'expressions with a result').toBeGreaterThan(500);
   });

@@ -16,7 +16,7 @@ import {
   requireMatch,
   requireSorted,
 } from './script-answer.ts';
-import { type EvalCommand, parseScript } from './script-parser.ts';
+import { type Command, type EvalCommand, parseScript } from './script-parser.ts';
 import { memorySubject, type ScriptSubject, seriesOf } from './script-subject.ts';
 
 /** Outcome of one eval command. */
@@ -28,9 +28,14 @@ export interface CaseResult {
 }
 
 /** Runs all commands of a script. @param subject  Default: the engine over series in memory. Left with what was loaded last. */
-export async function runScript(
-  text: string,
-  subject: ScriptSubject = memorySubject(),
+export function runScript(text: string, subject: ScriptSubject = memorySubject()): Promise<CaseResult[]> {
+  return runCommands(parseScript(text), subject);
+}
+
+/** Runs commands of one or several scripts. */
+export async function runCommands(
+  commands: readonly Command[],
+  subject: ScriptSubject,
 ): Promise<CaseResult[]> {
   const results: CaseResult[] = [];
   let cases: EvalCommand[] = [];
@@ -38,7 +43,7 @@ export async function runScript(
     results.push(...(await runAll(subject, cases)));
     cases = [];
   };
-  for (const command of parseScript(text)) {
+  for (const command of commands) {
     if (command.kind === 'eval') {
       cases.push(command);
       continue;
