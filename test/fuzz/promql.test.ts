@@ -66,42 +66,81 @@ const engine = createEngine({
 });
 const data = storage();
 
-async function evaluate(query: string, isRange: boolean): Promise<void> {
+/** What the mutations reached: a run in which all of them fail alike would show nothing. */
+interface Reached {
+  evaluated: number;
+  withSeries: number;
+  refused: number;
+  readonly functions: Set<string>;
+  readonly messages: Set<string>;
+}
+
+async function evaluate(query: string, isRange: boolean, reached: Reached): Promise<void> {
   const expr = parseExpr(query, ALL_FEATURES);
   parseExpr(printExpr(expr), ALL_FEATURES);
   parseExpr(formatExpr(expr), ALL_FEATURES);
   const { context, held } = limited();
   const times = isRange ? { startMs: NOW_MS - 90_000, stepMs: 30_000 } : { startMs: NOW_MS, stepMs: 0 };
   try {
-    await engine.execute({ expr, query, ...times, endMs: NOW_MS }, data, context);
+    const result = await engine.execute({ expr, query, ...times, endMs: NOW_MS }, data, context);
+    reached.evaluated++;
+    if (result.series.length > 0) reached.withSeries++;
+    for (const [name] of query.matchAll(/\b[a-z_]+(?=\s*\()/g)) reached.functions.add(name);
   } finally {
     expect(held(), 'bytes charged after the end').toBe(0);
   }
 }
 
-test(`${QUERIES} mutated queries, seed ${SEED}`, { timeout: 120_000 }, async () => {
+/** Processor time of one query, milliseconds: other tests run beside this one. A failure that is not meant is thrown. */
+async function timeOf(query: string, isRange: boolean, reached: Reached): Promise<number> {
+  const used = process.cpuUsage();
+  try {
+    await evaluate(query, isRange, reached);
+  } catch (caught) {
+    const isMeant = caught instanceof AppError && ['bad_data', 'execution'].includes(caught.code);
+    if (!isMeant) throw caught;
+    reached.refused++;
+    reached.messages.add(caught.message.replaceAll(/[\d"'`].*/gsu, ''));
+  }
+  const { user, system } = process.cpuUsage(used);
+  return (user + system) / 1000;
+}
+
+/** The wait is for machines that are busy; alone it takes half a minute. */
+test(`${QUERIES} mutated queries, seed ${SEED}`, { timeout: 60_000 + QUERIES * 12 }, async () => {
   const random = randomOf(SEED);
   const failures: string[] = [];
-  let evaluated = 0;
+  const newReached = (): Reached => ({
+    ...{ evaluated: 0, withSeries: 0, refused: 0 },
+    ...{ functions: new Set<string>(), messages: new Set<string>() },
+  });
+  const reached = newReached();
   const before = process.memoryUsage().rss;
-  for (let i = 0; i < QUERIES && failures.length < 20; i++) {
+  let mutated = 0;
+  for (; mutated < QUERIES && failures.length < 20; mutated++) {
     const query = mutate(random);
-    const used = process.cpuUsage();
+    const isRange = mutated % 3 === 0;
+    const shown = JSON.stringify(query.slice(0, 500));
     try {
-      await evaluate(query, i % 3 === 0);
-      evaluated++;
+      let tookMs = await timeOf(query, isRange, reached);
+      // Compiling and collecting garbage of other queries happen once: what is slow is slow again.
+      for (let again = 0; again < 2 && tookMs > LONGEST_MS; again++) {
+        tookMs = Math.min(tookMs, await timeOf(query, isRange, newReached()));
+      }
+      if (tookMs > LONGEST_MS) failures.push(`${shown}: took ${tookMs.toFixed(0)} ms`);
     } catch (caught) {
-      const isMeant = caught instanceof AppError && ['bad_data', 'execution'].includes(caught.code);
-      if (!isMeant) failures.push(`${JSON.stringify(query.slice(0, 500))}: ${(caught as Error).stack}`);
+      failures.push(`${shown}: ${(caught as Error).stack}`);
     }
-    // Processor time: other tests run beside this one.
-    const { user, system } = process.cpuUsage(used);
-    const tookMs = (user + system) / 1000;
-    if (tookMs > LONGEST_MS)
-      failures.push(`${JSON.stringify(query.slice(0, 500))}: took ${tookMs.toFixed(0)} ms`);
   }
   expect(failures).toEqual([]);
-  // Mutations that never parse would show nothing.
-  expect(evaluated / QUERIES, 'share of queries that have an answer').toBeGreaterThan(0.1);
+  expect(reached.evaluated + reached.refused, 'every query has an answer or an error').toBe(QUERIES);
+  // Mutations that never parse, or never select anything, would show nothing.
+  expect(reached.evaluated / QUERIES, 'share of queries that have an answer').toBeGreaterThan(0.1);
+  expect(reached.withSeries / QUERIES, 'share of queries that answer series').toBeGreaterThan(0.05);
+  expect(reached.refused / QUERIES, 'share of queries that are refused').toBeGreaterThan(0.1);
+  if (QUERIES >= 10_000) {
+    expect(reached.functions.size, 'functions and aggregations evaluated').toBeGreaterThan(40);
+    expect(reached.messages.size, 'kinds of errors').toBeGreaterThan(12);
+  }
   expect(process.memoryUsage().rss - before, 'growth of the process').toBeLessThan(GROWTH_MAX_BYTES);
 });
