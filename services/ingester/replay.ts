@@ -2,6 +2,7 @@
 import { ByteReader } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { countHistograms, ExtraColumns } from '../lib/model/extra-columns.ts';
+import { ID_GAP_MAX } from '../lib/tsdb/head/head.ts';
 import { RECORD_HEAD_BYTES, type RecordView } from '../lib/tsdb/log/record.ts';
 import { isBefore, type LogPosition } from '../lib/tsdb/log/replay.ts';
 import { decodeDelete, decodeUndelete, RECORD_DELETE, RECORD_UNDELETE } from './delete-records.ts';
@@ -208,6 +209,9 @@ export class Replayer {
   #define(tenant: Tenant, logId: number, headId: number): void {
     let ids = this.#headIds[tenant.number] ?? new Uint32Array(1024);
     if (logId >= ids.length) {
+      if (logId - Math.max(ids.length, tenant.head.idEnd) > ID_GAP_MAX) {
+        throw new AppError('bad_data', `series id ${logId} is far above all others, ${tenant.head.idEnd}`);
+      }
       const grown = new Uint32Array(Math.max(logId + 1, ids.length * 2));
       grown.set(ids);
       ids = grown;

@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Disk, type DiskFile, systemDisk } from '../../services/lib/core/disk.ts';
+import type { Random } from './random.ts';
 
 /** A change of a folder that no sync has made durable yet. */
 interface PendingChange {
@@ -34,11 +35,20 @@ export class CrashDisk implements Disk {
     return this.operations >= this.diesAt;
   }
 
-  /** What a power cut leaves: undoes all that was not synced. */
-  cutPower(): void {
-    for (const { undo } of this.#pending.toReversed()) undo();
+  /**
+   * What a power cut leaves: undoes all that was not synced.
+   *
+   * @param random  Leaves some of it instead: the older changes of folders, which reach the disk in their order, and of each
+   *                file new bytes up to some place, behind it the old ones or zeros.
+   */
+  cutPower(random?: Random): void {
+    const kept = random === undefined ? 0 : Math.floor(random() * (this.#pending.length + 1));
+    for (const { undo } of this.#pending.slice(kept).toReversed()) undo();
     this.#pending = [];
-    for (const [file, content] of this.#unsynced) if (existsSync(file)) writeFileSync(file, content);
+    for (const [file, content] of this.#unsynced) {
+      if (!existsSync(file)) continue;
+      writeFileSync(file, random === undefined ? content : torn(readFileSync(file), content, random));
+    }
     this.#unsynced.clear();
   }
 
@@ -48,6 +58,7 @@ export class CrashDisk implements Disk {
     this.#operate();
     mkdirSync(folder);
     this.#change([path.dirname(folder)], () => rmSync(folder, { recursive: true, force: true }));
+    await this.syncFolder(path.dirname(folder));
   }
 
   list(folder: string): Promise<string[]> {
@@ -143,4 +154,14 @@ export class CrashDisk implements Disk {
       close: () => inner.close(),
     };
   }
+}
+
+/** `written` up to some place; behind it what was durable, and zeros where the file had become longer, or did not. */
+function torn(written: Buffer, durable: Buffer, random: Random): Buffer {
+  const at = Math.floor(random() * (written.length + 1));
+  const length = random() < 0.5 ? Math.max(at, durable.length) : Math.max(written.length, durable.length);
+  const left = Buffer.alloc(length);
+  durable.copy(left);
+  written.copy(left, 0, 0, at);
+  return left;
 }

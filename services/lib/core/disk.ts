@@ -28,7 +28,7 @@ export interface DiskSpace {
 }
 
 export interface Disk {
-  /** Makes a folder and those above it; no error when it is there. */
+  /** Makes a folder and those above it, durably: what is synced in a folder is lost with its name. No error when it is there. */
   makeFolder(folder: string): Promise<void>;
   /** Names in a folder, sorted; none when the folder is not there. */
   list(folder: string): Promise<string[]>;
@@ -45,7 +45,13 @@ export interface Disk {
 /** The machine's own disk. */
 export const systemDisk: Disk = {
   async makeFolder(folder) {
-    await mkdir(folder, { recursive: true });
+    const whole = path.resolve(folder);
+    const topmost = await mkdir(whole, { recursive: true });
+    if (topmost === undefined) return;
+    // The name of the topmost new one is in a folder that was there before.
+    for (let made = whole; made.length >= topmost.length; made = path.dirname(made)) {
+      await systemDisk.syncFolder(path.dirname(made));
+    }
   },
   async list(folder) {
     try {

@@ -58,7 +58,7 @@ export interface HeadOptions {
 }
 
 /** Replay takes an id this far above the others; a damaged one must not cost memory. */
-const ID_GAP_MAX = 1 << 22;
+export const ID_GAP_MAX: number = 1 << 22;
 
 /** Series that left a head: their ids, ascending, and an index that still knows their labels. */
 export interface LeftSeries {
