@@ -32,6 +32,7 @@ const FEATURES = [
   'promql-binop-fill-modifiers',
   'promql-delayed-name-removal',
   'promql-extended-range-selectors',
+  'promql-per-step-stats',
 ].join();
 const CONTEXT: QueryContext = { signal: new AbortController().signal, chargeBytes: () => {} };
 const isRunnable = hasPrograms(PROGRAM);
@@ -130,9 +131,20 @@ interface PrintedSeries {
 interface PrintedAnswer {
   readonly status: string;
   readonly error?: string;
-  readonly data?: { readonly resultType: string; readonly result: unknown };
+  readonly data?: { readonly resultType: string; readonly result: unknown; readonly stats?: PrintedStats };
   readonly warnings?: readonly string[];
   readonly infos?: readonly string[];
+}
+
+type StepNumbers = readonly (readonly [timeSeconds: number, samples: number])[];
+
+interface PrintedStats {
+  readonly samples: {
+    readonly totalQueryableSamples: number;
+    readonly totalQueryableSamplesPerStep: StepNumbers;
+    readonly samplesRead: number;
+    readonly samplesReadPerStep: StepNumbers;
+  };
 }
 
 async function post(endpoint: string, form: Record<string, string>): Promise<PrintedAnswer> {
@@ -244,6 +256,57 @@ test.skipIf(!isRunnable)(
     }
     expect(differences).toEqual([]);
     expect(results / (2 * QUERIES), 'share of queries with a result').toBeGreaterThan(0.5);
+  },
+);
+
+/** Samples used and fetched, in all and by step; undefined when the query fails. */
+async function countedThere(query: string, { startMs, endMs, stepMs }: Times) {
+  const [start, end, step] = [startMs, endMs, stepMs].map((ms) => `${ms / 1000}`) as [string, string, string];
+  const { data } = await (stepMs > 0
+    ? post('query_range', { query, start, end, step, stats: 'all' })
+    : post('query', { query, time: end, stats: 'all' }));
+  const samples = data?.stats?.samples;
+  const numbers = (pairs: StepNumbers) => pairs.map(([, count]) => count);
+  return (
+    samples && {
+      used: [samples.totalQueryableSamples, ...numbers(samples.totalQueryableSamplesPerStep)],
+      fetched: [samples.samplesRead, ...numbers(samples.samplesReadPerStep)],
+    }
+  );
+}
+
+async function countedHere(query: string, times: Times) {
+  const expr = parseExpr(query, ALL_FEATURES);
+  const { stats } = await engine.execute({ expr, query, ...times, isPerStepWanted: true }, storage, CONTEXT);
+  const { used, fetched, usedPerStep, fetchedPerStep } = stats.samples;
+  return { used: [used, ...usedPerStep!], fetched: [fetched, ...fetchedPerStep!] };
+}
+
+test.skipIf(!isRunnable)(
+  `stats of ${Math.ceil(QUERIES / 4)} queries: samples of each step, seed ${SEED}`,
+  { timeout: 60_000 + QUERIES * 50 },
+  async () => {
+    const random = randomOf(SEED);
+    const counts: unknown[] = [];
+    const expected: unknown[] = [];
+    for (let i = 0; i < Math.ceil(QUERIES / 4); i++) {
+      const query = generateUpstreamQuery(random);
+      const startMs = FIRST_MS + 900_000 + Math.floor(random() * 80) * 15_000;
+      const stepMs = pick(random, [15_000, 30_000, 60_000, 37_000]);
+      // Their chunks hold gauges with the empty buckets of their neighbours, which count.
+      if (/latency_gauge|lat\.\*/.test(query)) continue;
+      for (const times of [
+        { startMs, endMs: startMs, stepMs: 0 },
+        { startMs, endMs: startMs + 600_000, stepMs },
+      ]) {
+        const there = await countedThere(query, times);
+        if (there === undefined) continue;
+        expected.push([query, times, there]);
+        counts.push([query, times, await countedHere(query, times)]);
+      }
+    }
+    expect(counts).toEqual(expected);
+    expect(counts.length).toBeGreaterThan(QUERIES / 4);
   },
 );
 

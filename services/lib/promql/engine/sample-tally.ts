@@ -102,9 +102,19 @@ export function subqueryTally(tally: SampleTally, steps: SubquerySteps): SampleT
   };
 }
 
-/** Counts the samples that a selector found. @returns How many, as the limit on samples counts them. */
-export function tallyColumn(tally: SampleTally, column: StepColumn, found: number): number {
-  if (!tally.isPerStep && !column.mayHaveHistograms) {
+/**
+ * Counts the samples that a selector found.
+ *
+ * @param isPinned  All steps have the same sample, which is fetched once.
+ * @returns         How many, as the limit on samples counts them.
+ */
+export function tallyColumn(
+  tally: SampleTally,
+  column: StepColumn,
+  found: number,
+  isPinned: boolean,
+): number {
+  if (!tally.isPerStep && !column.mayHaveHistograms && !isPinned) {
     tally.add(0, found, found);
     return found;
   }
@@ -113,7 +123,7 @@ export function tallyColumn(tally: SampleTally, column: StepColumn, found: numbe
     if (column.kinds[k] === ABSENT) continue;
     const samples = column.kinds[k] === HISTOGRAM ? samplesOf(column.histograms[k]!) : 1;
     total += samples;
-    tally.add(k, samples, samples);
+    tally.add(k, samples, isPinned && k > 0 ? 0 : samples);
   }
   return total;
 }

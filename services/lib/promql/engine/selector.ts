@@ -75,7 +75,8 @@ class SelectorOperand implements VectorOperand {
     this.#window = window;
     this.#selector = selector;
     this.#mode = mode;
-    this.#tally = tally;
+    // What is interpolated does not count, in Prometheus neither.
+    this.#tally = selector.extension === 'smoothed' ? undefined : tally;
     this.#reader = new SeriesReader(session, session.countedSelectors.has(selector));
   }
 
@@ -86,7 +87,9 @@ class SelectorOperand implements VectorOperand {
       this.#selector.extension === 'smoothed' && this.#mode === 'value'
         ? this.#smooth(index, into)
         : this.#pick(index, into);
-    this.#session.holdSamples(this.#tally === undefined ? found : tallyColumn(this.#tally, into, found));
+    const isPinned = this.#times.stepMs === 0;
+    const tally = this.#tally;
+    this.#session.holdSamples(tally === undefined ? found : tallyColumn(tally, into, found, isPinned));
   }
 
   #smooth(index: number, into: StepColumn): number {
