@@ -2,6 +2,7 @@
 // dies, a consumer that is slow.
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { loadFactor } from '../../test/support/cluster.ts';
 import { createFakeCluster, type FakeSeries, regularSamples } from '../../test/support/fake-cluster.ts';
 import { systemClock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
@@ -73,27 +74,32 @@ async function run(
 
 /** Takes seconds, some milliseconds of them per series, in which no message gets through. */
 const LONG = 'quantile_over_time(0.9, requests_total[1h])';
+const CANCEL_ROUNDS = 5;
 const LONG_RANGE = { startMs: 3_600_000, endMs: 7_200_000, stepMs: 1000 };
 
 test.each([1, 60, 300])('cancelled after %d ms, all is free within 100 ms', async (afterMs) => {
   const setup = setUp();
-  const controller = new AbortController();
-  const query = run(setup, { query: LONG, ...LONG_RANGE }, controller.signal);
-  query.catch(() => undefined);
-  await systemClock.sleep(afterMs);
-  expect(await setup.gauge('tidemark_querier_queries_running')).toBe(1);
-  const canceledMs = performance.now();
-  controller.abort(new AppError('canceled', 'gone'));
-  await expect(query).rejects.toMatchObject({
-    code: 'canceled',
-    message: 'query was canceled in expression evaluation',
-  });
-  const tookMs = performance.now() - canceledMs;
-  expect(await setup.gauge('tidemark_querier_queries_running')).toBe(0);
-  expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
-  expect(threads.busy).toBe(0);
-  // 100 ms on a machine of its own; here others run beside.
-  expect(tookMs).toBeLessThan(500);
+  const tookMs: number[] = [];
+  for (let round = 0; round < CANCEL_ROUNDS; round++) {
+    const controller = new AbortController();
+    const query = run(setup, { query: LONG, ...LONG_RANGE }, controller.signal);
+    query.catch(() => undefined);
+    await systemClock.sleep(afterMs);
+    expect(await setup.gauge('tidemark_querier_queries_running')).toBe(1);
+    const canceledMs = performance.now();
+    controller.abort(new AppError('canceled', 'gone'));
+    await expect(query).rejects.toMatchObject({
+      code: 'canceled',
+      message: 'query was canceled in expression evaluation',
+    });
+    tookMs.push(performance.now() - canceledMs);
+    expect(await setup.gauge('tidemark_querier_queries_running')).toBe(0);
+    expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+    expect(threads.busy).toBe(0);
+  }
+  // The median: one of them may meet a pause of the machine.
+  tookMs.sort((a, b) => a - b);
+  expect(tookMs[Math.floor(CANCEL_ROUNDS / 2)]).toBeLessThan(100 * loadFactor());
 });
 
 test('a time-out ends a loop', async () => {

@@ -351,6 +351,7 @@ export class SeriesUnion implements ChunkSink {
   release(): void {
     this.#isReleased = true;
     this.#frames = [];
+    this.#shared = undefined;
     this.#seriesCount = 0;
     this.#order = new Uint32Array(0);
     this.#budget.charge(-this.#chargedBytes);
