@@ -12,7 +12,8 @@ const REFERENCE_GAP_MAX = 1 << 20;
 const LEFT_SERIES_MAX = 100_000;
 
 interface LeftSeriesLabels {
-  readonly labels: Uint8Array<ArrayBuffer>;
+  /** The label bytes, a character each: a typed array of its own would take several times as much. */
+  readonly labels: string;
   readonly partition: number;
 }
 
@@ -78,7 +79,8 @@ export class WriterTable {
       }
       labels.reset();
       left.index.writeLabels(stored - 1, labels);
-      this.#left.set(reference, { labels: labels.take(), partition: tenant.head.partitionOf(stored - 1) });
+      const text = Buffer.from(labels.bytes.buffer, 0, labels.length).toString('latin1');
+      this.#left.set(reference, { labels: text, partition: tenant.head.partitionOf(stored - 1) });
     }
   }
 
@@ -91,7 +93,8 @@ export class WriterTable {
         `series reference ${reference} is unknown on this stream for tenant ${tenant.name}: ${why}; open a new stream and define series again`,
       );
     }
-    const id = tenant.head.define(left.labels, 0, left.labels.length, left.partition);
+    const labels = Buffer.from(left.labels, 'latin1');
+    const id = tenant.head.define(labels, 0, labels.length, left.partition);
     this.define(reference, tenant, id);
     return id;
   }
