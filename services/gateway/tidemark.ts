@@ -1,9 +1,13 @@
 #!/usr/bin/env node
-// `tidemark status`: the members of a cluster in a terminal, asked from any gateway. `tidemark block`: blocks on a disk.
+// `tidemark`: a cluster's members in a terminal, blocks on a disk, samples in and out. Each command has a file of its own.
+import { systemClock } from '../lib/core/clock.ts';
+import { systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
 import { readVersion } from '../lib/runtime/version.ts';
 import { runBlockCommand } from './block-command.ts';
+import { runExportCommand } from './export-command.ts';
+import { runImportCommand } from './import-command.ts';
 import { type MembersAnswer, printMembers } from './status-table.ts';
 
 const STATUS_FLAGS = {
@@ -15,6 +19,8 @@ const USAGE = `Tidemark in a terminal.
 
 usage: tidemark status [--url=http://gateway:9090]
        tidemark block inspect|verify|dump BLOCK…      (see tidemark block --help)
+       tidemark import prometheus DIR | openmetrics FILE  (see tidemark import --help)
+       tidemark export --match=SELECTOR                   (see tidemark export --help)
 
 status prints the members of the cluster: services, zones, versions, states, partitions owned, age of the last heartbeat.
 Exit code 0 when all that should be there is ready, 1 otherwise or when the gateway does not answer.`;
@@ -25,11 +31,12 @@ async function main(): Promise<void> {
     process.stdout.write(`tidemark, version ${readVersion()}\n`);
     return;
   }
-  if (command === 'block') {
-    process.exitCode = await runBlockCommand(rest, {
-      write: writeOut,
-      complain: (text) => process.stderr.write(text),
-    });
+  const output = { write: writeOut, complain: (text: string) => process.stderr.write(text) };
+  const deps = { disk: systemDisk, clock: systemClock, environment: process.env };
+  if (command === 'block' || command === 'import' || command === 'export') {
+    if (command === 'block') process.exitCode = await runBlockCommand(rest, output);
+    else if (command === 'import') process.exitCode = await runImportCommand(rest, output, deps);
+    else process.exitCode = await runExportCommand(rest, output, deps);
     return;
   }
   const flags = parseFlags(STATUS_FLAGS, command === 'status' ? rest : [], process.env);

@@ -54,8 +54,8 @@ export async function* dumpBlock(reader: BlockReader, format: DumpFormat): Async
   yield format === 'jsonl' ? text : `${text}# EOF\n`;
 }
 
-/** `metric{a="b"}`; a metric name of other characters goes into the braces, quoted. */
-function openMetricsName(labels: Labels): string {
+/** A series as OpenMetrics names it: `metric{a="b"}`; a metric name of other characters goes into the braces, quoted. */
+export function openMetricsName(labels: Labels): string {
   const metric = labels.get(METRIC_NAME);
   const isLegacy = isLegacyMetricName(metric);
   const parts = isLegacy || metric === '' ? [] : [quote(metric)];
