@@ -11,6 +11,7 @@ import {
   type TestSeries,
   temporaryFolder,
 } from '../../../../test/support/blocks.ts';
+import { fuzzBytes } from '../../../../test/support/byte-fuzz.ts';
 import { AppError } from '../../core/errors.ts';
 import { Labels } from '../../model/labels.ts';
 import { readDirectory } from './block-directory.ts';
@@ -100,3 +101,49 @@ test('forged bytes in every place of the index', async () => {
   );
   expect(refused).toBeGreaterThan(500);
 });
+
+/** Blocks that are whole read to this. */
+async function selected(dir: string, sink: CollectingSink): Promise<void> {
+  const reader = await BlockReader.open(dir, { cache: new PageCache({ bytesMax: 1 << 20 }) });
+  try {
+    await reader.select({ minTimeMs: 0, maxTimeMs: 9_000, matchers: [] }, sink);
+  } finally {
+    await reader.close();
+  }
+}
+
+test.each(['meta.json', 'index', 'chunks'])(
+  'R6: mutated bytes of %s give the block or its error',
+  {
+    timeout: 300_000,
+  },
+  async (name) => {
+    await using folder = await temporaryFolder();
+    const dir = path.join(folder.path, 'block');
+    await buildBlock(dir, SERIES);
+    const whole = new CollectingSink();
+    await selected(dir, whole);
+    const file = path.join(dir, name);
+    await fuzzBytes({
+      name: `block ${name}`,
+      samples: [new Uint8Array(await readFile(file))],
+      // Checksums pass hardly anything: the changes that put back what they took.
+      answeredShareMin: 0,
+      mutationsMax: 17_000,
+      read: async (bytes) => {
+        await writeFile(file, bytes);
+        const sink = new CollectingSink();
+        try {
+          await selected(dir, sink);
+          expect(sink.series).toEqual(whole.series);
+          return true;
+        } catch (caught) {
+          if (!(caught instanceof CorruptBlockError)) throw caught;
+          // What was handed over before the damage was met is right.
+          expect(sink.series).toEqual(whole.series.slice(0, sink.series.length));
+          return false;
+        }
+      },
+    });
+  },
+);
