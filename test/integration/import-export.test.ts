@@ -1,6 +1,6 @@
 // `tidemark import` and `tidemark export` against real processes: a data directory of Debian's Prometheus 2.42, with a block, a
 // log and native histograms, gives the same answers here; what is exported gives them again elsewhere.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { hasPrograms, startProcess } from '../support/process.ts';
@@ -306,3 +306,94 @@ async function exportTo(file: string, ...args: readonly string[]): Promise<strin
   expect(running.exited()).toBe(1);
   return readFileSync(file, 'utf8').trimEnd().split('\n');
 }
+
+const SERIES = 60;
+const HOURS = 12;
+const INTERVAL_S = 15;
+
+/** Blocks of two hours, made by promtool. */
+async function makeBlocks(): Promise<{ dir: string; endS: number; samples: number }> {
+  const folder = freshFolder();
+  const endS = Math.floor(Date.now() / 1000 / 3600) * 3600 - 3600;
+  const lines: string[] = ['# TYPE busy counter'];
+  const count = (HOURS * 3600) / INTERVAL_S;
+  for (let i = 0; i < SERIES; i++) {
+    for (let at = count; at > 0; at--)
+      lines.push(`busy_total{cpu="${i}"} ${(count - at) * i + 0.5} ${endS - at * INTERVAL_S}`);
+  }
+  const file = path.join(folder, 'busy.om');
+  writeFileSync(file, `${lines.join('\n')}\n# EOF\n`);
+  const dir = path.join(folder, 'data');
+  const made = startProcess(findProgram('promtool')!, [
+    'tsdb',
+    'create-blocks-from',
+    'openmetrics',
+    file,
+    dir,
+  ]);
+  await waitFor('promtool ends', async () => made.exited() !== undefined, {
+    describe: made.output,
+    timeoutMs: 60_000,
+  });
+  expect([made.exited(), made.output()]).toEqual([0, expect.anything()]);
+  return { dir, endS, samples: SERIES * count };
+}
+
+async function countAt(url: string, time: number): Promise<number> {
+  const { body: answer } = await callApi(url, 'query', {
+    query: `sum(count_over_time(busy_total[${HOURS + 1}h]))`,
+    time: String(time),
+  });
+  const { result } = answer.data as { result: { value: [number, string] }[] };
+  return Number(result[0]?.value[1] ?? 0);
+}
+
+test.skipIf(!hasPrograms('prometheus', 'promtool'))(
+  'an import that is killed goes on where it was; a damaged chunk is told and skipped',
+  { timeout: 120_000 },
+  async () => {
+    const { dir, endS, samples } = await makeBlocks();
+    const server = await startTidemark();
+    const state = path.join(freshFolder(), 'state.json');
+    const args = ['import', 'prometheus', dir, `--url=${server.url}`, `--state=${state}`];
+    const command = [path.join(repositoryRoot, 'services/gateway/tidemark.ts'), ...args];
+    const killed = startProcess(process.execPath, [...command, '--concurrency=1']);
+    await waitFor(
+      'a block is done',
+      async () => existsSync(state) && readFileSync(state, 'utf8').includes('"isDone":true'),
+      {
+        describe: killed.output,
+      },
+    );
+    await killed.end('SIGKILL');
+
+    const resumed = await tidemark(...args);
+    expect(resumed).toEqual({ code: 0, output: expect.stringMatching(/were done before/) });
+    expect(await countAt(server.url, endS)).toBe(samples);
+
+    // The state of another source, or none: all is read again, and one chunk is not whole any more.
+    const block = readdirSync(dir).find((name) => name.length === 26)!;
+    const file = path.join(dir, block, 'chunks', '000001');
+    const bytes = readFileSync(file);
+    bytes[bytes.length - 10]! ^= 1;
+    writeFileSync(file, bytes);
+    const fresh = await startTidemark();
+    const damaged = await tidemark('import', 'prometheus', dir, `--url=${fresh.url}`, `--state=${state}`);
+    expect(damaged.code).toBe(1);
+    expect(damaged.output).toMatch(
+      /skipped: .*000001: checksum 0x[0-9a-f]{8} of \d+ bytes, 0x[0-9a-f]{8} is written \(at offset \d+\)/,
+    );
+    expect(damaged.output).toContain('1 damaged parts were skipped');
+    const there = await countAt(fresh.url, endS);
+    expect(there).toBeLessThan(samples);
+    expect(there).toBeGreaterThan(samples - 1000);
+  },
+);
+
+test('a command line that cannot be understood, a source that is not there', async () => {
+  expect(await tidemark('import', 'graphite', 'x')).toMatchObject({ code: 2 });
+  expect(await tidemark('import', 'prometheus')).toMatchObject({ code: 2 });
+  expect(await tidemark('export')).toMatchObject({ code: 2 });
+  const empty = await tidemark('import', 'prometheus', freshFolder());
+  expect(empty).toEqual({ code: 1, output: expect.stringMatching(/has neither blocks nor a folder wal/) });
+});
