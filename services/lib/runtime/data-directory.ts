@@ -2,6 +2,7 @@
 import {
   closeSync,
   fsyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readFileSync,
@@ -10,6 +11,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { errorCodeOf } from '../core/disk.ts';
 import { AppError } from '../core/errors.ts';
 
 const LOCK_FILE = 'lock';
@@ -28,7 +30,7 @@ export interface ClusterIdentity {
  * @throws AppError `failed_precondition` when a live process holds it.
  */
 export function lockDataDirectory(directory: string): () => void {
-  mkdirSync(directory, { recursive: true });
+  makeDurableFolder(path.resolve(directory));
   const file = path.join(directory, LOCK_FILE);
   const holder = readText(file);
   if (holder !== undefined && isAlive(holder)) {
@@ -38,7 +40,14 @@ export function lockDataDirectory(directory: string): () => void {
     );
   }
   const own = `${process.pid} ${startTimeOf(process.pid) ?? ''}`;
-  writeDurably(file, own);
+  try {
+    writeDurably(file, own);
+  } catch (caught) {
+    // A killed process left its lock: that file has room on a full disk too, where reads have to go on.
+    if (holder === undefined || errorCodeOf(caught) !== 'ENOSPC') throw caught;
+    rmSync(`${file}.tmp`, { force: true });
+    overwrite(file, own);
+  }
   return () => {
     if (readText(file) === own) rmSync(file, { force: true });
   };
@@ -95,14 +104,38 @@ function readText(file: string): string | undefined {
   }
 }
 
+function makeDurableFolder(folder: string): void {
+  const topmost = mkdirSync(folder, { recursive: true });
+  if (topmost === undefined) return;
+  for (let made = folder; made.length >= topmost.length; made = path.dirname(made))
+    syncFolder(path.dirname(made));
+}
+
+function overwrite(file: string, text: string): void {
+  const descriptor = openSync(file, 'r+');
+  try {
+    ftruncateSync(descriptor, writeSync(descriptor, text, 0));
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
 function writeDurably(file: string, text: string): void {
   const temporary = `${file}.tmp`;
   const descriptor = openSync(temporary, 'w');
-  writeSync(descriptor, text);
+  try {
+    writeSync(descriptor, text);
+    fsyncSync(descriptor);
+  } finally {
+    closeSync(descriptor);
+  }
+  renameSync(temporary, file);
+  syncFolder(path.dirname(file));
+}
+
+function syncFolder(folder: string): void {
+  const descriptor = openSync(folder, 'r');
   fsyncSync(descriptor);
   closeSync(descriptor);
-  renameSync(temporary, file);
-  const folder = openSync(path.dirname(file), 'r');
-  fsyncSync(folder);
-  closeSync(folder);
 }

@@ -1,7 +1,7 @@
 // Reads segments back after a start: whole records to a visitor, damaged pieces to quarantine, a torn tail cut off.
 import path from 'node:path';
 import type { Clock } from '../../core/clock.ts';
-import type { Disk, DiskFile } from '../../core/disk.ts';
+import { type Disk, type DiskFile, errorCodeOf } from '../../core/disk.ts';
 import { AppError } from '../../core/errors.ts';
 import { findRecord, type RecordView, SEGMENT_HEAD_BYTES, tryRecord, trySegmentSalt } from './record.ts';
 
@@ -187,12 +187,17 @@ async function quarantine(
   report.quarantined++;
   onDamage({ segment, offset: from, bytes: to - from, reason });
   const aside = path.join(folder, 'quarantine');
-  await disk.makeFolder(aside);
-  if ((await disk.list(aside)).length >= QUARANTINE_FILES_MAX) return;
-  const file = await disk.open(path.join(aside, `${segment}-${from}.bin`), 'create');
   try {
-    await file.write(bytes, from, to, 0);
-  } finally {
-    await file.close();
+    await disk.makeFolder(aside);
+    if ((await disk.list(aside)).length >= QUARANTINE_FILES_MAX) return;
+    const file = await disk.open(path.join(aside, `${segment}-${from}.bin`), 'create');
+    try {
+      await file.write(bytes, from, to, 0);
+    } finally {
+      await file.close();
+    }
+  } catch (caught) {
+    // A full disk must not keep the process from starting: the copy is for people, and the segment still has the bytes.
+    if (errorCodeOf(caught) !== 'ENOSPC') throw caught;
   }
 }

@@ -354,3 +354,16 @@ test('bytes in flight are bounded', async () => {
   await log.close();
   expect(() => append(log, 'z')).toThrow(/closed/);
 });
+
+test('R10: a poison record does not keep a full disk from starting', async () => {
+  await twoSegments();
+  const full = faultyDisk({
+    onWrite: () => {
+      throw systemError('ENOSPC');
+    },
+  });
+  const { log, seen } = await openLog({}, full, 'beta');
+  expect(seen).toEqual([...OLD, 'alpha', 'gamma']);
+  expect(log.replayed.quarantined).toBe(1);
+  await log.close();
+});
