@@ -17,7 +17,8 @@ import type { ImportDeps } from './import-prometheus.ts';
 import { RequestCollector } from './import-request.ts';
 import { SeriesBuffer } from './import-series-buffer.ts';
 
-const PIECE_BYTES = 1 << 20;
+/** A malformed line makes the rest of its piece be looked at again: pieces are small. */
+const PIECE_BYTES = 128 * 1024;
 /** A longer line is no line of this format. */
 const LINE_BYTES_MAX = 1 << 20;
 /** Series known at a time; a file that has more of them side by side is read slower, not wrong. */
@@ -47,7 +48,8 @@ export async function importOpenMetrics(name: string, deps: ImportDeps): Promise
     let notedMs = clock.monotonicMs();
     let isEnded = false;
     while (at < file.size && !isEnded) {
-      const bytes = await file.peek(at, PIECE_BYTES + LINE_BYTES_MAX);
+      let bytes = await file.peek(at, PIECE_BYTES);
+      if (!bytes.includes(NEWLINE)) bytes = await file.peek(at, LINE_BYTES_MAX);
       const piece = cutPiece(bytes, at + bytes.length >= file.size);
       if (piece.length === 0) {
         progress.countDamage(`${name}: a line of more than ${LINE_BYTES_MAX} bytes (at offset ${at})`);
@@ -74,23 +76,19 @@ export async function importOpenMetrics(name: string, deps: ImportDeps): Promise
   }
 }
 
-/** The lines of `bytes` that are whole, about PIECE_BYTES of them, up to and with `# EOF`. */
+/** The lines of `bytes` that are whole, up to and with `# EOF`; none when there is no end of a line. */
 function cutPiece(bytes: Uint8Array, isLast: boolean): Uint8Array {
-  const mark = findEnd(bytes);
-  if (mark >= 0 && mark <= PIECE_BYTES) return bytes.subarray(0, mark);
-  if (isLast && bytes.length <= PIECE_BYTES) return bytes;
-  const before = bytes.lastIndexOf(NEWLINE, Math.min(PIECE_BYTES, bytes.length) - 1);
-  if (before >= 0) return bytes.subarray(0, before + 1);
-  const behind = bytes.indexOf(NEWLINE, PIECE_BYTES);
-  return bytes.subarray(0, behind + 1);
+  const mark = findEnd(bytes, isLast);
+  if (mark >= 0) return bytes.subarray(0, mark);
+  return isLast ? bytes : bytes.subarray(0, bytes.lastIndexOf(NEWLINE) + 1);
 }
 
-/** The position behind the line `# EOF`, or -1. */
-function findEnd(bytes: Uint8Array): number {
+/** The position behind the line `# EOF`, or -1. @param isLast  The line may end with the bytes. */
+function findEnd(bytes: Uint8Array, isLast: boolean): number {
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   for (let at = view.indexOf('# EOF'); at >= 0; at = view.indexOf('# EOF', at + 1)) {
     if (at > 0 && view[at - 1] !== NEWLINE) continue;
-    if (at + 5 === view.length) return at + 5;
+    if (isLast && at + 5 === view.length) return at + 5;
     if (view[at + 5] === NEWLINE) return at + 6;
   }
   return -1;
@@ -113,6 +111,8 @@ class TextImport implements ExpositionSink {
   readonly #words = wordsOf(this.#value);
   #lastSeries = -1;
   #lastMs = 0;
+  /** Where in the bytes being parsed the last thing was reported. */
+  #at = 0;
   #line = 0;
 
   constructor(name: string, deps: ImportDeps, collector: RequestCollector) {
@@ -123,7 +123,7 @@ class TextImport implements ExpositionSink {
 
   /** Reads whole lines that stand at `offset` of the file. True when `# EOF` was among them. */
   read(piece: Uint8Array, offset: number): boolean {
-    const isEnd = findEnd(piece) >= 0;
+    const isEnd = findEnd(piece, true) >= 0;
     const lines = isEnd ? piece.subarray(0, piece.lastIndexOf(35)) : piece;
     const terminated = lines.at(-1) === NEWLINE || lines.length === 0 ? [] : [Uint8Array.of(NEWLINE)];
     const bytes = Buffer.concat([lines, ...terminated, END_LINE]);
@@ -135,8 +135,8 @@ class TextImport implements ExpositionSink {
         break;
       } catch (caught) {
         // Lines before it have been taken; it goes on behind the line.
-        const line = caught instanceof ExpositionError ? caught.line : 1;
-        const start = startOfLine(rest, line);
+        const isGrammar = caught instanceof ExpositionError;
+        const start = isGrammar ? startOfLine(rest, caught.line) : rest.lastIndexOf(NEWLINE, this.#at) + 1;
         const reason = toAppError(caught).message.replace(/^line \d+: /, '');
         const lineNumber = this.#line + countLines(bytes, at + start) + 1;
         const where = `line ${lineNumber} since the start, offset ${offset + at + start}`;
@@ -171,6 +171,7 @@ class TextImport implements ExpositionSink {
     value: number,
     timestampMs: number,
   ): void {
+    this.#at = seriesStart;
     this.#lastSeries = -1;
     if (Number.isNaN(timestampMs)) {
       this.#deps.progress.countLeftOut('samples without a timestamp');
@@ -207,6 +208,7 @@ class TextImport implements ExpositionSink {
     value: number,
     timestampMs: number,
   ): void {
+    this.#at = labelsStart;
     if (this.#lastSeries < 0) return;
     if (this.#buffer.isFull) this.#buffer.flush(this.#collector);
     const labels = sortedBytes(readExemplarLabels(bytes, labelsStart, labelsEnd));
@@ -226,6 +228,7 @@ class TextImport implements ExpositionSink {
     textStart: number,
     textEnd: number,
   ): void {
+    this.#at = nameStart;
     const name = readEscaped(bytes, nameStart, nameEnd).replace(/^"(.*)"$/, '$1');
     const family = this.#families.get(name) ?? { help: '', unit: '', type: 0 };
     const text = readEscaped(bytes, textStart, textEnd);
