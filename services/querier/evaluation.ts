@@ -15,6 +15,7 @@ import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
 import { goQuote } from '../lib/promql/parse/go-quote.ts';
 import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { cut } from '../lib/promql/plan/plan.ts';
+import { propagateMatchers } from '../lib/promql/plan/propagate.ts';
 import { type LastMessage, packError, type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
 import type { QueryTrailer } from '../lib/wire/contracts.ts';
 import { decodePartialResult, encodePartialResult } from '../lib/wire/partial-result.ts';
@@ -23,14 +24,22 @@ import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
 import { type AssistanceOrder, executeInParallel, executeRange, KeptSet } from './parallel.ts';
 import { QueryBlock } from './query-block.ts';
 import { ResultSender } from './result-sender.ts';
+import type { SeriesUnion, SharedUnion } from './series-union.ts';
+import type { SharedBuffers } from './shared-buffers.ts';
 import { UnitedSeriesSet } from './united-series-set.ts';
 import { type FrameSink, type United, UnitingQueryable } from './uniting-queryable.ts';
 
 type Channel = TaskChannel<ToEvaluation, FromEvaluation>;
 
 /** A query, or a range of series of one of its parts. */
-export function evaluateTask(order: EvaluationOrder, channel: Channel): Promise<LastMessage<FromEvaluation>> {
-  return order.assistance === undefined ? evaluate(order, channel) : assist(order, order.assistance, channel);
+export function evaluateTask(
+  order: EvaluationOrder,
+  channel: Channel,
+  buffers: SharedBuffers,
+): Promise<LastMessage<FromEvaluation>> {
+  return order.assistance === undefined
+    ? evaluate(order, channel, buffers)
+    : assist(order, order.assistance, channel);
 }
 
 /**
@@ -38,7 +47,11 @@ export function evaluateTask(order: EvaluationOrder, channel: Channel): Promise<
  *
  * @throws AppError `bad_data` for a malformed query, `execution` over a limit or in evaluation, `canceled`, `unavailable`.
  */
-async function evaluate(order: EvaluationOrder, channel: Channel): Promise<LastMessage<FromEvaluation>> {
+async function evaluate(
+  order: EvaluationOrder,
+  channel: Channel,
+  buffers: SharedBuffers,
+): Promise<LastMessage<FromEvaluation>> {
   const thread = new EvaluationThread(order, channel);
   const startedMs = performance.now();
   thread.block.enter('planning');
@@ -48,6 +61,7 @@ async function evaluate(order: EvaluationOrder, channel: Channel): Promise<LastM
   const selects = new QuerySelects(
     new UnitingQueryable(order.limits, (select, sink, signal) => thread.fetch(select, sink, signal)),
     thread.block,
+    buffers,
   );
   const evaluationMs = performance.now();
   let result: QueryResult;
@@ -79,6 +93,8 @@ async function evaluate(order: EvaluationOrder, channel: Channel): Promise<LastM
       evaluateMs: Math.max(0, elapsedMs - fetchMs),
     },
   });
+  // Only now: labels of the result were views of it. After an error another thread may still read.
+  selects.recycle();
   return sender.last();
 }
 
@@ -103,6 +119,7 @@ async function execute(
         unite: (request, context) => selects.unite(request, context),
         queryable: selects,
         assist: (assistance) => thread.assist(assistance),
+        share: (union) => selects.share(union),
         watch: (set) => selects.watch(set),
       },
       thread,
@@ -173,7 +190,7 @@ function parse({ request, engine }: EvaluationOrder): Expr {
       `invalid expression type ${goQuote(TYPE_NAMES[type])} for range query, must be Scalar or instant Vector`,
     );
   }
-  return expr;
+  return propagateMatchers(expr);
 }
 
 /** Bytes charged between two looks at the heap. */
@@ -344,11 +361,14 @@ class QuerySelects implements Queryable {
   readonly #united = new Map<string, Promise<United>>();
   #underWay = 0;
   #sinceMs = 0;
+  readonly #buffers: SharedBuffers;
+  readonly #taken: SharedArrayBuffer[] = [];
   fetchMs = 0;
 
-  constructor(inner: UnitingQueryable, block: QueryBlock) {
+  constructor(inner: UnitingQueryable, block: QueryBlock, buffers: SharedBuffers) {
     this.#inner = inner;
     this.#block = block;
+    this.#buffers = buffers;
   }
 
   async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
@@ -372,7 +392,20 @@ class QuerySelects implements Queryable {
     return new WatchedSeriesSet(set, this.#block);
   }
 
-  /** Gives everything back; nothing may be read afterwards. */
+  share(union: SeriesUnion): SharedUnion {
+    return union.share((bytes) => {
+      const buffer = this.#buffers.take(bytes);
+      this.#taken.push(buffer);
+      return buffer;
+    });
+  }
+
+  /** Leaves what was shared to the next queries, once no thread reads it and the answer is written. */
+  recycle(): void {
+    for (const buffer of this.#taken.splice(0)) this.#buffers.give(buffer);
+  }
+
+  /** Gives back what was charged; nothing may be read afterwards but labels of the result. */
   async close(): Promise<void> {
     for (const outcome of await Promise.allSettled(this.#united.values())) {
       if (outcome.status === 'fulfilled') outcome.value.union.release();

@@ -117,7 +117,7 @@ class Generator {
       return `sort_by_label${this.#pick(['', '_desc'])}(${this.vector(depth)}, "instance", "job")`;
     // What info() does with offset and @ has changed since 3.14.0: plain selectors only.
     if (kind < 0.12)
-      return `info(${this.#selector()}${this.#pick(['', ', {version=~".*"}', ', {env="prod"}', ', {__name__="target_info", version=~"v[12]"}', ', {__name__=~".+_info"}'])})`;
+      return `info(${this.#pick(FLOATS)}${this.#pick(['', ', {version=~".*"}', ', {env="prod"}', ', {__name__="target_info", version=~"v[12]"}', ', {__name__=~".+_info"}'])})`;
     if (kind < 0.14)
       return `histogram_quantiles(${this.vector(depth)}, "q", ${this.#scalar()}, ${this.#scalar()})`;
     if (kind < 0.16) return `vector(${this.#scalar()})`;
@@ -187,7 +187,9 @@ class Generator {
       isSet || this.#chance(0.85)
         ? ''
         : this.#pick([' fill (0)', ' fill_left (1)', ' fill_right (2)', ' fill_left (1) fill_right (5)']);
-    const right = this.#chance(0.1) ? 'job_info' : this.vector(depth);
-    return `${this.vector(depth)} ${operator}${bool}${on}${group}${fill} ${right}`;
+    const left = this.vector(depth);
+    // The same again now and then: it is evaluated once.
+    const right = this.#chance(0.15) ? left : this.#chance(0.1) ? 'job_info' : this.vector(depth);
+    return `${left} ${operator}${bool}${on}${group}${fill} ${right}`;
   }
 }

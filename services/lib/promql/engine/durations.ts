@@ -90,20 +90,14 @@ export function checkDurations(session: DurationContext, expr: Expr): void {
     if (duration !== undefined) evaluateDuration(session, duration, negative);
   };
   visitExpr(expr, (node) => {
-    switch (node.kind) {
-      case 'vector-selector':
-        check(node.offset, true);
-        return;
-      case 'matrix-selector':
-        check(node.range, false);
-        return;
-      case 'subquery':
-        check(node.offset, true);
-        check(node.step, false);
-        check(node.range, false);
-        return;
-      default:
+    if (node.kind === 'vector-selector') check(node.offset, true);
+    if (node.kind === 'matrix-selector') check(node.range, false);
+    if (node.kind === 'subquery') {
+      check(node.offset, true);
+      check(node.step, false);
+      check(node.range, false);
     }
+    return undefined;
   });
 }
 

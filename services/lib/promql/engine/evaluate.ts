@@ -3,6 +3,7 @@ import { AppError } from '../../core/errors.ts';
 import type { BinaryExpr, Call, Expr } from '../ast.ts';
 import { openAggregation } from './aggregation.ts';
 import { isSetOperator } from './arithmetic.ts';
+import { CommonExpressions } from './common-expressions.ts';
 import { isStepInvariant, typeOf, unwrap } from './expressions.ts';
 import { openAbsence } from './functions-absent.ts';
 import {
@@ -60,9 +61,11 @@ const NODE_STEP_BYTES = 32;
 /** Opens the expressions of one query. */
 export class TreeEvaluator implements Evaluator {
   readonly session: QuerySession;
+  readonly #common: CommonExpressions;
 
   constructor(session: QuerySession) {
     this.session = session;
+    this.#common = new CommonExpressions(session.request.expr, session.countedSelectors);
   }
 
   async vector(expr: Expr, grid: Grid): Promise<VectorOperand> {
@@ -128,8 +131,15 @@ export class TreeEvaluator implements Evaluator {
   }
 
   #open(expr: Expr, grid: Grid): Promise<VectorOperand> {
-    const merged = this.session.merged?.open(expr, grid);
-    if (merged !== undefined) return merged;
+    const { session } = this;
+    const { merged } = session;
+    if (merged !== undefined) return merged.open(expr, grid) ?? this.#openNew(expr, grid);
+    // A part is a single expression.
+    if (session.partRoot !== undefined) return this.#openNew(expr, grid);
+    return this.#common.open(session, expr, grid, (chosen, counted) => this.#openNew(chosen, counted));
+  }
+
+  #openNew(expr: Expr, grid: Grid): Promise<VectorOperand> {
     switch (expr.kind) {
       case 'vector-selector':
         return openSelector(this.session, expr, grid, 'value');

@@ -71,9 +71,9 @@ export function isStepInvariant(expr: Expr): boolean {
   }
 }
 
-/** Calls `visit` with every node of the tree, those above first, from left to right. */
-export function visitExpr(expr: Expr, visit: (node: Expr) => void): void {
-  visit(expr);
+/** Calls `visit` with every node of the tree, those above first, from left to right; not below one that it answers `skip` for. */
+export function visitExpr(expr: Expr, visit: (node: Expr) => 'skip' | undefined): void {
+  if (visit(expr) === 'skip') return;
   switch (expr.kind) {
     case 'subquery':
     case 'unary':

@@ -52,6 +52,11 @@ export function rangeWithHistograms(
   findWindows(column.pass, earlierMs, laterMs, histogramCounts);
   counts.total += histogramCounts.total;
   counts.largest += histogramCounts.largest;
+  if (context.func === 'double_exponential_smoothing') {
+    for (let k = 0; k < pass.steps; k++) {
+      if (pass.high[k]! > pass.low[k]! || column.pass.high[k]! > column.pass.low[k]!) checkFactors(pass, k);
+    }
+  }
   kernel(pass, out);
   for (let k = 0; k < pass.steps; k++) {
     const floats = pass.high[k]! - pass.low[k]!;
@@ -71,7 +76,6 @@ function evaluateStep(
 ): void {
   const { func, annotations, metric, position } = context;
   if (FLOATS_ONLY.has(func)) {
-    if (func === 'double_exponential_smoothing') checkFactors(pass, k);
     if (floats > 0) annotations.histogramsIgnoredInRange(metric, position);
     return;
   }
