@@ -37,6 +37,8 @@ export interface ParallelDeps {
   /** All series, for what no part reads, and for evaluation in this thread alone. */
   readonly queryable: Queryable;
   readonly assist: Assist;
+  /** Puts a union where other threads can read it. */
+  readonly share: (union: SeriesUnion) => SharedUnion;
   /** Wraps what this thread reads. */
   readonly watch: (set: SeriesSet) => SeriesSet;
 }
@@ -92,7 +94,7 @@ async function executePart(
       if (!(await decision.isWorthWhile(request.part, chunks))) throw new TooSmall();
       const wanted = threadsFor(chunks, options);
       if (wanted === 1) return deps.watch(new KeptSet(new UnitedSeriesSet(union, warnings)));
-      const shared = union.share();
+      const shared = deps.share(union);
       const ends = union.rangeEnds(wanted);
       for (let i = 1; i < wanted; i++) {
         const order = { part: request.part, union: shared, from: ends[i - 1]!, to: ends[i]!, warnings: [] };

@@ -3,6 +3,11 @@ import { parentPort } from 'node:worker_threads';
 import { assert } from '../lib/core/assert.ts';
 import { serveTasks } from '../lib/runtime/worker-tasks.ts';
 import { evaluateTask } from './evaluation.ts';
+import type { EvaluationOrder, FromEvaluation, ToEvaluation } from './evaluation-messages.ts';
+import { SharedBuffers } from './shared-buffers.ts';
 
 assert(parentPort !== null, 'query-worker.ts is started as a worker thread');
-serveTasks(parentPort, evaluateTask);
+const buffers = new SharedBuffers();
+serveTasks<EvaluationOrder, ToEvaluation, FromEvaluation>(parentPort, (order, channel) =>
+  evaluateTask(order, channel, buffers),
+);

@@ -16,6 +16,7 @@ import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import type { StartTimes } from '../lib/tsdb/chunk/start-times.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import type { MemoryBudget } from './memory-budget.ts';
+import { SharedArena } from './shared-buffers.ts';
 
 const NONE = -1;
 /** Bytes of a series in the arrays below and in the hash table, room for growth included. */
@@ -214,35 +215,42 @@ export class SeriesUnion implements ChunkSink {
    * Copies all into shared memory, once sorted. The union itself goes on with the shared frames, whose copies take the place
    * of what it got. Asked again, it answers the same.
    *
+   * @param take  Makes the buffer; whatever is in it is overwritten.
+   *
    * Cost: a copy of the frames, 40 bytes per chunk and 20 per series.
    */
-  share(): SharedUnion {
-    return (this.#shared ??= this.#copyToShared());
+  share(take: (bytes: number) => SharedArrayBuffer): SharedUnion {
+    return (this.#shared ??= this.#copyToShared(take));
   }
 
-  #copyToShared(): SharedUnion {
+  #copyToShared(take: (bytes: number) => SharedArrayBuffer): SharedUnion {
     const series = this.#seriesCount;
     const chunks = this.#chunkCount;
-    this.#charge(series * 20 + chunks * 40);
-    const frames = this.#frames.map((frame) => shareBytes(frame));
+    const sizeOf = (bytes: number) => SharedArena.sizeOf(bytes);
+    const columnBytes =
+      5 * sizeOf(series * 4) + 4 * sizeOf(chunks * 4) + 2 * sizeOf(chunks * 8) + sizeOf(chunks);
+    this.#charge(columnBytes);
+    const frameBytes = this.#frames.reduce((sum, { length }) => sum + sizeOf(length), 0);
+    const arena = new SharedArena(take(columnBytes + frameBytes));
+    const frames = this.#frames.map((frame) => arena.bytes(frame));
     this.#frames = frames;
     return {
       frames,
-      order: shareUint32(this.#order, series),
+      order: arena.uint32(this.#order, series),
       series: {
-        frame: shareUint32(this.#seriesFrame, series),
-        labelStart: shareUint32(this.#labelStart, series),
-        labelEnd: shareUint32(this.#labelEnd, series),
-        firstChunk: shareInt32(this.#firstChunk, series),
+        frame: arena.uint32(this.#seriesFrame, series),
+        labelStart: arena.uint32(this.#labelStart, series),
+        labelEnd: arena.uint32(this.#labelEnd, series),
+        firstChunk: arena.int32(this.#firstChunk, series),
       },
       chunks: {
-        frame: shareUint32(this.#chunkFrame, chunks),
-        start: shareUint32(this.#chunkStart, chunks),
-        end: shareUint32(this.#chunkEnd, chunks),
-        minMs: shareFloat64(this.#chunkMinMs, chunks),
-        maxMs: shareFloat64(this.#chunkMaxMs, chunks),
-        encoding: shareBytes(this.#chunkEncoding.subarray(0, chunks)),
-        next: shareInt32(this.#nextChunk, chunks),
+        frame: arena.uint32(this.#chunkFrame, chunks),
+        start: arena.uint32(this.#chunkStart, chunks),
+        end: arena.uint32(this.#chunkEnd, chunks),
+        minMs: arena.float64(this.#chunkMinMs, chunks),
+        maxMs: arena.float64(this.#chunkMaxMs, chunks),
+        encoding: arena.bytes(this.#chunkEncoding.subarray(0, chunks)),
+        next: arena.int32(this.#nextChunk, chunks),
       },
       hasExtras: this.#hasExtras,
     };
@@ -485,30 +493,6 @@ export class SeriesUnion implements ChunkSink {
     this.#chunkEncoding = growUint8(this.#chunkEncoding);
     this.#nextChunk = growInt32(this.#nextChunk);
   }
-}
-
-function shareBytes(bytes: Uint8Array): Uint8Array<SharedArrayBuffer> {
-  const shared = new Uint8Array(new SharedArrayBuffer(bytes.length));
-  shared.set(bytes);
-  return shared;
-}
-
-function shareUint32(column: Uint32Array, count: number): Uint32Array<SharedArrayBuffer> {
-  const shared = new Uint32Array(new SharedArrayBuffer(count * 4));
-  shared.set(column.subarray(0, count));
-  return shared;
-}
-
-function shareInt32(column: Int32Array, count: number): Int32Array<SharedArrayBuffer> {
-  const shared = new Int32Array(new SharedArrayBuffer(count * 4));
-  shared.set(column.subarray(0, count));
-  return shared;
-}
-
-function shareFloat64(column: Float64Array, count: number): Float64Array<SharedArrayBuffer> {
-  const shared = new Float64Array(new SharedArrayBuffer(count * 8));
-  shared.set(column.subarray(0, count));
-  return shared;
 }
 
 function growUint8(column: Uint8Array): Uint8Array<ArrayBuffer> {

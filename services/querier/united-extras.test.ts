@@ -38,7 +38,16 @@ async function unite(frames: readonly Uint8Array[], isShared: boolean): Promise<
   const union = new SeriesUnion({ seriesMax: 10, hashSeed: 1 }, { charge: () => undefined });
   for (const frame of frames) union.addFrame(frame, 'a test');
   await union.sort(new WorkPacer(undefined));
-  return new UnitedSeriesSet(isShared ? SeriesUnion.ofShared(union.share(), 0, union.size) : union, []);
+  return new UnitedSeriesSet(
+    isShared
+      ? SeriesUnion.ofShared(
+          union.share((bytes) => new SharedArrayBuffer(bytes)),
+          0,
+          union.size,
+        )
+      : union,
+    [],
+  );
 }
 
 interface Entry {
