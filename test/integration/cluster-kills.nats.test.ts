@@ -14,7 +14,7 @@ const SEED = Number(process.env.TIDEMARK_CLUSTER_SEED ?? Date.now() % 1_000_000)
 const ROUND_MS = 80_000;
 
 test.skipIf(!hasPrograms('nats-server'))(
-  `everything is killed at once, ${ROUNDS} times (seed ${SEED})`,
+  `R3: everything is killed at once, ${ROUNDS} times (seed ${SEED})`,
   { timeout: 60_000 + ROUNDS * 30_000 },
   async () => {
     console.log(`cluster kills: TIDEMARK_CLUSTER_SEED=${SEED}`);

@@ -1,0 +1,63 @@
+// RELIABILITY R28: small bodies that claim or unpack to much, a hundred at once, at the door for remote write: refused, and the process
+// has not grown by what they would have taken.
+import { readFileSync } from 'node:fs';
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { encodeWriteRequest, postWrite, snappyLiterals } from '../support/remote-write-body.ts';
+import { queryInstant, startTidemark } from '../support/tidemark.ts';
+
+const PARALLEL = 100;
+const GROWTH_MIB_MAX = 64;
+/** For bodies within the limit, which are unpacked: 75 MiB of bodies, and a few of them unpacked at a time, not the 1,600 MiB of all. */
+const UNPACKED_MIB_MAX = 256;
+const UNPACKED_BYTES = 256 << 20;
+
+const peakMib = (pid: number): number =>
+  Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+
+/** A whole snappy block of `bytes` zeros: 21 times smaller than what it unpacks to. */
+function snappyZeros(bytes: number): Buffer {
+  const head = [(bytes & 127) | 128, ((bytes >> 7) & 127) | 128, ((bytes >> 14) & 127) | 128, bytes >> 21, 0];
+  // One literal zero, then copies of up to 64 bytes from one byte back.
+  const pieces: number[] = [...head, 0];
+  for (let left = bytes - 1; left > 0; left -= 64) pieces.push(((Math.min(left, 64) - 1) << 2) | 2, 1, 0);
+  return Buffer.from(pieces);
+}
+
+test('R28: a hundred bombs at once are refused before they unpack', { timeout: 120_000 }, async () => {
+  const server = await startTidemark();
+  const now = Date.now();
+  const good = snappyLiterals(encodeWriteRequest([{ labels: { __name__: 'm' }, samples: [[now, 1]] }]));
+  expect((await postWrite(server.url, good)).status).toBe(204);
+  const claim = Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0]);
+  const bombs: readonly (readonly [what: string, encoding: string, body: Buffer, status: number])[] = [
+    ['snappy that claims 4 GiB', 'snappy', claim, 413],
+    ['snappy of 200 MiB of zeros', 'snappy', snappyZeros(200 << 20).subarray(0, 1 << 14), 413],
+    // Not taken at all; whoever adds them has to bound them.
+    ['zstd of 256 MiB', 'zstd', zstdCompressSync(Buffer.alloc(UNPACKED_BYTES)), 415],
+    ['gzip of 256 MiB', 'gzip', gzipSync(Buffer.alloc(UNPACKED_BYTES)), 415],
+    ['snappy of 16 MiB of zeros', 'snappy', snappyZeros(16 << 20), 400],
+  ];
+  const before = peakMib(server.pid);
+  for (const [what, encoding, body, expected] of bombs) {
+    const statuses = await Promise.all(
+      Array.from({ length: PARALLEL }, async () => {
+        const response = await fetch(`${server.url}/api/v1/write`, {
+          method: 'POST',
+          body: new Uint8Array(body),
+          headers: { 'content-type': 'application/x-protobuf', 'content-encoding': encoding },
+        });
+        await response.arrayBuffer();
+        return response.status;
+      }),
+    );
+    expect([...new Set(statuses)], what).toEqual([expected]);
+    const growthMax = expected === 400 ? UNPACKED_MIB_MAX : GROWTH_MIB_MAX;
+    expect(peakMib(server.pid) - before, `MiB for ${what}`).toBeLessThan(growthMax);
+    console.log(
+      `R28 ${what}: ${body.length} bytes, ${[...new Set(statuses)].join()}, peak +${(peakMib(server.pid) - before).toFixed(0)} MiB`,
+    );
+  }
+  expect(server.exited()).toBeUndefined();
+  expect(await queryInstant(server.url, 'count(m)')).toHaveLength(1);
+});
