@@ -95,6 +95,8 @@ test('malformed lines are told and skipped, a missing end is no silence', async 
   expect(complaints).toContain('there is no # EOF');
   expect(out).toContain('3 samples written');
   expect(out).toContain('1 left out: samples without a timestamp');
+  // A second run does not hide what the first one skipped.
+  expect(await importText('up 1 1\nup one 2\nup 3 3\nup 4\n{} 5 5\nup 6 6')).toMatchObject({ exitCode: 1 });
 });
 
 test('"not now" is asked again, a refusal is counted as the server says', async () => {

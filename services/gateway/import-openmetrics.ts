@@ -69,7 +69,8 @@ export async function importOpenMetrics(name: string, deps: ImportDeps): Promise
     if (!isEnded) progress.countDamage(`${name}: there is no # EOF at its end: it may have been cut off`);
     else if (at < file.size)
       progress.countDamage(`${name}: ${file.size - at} bytes behind # EOF (at offset ${at})`);
-    await state.setDone(part, file.size);
+    if (progress.damageCount > 0) await state.setPosition(part, file.size, 0);
+    else await state.setDone(part, file.size);
     progress.doneBytes = file.size - startedAt;
   } finally {
     await file.close();

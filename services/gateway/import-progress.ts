@@ -47,6 +47,12 @@ export class ImportProgress {
     if (this.#damageCount === DAMAGES_TOLD_MAX) this.#say('skipped: more, which are counted only\n');
   }
 
+  /** Whether something in the file, or below the folder, was skipped: it is read again next time, and told again. */
+  isDamaged(file: string): boolean {
+    for (const key of this.#damages) if (key.startsWith(file)) return true;
+    return false;
+  }
+
   get damageCount(): number {
     return this.#damageCount;
   }

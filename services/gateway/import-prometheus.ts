@@ -135,7 +135,8 @@ async function importBlock({ name, folder, bytes }: BlockPart, deps: ImportDeps)
     }
     collector.flush();
     await sender.drain();
-    await state.setDone(name, bytes);
+    if (progress.isDamaged(folder)) await state.setPosition(name, bytes, 0);
+    else await state.setDone(name, bytes);
     progress.doneBytes += bytes;
   } finally {
     await block.close();
@@ -224,7 +225,7 @@ class LogImport implements WalSink {
     this.#buffer.flush(this.#collector);
     this.#collector.flush();
     await sender.drain();
-    await state.setDone(segment.name, segment.bytes);
+    if (!progress.isDamaged(segment.file)) await state.setDone(segment.name, segment.bytes);
     progress.doneBytes += segment.bytes;
   }
 

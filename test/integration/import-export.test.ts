@@ -241,7 +241,7 @@ test.skipIf(!hasPrograms('prometheus'))(
         end: String(baseMs / 1000 + 3200),
       },
     });
-    const deletion = await fetch(`${made.url}/api/v1/admin/tsdb/delete_series?${deleted}`, {
+    const deletion = await fetch(`${made.url}/api/v1/admin/tsdb/delete_series?${deleted.toString()}`, {
       method: 'POST',
     });
     expect(deletion.status).toBe(204);
