@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { bitsOf, describeHistogram, fromWords, histograms } from '../../test/support/histograms.ts';
 import { ByteWriter, compareBytes } from '../lib/core/bytes.ts';
-import type { FloatHistogram } from '../lib/model/float-histogram.ts';
+import { FloatHistogram } from '../lib/model/float-histogram.ts';
 import { type CountsKind, encodeHistogram, isStaleHistogram } from '../lib/model/histogram-codec.ts';
 import { encodeLabels, Labels } from '../lib/model/labels.ts';
 import { SampleColumns } from '../lib/model/sample-columns.ts';
@@ -74,8 +74,35 @@ function expectedAt(entries: readonly Entry[]): unknown {
   if (drawn.length === 0) return bitsOf(Math.max(...entries.map(({ value }) => value)));
   drawn.sort((a, b) => compareBytes(encoded(b), encoded(a)));
   const { histogram } = drawn[0]!;
-  return isStaleHistogram(histogram) ? STALE : describeHistogram(histogram);
+  return isStaleHistogram(histogram) ? STALE : describeCounts(histogram);
 }
+
+/** What a histogram says, but for what reading adds: that there was no reset. */
+function describeCounts(histogram: FloatHistogram): ReturnType<typeof describeHistogram> {
+  return describeHistogram(histogram.hint === 'not_reset' ? histogram.withHint('unknown') : histogram);
+}
+
+test('that there was no reset is known of the first histogram of a range too', async () => {
+  const series = new SeriesSamples();
+  for (const [timeMs, count] of [
+    [10, 5],
+    [20, 7],
+    [30, 2],
+    [40, 2],
+  ] as const) {
+    const histogram = new FloatHistogram();
+    histogram.count = count;
+    histogram.zeroCount = count;
+    series.histograms.add(timeMs, histogram, 'float');
+  }
+  const into = new SampleColumns();
+  (await unite([frameOf(series)], false)).read(0, 20, 40, into);
+  expect(into.histograms?.map((histogram) => histogram?.hint).slice(0, into.count)).toEqual([
+    'not_reset',
+    'unknown',
+    'not_reset',
+  ]);
+});
 
 test('floats and histograms of several nodes become one column by the fixed rules', async () => {
   await fc.assert(
@@ -102,7 +129,7 @@ test('floats and histograms of several nodes become one column by the fixed rule
         const times = [...new Set(all.map(({ timeMs }) => timeMs))].sort((a, b) => a - b);
         const found = Array.from({ length: into.count }, (_, i) => {
           const histogram = into.histograms?.[i];
-          const value = histogram === undefined ? bitsOf(into.values[i]!) : describeHistogram(histogram);
+          const value = histogram === undefined ? bitsOf(into.values[i]!) : describeCounts(histogram);
           return [into.timestampsMs[i], value];
         });
         const expected = times.map((timeMs) => [

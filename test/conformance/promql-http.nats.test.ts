@@ -38,14 +38,6 @@ const FIELD_STRIDE = IS_COMPLETE ? 1 : 20;
 /** Far more than on a quiet machine. */
 const TIMEOUT_MS = IS_COMPLETE ? 3_600_000 : 900_000;
 
-/**
- * What is known to be otherwise, and why. It may only shrink: a listed case that passes fails the test.
- *
- * Prometheus' chunks say of each histogram behind their first that there was no reset; here a read says so only of samples whose
- * predecessor it has read. The counts are the same, the warning about what the first sample of the range says is missing.
- */
-const KNOWN: ReadonlySet<string> = new Set(['native_histograms.test:1119', 'native_histograms.test:1124']);
-
 interface Outcome {
   cases: number;
   readonly failures: string[];
@@ -56,11 +48,7 @@ async function runBlock({ file, commands }: Block, subject: HttpSubject, outcome
   for (const { line, query, failure } of await runCommands(commands, subject)) {
     const id = `${folder}${path.basename(file)}:${line}`;
     outcome.cases++;
-    if (KNOWN.has(id) !== (failure !== undefined)) {
-      outcome.failures.push(
-        `${id} ${query}: ${failure ?? 'passes: take it off the list of known differences'}`,
-      );
-    }
+    if (failure !== undefined) outcome.failures.push(`${id} ${query}: ${failure}`);
   }
 }
 
@@ -118,7 +106,7 @@ test.skipIf(!hasPrograms('nats-server') || SCRIPTS.length === 0)(
     expect(outcome.cases).toBeGreaterThanOrEqual(1595);
     const { queries } = subject;
     console.log(
-      `${outcome.cases} evaluations by ${queries} queries over HTTP, none shifted or skipped, ${KNOWN.size} known to differ; ` +
+      `${outcome.cases} evaluations by ${queries} queries over HTTP, none shifted or skipped; ` +
         `${subject.samples} samples in ${subject.writes} writes, ${subject.deletes} deletes`,
     );
 

@@ -6,7 +6,8 @@ import type { HistogramSamples } from './histogram-samples.ts';
 
 /**
  * Unites histograms with the floats that `into` holds, both sorted, each time once. Of a float and a histogram at the same time the
- * histogram stays. A histogram whose sum is the staleness marker becomes that marker, as a float.
+ * histogram stays. A histogram whose sum is the staleness marker becomes that marker, as a float. Hints say `not_reset` where the
+ * counts do.
  *
  * Sets `into.histograms`; undefined when no histogram is left.
  */
@@ -46,6 +47,22 @@ export function mergeHistograms(samples: HistogramSamples, into: SampleColumns):
     }
     at++;
   }
+  noteNoResets(histograms);
   into.count = at;
   into.histograms = hasHistogram ? histograms : undefined;
+}
+
+/**
+ * Notes where a counter was not reset since the histogram right before, so that it is known when that one is not read. Of a reset
+ * nothing is noted, as in Prometheus' storage: whoever reads both finds it.
+ */
+function noteNoResets(histograms: (FloatHistogram | undefined)[]): void {
+  let previous: FloatHistogram | undefined;
+  for (let i = 0; i < histograms.length; i++) {
+    const histogram = histograms[i];
+    if (previous !== undefined && histogram?.hint === 'unknown' && !histogram.isResetFrom(previous)) {
+      histograms[i] = histogram.withHint('not_reset');
+    }
+    previous = histogram;
+  }
 }
