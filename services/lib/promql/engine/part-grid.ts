@@ -11,7 +11,8 @@ export function partGrid(session: QuerySession, part: Part): Grid {
   let grid = makeGrid(startMs, endMs, stepMs, session.tally);
   for (const subquery of part.subqueries) {
     if (grid.steps === 0) return grid;
-    grid = subqueryGrid(session, subquery, grid);
+    // What is around a pinned subquery is evaluated at the first step.
+    grid = subqueryGrid(session, subquery, subquery.at === undefined ? grid : firstStepOf(grid));
   }
   return isStepInvariant(part.root) ? firstStepOf(grid) : grid;
 }
