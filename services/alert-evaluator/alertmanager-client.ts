@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import http from 'node:http';
 import https from 'node:https';
 import { AppError } from '../lib/core/errors.ts';
-import type { HttpClientConfig, TlsConfig } from '../lib/runtime/config/prometheus-config.ts';
+import type { HttpClientConfig, TlsConfig } from '../lib/runtime/config/http-client-config.ts';
 
 /** Most of an error reply that is read for its message, bytes. */
 const REPLY_BYTES_MAX = 4096;

@@ -1,7 +1,8 @@
 // From discovered addresses to URLs that alerts are posted to: the labels of each, relabelled.
 import { Labels } from '../lib/model/labels.ts';
 import { compileRelabeler } from '../lib/relabel/relabel.ts';
-import type { AlertmanagerConfig, TargetGroup } from '../lib/runtime/config/prometheus-config.ts';
+import type { TargetGroup } from '../lib/runtime/config/discovery-config.ts';
+import type { AlertmanagerConfig } from '../lib/runtime/config/prometheus-config.ts';
 
 export interface AlertmanagerTargets {
   /** URLs, each once. */

@@ -7,7 +7,8 @@ import { hash128 } from '../lib/core/hash128.ts';
 import { formatDuration, parseDuration } from '../lib/model/duration.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { Relabeler } from '../lib/relabel/relabel.ts';
-import type { ScrapeConfig, TargetGroup } from '../lib/runtime/config/prometheus-config.ts';
+import type { TargetGroup } from '../lib/runtime/config/discovery-config.ts';
+import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 
 const ADDRESS = '__address__';
 const SCHEME = '__scheme__';

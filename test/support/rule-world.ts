@@ -5,9 +5,9 @@ import { AppError } from '../../services/lib/core/errors.ts';
 import type { Appender, Distributor } from '../../services/lib/distributor/appender.ts';
 import { Labels } from '../../services/lib/model/labels.ts';
 import { isStaleAt, wordsOf } from '../../services/lib/model/sample-columns.ts';
+import type { HttpClientConfig } from '../../services/lib/runtime/config/http-client-config.ts';
 import type {
   AlertmanagerConfig,
-  HttpClientConfig,
   PrometheusConfig,
 } from '../../services/lib/runtime/config/prometheus-config.ts';
 import type { Cluster } from '../../services/lib/transport/cluster.ts';

@@ -5,7 +5,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitFor } from '../../../test/support/programs.ts';
 import { systemClock } from '../core/clock.ts';
 import { Labels } from '../model/labels.ts';
-import type { TargetGroup } from '../runtime/config/prometheus-config.ts';
+import type { TargetGroup } from '../runtime/config/discovery-config.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
 import { createDiscovery, type Discovery } from './discovery.ts';
 import { parseTargetFile } from './target-file.ts';

@@ -1,5 +1,5 @@
 // All discovery of one section (a scrape job, an Alertmanager list) as one list of target groups that changes over time.
-import type { DiscoveryConfigs, TargetGroup } from '../runtime/config/prometheus-config.ts';
+import type { DiscoveryConfigs, TargetGroup } from '../runtime/config/discovery-config.ts';
 import { FileDiscovery, type FileDiscoveryDeps } from './file-discovery.ts';
 
 /** Target groups of one section. */

@@ -4,7 +4,7 @@ import { type FSWatcher, watch } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Clock } from '../core/clock.ts';
-import type { DiscoveryConfigs, TargetGroup } from '../runtime/config/prometheus-config.ts';
+import type { DiscoveryConfigs, TargetGroup } from '../runtime/config/discovery-config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { parseTargetFile } from './target-file.ts';
 

@@ -1,7 +1,7 @@
 // Target groups from a file, JSON or YAML: a list of `{targets, labels}`.
 import { ConfigError } from '../runtime/config/config-error.ts';
 import { type ConfigNode, parseConfigDocument } from '../runtime/config/config-node.ts';
-import type { TargetGroup } from '../runtime/config/prometheus-config.ts';
+import type { TargetGroup } from '../runtime/config/discovery-config.ts';
 import { type ConfigContext, Section } from '../runtime/config/section.ts';
 
 /** Label that every target of a file carries during relabelling: the file's path. */

@@ -1,8 +1,8 @@
 // Service discovery as the file asks for it. Static and file discovery are run; all others that Prometheus knows are checked
 // against the table below and reported as not run.
 import path from 'node:path';
+import type { DiscoveryConfigs, TargetGroup } from './discovery-config.ts';
 import { atMostOne, type HttpClientSection, readHttpClient, readTls } from './http-client-section.ts';
-import type { DiscoveryConfigs, TargetGroup } from './prometheus-config.ts';
 import type { Section } from './section.ts';
 
 const FILE_REFRESH_DEFAULT_MS = 5 * 60_000;

@@ -1,6 +1,6 @@
 // Credentials, TLS, proxies and headers of an HTTP client, as every section that speaks HTTP spells them.
 import type { Place } from './config-error.ts';
-import type { HttpClientConfig, TlsConfig, TlsVersion } from './prometheus-config.ts';
+import type { HttpClientConfig, TlsConfig, TlsVersion } from './http-client-config.ts';
 import { Secret } from './secret.ts';
 import { REDACTED, type Section } from './section.ts';
 

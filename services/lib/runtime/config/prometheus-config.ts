@@ -1,7 +1,8 @@
 // The configuration file as services see it: checked, defaults filled in, frozen. load-config.ts makes it.
 import type { Labels } from '../../model/labels.ts';
 import type { RelabelConfig } from '../../relabel/relabel-config.ts';
-import type { Secret } from './secret.ts';
+import type { DiscoveryConfigs } from './discovery-config.ts';
+import type { HttpClientConfig } from './http-client-config.ts';
 
 export interface PrometheusConfig {
   readonly global: GlobalConfig;
@@ -25,57 +26,6 @@ export interface GlobalConfig {
   readonly externalLabels: Labels;
   /** Rules are evaluated this long in the past. Default 0. */
   readonly ruleQueryOffsetMs: number;
-}
-
-/** Credentials and transport of an HTTP client, as every section of the file spells them. */
-export interface HttpClientConfig {
-  readonly basicAuth: { readonly username: string; readonly password: Secret } | undefined;
-  /** Type and credentials of the Authorization header; type `Bearer` by default. */
-  readonly authorization: { readonly type: string; readonly credentials: Secret } | undefined;
-  /** File read at each request instead of `credentials` / `password`. */
-  readonly credentialsFile: string | undefined;
-  readonly passwordFile: string | undefined;
-  readonly tls: TlsConfig;
-  /** Default true. Credentials never follow a redirect to another host. */
-  readonly followRedirects: boolean;
-  readonly headers: ReadonlyMap<string, readonly Secret[]>;
-  /** File read at each request instead of `basicAuth.username`. */
-  readonly usernameFile?: string | undefined;
-  /** Header → files whose contents are further values, read at each request. */
-  readonly headerFiles?: ReadonlyMap<string, readonly string[]>;
-}
-
-export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
-
-export interface TlsConfig {
-  readonly caFile: string | undefined;
-  readonly certFile: string | undefined;
-  readonly keyFile: string | undefined;
-  readonly serverName: string | undefined;
-  readonly insecureSkipVerify: boolean;
-  /** PEM text instead of the file of the same name. */
-  readonly ca?: string | undefined;
-  readonly cert?: string | undefined;
-  readonly key?: Secret | undefined;
-  readonly minVersion?: TlsVersion | undefined;
-  readonly maxVersion?: TlsVersion | undefined;
-}
-
-export interface TargetGroup {
-  /** Addresses: host:port. */
-  readonly targets: readonly string[];
-  readonly labels: Labels;
-  /** Where the group came from: `0`, or a file's path. */
-  readonly source: string;
-}
-
-/** Service discovery that this version runs; others in the file are checked and stand in `notices`. */
-export interface DiscoveryConfigs {
-  readonly staticConfigs: readonly TargetGroup[];
-  readonly fileSdConfigs: readonly {
-    readonly files: readonly string[];
-    readonly refreshIntervalMs: number;
-  }[];
 }
 
 /** `legacy`: letters, digits, underscores (and colons in metric names) only. */
