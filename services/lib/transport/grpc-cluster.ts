@@ -21,10 +21,24 @@ export interface GrpcClusterOptions {
   readonly unaryTimeoutMs: number;
 }
 
+export interface GrpcClusterDeps {
+  readonly control: ControlPlane;
+  readonly traffic?: RpcTraffic;
+  /** How a member is reached. Default: gRPC. */
+  readonly connect?: typeof connectGrpc;
+}
+
 interface OpenConnection<D extends ServiceDefinition> {
   readonly identity: string;
   readonly connection: GrpcConnection<D>;
   readonly peer: Peer<Client<D>>;
+}
+
+/** How connections are made. */
+interface ConnectOptions {
+  readonly unaryTimeoutMs: number;
+  readonly traffic: RpcTraffic;
+  readonly connect: typeof connectGrpc;
 }
 
 /** Connections to the members of one service; follows the membership. */
@@ -33,14 +47,16 @@ class PeerSet<D extends ServiceDefinition> {
   readonly #service: ServiceName;
   readonly #unaryTimeoutMs: number;
   readonly #traffic: RpcTraffic;
+  readonly #connect: typeof connectGrpc;
   readonly #connections = new Map<string, OpenConnection<D>>();
   #peers: readonly Peer<Client<D>>[] = [];
 
-  constructor(definition: D, service: ServiceName, unaryTimeoutMs: number, traffic: RpcTraffic) {
+  constructor(definition: D, service: ServiceName, how: ConnectOptions) {
     this.#definition = definition;
     this.#service = service;
-    this.#unaryTimeoutMs = unaryTimeoutMs;
-    this.#traffic = traffic;
+    this.#unaryTimeoutMs = how.unaryTimeoutMs;
+    this.#traffic = how.traffic;
+    this.#connect = how.connect;
   }
 
   get peers(): readonly Peer<Client<D>>[] {
@@ -66,7 +82,7 @@ class PeerSet<D extends ServiceDefinition> {
     }
     for (const [instance, member] of wanted) {
       if (this.#connections.has(instance)) continue;
-      const connection = connectGrpc(
+      const connection = this.#connect(
         this.#definition,
         { address: member.grpcAddress, unaryTimeoutMs: this.#unaryTimeoutMs },
         this.#traffic,
@@ -109,19 +125,19 @@ export class GrpcCluster implements Cluster {
   readonly #alertEvaluators: PeerSet<typeof AlertEvaluatorDefinition>;
   #computed: { readonly record: PlacementRecord; readonly placement: Placement } | undefined;
 
-  constructor(
-    options: GrpcClusterOptions,
-    deps: { readonly control: ControlPlane; readonly traffic?: RpcTraffic },
-  ) {
+  constructor(options: GrpcClusterOptions, deps: GrpcClusterDeps) {
     this.#defaultReplicationFactor = options.replicationFactor;
     this.#control = deps.control;
-    const timeoutMs = options.unaryTimeoutMs;
-    const traffic = deps.traffic ?? createRpcTraffic();
-    this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', timeoutMs, traffic);
-    this.#stores = new PeerSet(StoreDefinition, 'store', timeoutMs, traffic);
-    this.#queriers = new PeerSet(QuerierDefinition, 'querier', timeoutMs, traffic);
-    this.#scrapers = new PeerSet(ScraperDefinition, 'scraper', timeoutMs, traffic);
-    this.#alertEvaluators = new PeerSet(AlertEvaluatorDefinition, 'alert-evaluator', timeoutMs, traffic);
+    const how: ConnectOptions = {
+      unaryTimeoutMs: options.unaryTimeoutMs,
+      traffic: deps.traffic ?? createRpcTraffic(),
+      connect: deps.connect ?? connectGrpc,
+    };
+    this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', how);
+    this.#stores = new PeerSet(StoreDefinition, 'store', how);
+    this.#queriers = new PeerSet(QuerierDefinition, 'querier', how);
+    this.#scrapers = new PeerSet(ScraperDefinition, 'scraper', how);
+    this.#alertEvaluators = new PeerSet(AlertEvaluatorDefinition, 'alert-evaluator', how);
     this.#unsubscribe = deps.control.onChange(() => this.#update());
     this.#update();
   }

@@ -24,6 +24,16 @@ export interface NatsControlPlaneOptions {
   readonly connection: Pick<NodeConnectionOptions, 'user' | 'pass' | 'token' | 'authenticator' | 'tls'>;
 }
 
+/** The bucket of a cluster: what the control plane needs of a key-value store with revisions. */
+export type ControlBucket = Pick<KV, 'create' | 'update' | 'put' | 'delete' | 'watch'>;
+
+export interface NatsControlPlaneDeps {
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** Opens the bucket. Default: connects to NATS, and makes it there when it is not there yet. */
+  readonly openBucket?: () => Promise<ControlBucket>;
+}
+
 /** Longest answer of NATS that we wait for. */
 const REQUEST_TIMEOUT_MS = 2_000;
 const PLACEMENT_KEY = 'placement';
@@ -55,6 +65,7 @@ export class NatsControlPlane implements ControlPlane {
   readonly #options: NatsControlPlaneOptions;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  readonly #openBucket: () => Promise<ControlBucket>;
   readonly #heard = new Map<string, Heard>();
   readonly #leases = new Map<string, HeardLease>();
   readonly #held = new Map<string, HeldLease>();
@@ -62,9 +73,9 @@ export class NatsControlPlane implements ControlPlane {
   readonly #stopping = new AbortController();
   #watchLoop: Promise<void> | undefined;
   #beatLoop: Promise<void> | undefined;
-  #connecting: Promise<KV> | undefined;
+  #connecting: Promise<ControlBucket> | undefined;
   #connection: NatsConnection | undefined;
-  #bucket: KV | undefined;
+  #bucket: ControlBucket | undefined;
   #own: MemberRecord | undefined;
   #placement: PlacementRecord | undefined;
   #placementRevision = 0;
@@ -79,10 +90,11 @@ export class NatsControlPlane implements ControlPlane {
   #reported = { reason: '', atMs: Number.NEGATIVE_INFINITY };
   #startedAtMs = 0;
 
-  constructor(options: NatsControlPlaneOptions, deps: { readonly clock: Clock; readonly logger: Logger }) {
+  constructor(options: NatsControlPlaneOptions, deps: NatsControlPlaneDeps) {
     this.#options = options;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
+    this.#openBucket = deps.openBucket ?? (() => this.#openNatsBucket());
   }
 
   async start(): Promise<void> {
@@ -190,21 +202,25 @@ export class NatsControlPlane implements ControlPlane {
   }
 
   /** One attempt at a time, whoever asks. */
-  #connect(): Promise<KV> {
+  #connect(): Promise<ControlBucket> {
     this.#connecting ??= this.#connectOnce().finally(() => {
       this.#connecting = undefined;
     });
     return this.#connecting;
   }
 
-  async #connectOnce(): Promise<KV> {
+  async #connectOnce(): Promise<ControlBucket> {
+    const bucket = await this.#openBucket();
+    this.#bucket = bucket;
+    return bucket;
+  }
+
+  async #openNatsBucket(): Promise<ControlBucket> {
     this.#connection ??= await this.#openConnection();
-    const bucket = await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
+    return await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
       `tidemark_${this.#options.clusterName}`,
       { history: 1, replicas: this.#options.bucketReplicas, allow_direct: false },
     );
-    this.#bucket = bucket;
-    return bucket;
   }
 
   async #openConnection(): Promise<NatsConnection> {
@@ -241,7 +257,7 @@ export class NatsControlPlane implements ControlPlane {
     }
   }
 
-  async #watch(bucket: KV): Promise<void> {
+  async #watch(bucket: ControlBucket): Promise<void> {
     const { heartbeatMs } = this.#options;
     const watch = await bucket.watch();
     const begunAtMs = this.#clock.monotonicMs();
@@ -333,13 +349,13 @@ export class NatsControlPlane implements ControlPlane {
   }
 
   /** A NATS that came back empty, or with an older record, gets the one that we know; the first of all members wins. */
-  async #restorePlacement(bucket: KV): Promise<void> {
+  async #restorePlacement(bucket: ControlBucket): Promise<void> {
     const placement = this.#placement;
     if (placement === undefined || this.#storedEpoch >= placement.epoch || !this.isConnected()) return;
     await this.replacePlacement(placement, bucket);
   }
 
-  async #renew(bucket: KV, held: HeldLease): Promise<void> {
+  async #renew(bucket: ControlBucket, held: HeldLease): Promise<void> {
     const sentAtMs = this.#clock.monotonicMs();
     const holder = this.#own === undefined ? '' : memberKey(this.#own);
     try {
