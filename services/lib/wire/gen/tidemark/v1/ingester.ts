@@ -60,7 +60,26 @@ export interface AppendRequest {
    * Native histograms, start timestamps and exemplars, by partition: services/lib/wire/docs/append-extras.md. Absent when there are
    * none. Its partitions are sections as the batch's are.
    */
-  extras?: Uint8Array | undefined;
+  extras?:
+    | Uint8Array
+    | undefined;
+  /**
+   * The distributor, for as long as its process lives: 16 hexadecimal digits. Absent where a sample has one copy only: what follows is
+   * absent then, too.
+   */
+  origin?:
+    | string
+    | undefined;
+  /** Number of the write among those of the origin, 1, 2, 3 …; the same in the requests to all replicas. */
+  write?:
+    | number
+    | undefined;
+  /**
+   * By section of the batch and the extras together, ascending by partition, a varint (unsigned LEB128): number of the write minus that
+   * of the origin's write before it that had samples of the partition (minus 0 when there was none). A replica that does not hold the
+   * one before knows from it that it lacks something.
+   */
+  steps?: Uint8Array | undefined;
 }
 
 export interface AppendResponse {
@@ -145,7 +164,18 @@ export interface SealResponse {
 }
 
 function createBaseAppendRequest(): AppendRequest {
-  return { tenant: "", writerId: "", sequence: 0, epoch: 0, batch: new Uint8Array(0), metadata: [], extras: undefined };
+  return {
+    tenant: "",
+    writerId: "",
+    sequence: 0,
+    epoch: 0,
+    batch: new Uint8Array(0),
+    metadata: [],
+    extras: undefined,
+    origin: undefined,
+    write: undefined,
+    steps: undefined,
+  };
 }
 
 export const AppendRequest: MessageFns<AppendRequest> = {
@@ -170,6 +200,15 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     }
     if (message.extras !== undefined) {
       writer.uint32(58).bytes(message.extras);
+    }
+    if (message.origin !== undefined) {
+      writer.uint32(66).string(message.origin);
+    }
+    if (message.write !== undefined) {
+      writer.uint32(72).uint64(message.write);
+    }
+    if (message.steps !== undefined) {
+      writer.uint32(82).bytes(message.steps);
     }
     return writer;
   },
@@ -243,6 +282,30 @@ export const AppendRequest: MessageFns<AppendRequest> = {
             message.extras = reader.bytes();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.origin = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.write = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.steps = reader.bytes();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -267,6 +330,9 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     message.batch = object.batch ?? new Uint8Array(0);
     message.metadata = object.metadata?.map((e) => MetricMetadata.fromPartial(e)) || [];
     message.extras = object.extras ?? undefined;
+    message.origin = object.origin ?? undefined;
+    message.write = object.write ?? undefined;
+    message.steps = object.steps ?? undefined;
     return message;
   },
 };

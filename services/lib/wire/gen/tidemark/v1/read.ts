@@ -85,7 +85,15 @@ export interface SelectRequest {
    * Answer with exemplars instead of samples: series without any are left out. A node of an earlier version answers with samples;
    * whoever asks drops chunks that are no exemplars.
    */
-  exemplars?: boolean | undefined;
+  exemplars?:
+    | boolean
+    | undefined;
+  /**
+   * Asked of an ingester that has other replicas beside it: find out, before reading, whether it holds every write that was
+   * acknowledged when this request came (services/lib/wire/docs/held-writes.md), and say `complete` in the coverage where it does.
+   * That costs a round trip to other ingesters, shared by all selects that wait for it. Absent: `complete` is not said there.
+   */
+  proveComplete?: boolean | undefined;
 }
 
 export interface SelectResponse {
@@ -118,8 +126,8 @@ export interface PartitionCoverage {
   /** Newest time answered for, Unix milliseconds, inclusive. */
   maxTimeMs: number;
   /**
-   * An ingester: it holds every acknowledged sample of the partition in that range that is on no store yet. A store:
-   * everything that was shipped to this store for that partition and range was read.
+   * An ingester: it holds every sample of the partition in that range that was acknowledged before the request came, by whichever
+   * owners, now or formerly, and is on no store yet: its answer needs no other ingester's beside it. A store: everything that was shipped to this store for that partition and range was read.
    */
   complete: boolean;
 }
@@ -237,6 +245,7 @@ function createBaseSelectRequest(): SelectRequest {
     partitions: [],
     seriesMax: 0,
     exemplars: undefined,
+    proveComplete: undefined,
   };
 }
 
@@ -269,6 +278,9 @@ export const SelectRequest: MessageFns<SelectRequest> = {
     }
     if (message.exemplars !== undefined) {
       writer.uint32(64).bool(message.exemplars);
+    }
+    if (message.proveComplete !== undefined) {
+      writer.uint32(72).bool(message.proveComplete);
     }
     return writer;
   },
@@ -360,6 +372,14 @@ export const SelectRequest: MessageFns<SelectRequest> = {
             message.exemplars = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.proveComplete = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -385,6 +405,7 @@ export const SelectRequest: MessageFns<SelectRequest> = {
     message.partitions = object.partitions?.map((e) => e) || [];
     message.seriesMax = object.seriesMax ?? 0;
     message.exemplars = object.exemplars ?? undefined;
+    message.proveComplete = object.proveComplete ?? undefined;
     return message;
   },
 };
