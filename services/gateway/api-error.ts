@@ -20,8 +20,17 @@ const TOLD: Readonly<Record<ErrorCode, Told>> = {
   timeout: { errorType: 'timeout', status: 503 },
   internal: { errorType: 'internal', status: 500 },
   not_found: { errorType: 'not_found', status: 404 },
-  unavailable: { errorType: 'unavailable', status: 500 },
+  // Prometheus has 500 for it; 503 says to load balancers and clients that the same request may succeed.
+  unavailable: { errorType: 'unavailable', status: 503 },
 };
+
+/** Seconds after which it is worth asking again: a node that went is missed, or back, by then. */
+const RETRY_AFTER_SECONDS = 5;
+
+/** What Retry-After says; undefined for what will not be otherwise by then. */
+export function retryAfterOf(error: AppError): number | undefined {
+  return error.code === 'unavailable' ? RETRY_AFTER_SECONDS : undefined;
+}
 
 export function statusOf(error: AppError): number {
   return TOLD[error.code].status;

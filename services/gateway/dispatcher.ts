@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
-import { errorEnvelope, statusOf } from './api-error.ts';
+import { errorEnvelope, retryAfterOf, statusOf } from './api-error.ts';
 import type { SetCorsHeaders } from './cors.ts';
 import { type Exchange, sendJson, sendText } from './exchange.ts';
 import { sendNotReady } from './management.ts';
@@ -136,9 +136,12 @@ export class Dispatcher {
       response.destroy();
       return;
     }
-    for (const name of ['Content-Length', 'Content-Encoding']) response.removeHeader(name);
+    for (const name of ['Content-Length', 'Content-Encoding', 'X-Tidemark-Coverage'])
+      response.removeHeader(name);
     if (!request.complete) response.setHeader('Connection', 'close');
     const status = statusOf(error);
+    const retryAfter = retryAfterOf(error);
+    if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
     if (isApi) await sendJson({ request, response }, status, errorEnvelope(error));
     else await sendText({ request, response }, status, `${error.message}\n`);
   }

@@ -12,6 +12,7 @@ import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { ExemplarList } from '../lib/tsdb/chunk/exemplar-list.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
+import { readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
 import { listing, type QuerierChoice } from './calls.ts';
 import type { Exchange } from './exchange.ts';
 import { parseTimeRange } from './parameters.ts';
@@ -59,15 +60,22 @@ async function answerExemplars(
     return;
   }
   const sets = selectors.map((matchers) => ({ matchers: toWireMatchers(matchers) }));
-  const request = { tenant: DEFAULT_TENANT, sets, ...range, limit: 0 };
+  const allowPartial = readPartialResponse(parameters);
+  const request = { tenant: DEFAULT_TENANT, sets, ...range, limit: 0, allowPartial };
   await listing(deps.clock, exchange.signal, async (context) => {
     const stream = new ResponseStream(exchange, () => deps.clock.monotonicMs());
     let separator = '{"status":"success","data":[';
-    for await (const { frame } of deps.queriers.next().exemplars(request, context)) {
+    const warnings: string[] = [];
+    for await (const { frame, coverage } of deps.queriers.next().exemplars(request, context)) {
+      if (coverage !== undefined) {
+        setCoverageHeader(exchange.response, coverage);
+        warnings.push(...coverage.missing);
+      }
       if (frame.length > 0) separator = writeSeries(stream, frame, separator);
       await stream.flush();
     }
-    stream.write(separator === ',' ? ']}' : `${separator}]}`);
+    stream.write(separator === ',' ? ']' : `${separator}]`);
+    stream.write(warnings.length === 0 ? '}' : `,"warnings":${JSON.stringify(warnings)}}`);
     await stream.end();
   });
 }

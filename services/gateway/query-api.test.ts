@@ -240,7 +240,7 @@ describe('refusals', () => {
     ['canceled', 499, 'canceled', 'boom'],
     ['internal', 500, 'internal', 'boom'],
     ['not_found', 404, 'not_found', 'boom'],
-    ['unavailable', 500, 'unavailable', 'boom'],
+    ['unavailable', 503, 'unavailable', 'boom'],
   ] as const)('the querier’s %s is HTTP %d', async (code, status, errorType, error) => {
     await start(() => {
       throw new AppError(code, 'boom');
@@ -248,6 +248,7 @@ describe('refusals', () => {
     const answer = await get('query?query=up');
     expect(answer.status).toBe(status);
     expect(JSON.parse(answer.text)).toEqual({ status: 'error', errorType, error });
+    expect(answer.headers.get('retry-after')).toBe(code === 'unavailable' ? '5' : null);
   });
 
   test('an error behind the header still has its status', async () => {

@@ -8,12 +8,14 @@ import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { formatExpr } from '../lib/promql/parse/printer.ts';
 import type { CallContext } from '../lib/transport/rpc.ts';
 import {
+  type AnswerCoverage,
   type QueryHeader,
   type QueryRequest,
   type QueryResponse,
   type QueryTrailer,
   ResultType,
 } from '../lib/wire/contracts.ts';
+import { coverageStats, readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
 import { type QuerierChoice, type QuerierClient, withDeadline } from './calls.ts';
 import type { Exchange } from './exchange.ts';
 import { formatSeconds } from './json-values.ts';
@@ -120,7 +122,7 @@ function readRequest(
     ...times,
     timeoutMs,
     lookbackMs: readLookback(parameters.get('lookback_delta')),
-    allowPartial: false,
+    allowPartial: readPartialResponse(parameters),
     perStepStats: options.features.perStepStats && parameters.get('stats') === 'all',
   };
 }
@@ -170,12 +172,15 @@ async function streamResult(
   const stream = new ResponseStream(exchange, () => clock.monotonicMs());
   let result: ResultJson | undefined;
   let closing = '';
+  let header: QueryHeader | undefined;
   let trailer: QueryTrailer | undefined;
   for await (const { part } of answers) {
     switch (part?.$case) {
       case 'header':
-        closing = writeOpening(stream, part.value, request.endMs);
-        result = new ResultJson(stream, part.value.resultType);
+        header = part.value;
+        setCoverageHeader(exchange.response, header.coverage);
+        closing = writeOpening(stream, header, request.endMs);
+        result = new ResultJson(stream, header.resultType);
         break;
       case 'frame':
         writeFrame(result, part.value);
@@ -193,7 +198,10 @@ async function streamResult(
   }
   const stats = exchange.parameters.get('stats');
   stream.write(closing);
-  if (stats !== '') stream.write(`,"stats":${statsJson(trailer, request, clock.monotonicMs() - startedMs)}`);
+  if (stats !== '') {
+    const elapsedMs = clock.monotonicMs() - startedMs;
+    stream.write(`,"stats":${statsJson(trailer, header?.coverage, request, elapsedMs)}`);
+  }
   stream.write('}');
   stream.write(annotationsJson('warnings', [...trailer.warnings, ...statsWarnings(stats)]));
   stream.write(annotationsJson('infos', trailer.infos));
@@ -239,7 +247,12 @@ function statsWarnings(stats: string): string[] {
 }
 
 /** Seconds where Prometheus has seconds. Phases that do not exist here are 0. */
-function statsJson(trailer: QueryTrailer, request: QueryRequest, totalMs: number): string {
+function statsJson(
+  trailer: QueryTrailer,
+  coverage: AnswerCoverage | undefined,
+  request: QueryRequest,
+  totalMs: number,
+): string {
   const { steps } = trailer;
   const evaluateSeconds = trailer.evaluateMs / 1000;
   return JSON.stringify({
@@ -258,6 +271,7 @@ function statsJson(trailer: QueryTrailer, request: QueryRequest, totalMs: number
       samplesRead: trailer.samplesFetched ?? trailer.samplesRead,
       peakSamples: trailer.samplesPeak,
     },
+    ...(coverage && { coverage: coverageStats(coverage) }),
   });
 }
 

@@ -9,6 +9,7 @@ import { parseMetricSelector } from '../lib/promql/parse/parser.ts';
 import type { LabelSearchRequest, MatcherSet, MetadataResponse } from '../lib/wire/contracts.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
+import { readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
 import { listing, type QuerierChoice } from './calls.ts';
 import type { ApiResult, Exchange } from './exchange.ts';
 import { forParameter, invalidParameter, type Parameters, parseLimit, parseTimeRange } from './parameters.ts';
@@ -92,18 +93,25 @@ async function answerSeries(exchange: Exchange, deps: SeriesApiDeps): Promise<vo
     sets: toMatcherSets(await parseSelectors(parameters)),
     ...range,
     limit,
+    allowPartial: readPartialResponse(parameters),
   };
   await listing(deps.clock, exchange.signal, async (context) => {
     const stream = new ResponseStream(exchange, () => deps.clock.monotonicMs());
     let truncated = false;
+    const warnings: string[] = [];
     let separator = '{"status":"success","data":[';
     for await (const message of deps.queriers.next().series(request, context)) {
       truncated ||= message.truncated;
+      if (message.coverage !== undefined) {
+        setCoverageHeader(exchange.response, message.coverage);
+        warnings.push(...message.coverage.missing);
+      }
       if (message.frame.length > 0) separator = writeLabelSets(stream, message.frame, separator);
       await stream.flush();
     }
     stream.write(separator === ',' ? ']' : `${separator}]`);
-    if (truncated) stream.write(`,"warnings":${JSON.stringify([TRUNCATED])}`);
+    if (truncated) warnings.push(TRUNCATED);
+    if (warnings.length > 0) stream.write(`,"warnings":${JSON.stringify(warnings)}`);
     stream.write('}');
     await stream.end();
   });
@@ -132,10 +140,15 @@ async function searchLabels(exchange: Exchange, labelName: string, deps: SeriesA
   const limit = parseLimit(parameters);
   const range = parseTimeRange(parameters);
   const sets = toMatcherSets(await parseSelectors(parameters));
-  const request: LabelSearchRequest = { tenant: DEFAULT_TENANT, sets, ...range, labelName, limit };
+  const allowPartial = readPartialResponse(parameters);
+  const request: LabelSearchRequest = {
+    ...{ tenant: DEFAULT_TENANT, sets, ...range, labelName, limit },
+    allowPartial,
+  };
   const answer = await listing(deps.clock, exchange.signal, (context) =>
     deps.queriers.next().labels(request, context),
   );
+  setCoverageHeader(exchange.response, answer.coverage);
   const warnings = answer.truncated ? [...answer.warnings, TRUNCATED] : answer.warnings;
   return { data: answer.values, warnings };
 }

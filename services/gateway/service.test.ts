@@ -242,7 +242,7 @@ describe('metrics', () => {
     expect(response.headers.get('content-type')).toContain('text/plain');
     const text = await response.text();
     expect(text).toContain(
-      'tidemark_gateway_http_requests_total{route="/api/v1/label/{name}/values",method="GET",code="500"} 1',
+      'tidemark_gateway_http_requests_total{route="/api/v1/label/{name}/values",method="GET",code="503"} 1',
     );
     expect(text).toContain(
       'tidemark_gateway_http_requests_total{route="unknown",method="other",code="404"} 1',

@@ -11,7 +11,7 @@ import type { FrameSink } from './uniting-queryable.ts';
 /** Frame bytes per unit of the pacer: a frame of 1 MiB is unpacked in some milliseconds. */
 const BYTES_PER_UNIT = 128;
 
-export interface ClusterSelectOptions extends Omit<FanOutOptions, 'signal'> {
+export interface ClusterSelectOptions extends Omit<FanOutOptions, 'signal' | 'range'> {
   readonly tenant: string;
   /** Series that a node may answer with. */
   readonly seriesMax: number;
@@ -51,7 +51,9 @@ export class ClusterSelect {
       ...(how.wantsExemplars === true ? { exemplars: true } : {}),
     };
     const pacer = new WorkPacer(how.signal);
-    return fanOut({ ...this.#options, signal: how.signal }, (source, context) =>
+    const { minTimeMs, maxTimeMs } = request;
+    const range = { minTimeMs, maxTimeMs };
+    return fanOut({ ...this.#options, range, signal: how.signal }, (source, context) =>
       fetchFrom(source, wire, context, sink, pacer),
     );
   }

@@ -28,7 +28,8 @@ export function findGaps(
   replicationFactor: number,
   storeSet?: StoreSet,
 ): string[] {
-  const gaps = missingStores(answers, storeSet);
+  const lost = missingStores(answers, storeSet);
+  const gaps = lost.length >= (storeSet?.replicationFactor ?? 1) ? lost : [];
   const ingesters = answers.filter(({ kind }) => kind === 'ingester');
   if (ingesters.length === 0) gaps.push('no ingester is known');
   const failed = ingesters.filter(({ failure }) => failure !== undefined);
@@ -39,8 +40,11 @@ export function findGaps(
   return gaps;
 }
 
-/** Only a store knows which blocks it holds: as many missing ones as there are copies may have held the same block. */
-function missingStores(answers: readonly SourceAnswer[], storeSet: StoreSet | undefined): string[] {
+/**
+ * Stores without whose blocks the answer was made, a sentence each. Only a store knows which blocks it holds: as many missing ones
+ * as there are copies may have held the same block.
+ */
+export function missingStores(answers: readonly SourceAnswer[], storeSet: StoreSet | undefined): string[] {
   const stores = answers.filter(({ kind }) => kind === 'store');
   const missing: string[] = [];
   for (const { instance, failure, coverage } of stores) {
@@ -52,7 +56,7 @@ function missingStores(answers: readonly SourceAnswer[], storeSet: StoreSet | un
   for (const instance of storeSet?.instances ?? []) {
     if (!asked.has(instance)) missing.push(`store ${instance} is not a member now`);
   }
-  return missing.length >= (storeSet?.replicationFactor ?? 1) ? missing : [];
+  return missing;
 }
 
 /** Why a store that answered does not account for all that was shipped to it; undefined when it does. */
@@ -88,9 +92,13 @@ function openPartitions(
   return open;
 }
 
-function completePartitions(coverage: Coverage | undefined): ReadonlySet<number> {
-  const complete = (coverage?.partitions ?? []).filter((partition) => partition.complete);
-  return new Set(complete.map(({ partition }) => partition));
+/** Partitions of which a node holds all that it is to account for, at all times that it names. */
+export function completePartitions(coverage: Coverage | undefined): ReadonlySet<number> {
+  const partitions = coverage?.partitions ?? [];
+  const complete = new Set<number>();
+  for (const each of partitions) if (each.complete) complete.add(each.partition);
+  for (const each of partitions) if (!each.complete) complete.delete(each.partition);
+  return complete;
 }
 
 function describePartitions(

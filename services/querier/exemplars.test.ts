@@ -3,9 +3,10 @@ import { ByteReader, ByteWriter } from '../lib/core/bytes.ts';
 import { CHUNK_EXEMPLARS, CHUNK_XOR } from '../lib/model/chunk-sink.ts';
 import { decodeLabels, encodeLabels, Labels } from '../lib/model/labels.ts';
 import { ExemplarList } from '../lib/tsdb/chunk/exemplar-list.ts';
-import { MatchType } from '../lib/wire/contracts.ts';
+import { type AnswerCoverage, MatchType } from '../lib/wire/contracts.ts';
 import { readSeriesFrame, SeriesFrameWriter } from '../lib/wire/series-frame.ts';
 import { findExemplars } from './exemplars.ts';
+import type { FannedOut } from './fan-out.ts';
 import type { LookupScope } from './lookups.ts';
 import type { FrameSink } from './uniting-queryable.ts';
 
@@ -36,6 +37,11 @@ function frameOf(series: Readonly<Record<string, readonly Exemplar[] | undefined
   return writer.finish()[0]!;
 }
 
+const NO_COVERAGE: AnswerCoverage = {
+  ...{ complete: true, partitionCount: 0, minTimeMs: 10, maxTimeMs: 40, groups: [], missing: [] },
+  ...{ blockCopies: 1, blockCopiesRead: 1 },
+};
+
 async function find(frames: readonly Uint8Array[], chargeMax = Number.POSITIVE_INFINITY): Promise<string[]> {
   let charged = 0;
   const scope = {
@@ -50,7 +56,8 @@ async function find(frames: readonly Uint8Array[], chargeMax = Number.POSITIVE_I
   const cluster = {
     fetch: async (sink: FrameSink) => {
       for (const [i, frame] of frames.entries()) sink.addFrame(frame, `node ${i}`);
-      return { gaps: [], without: () => [] };
+      const fetched: FannedOut = { gaps: [], coverage: () => NO_COVERAGE, without: () => fetched };
+      return fetched;
     },
   };
   const matchers = [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'job', value: 'a' }];

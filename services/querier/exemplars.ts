@@ -4,11 +4,11 @@ import { AppError, toAppError } from '../lib/core/errors.ts';
 import { CHUNK_EXEMPLARS } from '../lib/model/chunk-sink.ts';
 import { decodeLabels, type Labels } from '../lib/model/labels.ts';
 import { ExemplarList } from '../lib/tsdb/chunk/exemplar-list.ts';
-import type { SeriesRequest, SeriesResponse } from '../lib/wire/contracts.ts';
+import type { AnswerCoverage, SeriesRequest, SeriesResponse } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import { readSeriesFrame, SeriesFrameWriter } from '../lib/wire/series-frame.ts';
 import type { ClusterSelect } from './cluster-select.ts';
-import type { LookupScope } from './lookups.ts';
+import { coverageMessage, type LookupScope } from './lookups.ts';
 import type { MemoryBudget } from './memory-budget.ts';
 import type { FrameSink } from './uniting-queryable.ts';
 
@@ -26,10 +26,13 @@ export async function* findExemplars(
   if (request.sets.length === 0) throw new AppError('bad_data', 'no selector given: at least one is needed');
   const { minTimeMs, maxTimeMs } = request;
   const union = new ExemplarUnion(budget);
+  const selects: AnswerCoverage[] = [];
   for (const { matchers } of request.sets) {
     const select = { matchers: fromWireMatchers(matchers), minTimeMs, maxTimeMs };
-    await cluster.fetch(union, select, { signal, isLabelsOnly: false, wantsExemplars: true });
+    const how = { signal, isLabelsOnly: false, wantsExemplars: true };
+    selects.push((await cluster.fetch(union, select, how)).coverage());
   }
+  yield coverageMessage(selects);
   yield* union.frames(minTimeMs, maxTimeMs);
 }
 

@@ -4,7 +4,8 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { CallContext, Client } from '../lib/transport/rpc.ts';
-import type { Coverage, IngesterDefinition } from '../lib/wire/contracts.ts';
+import type { AnswerCoverage, Coverage, IngesterDefinition } from '../lib/wire/contracts.ts';
+import { type AskedRange, countCoverage } from './answer-coverage.ts';
 import { findGaps, type SourceAnswer } from './coverage.ts';
 import { type NodeLatencies, settleEnough } from './hedge.ts';
 
@@ -20,6 +21,8 @@ export interface FanOutOptions {
   readonly signal: AbortSignal;
   /** A gap is a warning, not an error. */
   readonly isPartialAllowed: boolean;
+  /** What is asked for: part of the proof, and of the error when something is missing. */
+  readonly range: AskedRange;
   /** Told of every node that did not answer. */
   readonly onFailure: (source: Source, error: AppError) => void;
   /** Absent: every node is waited for. */
@@ -49,13 +52,15 @@ export function sourcesOf(cluster: Cluster): Source[] {
 export interface FannedOut {
   /** What is missing, for people; empty when the answer is complete. */
   readonly gaps: string[];
+  /** What the answer rests on. */
+  coverage(): AnswerCoverage;
   /**
-   * What is missing when nodes that did answer did not, after all: what they sent turned out to be of no use.
+   * The same when nodes that did answer did not, after all: what they sent turned out to be of no use.
    *
    * @param failures  By the name of the node, as nameOf() makes it.
    * @throws AppError as fanOut, when something is missing then and that is not allowed.
    */
-  without(failures: ReadonlyMap<string, AppError>): string[];
+  without(failures: ReadonlyMap<string, AppError>): FannedOut;
 }
 
 /**
@@ -88,7 +93,7 @@ async function askAll(
   ask: (source: Source, context: CallContext) => Promise<Coverage | undefined>,
   over: AbortController,
 ): Promise<FannedOut> {
-  const { cluster, signal, isPartialAllowed, onFailure, hedge } = options;
+  const { cluster, signal, isPartialAllowed, onFailure, hedge, range } = options;
   let isEnough = false;
   const context: CallContext = { signal: over.signal };
   const startedMs = hedge?.clock.monotonicMs() ?? 0;
@@ -116,7 +121,7 @@ async function askAll(
       const failure: SourceAnswer = { kind, instance, coverage: undefined, failure: error.message };
       if (!isPartialAllowed && isLastCopy[kind]) {
         const gap = `${kind} ${instance} did not answer: ${error.message}`;
-        over.abort(incomplete([gap], error));
+        over.abort(incomplete([gap], range, error));
         throwIfAborted(over.signal);
       }
       return failure;
@@ -124,10 +129,10 @@ async function askAll(
   };
 
   const sources = sourcesOf(cluster);
-  const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] => {
-    const known = answers.map((answer, i) => answer ?? unanswered(sources[i]!));
-    return findGaps(known, cluster.placement(), cluster.replicationFactor, cluster.storeSet?.());
-  };
+  const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] =>
+    findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, cluster.storeSet?.());
+  const allOf = (answers: readonly (SourceAnswer | undefined)[]): SourceAnswer[] =>
+    answers.map((answer, i) => answer ?? unanswered(sources[i]!));
   const calls = sources.map(askOne);
   const answers = await (hedge === undefined
     ? Promise.all(calls)
@@ -150,24 +155,27 @@ async function askAll(
     hedge?.onLate(source);
     over.abort(new AppError('canceled', 'the other nodes answered for everything'));
   }
-  const complete = (known: readonly (SourceAnswer | undefined)[]): string[] => {
+  const conclude = (known: readonly (SourceAnswer | undefined)[]): FannedOut => {
     const gaps = gapsOf(known);
-    if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps);
-    return gaps;
+    if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps, range);
+    const { replicationFactor } = cluster;
+    const [placement, storeSet] = [cluster.placement(), cluster.storeSet?.()];
+    return {
+      gaps,
+      coverage: () => countCoverage(allOf(known), { range, gaps, placement, replicationFactor, storeSet }),
+      without: (failures) =>
+        conclude(
+          sources.map((source, i) => {
+            const failure = failures.get(nameOf(source));
+            if (failure === undefined) return known[i];
+            onFailure(source, failure);
+            const { kind, instance } = source;
+            return { kind, instance, coverage: undefined, failure: failure.message };
+          }),
+        ),
+    };
   };
-  return {
-    gaps: complete(answers),
-    without: (failures) => {
-      const known = sources.map((source, i) => {
-        const failure = failures.get(nameOf(source));
-        if (failure === undefined) return answers[i];
-        onFailure(source, failure);
-        const { kind, instance } = source;
-        return { kind, instance, coverage: undefined, failure: failure.message };
-      });
-      return complete(known);
-    },
-  };
+  return conclude(answers);
 }
 
 /** A node's name in messages. */
@@ -189,6 +197,21 @@ function untilAborted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
   });
 }
 
-function incomplete(gaps: readonly string[], cause?: AppError): AppError {
-  return new AppError('unavailable', `the answer would be incomplete: ${gaps.join('; ')}`, { cause });
+function incomplete(gaps: readonly string[], range: AskedRange, cause?: AppError): AppError {
+  return new AppError(
+    'unavailable',
+    `the answer would be incomplete${printRange(range)}: ${gaps.join('; ')}`,
+    {
+      cause,
+    },
+  );
+}
+
+/** Times of which there is no date stand for "all", more or less: nobody asked for them by name. */
+const DATE_MS_MAX = 8.64e15;
+
+function printRange({ minTimeMs, maxTimeMs }: AskedRange): string {
+  const print = (word: string, timeMs: number) =>
+    Math.abs(timeMs) < DATE_MS_MAX ? ` ${word} ${new Date(timeMs).toISOString()}` : '';
+  return print('from', minTimeMs) + print('to', maxTimeMs);
 }

@@ -123,6 +123,7 @@ describe('a fan-out', () => {
     ]),
     samples: [[1_000, 1]] as const,
   }));
+  const RANGE = { minTimeMs: 0, maxTimeMs: 2_000 };
   /** Lets all that can happen at this time happen. */
   const settle = () => sleep(5);
   const members = INSTANCES.map((instance) => ({ instance, zone: '' }));
@@ -147,7 +148,7 @@ describe('a fan-out', () => {
     });
     const select = () =>
       queryable.select(
-        { matchers: [{ name: '__name__', operator: '=', value: 'm' }], minTimeMs: 0, maxTimeMs: 2_000 },
+        { matchers: [{ name: '__name__', operator: '=', value: 'm' }], ...RANGE },
         { signal: controller.signal, chargeBytes: (bytes) => charged.push(bytes) },
       );
     return { clock, late, charged, cluster, controller, options, select };
@@ -186,14 +187,18 @@ describe('a fan-out', () => {
     const { clock, options, controller } = selectFrom([{}, {}, {}]);
     const used: string[] = [];
     const held = Promise.withResolvers<void>();
-    const gaps = fanOut({ ...options, signal: controller.signal }, async ({ instance }, { signal }) => {
+    const how = { ...options, range: RANGE, signal: controller.signal };
+    const answer = fanOut(how, async ({ instance }, { signal }) => {
       if (instance === 'b') await held.promise;
       if (!signal.aborted) used.push(instance);
       return undefined;
     });
     await settle();
     await clock.advance(PATIENCE_MAX_MS);
-    expect((await gaps).gaps).toEqual([]);
+    const fanned = await answer;
+    expect(fanned.gaps).toEqual([]);
+    // The proof counts who answered, not who is there.
+    expect(fanned.coverage().groups).toMatchObject([{ partitions: [0, 1, 2, 3], owners: 3, answered: 2 }]);
     held.resolve();
     await settle();
     expect(used).toEqual(['a', 'c']);

@@ -5,6 +5,7 @@ import { quorumOf } from '../lib/placement/placement.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type {
+  AnswerCoverage,
   HeadStatisticsRequest,
   HeadStatisticsResponse,
   LabelSearchRequest,
@@ -18,7 +19,8 @@ import type {
   SeriesResponse,
 } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
-import { SeriesFrameWriter } from '../lib/wire/series-frame.ts';
+import { emptySeriesFrame, SeriesFrameWriter } from '../lib/wire/series-frame.ts';
+import { uniteCoverage } from './answer-coverage.ts';
 import type { ClusterSelect } from './cluster-select.ts';
 import { type FanOutOptions, fanOut } from './fan-out.ts';
 import { settleEnough } from './hedge.ts';
@@ -27,7 +29,7 @@ import { SeriesUnion, type UnionLimits } from './series-union.ts';
 
 /** What every lookup runs under. */
 export interface LookupScope {
-  readonly fanOut: FanOutOptions;
+  readonly fanOut: Omit<FanOutOptions, 'range'>;
   readonly budget: MemoryBudget;
 }
 
@@ -42,16 +44,25 @@ export async function* findSeries(
   const union = new SeriesUnion(limits, budget);
   try {
     const { minTimeMs, maxTimeMs } = request;
+    const selects: AnswerCoverage[] = [];
     for (const { matchers } of request.sets) {
       const select = { matchers: fromWireMatchers(matchers), minTimeMs, maxTimeMs };
-      await cluster.fetch(union, select, { signal, isLabelsOnly: true });
+      const fetched = await cluster.fetch(union, select, { signal, isLabelsOnly: true });
+      selects.push(fetched.coverage());
     }
+    yield coverageMessage(selects);
     await union.sort(new WorkPacer(signal));
     const isCut = request.limit > 0 && union.size > request.limit;
     yield* seriesFrames(union, isCut ? request.limit : union.size, isCut);
   } finally {
     union.release();
   }
+}
+
+/** The first message of an answer in frames. */
+export function coverageMessage(selects: readonly AnswerCoverage[]): SeriesResponse {
+  const coverage = uniteCoverage(selects);
+  return { frame: emptySeriesFrame(), truncated: false, ...(coverage === undefined ? {} : { coverage }) };
 }
 
 function* seriesFrames(union: SeriesUnion, count: number, truncated: boolean): Generator<SeriesResponse> {
@@ -82,9 +93,11 @@ export async function findLabels(
     }
   };
   const sets = request.sets.length === 0 ? [{ matchers: [] }] : request.sets;
+  const selects: AnswerCoverage[] = [];
+  const range = { minTimeMs, maxTimeMs };
   for (const { matchers } of sets) {
     fromWireMatchers(matchers);
-    await fanOut(scope.fanOut, async ({ client }, context) => {
+    const fetched = await fanOut({ ...scope.fanOut, range }, async ({ client }, context) => {
       const answer = await client.labels(
         { tenant, matchers, minTimeMs, maxTimeMs, labelName, limit },
         context,
@@ -93,13 +106,15 @@ export async function findLabels(
       add(answer);
       return answer.coverage;
     });
+    selects.push(fetched.coverage());
   }
   const values = [...found].sort(compareUtf8);
   if (limit > 0 && values.length > limit) {
     truncated = true;
     values.length = limit;
   }
-  return { values, truncated, warnings: [] };
+  const coverage = uniteCoverage(selects)!;
+  return { values, truncated, warnings: [...coverage.missing], coverage };
 }
 
 /** Metadata as the ingesters hold it, by metric, each entry once. */

@@ -6,8 +6,14 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { WorkerPool, WorkerTask } from '../lib/runtime/worker-pool.ts';
 import { movable, packError, unpackError } from '../lib/runtime/worker-tasks.ts';
-import { type QueryRequest, type QueryResponse, ResultType } from '../lib/wire/contracts.ts';
+import {
+  type AnswerCoverage,
+  type QueryRequest,
+  type QueryResponse,
+  ResultType,
+} from '../lib/wire/contracts.ts';
 import type { ListedQuery } from './active-queries.ts';
+import { uniteCoverage } from './answer-coverage.ts';
 import type { ClusterSelect } from './cluster-select.ts';
 import type { Deadline } from './deadline.ts';
 import type {
@@ -75,7 +81,7 @@ export async function* runQuery(
     try {
       for await (const part of evaluation.parts()) {
         if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
-        yield { part: responseOf(part, queueMs) };
+        yield { part: responseOf(part, queueMs, evaluation) };
       }
     } finally {
       await evaluation.close();
@@ -97,7 +103,7 @@ class RemoteEvaluation {
   readonly #over = new AbortController();
   /** Selects under way. */
   #fetching = 0;
-  /** Those that are over, should something of theirs be of no use. */
+  /** Those that are over: what they rest on, also should something of theirs be of no use. */
   readonly #fetched = new Map<number, FannedOut>();
   readonly #task: WorkerTask<ToEvaluation>;
   /** Other threads that evaluate parts of the query. */
@@ -131,6 +137,11 @@ class RemoteEvaluation {
       this.#wake?.();
     });
     signal.addEventListener('abort', this.#cancel, { once: true });
+  }
+
+  /** What the selects so far rest on, those of the whole query once its header is there. */
+  coverage(): AnswerCoverage | undefined {
+    return uniteCoverage([...this.#fetched.values()].map((fetched) => fetched.coverage()));
   }
 
   /**
@@ -252,8 +263,9 @@ class RemoteEvaluation {
   #discard({ select, nodes }: FromEvaluation & { kind: 'discarded' }): void {
     try {
       const failures = new Map(nodes.map(({ from, error }) => [from, unpackError(error)]));
-      const gaps = this.#fetched.get(select)!.without(failures);
-      this.#task.post({ kind: 'frames', select, frames: [], gaps });
+      const fetched = this.#fetched.get(select)!.without(failures);
+      this.#fetched.set(select, fetched);
+      this.#task.post({ kind: 'frames', select, frames: [], gaps: fetched.gaps });
     } catch (caught) {
       this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
     }
@@ -321,13 +333,17 @@ function orderOf(
   };
 }
 
-function responseOf(part: QueryPart, queueMs: number): NonNullable<QueryResponse['part']> {
+function responseOf(
+  part: QueryPart,
+  queueMs: number,
+  evaluation: RemoteEvaluation,
+): NonNullable<QueryResponse['part']> {
   switch (part.kind) {
-    case 'header':
-      return {
-        $case: 'header',
-        value: { resultType: RESULT_TYPES[part.type], stringValue: part.text },
-      };
+    case 'header': {
+      const header = { resultType: RESULT_TYPES[part.type], stringValue: part.text };
+      const coverage = evaluation.coverage();
+      return { $case: 'header', value: coverage === undefined ? header : { ...header, coverage } };
+    }
     case 'frame':
       return { $case: 'frame', value: part.frame };
     case 'trailer':

@@ -235,17 +235,22 @@ describe('query', () => {
     const stores = [{ ...NODE, instance: 's', failure: new AppError('unavailable', 'no route') }];
     await expect(run(setUp({ stores }), {})).rejects.toMatchObject({
       code: 'unavailable',
-      message: 'the answer would be incomplete: store s did not answer: no route',
+      message: expect.stringMatching(
+        /^the answer would be incomplete from \S+ to \S+: store s did not answer: no route$/,
+      ),
     });
-    const { series, trailer } = await run(setUp({ stores }), { allowPartial: true });
+    const { header, series, trailer } = await run(setUp({ stores }), { allowPartial: true });
     expect(series).toHaveLength(1);
     expect(trailer.warnings).toEqual(['store s did not answer: no route']);
+    expect(header.coverage).toMatchObject({ complete: false, blockCopiesRead: 0, missing: trailer.warnings });
   });
 
   test('a store that lost a block makes the answer incomplete, though it answered', async () => {
     await expect(run(setUp({ stores: [LOSER] }), {})).rejects.toMatchObject({
       code: 'unavailable',
-      message: 'the answer would be incomplete: store s lacks samples: 1 block is in quarantine',
+      message: expect.stringMatching(
+        /^the answer would be incomplete from \S+ to \S+: store s lacks samples: 1 block is in quarantine$/,
+      ),
     });
     const { series, trailer } = await run(setUp({ stores: [LOSER] }), { allowPartial: true });
     expect(series).toHaveLength(1);
@@ -403,9 +408,10 @@ describe('lookups', () => {
   test('labels', async () => {
     const { client } = setUp(cluster);
     const names = await client.labels({ ...range, sets: [], labelName: '', limit: 0 }, context);
-    expect(names).toEqual({ values: ['__name__', 'job'], truncated: false, warnings: [] });
+    expect(names).toMatchObject({ values: ['__name__', 'job'], truncated: false, warnings: [] });
+    expect(names.coverage).toMatchObject({ complete: true, missing: [] });
     const values = await client.labels({ ...range, sets: [], labelName: 'job', limit: 2 }, context);
-    expect(values).toEqual({ values: ['a', 'b'], truncated: true, warnings: [] });
+    expect(values).toMatchObject({ values: ['a', 'b'], truncated: true, warnings: [] });
     const some = await client.labels({ ...range, sets, labelName: '__name__', limit: 0 }, context);
     expect(some.values).toEqual(['requests_total', 'up']);
   });
@@ -426,7 +432,9 @@ describe('lookups', () => {
     const setup = setUp({ stores: [LOSER] });
     const incomplete = {
       code: 'unavailable',
-      message: 'the answer would be incomplete: store s lacks samples: 1 block is in quarantine',
+      message: expect.stringMatching(
+        /^the answer would be incomplete from \S+ to \S+: store s lacks samples: 1 block is in quarantine$/,
+      ),
     };
     const request = { ...range, sets: [], labelName: 'job', limit: 0 };
     await expect(setup.client.labels(request, context)).rejects.toMatchObject(incomplete);
@@ -434,6 +442,18 @@ describe('lookups', () => {
       incomplete,
     );
     await expect(seriesOf(setup, 0)).rejects.toMatchObject(incomplete);
+
+    const gap = 'store s lacks samples: 1 block is in quarantine';
+    const partial = await setup.client.labels({ ...request, allowPartial: true }, context);
+    expect(partial).toMatchObject({ warnings: [gap], coverage: { complete: false, blockCopiesRead: 0 } });
+    const told: unknown[] = [];
+    for await (const { coverage } of setup.client.series(
+      { ...range, sets, limit: 0, allowPartial: true },
+      context,
+    )) {
+      if (coverage !== undefined) told.push(coverage.missing);
+    }
+    expect(told).toEqual([[gap]]);
   });
 
   test('metadata', async () => {

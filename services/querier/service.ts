@@ -128,19 +128,20 @@ class Querier implements Service {
     return {
       query: (request, context) => this.#query(request, context),
       series: (request, context) =>
-        this.#lookup('series', context, (scope) => {
-          const cluster = this.#select(request.tenant, false);
+        this.#lookup('series', context, request.allowPartial, (scope) => {
+          const cluster = this.#select(request.tenant, request.allowPartial === true);
           return findSeries(request, cluster, this.#limits, scope);
         }),
       exemplars: (request, context) =>
-        this.#lookup('exemplars', context, (scope) =>
-          findExemplars(request, this.#select(request.tenant, false), scope),
+        this.#lookup('exemplars', context, request.allowPartial, (scope) =>
+          findExemplars(request, this.#select(request.tenant, request.allowPartial === true), scope),
         ),
-      labels: (request, context) => this.#single('labels', context, (scope) => findLabels(request, scope)),
+      labels: (request, context) =>
+        this.#single('labels', context, request.allowPartial, (scope) => findLabels(request, scope)),
       metadata: (request, context) =>
-        this.#single('metadata', context, (scope) => findMetadata(request, this.#deps.cluster, scope)),
+        this.#single('metadata', context, false, (scope) => findMetadata(request, this.#deps.cluster, scope)),
       headStatistics: (request, context) =>
-        this.#single('head_statistics', context, (scope) =>
+        this.#single('head_statistics', context, false, (scope) =>
           sumHeadStatistics(request, this.#deps.cluster, scope),
         ),
       activeQueries: async ({ tenant }) => ({ queries: this.#active.list(tenant) }),
@@ -189,12 +190,13 @@ class Querier implements Service {
   async *#lookup<T>(
     lookup: string,
     context: CallContext,
+    isPartialAllowed: boolean | undefined,
     answer: (scope: LookupScope) => AsyncIterable<T>,
   ): AsyncGenerator<T> {
     let outcome = 'canceled';
     const budget = new MemoryBudget(this.#pool, this.#options.memoryBytesMax);
     const gate = this.#lookupGate;
-    const fanOut = this.#fanOut(false);
+    const fanOut = this.#fanOut(isPartialAllowed === true);
     try {
       yield* this.#tracked(this.#options.timeoutMs, [context.signal], async function* ({ signal }) {
         const leave = await gate.enter(signal);
@@ -217,9 +219,10 @@ class Querier implements Service {
   async #single<T>(
     lookup: string,
     context: CallContext,
+    isPartialAllowed: boolean | undefined,
     answer: (scope: LookupScope) => Promise<T>,
   ): Promise<T> {
-    const answers = this.#lookup(lookup, context, async function* (scope) {
+    const answers = this.#lookup(lookup, context, isPartialAllowed, async function* (scope) {
       yield await answer(scope);
     });
     let result: T | undefined;

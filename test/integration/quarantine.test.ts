@@ -124,7 +124,7 @@ test('a query, a series and a label lookup over a lost block say so, others do n
   });
 
   const gap = `store store-0 lacks samples: 1 corrupt block is in quarantine: ${bad.meta.blockId} (1970-01-01T10:00:00.000Z to 1970-01-01T11:59:00.000Z)`;
-  const incomplete = { code: 'unavailable', message: `the answer would be incomplete: ${gap}` };
+  const incomplete = { code: 'unavailable', message: expect.stringContaining(gap) };
   await expect(instant(11 * HOUR_MS)).rejects.toMatchObject(incomplete);
   expect(await instant(11 * HOUR_MS, true)).toEqual([gap]);
   await expect(labels(10 * HOUR_MS, 11 * HOUR_MS, '')).rejects.toMatchObject(incomplete);

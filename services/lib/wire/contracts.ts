@@ -39,9 +39,11 @@ export type {
 } from './gen/tidemark/v1/ingester.ts';
 export type {
   ActiveQuery,
+  AnswerCoverage,
   LabelSearchRequest,
   LabelSearchResponse,
   MatcherSet,
+  PartitionGroup,
   QueryHeader,
   QueryRequest,
   QueryResponse,

@@ -77,6 +77,44 @@ export interface QueryHeader {
   resultType: ResultType;
   /** The value, for RESULT_TYPE_STRING. */
   stringValue: string;
+  /** What the selects of the query rest on, together; absent when it made none. */
+  coverage?: AnswerCoverage | undefined;
+}
+
+/** What an answer rests on: which partitions and times were answered for by how many replicas. Of several selects the worst. */
+export interface AnswerCoverage {
+  /** No acknowledged sample can be missing. */
+  complete: boolean;
+  /** Partitions of the cluster; 0 while no placement is known. */
+  partitionCount: number;
+  /** Oldest sample that was asked for, Unix milliseconds. */
+  minTimeMs: number;
+  /** Newest sample that was asked for, Unix milliseconds, inclusive. */
+  maxTimeMs: number;
+  /** Samples that ingesters account for: partitions that were answered for alike, each partition in one group. */
+  groups: PartitionGroup[];
+  /** Samples that stores account for: copies that each block has. */
+  blockCopies: number;
+  /** Copies of each block, whichever it is, that were on stores which answered with all they hold, at least. 0: a block may be missing. */
+  blockCopiesRead: number;
+  /** For people: what is missing. Empty when complete. */
+  missing: string[];
+}
+
+/** Partitions whose recent samples rest on equally many replicas. */
+export interface PartitionGroup {
+  /** Ascending. */
+  partitions: number[];
+  /** Ingesters that own them. */
+  owners: number;
+  /** Owners that answered. */
+  answered: number;
+  /** Of these, those that hold every acknowledged sample that is on no store. */
+  complete: number;
+  /** Whether that is enough: a complete replica, or so many that each quorum has one among them. */
+  covered: boolean;
+  /** Oldest time that these replicas still hold all of, Unix milliseconds; what is older is the stores' to account for. */
+  fromMs: number;
 }
 
 export interface QueryTrailer {
@@ -127,6 +165,8 @@ export interface SeriesRequest {
   maxTimeMs: number;
   /** Most label sets; 0 means no limit. */
   limit: number;
+  /** Accept an answer that is known to be incomplete; `coverage` then says what is missing. */
+  allowPartial?: boolean | undefined;
 }
 
 export interface SeriesResponse {
@@ -134,6 +174,8 @@ export interface SeriesResponse {
   frame: Uint8Array;
   /** On the last message. */
   truncated: boolean;
+  /** On the first message: what the answer rests on. */
+  coverage?: AnswerCoverage | undefined;
 }
 
 export interface LabelSearchRequest {
@@ -149,6 +191,8 @@ export interface LabelSearchRequest {
   labelName: string;
   /** Most strings; 0 means no limit. */
   limit: number;
+  /** Accept an answer that is known to be incomplete, with warnings that name what is missing. */
+  allowPartial?: boolean | undefined;
 }
 
 export interface LabelSearchResponse {
@@ -158,6 +202,8 @@ export interface LabelSearchResponse {
   truncated: boolean;
   /** For people: what is missing from the answer. */
   warnings: string[];
+  /** What the answer rests on. */
+  coverage?: AnswerCoverage | undefined;
 }
 
 export interface ActiveQueriesRequest {
@@ -480,7 +526,7 @@ export const QueryResponse: MessageFns<QueryResponse> = {
 };
 
 function createBaseQueryHeader(): QueryHeader {
-  return { resultType: 0, stringValue: "" };
+  return { resultType: 0, stringValue: "", coverage: undefined };
 }
 
 export const QueryHeader: MessageFns<QueryHeader> = {
@@ -490,6 +536,9 @@ export const QueryHeader: MessageFns<QueryHeader> = {
     }
     if (message.stringValue !== "") {
       writer.uint32(18).string(message.stringValue);
+    }
+    if (message.coverage !== undefined) {
+      AnswerCoverage.encode(message.coverage, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -523,6 +572,14 @@ export const QueryHeader: MessageFns<QueryHeader> = {
             message.stringValue = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.coverage = AnswerCoverage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -542,6 +599,286 @@ export const QueryHeader: MessageFns<QueryHeader> = {
     const message = createBaseQueryHeader();
     message.resultType = object.resultType ?? 0;
     message.stringValue = object.stringValue ?? "";
+    message.coverage = (object.coverage !== undefined && object.coverage !== null)
+      ? AnswerCoverage.fromPartial(object.coverage)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAnswerCoverage(): AnswerCoverage {
+  return {
+    complete: false,
+    partitionCount: 0,
+    minTimeMs: 0,
+    maxTimeMs: 0,
+    groups: [],
+    blockCopies: 0,
+    blockCopiesRead: 0,
+    missing: [],
+  };
+}
+
+export const AnswerCoverage: MessageFns<AnswerCoverage> = {
+  encode(message: AnswerCoverage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.complete !== false) {
+      writer.uint32(8).bool(message.complete);
+    }
+    if (message.partitionCount !== 0) {
+      writer.uint32(16).uint32(message.partitionCount);
+    }
+    if (message.minTimeMs !== 0) {
+      writer.uint32(24).int64(message.minTimeMs);
+    }
+    if (message.maxTimeMs !== 0) {
+      writer.uint32(32).int64(message.maxTimeMs);
+    }
+    for (const v of message.groups) {
+      PartitionGroup.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.blockCopies !== 0) {
+      writer.uint32(48).uint32(message.blockCopies);
+    }
+    if (message.blockCopiesRead !== 0) {
+      writer.uint32(56).uint32(message.blockCopiesRead);
+    }
+    for (const v of message.missing) {
+      writer.uint32(66).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnswerCoverage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnswerCoverage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.partitionCount = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.minTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.groups.push(PartitionGroup.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.blockCopies = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.blockCopiesRead = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.missing.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AnswerCoverage>): AnswerCoverage {
+    return AnswerCoverage.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AnswerCoverage>): AnswerCoverage {
+    const message = createBaseAnswerCoverage();
+    message.complete = object.complete ?? false;
+    message.partitionCount = object.partitionCount ?? 0;
+    message.minTimeMs = object.minTimeMs ?? 0;
+    message.maxTimeMs = object.maxTimeMs ?? 0;
+    message.groups = object.groups?.map((e) => PartitionGroup.fromPartial(e)) || [];
+    message.blockCopies = object.blockCopies ?? 0;
+    message.blockCopiesRead = object.blockCopiesRead ?? 0;
+    message.missing = object.missing?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBasePartitionGroup(): PartitionGroup {
+  return { partitions: [], owners: 0, answered: 0, complete: 0, covered: false, fromMs: 0 };
+}
+
+export const PartitionGroup: MessageFns<PartitionGroup> = {
+  encode(message: PartitionGroup, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partitions.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.owners !== 0) {
+      writer.uint32(16).uint32(message.owners);
+    }
+    if (message.answered !== 0) {
+      writer.uint32(24).uint32(message.answered);
+    }
+    if (message.complete !== 0) {
+      writer.uint32(32).uint32(message.complete);
+    }
+    if (message.covered !== false) {
+      writer.uint32(40).bool(message.covered);
+    }
+    if (message.fromMs !== 0) {
+      writer.uint32(48).int64(message.fromMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartitionGroup {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartitionGroup();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.owners = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.answered = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.complete = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.covered = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.fromMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PartitionGroup>): PartitionGroup {
+    return PartitionGroup.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartitionGroup>): PartitionGroup {
+    const message = createBasePartitionGroup();
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.owners = object.owners ?? 0;
+    message.answered = object.answered ?? 0;
+    message.complete = object.complete ?? 0;
+    message.covered = object.covered ?? false;
+    message.fromMs = object.fromMs ?? 0;
     return message;
   },
 };
@@ -873,7 +1210,7 @@ export const MatcherSet: MessageFns<MatcherSet> = {
 };
 
 function createBaseSeriesRequest(): SeriesRequest {
-  return { tenant: "", sets: [], minTimeMs: 0, maxTimeMs: 0, limit: 0 };
+  return { tenant: "", sets: [], minTimeMs: 0, maxTimeMs: 0, limit: 0, allowPartial: undefined };
 }
 
 export const SeriesRequest: MessageFns<SeriesRequest> = {
@@ -892,6 +1229,9 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
     }
     if (message.limit !== 0) {
       writer.uint32(40).uint32(message.limit);
+    }
+    if (message.allowPartial !== undefined) {
+      writer.uint32(48).bool(message.allowPartial);
     }
     return writer;
   },
@@ -949,6 +1289,14 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
             message.limit = reader.uint32();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.allowPartial = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -971,12 +1319,13 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
     message.minTimeMs = object.minTimeMs ?? 0;
     message.maxTimeMs = object.maxTimeMs ?? 0;
     message.limit = object.limit ?? 0;
+    message.allowPartial = object.allowPartial ?? undefined;
     return message;
   },
 };
 
 function createBaseSeriesResponse(): SeriesResponse {
-  return { frame: new Uint8Array(0), truncated: false };
+  return { frame: new Uint8Array(0), truncated: false, coverage: undefined };
 }
 
 export const SeriesResponse: MessageFns<SeriesResponse> = {
@@ -986,6 +1335,9 @@ export const SeriesResponse: MessageFns<SeriesResponse> = {
     }
     if (message.truncated !== false) {
       writer.uint32(16).bool(message.truncated);
+    }
+    if (message.coverage !== undefined) {
+      AnswerCoverage.encode(message.coverage, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1019,6 +1371,14 @@ export const SeriesResponse: MessageFns<SeriesResponse> = {
             message.truncated = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.coverage = AnswerCoverage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1038,12 +1398,15 @@ export const SeriesResponse: MessageFns<SeriesResponse> = {
     const message = createBaseSeriesResponse();
     message.frame = object.frame ?? new Uint8Array(0);
     message.truncated = object.truncated ?? false;
+    message.coverage = (object.coverage !== undefined && object.coverage !== null)
+      ? AnswerCoverage.fromPartial(object.coverage)
+      : undefined;
     return message;
   },
 };
 
 function createBaseLabelSearchRequest(): LabelSearchRequest {
-  return { tenant: "", sets: [], minTimeMs: 0, maxTimeMs: 0, labelName: "", limit: 0 };
+  return { tenant: "", sets: [], minTimeMs: 0, maxTimeMs: 0, labelName: "", limit: 0, allowPartial: undefined };
 }
 
 export const LabelSearchRequest: MessageFns<LabelSearchRequest> = {
@@ -1065,6 +1428,9 @@ export const LabelSearchRequest: MessageFns<LabelSearchRequest> = {
     }
     if (message.limit !== 0) {
       writer.uint32(48).uint32(message.limit);
+    }
+    if (message.allowPartial !== undefined) {
+      writer.uint32(56).bool(message.allowPartial);
     }
     return writer;
   },
@@ -1130,6 +1496,14 @@ export const LabelSearchRequest: MessageFns<LabelSearchRequest> = {
             message.limit = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.allowPartial = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1153,12 +1527,13 @@ export const LabelSearchRequest: MessageFns<LabelSearchRequest> = {
     message.maxTimeMs = object.maxTimeMs ?? 0;
     message.labelName = object.labelName ?? "";
     message.limit = object.limit ?? 0;
+    message.allowPartial = object.allowPartial ?? undefined;
     return message;
   },
 };
 
 function createBaseLabelSearchResponse(): LabelSearchResponse {
-  return { values: [], truncated: false, warnings: [] };
+  return { values: [], truncated: false, warnings: [], coverage: undefined };
 }
 
 export const LabelSearchResponse: MessageFns<LabelSearchResponse> = {
@@ -1171,6 +1546,9 @@ export const LabelSearchResponse: MessageFns<LabelSearchResponse> = {
     }
     for (const v of message.warnings) {
       writer.uint32(26).string(v!);
+    }
+    if (message.coverage !== undefined) {
+      AnswerCoverage.encode(message.coverage, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1212,6 +1590,14 @@ export const LabelSearchResponse: MessageFns<LabelSearchResponse> = {
             message.warnings.push(reader.string());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.coverage = AnswerCoverage.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1232,6 +1618,9 @@ export const LabelSearchResponse: MessageFns<LabelSearchResponse> = {
     message.values = object.values?.map((e) => e) || [];
     message.truncated = object.truncated ?? false;
     message.warnings = object.warnings?.map((e) => e) || [];
+    message.coverage = (object.coverage !== undefined && object.coverage !== null)
+      ? AnswerCoverage.fromPartial(object.coverage)
+      : undefined;
     return message;
   },
 };
