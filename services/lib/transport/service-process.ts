@@ -215,6 +215,8 @@ class ClusterProcess implements Service {
   async start(): Promise<void> {
     const { logger, version, common } = this.#base;
     await this.#operations?.start();
+    // Connections to owners open as soon as they are known, not at the first probe.
+    if (this.#built.needsPlacement === true) this.#control.onChange(() => this.#canReachOwners());
     await this.#control.start();
     await this.#announce('starting');
     for (const service of this.#built.services) await service.start();
