@@ -34,6 +34,11 @@ export function createEvaluatorMetrics(registry: Registry) {
       'Evaluations of a group that were skipped because the one before took too long.',
       labelNames,
     ),
+    iterationsMadeUp: counter(
+      'tidemark_rule_group_iterations_made_up_total',
+      'Evaluations of slots that had passed when the group was taken over from another evaluator.',
+      labelNames,
+    ),
     lastDuration: gauge(
       'tidemark_rule_group_last_duration_seconds',
       "How long the group's last evaluation took.",

@@ -1,4 +1,5 @@
-// Drives one rule group: waits for its slots, evaluates, counts what was missed, restores the clocks of `for` once.
+// Drives one rule group: waits for its slots, evaluates, counts what was missed, restores the clocks of `for` once. A group
+// that is taken over begins with the slots that its former evaluator may not have come to.
 import type { Clock } from '../lib/core/clock.ts';
 import { toAppError } from '../lib/core/errors.ts';
 import type { RuleGroup, RuleIo, RuleSettings } from '../lib/rules/rule-group.ts';
@@ -31,10 +32,14 @@ export class GroupRunner {
   readonly #labels: { rule_group: string };
   #loop: Promise<void> | undefined;
   #evaluations = 0;
+  /** Slots after this time are made up for. */
+  readonly #resumeFromMs: number | undefined;
 
-  constructor(group: RuleGroup, deps: GroupRunnerDeps) {
+  /** @param resumeFromMs  Unix ms since when nobody may have evaluated a group that is taken over. */
+  constructor(group: RuleGroup, deps: GroupRunnerDeps, resumeFromMs?: number) {
     this.group = group;
     this.#deps = deps;
+    this.#resumeFromMs = resumeFromMs;
     this.#labels = { rule_group: groupKey(group.spec.file, group.spec.name) };
   }
 
@@ -60,8 +65,9 @@ export class GroupRunner {
     metrics.rules.set(this.#labels, spec.rules.length);
     metrics.iterationsMissed.inc(this.#labels, 0);
     const offsetMs = groupOffsetMs(spec.file, spec.name, intervalMs);
-    let slotMs = slotBefore(clock.nowMs(), intervalMs, offsetMs) + intervalMs;
     const io = this.#deps.createIo(this.group, this.#stop.signal);
+    let slotMs = slotBefore(this.#resumeFromMs ?? clock.nowMs(), intervalMs, offsetMs) + intervalMs;
+    if (this.#resumeFromMs !== undefined) slotMs = await this.#makeUp(slotMs, io);
     while (!this.#stop.signal.aborted) {
       await this.#sleepUntil(slotMs);
       await this.#evaluate(slotMs, io);
@@ -72,6 +78,19 @@ export class GroupRunner {
     }
   }
 
+  /** Evaluates slots that have passed, so that recorded series have no hole. Returns the first that has not. */
+  async #makeUp(firstMs: number, io: RuleIo): Promise<number> {
+    const { clock, metrics } = this.#deps;
+    const untilMs = clock.nowMs();
+    let slotMs = firstMs;
+    for (; slotMs <= untilMs && !this.#stop.signal.aborted; slotMs += this.group.intervalMs) {
+      await this.#evaluate(slotMs, io);
+      metrics.iterations.inc(this.#labels);
+      metrics.iterationsMadeUp.inc(this.#labels);
+    }
+    return slotMs;
+  }
+
   async #evaluate(slotMs: number, io: RuleIo): Promise<void> {
     const { clock, logger, metrics } = this.#deps;
     const settings = this.#deps.settings();
@@ -79,7 +98,9 @@ export class GroupRunner {
     this.#evaluations++;
     metrics.lastDuration.set(this.#labels, this.group.evaluationSeconds);
     metrics.lastEvaluation.set(this.#labels, this.group.lastEvaluationMs / 1000);
-    if (this.#evaluations < EVALUATIONS_BEFORE_RESTORE || !this.group.needsRestore) return;
+    // Where there was no outage, nothing has to come back first.
+    const before = this.#resumeFromMs === undefined ? EVALUATIONS_BEFORE_RESTORE : 1;
+    if (this.#evaluations < before || !this.group.needsRestore) return;
     const restored = await this.group.restore(clock.nowMs(), settings, io);
     metrics.restored.inc(restored);
     if (restored > 0)

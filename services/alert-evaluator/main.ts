@@ -11,6 +11,9 @@ import { AlertEvaluatorDefinition } from '../lib/wire/contracts.ts';
 import { ALERT_EVALUATOR_FLAGS } from './flags.ts';
 import { createAlertEvaluator } from './service.ts';
 
+/** Until an expired member's work is shared out anew, and what its last heartbeat was late. */
+const HAND_OVER_MARGIN_MS = 2_000;
+
 runServiceProcess({
   service: 'alert-evaluator',
   usage: 'Tidemark alert evaluator: evaluates rule groups, writes what they record, notifies Alertmanagers.',
@@ -35,8 +38,10 @@ runServiceProcess({
         gracePeriodMs: flags['rules.alert.for-grace-period'],
         queueCapacity: flags['alertmanager.notification-queue-capacity'],
         features: featuresOf(flags['enable-feature'], logger),
+        handOverMs:
+          common['cluster.member-expiry'] + common['cluster.heartbeat-interval'] + HAND_OVER_MARGIN_MS,
       },
-      { cluster, distributor, clock, logger, registry, owns: shares.owns },
+      { cluster, distributor, clock, logger, registry, owns: shares.owns, othersOwn: shares.othersOwn },
     );
     shares.onChange(() => {
       evaluator.rebalance().catch((caught: unknown) => {

@@ -19,6 +19,10 @@ export interface RuleManagerDeps extends GroupRunnerDeps {
   readonly write: RuleIo['write'];
   /** Whether this evaluator evaluates the group of that key; absent: all of them. */
   readonly owns?: ((groupKey: string) => boolean) | undefined;
+  /** Whether another live evaluator evaluates the group of that key. */
+  readonly othersOwn?: ((groupKey: string) => boolean) | undefined;
+  /** Longest time between the last evaluation of an evaluator that dies and the hand-over of its groups, milliseconds. */
+  readonly handOverMs?: number | undefined;
 }
 
 export class RuleManager {
@@ -31,6 +35,8 @@ export class RuleManager {
   /** Nothing was loaded yet: what is loaded now restores its clocks. */
   #isFirst = true;
   readonly #cleanups = new Set<Promise<void>>();
+  /** Groups that other evaluators ran when we last looked. */
+  #others: ReadonlySet<string> = new Set();
 
   constructor(deps: RuleManagerDeps) {
     this.#deps = deps;
@@ -62,10 +68,12 @@ export class RuleManager {
     const old = this.#runners;
     const next = new Map<string, GroupRunner>();
     const elsewhere = new Set<string>();
+    const others = new Set<string>();
     for (const spec of specs) {
       const key = groupKey(spec.file, spec.name);
       if (this.#deps.owns?.(key) === false) {
         elsewhere.add(key);
+        if (this.#deps.othersOwn?.(key) === true) others.add(key);
         continue;
       }
       const intervalMs = spec.intervalMs ?? defaults.intervalMs;
@@ -77,14 +85,17 @@ export class RuleManager {
       }
       // A group that another evaluator had restores its clocks from its series, as after a start.
       const restored = !this.#isFirst && this.#deps.owns === undefined;
-      const group = new RuleGroup({ spec, intervalMs, queryOffsetMs, restored });
+      const handOverMs = this.#others.has(key) ? (this.#deps.handOverMs ?? 0) + intervalMs : 0;
+      const group = new RuleGroup({ spec, intervalMs, queryOffsetMs, restored, handOverMs });
       if (former !== undefined) {
         await former.stop();
         group.copyStateFrom(former.group);
       }
-      next.set(key, new GroupRunner(group, this.#deps));
+      const resumeFromMs = handOverMs > 0 ? this.#deps.clock.nowMs() - handOverMs : undefined;
+      next.set(key, new GroupRunner(group, this.#deps, resumeFromMs));
     }
     this.#runners = next;
+    this.#others = others;
     this.#isFirst = false;
     if (this.#running) for (const runner of next.values()) runner.start();
     await Promise.all(
@@ -115,6 +126,7 @@ export class RuleManager {
       metrics.failures,
       metrics.iterations,
       metrics.iterationsMissed,
+      metrics.iterationsMadeUp,
     ]) {
       metric.remove(labels);
     }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Registry } from 'prom-client';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { createRuleWorld, ruleConfig } from '../../test/support/rule-world.ts';
+import { type Answer, createRuleWorld, ruleConfig } from '../../test/support/rule-world.ts';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { DEFAULT_FEATURES } from '../lib/promql/features.ts';
@@ -63,14 +63,27 @@ class TestClock implements Clock {
   }
 }
 
-async function startEvaluator() {
+interface Sharing {
+  /** Which groups are ours; the others are a live other evaluator's. */
+  readonly owns: (groupKey: string) => boolean;
+  readonly handOverMs: number;
+}
+
+async function startEvaluator(sharing?: Sharing) {
   const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-test-'));
   const world = createRuleWorld();
   const clock = new TestClock();
   const registry = new Registry();
   const evaluator = createAlertEvaluator(
-    { externalUrl: 'http://x/', features: DEFAULT_FEATURES },
-    { cluster: world.cluster, distributor: world.distributor, clock, logger: createSilentLogger(), registry },
+    { externalUrl: 'http://x/', features: DEFAULT_FEATURES, handOverMs: sharing?.handOverMs ?? 0 },
+    {
+      cluster: world.cluster,
+      distributor: world.distributor,
+      clock,
+      logger: createSilentLogger(),
+      registry,
+      ...(sharing !== undefined && { owns: sharing.owns, othersOwn: (key) => !sharing.owns(key) }),
+    },
   );
   onTestFinished(async () => {
     await evaluator.drain();
@@ -279,6 +292,66 @@ test('after a restart alerts get their clock back', async () => {
     'ALERTS{alertname="A", alertstate="pending"}',
     'ALERTS_FOR_STATE{alertname="A"}',
   ]);
+});
+
+describe('a group that is taken over from another evaluator', () => {
+  const HAND_OVER_MS = 3 * INTERVAL_MS;
+
+  async function takeOver(rule: string, answer?: (query: string) => Answer) {
+    let isOurs = false;
+    const started = await startEvaluator({ owns: () => isOurs, handOverMs: HAND_OVER_MS });
+    const { world, clock, write, apply, evaluator } = started;
+    write('a.yml', `groups:\n${group('g', rule)}`);
+    world.answer = ({ query }) => answer?.(query) ?? [[{}, 1]];
+    await apply();
+    await clock.advance(5 * INTERVAL_MS);
+    expect(world.asked).toEqual([]);
+    isOurs = true;
+    const takenOverMs = clock.nowMs();
+    await evaluator.rebalance();
+    await clock.settle();
+    return { ...started, takenOverMs };
+  }
+
+  test('has no hole, as far back as its former evaluator may have stopped', async () => {
+    const { world, clock, takenOverMs, metric } = await takeOver('record: r, expr: up');
+    const madeUp = world.written.map(({ timeMs }) => timeMs);
+    expect(madeUp).toHaveLength(4);
+    expect(takenOverMs - madeUp[0]!).toBeGreaterThanOrEqual(HAND_OVER_MS);
+    await clock.advance(2 * INTERVAL_MS);
+    const times = world.written.map(({ timeMs }) => timeMs);
+    expect(times).toHaveLength(6);
+    expect(new Set(times.slice(1).map((timeMs, i) => timeMs - times[i]!))).toEqual(new Set([INTERVAL_MS]));
+    expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(4);
+    expect(await metric('tidemark_rule_group_iterations_missed_total')).toBe(0);
+  });
+
+  test('keeps the clock of an alert, though its `for` is shorter than the grace period', async () => {
+    // Active for 520 s when it is taken over, last seen by its former evaluator a minute ago.
+    const START_MS = 1_700_000_000_000 + 5 * INTERVAL_MS;
+    const { groups, clock } = await takeOver('alert: A, expr: up, for: 9m', (query) => {
+      if (query.startsWith('timestamp(')) return [[{ alertname: 'A' }, START_MS / 1000 - 60]];
+      if (query.startsWith('ALERTS_FOR_STATE')) {
+        return [[{ __name__: 'ALERTS_FOR_STATE', alertname: 'A' }, START_MS / 1000 - 520]];
+      }
+      return [[{}, 1]];
+    });
+    const alert = async () => (await groups())[0]!.rules[0]!.alerting!.alerts[0]!;
+    expect((await alert()).activeAtMs).toBe(START_MS - 520_000);
+    await clock.advance(2 * INTERVAL_MS);
+    expect((await alert()).state).toBe('firing');
+  });
+
+  test('starts anew after a reload, and where nobody ran it', async () => {
+    const { world, clock, write, apply } = await startEvaluator({
+      owns: () => true,
+      handOverMs: HAND_OVER_MS,
+    });
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    await apply();
+    await clock.settle();
+    expect(world.asked).toEqual([]);
+  });
 });
 
 test('draining stops evaluation and readiness', async () => {

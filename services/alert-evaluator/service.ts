@@ -42,6 +42,8 @@ export interface AlertEvaluatorOptions {
   readonly features: PromqlFeatures;
   /** Whose series the rules read and write. */
   readonly tenant?: string;
+  /** Longest time between the last evaluation of an evaluator that dies and the hand-over of its groups, ms. Default 0. */
+  readonly handOverMs?: number;
 }
 
 export interface AlertEvaluatorDeps {
@@ -52,6 +54,8 @@ export interface AlertEvaluatorDeps {
   readonly registry: Registry;
   /** Whether this evaluator evaluates the group `FILE;GROUP`; absent: all of them. Call `rebalance` when it answers otherwise. */
   readonly owns?: (groupKey: string) => boolean;
+  /** Whether another live evaluator evaluates the group. What is taken over from it is taken over without a hole. */
+  readonly othersOwn?: (groupKey: string) => boolean;
 }
 
 export type AlertEvaluator = Service & {
@@ -135,6 +139,8 @@ export function createAlertEvaluator(
     createIo,
     write: (samples) => write(samples, never),
     owns: deps.owns,
+    othersOwn: deps.othersOwn,
+    handOverMs: options.handOverMs,
   });
 
   let ready = false;

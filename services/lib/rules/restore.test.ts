@@ -4,7 +4,12 @@ import { AlertingState } from './alerting-state.ts';
 import { restoreAlerts, restoredActiveAt } from './restore.ts';
 
 const MINUTE = 60_000;
-const times = (nowMs: number, forMs: number) => ({ nowMs, forMs, gracePeriodMs: 10 * MINUTE });
+const times = (nowMs: number, forMs: number, handOverMs = 0) => ({
+  nowMs,
+  forMs,
+  gracePeriodMs: 10 * MINUTE,
+  handOverMs,
+});
 
 describe('the time since when a restored alert is active', () => {
   test.each([
@@ -22,6 +27,16 @@ describe('the time since when a restored alert is active', () => {
     const sample = { timeMs: downMinutes * MINUTE, activeAtSeconds: 0 };
     const activeAtMs = restoredActiveAt(sample, times(nowMinutes * MINUTE, forMinutes * MINUTE));
     expect(activeAtMs / MINUTE).toBe(expectedMinutes);
+  });
+
+  test.each([
+    ['its own time stays', 1, 0],
+    ['an outage that is longer than a hand-over counts', 0.9, 10],
+  ])('a group that is handed over: %s', (_name, handOverMinutes, expectedMinutes) => {
+    const sample = { timeMs: 4 * MINUTE, activeAtSeconds: 0 };
+    const given = times(5 * MINUTE, 5 * MINUTE, handOverMinutes * MINUTE);
+    // A minute of five was left, which the grace period would make ten.
+    expect(restoredActiveAt(sample, given) / MINUTE).toBe(expectedMinutes);
   });
 
   test('milliseconds of the sample do not count', () => {

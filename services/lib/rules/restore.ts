@@ -9,6 +9,8 @@ export interface RestoreTimes {
   /** `--rules.alert.for-grace-period`: a restored alert fires this much later at the earliest. */
   readonly gracePeriodMs: number;
   readonly forMs: number;
+  /** A sample that is no older was written by an evaluator that handed the group over: no outage lies between. */
+  readonly handOverMs: number;
 }
 
 /** The last ALERTS_FOR_STATE sample of an alert that was active when the evaluator went down. */
@@ -41,10 +43,11 @@ export function restoreAlerts(
 /** When a restored alert counts as active since, Unix milliseconds. */
 export function restoredActiveAt(
   sample: Pick<ForStateSample, 'timeMs' | 'activeAtSeconds'>,
-  { nowMs, gracePeriodMs, forMs }: RestoreTimes,
+  { nowMs, gracePeriodMs, forMs, handOverMs }: RestoreTimes,
 ): number {
   const downAtMs = Math.floor(sample.timeMs / 1000) * 1000;
   const activeAtMs = Math.trunc(sample.activeAtSeconds) * 1000;
+  if (nowMs - sample.timeMs <= handOverMs) return activeAtMs;
   const remainingMs = forMs - (downAtMs - activeAtMs);
   // It fired when the evaluator went down, and fires again at the next evaluation.
   if (remainingMs <= 0) return activeAtMs;

@@ -79,6 +79,11 @@ export interface RuleGroupOptions {
   readonly queryOffsetMs: number;
   /** True when there is nothing to restore `for` from: a reload, a test. */
   readonly restored: boolean;
+  /**
+   * Milliseconds, for a group that another evaluator ran until moments ago: alerts whose series were written within go on
+   * with their clocks as they were, whatever their `for`. 0: the group ran nowhere.
+   */
+  readonly handOverMs?: number;
 }
 
 /** A rule group and its state. Evaluations must not overlap. */
@@ -90,6 +95,7 @@ export class RuleGroup {
   /** Unix milliseconds; 0 before the first evaluation. */
   lastEvaluationMs = 0;
   evaluationSeconds = 0;
+  readonly #handOverMs: number;
   /** Series of rules that are gone; they get a staleness marker at the next evaluation. */
   #orphans = new Map<string, Labels>();
 
@@ -97,6 +103,7 @@ export class RuleGroup {
     this.spec = options.spec;
     this.intervalMs = options.intervalMs;
     this.queryOffsetMs = options.queryOffsetMs;
+    this.#handOverMs = options.handOverMs ?? 0;
     this.rules = options.spec.rules.map((spec) => createRuleState(spec, options.restored));
   }
 
@@ -115,8 +122,7 @@ export class RuleGroup {
     const beganAtMs = io.nowMs();
     for (const rule of this.rules) {
       if (signal.aborted) return;
-      // A clock that is shorter than the grace period would only be made longer: nothing to restore.
-      if (rule.spec.kind === 'alerting' && rule.spec.forMs < settings.gracePeriodMs) rule.restored = true;
+      if (rule.spec.kind === 'alerting' && !this.#isWorthRestoring(rule.spec, settings)) rule.restored = true;
       const ruleStartedMs = io.monotonicMs();
       const ruleBeganAtMs = io.nowMs();
       const error = await this.#evaluateRule(rule, timeMs, settings, io);
@@ -130,6 +136,11 @@ export class RuleGroup {
     await this.#writeOrphans(timeMs - this.queryOffsetMs, io);
     this.lastEvaluationMs = beganAtMs;
     this.evaluationSeconds = (io.monotonicMs() - startedMs) / 1000;
+  }
+
+  /** After an outage a clock that is shorter than the grace period would only be made longer. */
+  #isWorthRestoring({ forMs }: AlertingRuleSpec, { gracePeriodMs }: RuleSettings): boolean {
+    return this.#handOverMs > 0 ? forMs > 0 : forMs >= gracePeriodMs;
   }
 
   async #evaluateRule(
@@ -250,6 +261,7 @@ export class RuleGroup {
           nowMs,
           gracePeriodMs: settings.gracePeriodMs,
           forMs: rule.spec.forMs,
+          handOverMs: this.#handOverMs,
         });
         rule.restored = true;
       } catch (caught) {

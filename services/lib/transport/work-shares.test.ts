@@ -15,7 +15,8 @@ test('shares follow the live members of the service, once a change has lasted', 
   let changes = 0;
   shares.onChange(() => changes++);
   const owned = (): number => KEYS.filter((key) => shares.owns(key)).length;
-  expect(owned()).toBe(0);
+  const others = (): number => KEYS.filter((key) => shares.othersOwn(key)).length;
+  expect([owned(), others()]).toEqual([0, 0]);
   control.set(scrapers('a'));
   await clock.advance(600);
   expect([owned(), changes]).toEqual([KEYS.length, 1]);
@@ -27,6 +28,7 @@ test('shares follow the live members of the service, once a change has lasted', 
   const half = owned();
   expect(half).toBeGreaterThan(25);
   expect(half).toBeLessThan(75);
+  expect(others()).toBe(KEYS.length - half);
 
   control.set(scrapers('a'));
   await clock.advance(200);

@@ -14,6 +14,8 @@ export interface WorkSharesOptions {
 export interface WorkShares {
   /** Whether the work of this name is ours. */
   readonly owns: (key: string) => boolean;
+  /** Whether the work of this name is a live other member's. Neither is true while nobody is known. */
+  readonly othersOwn: (key: string) => boolean;
   /** Calls back when `owns` may answer otherwise; the answer ends it. */
   onChange(listener: () => void): () => void;
   close(): void;
@@ -44,6 +46,7 @@ export function createWorkShares(
   });
   return {
     owns: (key) => isOwner(options.instance, live, key),
+    othersOwn: (key) => live.length > 0 && !isOwner(options.instance, live, key),
     onChange: (listener) => {
       listeners.add(listener);
       return () => listeners.delete(listener);
