@@ -24,8 +24,8 @@ export function alertmanagerTargets(
   const active = new Map<string, URL>();
   const dropped = new Set<string>();
   for (const group of groups) {
-    for (const address of group.targets) {
-      const before = targetLabels(config, address, group.labels);
+    for (const [i, address] of group.targets.entries()) {
+      const before = targetLabels(config, address, [group.labels, group.targetLabels?.[i]]);
       const after = relabel(before);
       const url = urlOf(after ?? before);
       if (url === undefined) continue;
@@ -36,13 +36,18 @@ export function alertmanagerTargets(
   return { active: [...active.values()], dropped: [...dropped] };
 }
 
-function targetLabels(config: AlertmanagerConfig, address: string, labels: Labels): Labels {
+function targetLabels(
+  config: AlertmanagerConfig,
+  address: string,
+  own: readonly (Labels | undefined)[],
+): Labels {
   const entries = new Map<string, string>([
     [ADDRESS, address],
     [SCHEME, config.scheme],
     [PATH, joinPath(config.pathPrefix, '/api/v2/alerts')],
   ]);
-  for (const [name, value] of labels.entries()) entries.set(name, value);
+  for (const labels of own)
+    for (const [name, value] of labels?.entries() ?? []) if (name !== ADDRESS) entries.set(name, value);
   return Labels.from(entries);
 }
 

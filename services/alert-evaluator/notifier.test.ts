@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitFor } from '../../test/support/programs.ts';
 import { alertmanagerSection, PLAIN_HTTP } from '../../test/support/rule-world.ts';
 import { systemClock } from '../lib/core/clock.ts';
+import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { RelabelConfig } from '../lib/relabel/relabel-config.ts';
 import type { AlertmanagerConfig } from '../lib/runtime/config/prometheus-config.ts';
@@ -67,9 +68,14 @@ async function startNotifier(
   options: { queueCapacity?: number; relabel?: readonly RelabelConfig[] } = {},
 ) {
   const registry = new Registry();
+  const environment = { clock: systemClock, logger: createSilentLogger() };
   const notifier = new Notifier(
     { queueCapacity: options.queueCapacity ?? 10_000 },
-    { clock: systemClock, logger: createSilentLogger(), metrics: createEvaluatorMetrics(registry) },
+    {
+      ...environment,
+      metrics: createEvaluatorMetrics(registry),
+      discovery: createDiscoverySources({ ...environment, registry }),
+    },
   );
   await notifier.applyConfig(
     { alertRelabelConfigs: options.relabel ?? [], alertmanagers },

@@ -3,7 +3,7 @@
 import { encodeUtf8 } from '../lib/core/bytes.ts';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { createDiscovery, type Discovery } from '../lib/discovery/discovery.ts';
+import { createDiscovery, type Discovery, type DiscoverySources } from '../lib/discovery/discovery.ts';
 import { Labels } from '../lib/model/labels.ts';
 import { compileRelabeler, type Relabeler } from '../lib/relabel/relabel.ts';
 import type { AlertingConfig, AlertmanagerConfig } from '../lib/runtime/config/prometheus-config.ts';
@@ -35,6 +35,8 @@ export interface NotifierDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: EvaluatorMetrics;
+  /** Of the process. */
+  readonly discovery: DiscoverySources;
 }
 
 /** One section of `alerting.alertmanagers` with the queues of its Alertmanagers. */
@@ -94,6 +96,7 @@ export class Notifier {
       discovery: createDiscovery(config.discovery, {
         clock,
         logger,
+        sources: this.#deps.discovery,
         onChange: () => {
           if (this.#sections.includes(section)) this.#update(section);
         },

@@ -2,6 +2,8 @@
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { DiscoverySources } from '../lib/discovery/discovery.ts';
+import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import type { Distributor } from '../lib/distributor/appender.ts';
 import { Labels } from '../lib/model/labels.ts';
 import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
@@ -56,6 +58,8 @@ export interface AlertEvaluatorDeps {
   readonly owns?: (groupKey: string) => boolean;
   /** Whether another live evaluator evaluates the group. What is taken over from it is taken over without a hole. */
   readonly othersOwn?: (groupKey: string) => boolean;
+  /** Shared with others of this process; one of its own by default. */
+  readonly discovery?: DiscoverySources;
 }
 
 export type AlertEvaluator = Service & {
@@ -78,9 +82,10 @@ export function createAlertEvaluator(
   const { clock, logger } = deps;
   const tenant = options.tenant ?? DEFAULT_TENANT;
   const metrics = createEvaluatorMetrics(deps.registry);
+  const discovery = deps.discovery ?? createDiscoverySources(deps);
   const notifier = new Notifier(
     { queueCapacity: options.queueCapacity ?? 10_000 },
-    { clock, logger, metrics },
+    { clock, logger, metrics, discovery },
   );
   const querier = new RuleQuerier(deps.cluster, tenant);
   const slots = new QuerySlots(options.queryConcurrency ?? 10);
@@ -180,6 +185,7 @@ export function createAlertEvaluator(
       ready = false;
       await manager.stop();
       await notifier.stop();
+      await discovery.hub.stop();
     },
     applyConfig: (config) => {
       const done = applying.then(() => apply(config));

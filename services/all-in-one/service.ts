@@ -7,6 +7,7 @@ import { createHost } from '../gateway/process-host.ts';
 import { createGateway } from '../gateway/service.ts';
 import { createIngester } from '../ingester/service.ts';
 import type { Clock } from '../lib/core/clock.ts';
+import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import { createDistributor } from '../lib/distributor/distributor.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
@@ -119,12 +120,14 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
   );
   const querier = createQuerier(querierOptionsOf(flags, deps.logger, config), { ...deps, cluster });
   cluster.joinQuerier(querier.handlers);
-  const scraper = createScraper({ version: deps.version }, { ...deps, distributor });
+  const discovery = createDiscoverySources(deps);
+  const scraper = createScraper({ version: deps.version }, { ...deps, distributor, discovery });
   cluster.joinScraper(scraper.handlers);
   const alertEvaluator = createAlertEvaluator(alertEvaluatorOptionsOf(flags, deps.logger), {
     ...deps,
     cluster,
     distributor,
+    discovery,
   });
   cluster.joinAlertEvaluator(alertEvaluator.handlers);
   const writing: Service = {

@@ -3,7 +3,7 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender, SeriesReference } from '../lib/distributor/appender.ts';
 import { parseOpenMetrics } from '../lib/exposition/openmetrics-parser.ts';
-import type { HistogramChoice, ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
+import type { ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import { parseText } from '../lib/exposition/text-parser.ts';
 import { METRIC_NAME } from '../lib/model/labels.ts';
 import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
@@ -35,7 +35,6 @@ const FINISH_GRACE_MS = 1000;
 export interface LoopSettings {
   readonly config: ScrapeConfig;
   readonly rules: Omit<AppendRules, 'targetLabels'>;
-  readonly histograms: HistogramChoice;
   readonly bodyBytesMax: number;
   /** Every scrape fails with this: the job has more targets than its target_limit. */
   readonly refusal: string | undefined;
@@ -238,7 +237,7 @@ export class ScrapeLoop {
   }
 
   #parse(format: ExpositionFormat, bytes: Uint8Array, length: number): void {
-    const { histograms } = this.#settings;
+    const { histograms } = this.target;
     if (format === 'protobuf') this.#deps.protobuf.parse(bytes, length, histograms, this.#exposition);
     else if (format === 'openmetrics') parseOpenMetrics(bytes, length, this.#exposition);
     else parseText(bytes, length, this.#exposition);

@@ -2,22 +2,23 @@
 // hand the known series over where something changed. A target that is gone gets its staleness markers once it is certain
 // that it does not come back, which the next scrape time decides.
 import type { Clock } from '../lib/core/clock.ts';
-import { createDiscovery, type Discovery } from '../lib/discovery/discovery.ts';
+import { createDiscovery, type Discovery, type DiscoverySources } from '../lib/discovery/discovery.ts';
 import type { Appender } from '../lib/distributor/appender.ts';
 import type { ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import type { Labels } from '../lib/model/labels.ts';
 import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import { compileRelabeler, LEGACY_NAMES, type Relabeler, UTF8_NAMES } from '../lib/relabel/relabel.ts';
+import { configPrint } from '../lib/runtime/config/config-print.ts';
+import type { TargetGroup } from '../lib/runtime/config/discovery-config.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { BodyBuffers } from './body-buffers.ts';
-import { configPrint } from './config-print.ts';
 import { FamilyMetadata } from './family-metadata.ts';
 import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { createScrapeClient, type ScrapeClient } from './scrape-client.ts';
 import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
-import { buildTargets, type Target } from './target.ts';
+import { buildTargets, type Target, type TargetOutcome } from './target.ts';
 import type { WriteBatches } from './write-batch.ts';
 import type { WriteSpool } from './write-spool.ts';
 
@@ -39,6 +40,7 @@ export interface PoolDeps {
   readonly buffers: BodyBuffers;
   readonly protobuf: ProtobufParser;
   readonly startTimes: StartTimeMemory;
+  readonly discovery: DiscoverySources;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: ScraperMetrics;
@@ -65,6 +67,8 @@ export class ScrapePool {
   #client: ScrapeClient;
   #settings: LoopSettings;
   #relabel: Relabeler;
+  /** What became of a group; groups never change, so that only new ones are relabelled. */
+  #outcomes = new WeakMap<TargetGroup, readonly TargetOutcome[]>();
   #dropped: Labels[] = [];
   #droppedCount = 0;
   #failures = new Map<string, string>();
@@ -98,6 +102,11 @@ export class ScrapePool {
     return this.#dropped;
   }
 
+  /** What does not work in finding targets. */
+  get discoveryProblems(): readonly string[] {
+    return this.#discovery.problems();
+  }
+
   get droppedCount(): number {
     return this.#droppedCount;
   }
@@ -115,6 +124,7 @@ export class ScrapePool {
     if (configPrint(before) === configPrint(config)) return;
     this.#config = config;
     this.#relabel = compileRelabeler(config.relabelConfigs, namesOf(config));
+    this.#outcomes = new WeakMap();
     if (configPrint(loopPart(before)) !== configPrint(loopPart(config))) {
       const old = this.#client;
       this.#client = createScrapeClient(config, this.#options, this.#deps);
@@ -161,8 +171,9 @@ export class ScrapePool {
   }
 
   #createDiscovery(config: ScrapeConfig): Discovery {
-    const { clock, logger, metrics } = this.#deps;
+    const { clock, logger, metrics, discovery } = this.#deps;
     return createDiscovery(config.discovery, {
+      sources: discovery,
       clock,
       logger: logger.child({ job: config.jobName }),
       onChange: () => {
@@ -187,7 +198,6 @@ export class ScrapePool {
           schemaMax: schemaOfFactor(config.histograms.minBucketFactor),
         },
       },
-      histograms: config.histograms,
       bodyBytesMax:
         config.bodySizeLimitBytes === 0
           ? this.#options.bodyBytesMax
@@ -232,7 +242,7 @@ export class ScrapePool {
     this.#dropped = [];
     this.#droppedCount = 0;
     for (const group of this.#discovery.groups()) {
-      for (const outcome of buildTargets(this.#config, group, this.#relabel)) {
+      for (const outcome of this.#outcomesOf(group)) {
         if (outcome.kind === 'active') {
           if (!targets.has(outcome.target.key)) targets.set(outcome.target.key, outcome.target);
         } else if (outcome.kind === 'dropped') {
@@ -245,6 +255,15 @@ export class ScrapePool {
     }
     this.#logFailures(failures);
     return targets;
+  }
+
+  #outcomesOf(group: TargetGroup): readonly TargetOutcome[] {
+    let outcomes = this.#outcomes.get(group);
+    if (outcomes === undefined) {
+      outcomes = buildTargets(this.#config, group, this.#relabel);
+      this.#outcomes.set(group, outcomes);
+    }
+    return outcomes;
   }
 
   #logFailures(failures: Map<string, string>): void {

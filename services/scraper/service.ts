@@ -1,6 +1,8 @@
 // The scraper: one pool per scrape job, one spool for what they scraped, and the Targets call.
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
+import type { DiscoverySources } from '../lib/discovery/discovery.ts';
+import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import type { Distributor } from '../lib/distributor/appender.ts';
 import { ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import { formatDuration } from '../lib/model/duration.ts';
@@ -44,6 +46,8 @@ export interface ScraperDeps {
   readonly registry: Registry;
   /** Whether this scraper scrapes the target of that key; absent: all of them. Call `rebalance` when it answers otherwise. */
   readonly owns?: (targetKey: string) => boolean;
+  /** Shared with others of this process; one of its own by default. */
+  readonly discovery?: DiscoverySources;
 }
 
 export interface Scraper extends Service {
@@ -84,6 +88,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     bodyBytesMax: options.bodyBytesMax ?? DEFAULT_BODY_BYTES_MAX,
     droppedTargetsMax: options.droppedTargetsMax ?? DEFAULT_DROPPED_TARGETS_MAX,
   };
+  const discovery = deps.discovery ?? createDiscoverySources(deps);
   const poolDeps: PoolDeps = {
     appender,
     spool,
@@ -91,6 +96,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     buffers: new BodyBuffers(),
     protobuf: new ProtobufParser(),
     startTimes: new StartTimeMemory(),
+    discovery,
     clock: deps.clock,
     logger,
     metrics,
@@ -142,6 +148,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     stop: async () => {
       if (!draining) await drain();
       spool.stop();
+      await discovery.hub.stop();
       pools.clear();
       running = false;
     },

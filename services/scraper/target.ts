@@ -4,6 +4,7 @@
 import { encodeUtf8 } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { hash128 } from '../lib/core/hash128.ts';
+import type { HistogramChoice } from '../lib/exposition/protobuf-parser.ts';
 import { formatDuration, parseDuration } from '../lib/model/duration.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { Relabeler } from '../lib/relabel/relabel.ts';
@@ -15,6 +16,9 @@ const SCHEME = '__scheme__';
 const METRICS_PATH = '__metrics_path__';
 const SCRAPE_INTERVAL = '__scrape_interval__';
 const SCRAPE_TIMEOUT = '__scrape_timeout__';
+const NATIVE_HISTOGRAMS = '__scrape_native_histograms__';
+const CLASSIC_HISTOGRAMS = '__always_scrape_classic_histograms__';
+const CUSTOM_BUCKETS = '__convert_classic_histograms_to_nhcb__';
 const PARAM_PREFIX = '__param_';
 const META_PREFIX = '__meta_';
 const RESERVED_PREFIX = '__';
@@ -34,6 +38,8 @@ export interface Target {
   readonly scrapeUrl: string;
   readonly scrapeIntervalMs: number;
   readonly scrapeTimeoutMs: number;
+  /** Which parts of its histograms become samples. */
+  readonly histograms: HistogramChoice;
   /** Unsigned 32-bit, from the identity: where in its interval the target is scraped. The same in every scraper. */
   readonly offsetSeed: number;
 }
@@ -50,8 +56,8 @@ export function buildTargets(
   group: TargetGroup,
   relabel: Relabeler,
 ): readonly TargetOutcome[] {
-  return group.targets.map((address) => {
-    const discovered = discoveredLabels(config, group, address);
+  return group.targets.map((address, i) => {
+    const discovered = discoveredLabels(config, group, address, group.targetLabels?.[i]);
     try {
       const relabelled = relabel(discovered);
       if (relabelled === undefined) return { kind: 'dropped', discoveredLabels: discovered };
@@ -64,8 +70,14 @@ export function buildTargets(
 }
 
 /** The target's and the group's labels, then the job's defaults where these say nothing. */
-function discoveredLabels(config: ScrapeConfig, group: TargetGroup, address: string): Labels {
+function discoveredLabels(
+  config: ScrapeConfig,
+  group: TargetGroup,
+  address: string,
+  own: Labels | undefined,
+): Labels {
   const labels = new Map<string, string>(group.labels.entries());
+  for (const [name, value] of own?.entries() ?? []) labels.set(name, value);
   labels.set(ADDRESS, address);
   const defaults: readonly (readonly [string, string])[] = [
     [JOB, config.jobName],
@@ -73,10 +85,14 @@ function discoveredLabels(config: ScrapeConfig, group: TargetGroup, address: str
     [SCRAPE_TIMEOUT, formatDuration(config.scrapeTimeoutMs)],
     [METRICS_PATH, config.metricsPath],
     [SCHEME, config.scheme],
+    [NATIVE_HISTOGRAMS, String(config.histograms.native)],
+    [CLASSIC_HISTOGRAMS, String(config.histograms.classicToo)],
+    [CUSTOM_BUCKETS, String(config.histograms.customBuckets)],
   ];
   for (const [name, value] of defaults) if (!labels.get(name)) labels.set(name, value);
   for (const [name, values] of config.params) {
-    if (values.length > 0) labels.set(`${PARAM_PREFIX}${name}`, values[0]!);
+    const label = `${PARAM_PREFIX}${name}`;
+    if (values.length > 0 && !labels.get(label)) labels.set(label, values[0]!);
   }
   return Labels.from(labels);
 }
@@ -95,6 +111,11 @@ function buildTarget(config: ScrapeConfig, discovered: Labels, relabelled: Label
       `scrape timeout cannot be greater than scrape interval ("${relabelled.get(SCRAPE_TIMEOUT)}" > "${relabelled.get(SCRAPE_INTERVAL)}")`,
     );
   }
+  const histograms = {
+    native: readChoice(relabelled, NATIVE_HISTOGRAMS, config.histograms.native),
+    classicToo: readChoice(relabelled, CLASSIC_HISTOGRAMS, config.histograms.classicToo),
+    customBuckets: readChoice(relabelled, CUSTOM_BUCKETS, config.histograms.customBuckets),
+  };
   let kept = relabelled.filter((name) => !name.startsWith(META_PREFIX));
   if (!kept.has(INSTANCE)) kept = kept.with(INSTANCE, address);
   const { url, scrapeUrl } = buildUrl(config, kept, address);
@@ -107,8 +128,18 @@ function buildTarget(config: ScrapeConfig, discovered: Labels, relabelled: Label
     scrapeUrl,
     scrapeIntervalMs,
     scrapeTimeoutMs,
+    histograms,
     offsetSeed: hashOf(key),
   };
+}
+
+/** A boolean as Go reads it; without the label the job's own. */
+function readChoice(labels: Labels, name: string, fallback: boolean): boolean {
+  const text = labels.get(name);
+  if (text === '') return fallback;
+  if (/^(?:1|t|T|TRUE|true|True)$/.test(text)) return true;
+  if (/^(?:0|f|F|FALSE|false|False)$/.test(text)) return false;
+  throw new AppError('bad_data', `${JSON.stringify(text)} is not true or false (label ${name})`);
 }
 
 function readInterval(labels: Labels, name: string, what: string): number {

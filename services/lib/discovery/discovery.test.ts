@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Registry } from 'prom-client';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { waitFor } from '../../../test/support/programs.ts';
 import { systemClock } from '../core/clock.ts';
@@ -8,6 +9,7 @@ import { Labels } from '../model/labels.ts';
 import type { TargetGroup } from '../runtime/config/discovery-config.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
 import { createDiscovery, type Discovery } from './discovery.ts';
+import { createDiscoverySources } from './discovery-sources.ts';
 import { parseTargetFile } from './target-file.ts';
 
 function folder(): string {
@@ -24,16 +26,17 @@ interface Running {
 
 async function start(files: readonly string[], refreshIntervalMs = 3_600_000): Promise<Running> {
   const running = { changes: 0, errors: 0 };
+  const environment = { clock: systemClock, logger: createSilentLogger() };
   const discovery = createDiscovery(
     {
       staticConfigs: [{ targets: ['static:1'], labels: Labels.empty, source: '0' }],
       fileSdConfigs: [{ files, refreshIntervalMs }],
     },
     {
-      clock: systemClock,
-      logger: createSilentLogger(),
+      ...environment,
       onChange: () => running.changes++,
       onError: () => running.errors++,
+      sources: createDiscoverySources({ ...environment, registry: new Registry() }),
     },
   );
   await discovery.start();

@@ -1,26 +1,56 @@
 // All discovery of one section (a scrape job, an Alertmanager list) as one list of target groups that changes over time.
-import type { DiscoveryConfigs, TargetGroup } from '../runtime/config/discovery-config.ts';
-import { FileDiscovery, type FileDiscoveryDeps } from './file-discovery.ts';
+import { unreachable } from '../core/assert.ts';
+import type { AskedDiscoveryConfig, DiscoveryConfigs } from '../runtime/config/discovery-config.ts';
+import { ConsulDiscovery } from './consul-discovery.ts';
+import { createDnsDiscovery, type DnsEnvironment } from './dns-discovery.ts';
+import { FileDiscovery } from './file-discovery.ts';
+import type { GroupSource, GroupSourceDeps } from './group-source.ts';
+import { createHttpDiscovery } from './http-discovery.ts';
+import { KubernetesDiscovery } from './kubernetes/kubernetes-discovery.ts';
+import type { WatchHub } from './kubernetes/watch-hub.ts';
 
-/** Target groups of one section. */
-export interface Discovery {
-  /** Resolves once the first groups are known. */
-  start(): Promise<void>;
-  /** The groups now, static ones first. */
-  groups(): readonly TargetGroup[];
-  stop(): Promise<void>;
+/** Target groups of one section: static ones first. */
+export type Discovery = GroupSource;
+
+/** What the sections of a process share. */
+export interface DiscoverySources {
+  readonly hub: WatchHub;
+  readonly dns: DnsEnvironment;
+}
+
+export interface DiscoveryDeps extends GroupSourceDeps {
+  readonly sources: DiscoverySources;
 }
 
 /** Starts nothing by itself; `deps.onChange` is called whenever `groups()` gives something else than before. */
-export function createDiscovery(configs: DiscoveryConfigs, deps: FileDiscoveryDeps): Discovery {
-  const files = configs.fileSdConfigs.map((config) => new FileDiscovery(config, deps));
+export function createDiscovery(configs: DiscoveryConfigs, deps: DiscoveryDeps): Discovery {
+  const sources: readonly GroupSource[] = [
+    ...configs.fileSdConfigs.map((config) => new FileDiscovery(config, deps)),
+    ...(configs.askedConfigs ?? []).map((config) => createSource(config, deps)),
+  ];
   return {
     start: async () => {
-      await Promise.all(files.map((each) => each.start()));
+      await Promise.all(sources.map((each) => each.start()));
     },
-    groups: () => [...configs.staticConfigs, ...files.flatMap((each) => [...each.groups()])],
+    groups: () => [...configs.staticConfigs, ...sources.flatMap((each) => [...each.groups()])],
+    problems: () => sources.flatMap((each) => [...each.problems()]),
     stop: async () => {
-      await Promise.all(files.map((each) => each.stop()));
+      await Promise.all(sources.map((each) => each.stop()));
     },
   };
+}
+
+function createSource(config: AskedDiscoveryConfig, deps: DiscoveryDeps): GroupSource {
+  switch (config.kind) {
+    case 'kubernetes':
+      return new KubernetesDiscovery(config, deps.sources.hub, deps);
+    case 'http':
+      return createHttpDiscovery(config, deps);
+    case 'dns':
+      return createDnsDiscovery(config, deps.sources.dns, deps);
+    case 'consul':
+      return new ConsulDiscovery(config, deps);
+    default:
+      return unreachable(config);
+  }
 }

@@ -3,9 +3,8 @@
 import { type FSWatcher, watch } from 'node:fs';
 import { glob, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import type { Clock } from '../core/clock.ts';
 import type { DiscoveryConfigs, TargetGroup } from '../runtime/config/discovery-config.ts';
-import type { Logger } from '../runtime/logger.ts';
+import type { GroupSource, GroupSourceDeps } from './group-source.ts';
 import { parseTargetFile } from './target-file.ts';
 
 /** Quiet time after a change before files are read: editors and config map updates make several changes at once. */
@@ -13,33 +12,26 @@ const SETTLE_MS = 100;
 /** Most files that patterns may name: a pattern on the wrong folder must not read a disk. */
 const FILES_MAX = 10_000;
 
-export interface FileDiscoveryDeps {
-  readonly clock: Clock;
-  readonly logger: Logger;
-  /** Called after groups changed. */
-  readonly onChange: () => void;
-  /** Called for each file that could not be read or understood. */
-  readonly onError: () => void;
-}
-
 interface ReadFile {
   readonly text: string;
   readonly groups: readonly TargetGroup[];
 }
 
 /** One `file_sd_configs` item at work. */
-export class FileDiscovery {
+export class FileDiscovery implements GroupSource {
   readonly #config: DiscoveryConfigs['fileSdConfigs'][number];
-  readonly #deps: FileDiscoveryDeps;
+  readonly #deps: GroupSourceDeps;
   readonly #stopping = new AbortController();
   readonly #watchers = new Map<string, FSWatcher>();
   #files = new Map<string, ReadFile>();
+  /** By file or pattern, of the last refresh. */
+  readonly #problems = new Map<string, string>();
   #settling: NodeJS.Timeout | undefined;
   #refreshing: Promise<void> | undefined;
   #again = false;
   #loop: Promise<void> | undefined;
 
-  constructor(config: DiscoveryConfigs['fileSdConfigs'][number], deps: FileDiscoveryDeps) {
+  constructor(config: DiscoveryConfigs['fileSdConfigs'][number], deps: GroupSourceDeps) {
     this.#config = config;
     this.#deps = deps;
   }
@@ -54,6 +46,12 @@ export class FileDiscovery {
   /** Groups in the order of file names. */
   groups(): readonly TargetGroup[] {
     return [...this.#files.keys()].toSorted().flatMap((file) => [...this.#files.get(file)!.groups]);
+  }
+
+  problems(): readonly string[] {
+    return [...this.#problems].map(([file, reason]) =>
+      reason.startsWith(file) ? reason : `${file}: ${reason}`,
+    );
   }
 
   async stop(): Promise<void> {
@@ -119,6 +117,7 @@ export class FileDiscovery {
 
   async #readAll(): Promise<void> {
     const before = this.#files;
+    this.#problems.clear();
     const files = new Map<string, ReadFile>();
     let changed = false;
     for (const file of await this.#expand()) {
@@ -171,6 +170,7 @@ export class FileDiscovery {
   }
 
   #report(file: string, reason: string): void {
+    this.#problems.set(file, reason);
     this.#deps.onError();
     this.#deps.logger.warn({ file, reason }, 'target file not read, its last good targets stay');
   }

@@ -1,8 +1,8 @@
 // Whether two pieces of configuration mean the same: a text that differs when anything in them does, secrets included.
 // Secrets enter as hashes, so that the text can be kept.
 import { createHash } from 'node:crypto';
-import { Labels } from '../lib/model/labels.ts';
-import { Secret } from '../lib/runtime/config/secret.ts';
+import { Labels } from '../../model/labels.ts';
+import { Secret } from './secret.ts';
 
 /** Equal texts mean equal configuration. */
 export function configPrint(value: unknown): string {

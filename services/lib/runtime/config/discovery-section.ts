@@ -1,8 +1,17 @@
-// Service discovery as the file asks for it. Static and file discovery are run; all others that Prometheus knows are checked
-// against the table below and reported as not run.
+// Service discovery as the file asks for it: static and file discovery, and all kinds that ask a server, each checked against the
+// table below. Kinds that have no `build` there are reported as not run.
 import path from 'node:path';
-import type { DiscoveryConfigs, TargetGroup } from './discovery-config.ts';
-import { atMostOne, type HttpClientSection, readHttpClient, readTls } from './http-client-section.ts';
+import { buildConsul, buildDns, buildHttp } from './asked-discovery-section.ts';
+import type { AskedDiscoveryConfig, DiscoveryConfigs, TargetGroup } from './discovery-config.ts';
+import type { HttpClientConfig } from './http-client-config.ts';
+import {
+  atMostOne,
+  type HttpClientSection,
+  PLAIN_HTTP,
+  readHttpClient,
+  readTls,
+} from './http-client-section.ts';
+import { buildKubernetes, checkKubernetes, KUBERNETES_ROLES } from './kubernetes-section.ts';
 import type { Section } from './section.ts';
 
 const FILE_REFRESH_DEFAULT_MS = 5 * 60_000;
@@ -17,6 +26,8 @@ interface DiscoverySpec {
   /** Key → values it may take. */
   readonly choices?: Readonly<Record<string, readonly string[]>>;
   readonly check?: (section: Section, http: HttpClientSection | undefined) => void;
+  /** Makes what runs it; a kind without is checked only. */
+  readonly build?: (section: Section, http: HttpClientConfig) => AskedDiscoveryConfig;
 }
 
 const AWS =
@@ -33,16 +44,7 @@ const ZOOKEEPER: DiscoverySpec = {
   },
 };
 
-const KUBERNETES_SELECTORS: Readonly<Record<string, readonly string[]>> = {
-  pod: ['pod', 'node'],
-  service: ['service'],
-  endpoints: ['pod', 'service', 'endpoints'],
-  endpointslice: ['pod', 'service', 'endpointslice'],
-  node: ['node'],
-  ingress: ['ingress'],
-};
-
-/** Every kind of Prometheus 3.14 that is not run here, by its name in `<name>_sd_configs`. */
+/** Every kind of Prometheus 3.14 but static and file, by its name in `<name>_sd_configs`. */
 const SPECS: Readonly<Record<string, DiscoverySpec>> = {
   aws: {
     keys: `role:string ${AWS} ${REFRESH} ${PORT} filters:filters clusters:list`,
@@ -77,6 +79,7 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
         );
       }
     },
+    build: buildConsul,
   },
   digitalocean: { keys: `role:string ${PORT} ${REFRESH}`, http: true },
   dns: {
@@ -90,6 +93,7 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
       if (type !== 'SRV' && !section.integer('port'))
         throw section.error('port', `is required for records of type ${type}`);
     },
+    build: buildDns,
   },
   docker: {
     keys: `host:url ${PORT} host_networking_host:string match_first_network:bool filters:filters ${REFRESH}`,
@@ -114,14 +118,15 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
     required: ['role'],
     choices: { role: ['robot', 'hcloud'] },
   },
-  http: { keys: `url:server ${REFRESH}`, http: true, required: ['url'] },
+  http: { keys: `url:server ${REFRESH}`, http: true, required: ['url'], build: buildHttp },
   ionos: { keys: `datacenter_id:string ${PORT} ${REFRESH}`, http: true, required: ['datacenter_id'] },
   kubernetes: {
     keys: 'api_server:url role:string kubeconfig_file:file',
     http: true,
     required: ['role'],
-    choices: { role: Object.keys(KUBERNETES_SELECTORS) },
+    choices: { role: KUBERNETES_ROLES },
     check: checkKubernetes,
+    build: buildKubernetes,
   },
   kuma: {
     keys: `server:server client_id:string ${REFRESH} fetch_timeout:duration`,
@@ -217,11 +222,15 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
  * @param checkAddresses  Static targets must be addresses already: no relabelling follows that could make them so.
  */
 export function readDiscovery(section: Section, checkAddresses: boolean): DiscoveryConfigs {
+  const askedConfigs: AskedDiscoveryConfig[] = [];
   for (const [kind, spec] of Object.entries(SPECS)) {
     const key = `${kind}_sd_configs`;
     const configs = section.sections(key);
-    for (const config of configs) readSpec(config, spec);
-    if (configs.length > 0) {
+    for (const config of configs) {
+      const built = readSpec(config, spec);
+      if (built !== undefined) askedConfigs.push(built);
+    }
+    if (configs.length > 0 && spec.build === undefined) {
       section.notice('', `${key} is checked but not run by this version; its targets are not found`);
     }
   }
@@ -230,6 +239,7 @@ export function readDiscovery(section: Section, checkAddresses: boolean): Discov
       .sections('static_configs')
       .map((group, i) => readStaticGroup(group, i, checkAddresses)),
     fileSdConfigs: section.sections('file_sd_configs').map(readFileDiscovery),
+    askedConfigs,
   };
 }
 
@@ -270,7 +280,7 @@ export function isFilePattern(pattern: string): boolean {
   return /^[^*]*(?:\*[^/]*)?\.(?:json|yml|yaml|JSON|YML|YAML)$/.test(pattern);
 }
 
-function readSpec(section: Section, spec: DiscoverySpec): void {
+function readSpec(section: Section, spec: DiscoverySpec): AskedDiscoveryConfig | undefined {
   for (const entry of spec.keys.split(' ')) {
     const colon = entry.indexOf(':');
     readKey(section, entry.slice(0, colon), entry.slice(colon + 1));
@@ -280,6 +290,7 @@ function readSpec(section: Section, spec: DiscoverySpec): void {
   const http = spec.http ? readHttpClient(section) : undefined;
   spec.check?.(section, http);
   section.finish();
+  return spec.build?.(section, http?.config ?? PLAIN_HTTP);
 }
 
 function requireKey(section: Section, key: string): void {
@@ -341,56 +352,4 @@ function exactlyOne(section: Section, keys: readonly string[]): void {
   atMostOne(section, keys);
   if (!keys.some((key) => section.has(key)))
     throw section.error(keys[0]!, `is required, or ${keys.slice(1).join(', ')}`);
-}
-
-function checkKubernetes(section: Section, http: HttpClientSection | undefined): void {
-  const hasServer = (section.text('api_server') ?? '') !== '';
-  const hasKubeconfig = (section.text('kubeconfig_file') ?? '') !== '';
-  if (hasServer && hasKubeconfig)
-    throw section.error('kubeconfig_file', 'stands beside api_server; keep one');
-  if (hasKubeconfig && http?.isCustom) {
-    throw section.error(
-      'kubeconfig_file',
-      'stands beside settings of the HTTP client, which the kubeconfig holds; keep one',
-    );
-  }
-  if (!hasServer && !hasKubeconfig && http?.isCustom) {
-    throw section.error('role', 'settings of the HTTP client need api_server as well');
-  }
-  const namespaces = section.section('namespaces');
-  namespaces?.flag('own_namespace');
-  namespaces?.texts('names');
-  namespaces?.finish();
-  const attach = section.section('attach_metadata');
-  for (const key of ['node', 'namespace', 'deployment', 'job', 'cronjob']) attach?.flag(key);
-  attach?.finish();
-  checkSelectors(section, section.text('role') ?? '');
-}
-
-function checkSelectors(section: Section, role: string): void {
-  const allowed = KUBERNETES_SELECTORS[role] ?? [];
-  const seen = new Set<string>();
-  for (const selector of section.sections('selectors')) {
-    const own = selector.requiredText('role');
-    if (!allowed.includes(own)) {
-      throw selector.error(
-        'role',
-        `${JSON.stringify(own)} cannot select for role ${role}; use ${allowed.join(', ')}`,
-      );
-    }
-    if (seen.has(own))
-      throw selector.error('role', `${JSON.stringify(own)} has a selector already; join the two`);
-    seen.add(own);
-    const field = selector.text('field') ?? '';
-    selector.text('label');
-    selector.finish();
-    for (const term of field.split(',').filter((part) => part !== '')) {
-      if (!/^[^=!]+(?:==?|!=)[^=!]*$/.test(term)) {
-        throw selector.error(
-          'field',
-          `${JSON.stringify(term)} is not a field selector; write key=value or key!=value`,
-        );
-      }
-    }
-  }
 }

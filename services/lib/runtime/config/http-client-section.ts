@@ -44,6 +44,23 @@ export interface HttpClientSection {
   readonly isCustom: boolean;
 }
 
+/** A client without any settings. */
+export const PLAIN_HTTP: HttpClientConfig = {
+  basicAuth: undefined,
+  authorization: undefined,
+  credentialsFile: undefined,
+  passwordFile: undefined,
+  tls: {
+    caFile: undefined,
+    certFile: undefined,
+    keyFile: undefined,
+    serverName: undefined,
+    insecureSkipVerify: false,
+  },
+  followRedirects: true,
+  headers: new Map(),
+};
+
 /** Reads the HTTP client keys that stand directly in `section`. */
 export function readHttpClient(
   section: Section,
@@ -167,15 +184,7 @@ function readOauth2(section: Section): void {
 
 /** Reads a tls_config; undefined gives the defaults. */
 export function readTls(section: Section | undefined): TlsConfig {
-  if (section === undefined) {
-    return {
-      caFile: undefined,
-      certFile: undefined,
-      keyFile: undefined,
-      serverName: undefined,
-      insecureSkipVerify: false,
-    };
-  }
+  if (section === undefined) return PLAIN_HTTP.tls;
   const tls: TlsConfig = {
     ca: section.text('ca'),
     caFile: section.file('ca_file'),

@@ -268,11 +268,11 @@ describe('secrets', () => {
 
 test('what is checked and not run is listed', () => {
   const { notices } = load(
-    'runtime: {gogc: 50}\nscrape_configs:\n  - job_name: a\n  - job_name: b\n    kubernetes_sd_configs: [{role: pod}]\n    proxy_url: http://p\n' +
+    'runtime: {gogc: 50}\nscrape_configs:\n  - job_name: a\n  - job_name: b\n    docker_sd_configs: [{host: "unix:///x"}]\n    proxy_url: http://p\n' +
       'remote_write: [{url: "http://x"}]\nremote_read: [{url: "http://x"}]\ntracing: {endpoint: "x:1"}\n',
   );
   expect(notices).toContain(
-    'scrape_configs[1]: kubernetes_sd_configs is checked but not run by this version; its targets are not found',
+    'scrape_configs[1]: docker_sd_configs is checked but not run by this version; its targets are not found',
   );
   for (const start of [
     'runtime.gogc',

@@ -1,0 +1,236 @@
+// Discovery in Kubernetes against a real Prometheus 3.14: both are given the same configuration and the same API server, and must make
+// the same targets with the same labels, at first and after objects have changed. No target is scraped: relabelling drops all.
+import { readFileSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { Registry } from 'prom-client';
+import { expect, onTestFinished, test } from 'vitest';
+import { parse } from 'yaml';
+import { systemClock } from '../../services/lib/core/clock.ts';
+import { loadConfig } from '../../services/lib/runtime/config/load-config.ts';
+import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
+import { TargetState } from '../../services/lib/wire/contracts.ts';
+import { createScraper, type Scraper } from '../../services/scraper/service.ts';
+import { type ApiObject, KubernetesApi } from '../support/kubernetes-api.ts';
+import { hasPrograms, startProcess } from '../support/process.ts';
+import { answers, findProgram, freePort, waitFor } from '../support/programs.ts';
+import { RecordingDistributor } from '../support/recording-distributor.ts';
+import { hasShared, sharedPath } from '../support/shared.ts';
+import { freshFolder } from '../support/tidemark.ts';
+import { pod, WORLD } from './kubernetes-world.ts';
+
+/** Built with Kubernetes discovery by .ci/run. */
+const PROGRAM = 'prometheus-3.14';
+const isRunnable = hasPrograms(PROGRAM);
+const RELAY = 'newrelic+nri-kubernetes/internal/testutil/data/1_35';
+const hasRelay = hasShared('conformance', 'configs', RELAY, 'pods.yaml');
+
+const ROLES = ['node', 'pod', 'service', 'endpoints', 'endpointslice', 'ingress'];
+const ALL_METADATA = '{node: true, namespace: true, deployment: true, job: true, cronjob: true}';
+
+/** Further keys of the items, by the job's name. */
+const JOBS: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(ROLES.map((role) => [role, `role: ${role}`])),
+  ...Object.fromEntries(
+    ROLES.map((role) => [`${role}-meta`, `role: ${role}, attach_metadata: ${ALL_METADATA}`]),
+  ),
+  ...Object.fromEntries(ROLES.map((role) => [`${role}-shop`, `role: ${role}, namespaces: {names: [shop]}`])),
+  'two-namespaces': 'role: pod, namespaces: {names: [shop, ops]}, attach_metadata: {deployment: true}',
+  'pod-label': 'role: pod, selectors: [{role: pod, label: "app=web"}]',
+  'pod-field': 'role: pod, selectors: [{role: pod, field: "spec.nodeName=n1"}]',
+  'pod-not': 'role: pod, selectors: [{role: pod, label: "app,app!=six", field: "status.phase!=Pending"}]',
+  'pod-set': 'role: pod, selectors: [{role: pod, label: "app in (six, web)"}]',
+  'pod-nodes': 'role: pod, attach_metadata: {node: true}, selectors: [{role: node, label: "role=worker"}]',
+  'service-selected': 'role: service, selectors: [{role: service, label: "tier"}]',
+  'endpoints-selected':
+    'role: endpoints, selectors: [{role: endpoints, label: "app=web"}, {role: service, label: "none=such"}, {role: pod, label: "app=web"}]',
+  'slices-selected':
+    'role: endpointslice, selectors: [{role: endpointslice, field: "metadata.name=web-abc"}]',
+  'ingress-selected': 'role: ingress, selectors: [{role: ingress, label: "app=web"}]',
+  'node-field': 'role: node, selectors: [{role: node, field: "metadata.name!=n3"}]',
+};
+
+function configOf(server: string, tls: string): string {
+  const drop =
+    '{target_label: dropped, replacement: "yes"}, {action: drop, source_labels: [dropped], regex: "yes"}';
+  const jobs = Object.entries(JOBS).map(
+    ([name, keys]) =>
+      `  - {job_name: ${name}, relabel_configs: [${drop}], kubernetes_sd_configs: [{api_server: "${server}", ${keys}${tls}}]}\n`,
+  );
+  return `scrape_configs:\n${jobs.join('')}`;
+}
+
+/** Discovered label sets by job, each as sorted JSON. */
+type Found = Readonly<Record<string, readonly string[]>>;
+
+function group(targets: readonly { scrapePool: string; discoveredLabels: Record<string, string> }[]): Found {
+  const found: Record<string, Set<string>> = {};
+  for (const { scrapePool, discoveredLabels } of targets) {
+    const sorted = Object.entries(discoveredLabels).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    (found[scrapePool] ??= new Set()).add(JSON.stringify(sorted));
+  }
+  return Object.fromEntries(Object.entries(found).map(([job, sets]) => [job, [...sets].toSorted()]));
+}
+
+async function startUpstream(config: string): Promise<() => Promise<Found>> {
+  const folder = freshFolder();
+  const file = path.join(folder, 'prometheus.yml');
+  writeFileSync(file, config);
+  const address = `127.0.0.1:${await freePort()}`;
+  const running = startProcess(findProgram(PROGRAM)!, [
+    `--config.file=${file}`,
+    `--storage.tsdb.path=${folder}/data`,
+    `--web.listen-address=${address}`,
+    '--scrape.discovery-reload-interval=1s',
+  ]);
+  await waitFor('Prometheus', () => answers(`http://${address}/-/ready`), { describe: running.output });
+  return async () => {
+    const response = await fetch(`http://${address}/api/v1/targets?state=dropped`);
+    const body = (await response.json()) as { data: { droppedTargets: Parameters<typeof group>[0] } };
+    return group(body.data.droppedTargets);
+  };
+}
+
+async function startOurs(config: string): Promise<{ scraper: Scraper; found: () => Promise<Found> }> {
+  const scraper = createScraper(
+    { version: '1' },
+    {
+      distributor: new RecordingDistributor(),
+      clock: systemClock,
+      logger: createSilentLogger(),
+      registry: new Registry(),
+    },
+  );
+  onTestFinished(async () => {
+    await scraper.drain();
+    await scraper.stop();
+  });
+  await scraper.start();
+  await scraper.applyConfig(loadConfig(config, '/'));
+  const signal = new AbortController().signal;
+  const request = { state: TargetState.TARGET_STATE_DROPPED, scrapePool: '' };
+  return {
+    scraper,
+    found: async () => group((await scraper.handlers.targets(request, { signal })).dropped),
+  };
+}
+
+/** Waits until both have found the same; fails with the first job where they do not. */
+async function expectSame(
+  upstream: () => Promise<Found>,
+  ours: () => Promise<Found>,
+  least: number,
+): Promise<number> {
+  let theirs: Found = {};
+  let own: Found = {};
+  const count = (): number => Object.values(theirs).reduce((sum, sets) => sum + sets.length, 0);
+  await waitFor(
+    'the same targets',
+    async () => {
+      [theirs, own] = await Promise.all([upstream(), ours()]);
+      return count() >= least && JSON.stringify(sortKeys(theirs)) === JSON.stringify(sortKeys(own));
+    },
+    { timeoutMs: 40_000 },
+  ).catch(() => {
+    for (const job of Object.keys(JOBS)) {
+      const missing = (theirs[job] ?? []).filter((set) => !own[job]?.includes(set));
+      const extra = (own[job] ?? []).filter((set) => !theirs[job]?.includes(set));
+      expect({ job, extra: extra.slice(0, 2) }).toEqual({ job, extra: missing.slice(0, 2) });
+    }
+    throw new Error(`Prometheus found ${count()} targets, ${least} were expected`);
+  });
+  return count();
+}
+
+function sortKeys(found: Found): unknown {
+  return Object.entries(found).toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** What happens to objects one after the other, in the hand-made world. */
+function change(api: KubernetesApi): void {
+  api.put('pods', pod('shop', 'web-3', { ip: '10.1.0.33', node: 'n2', more: { labels: { app: 'web' } } }));
+  // The address of a pod that is gone is another's now.
+  api.remove('pods', 'backup-x', 'ops');
+  api.put('pods', pod('ops', 'reuses', { ip: '10.1.0.4', node: 'n3', phase: 'Failed' }));
+  api.put(
+    'pods',
+    pod('shop', 'web-2', {
+      ip: '10.1.0.2',
+      node: 'n2',
+      phase: 'Failed',
+      more: { labels: { app: 'web', new: 'label' } },
+    }),
+  );
+  api.put('namespaces', { metadata: { name: 'shop', labels: { team: 'c', more: 'm' } } });
+  api.remove('nodes', 'n2');
+  api.put('services', {
+    ...WORLD.services![0]!,
+    metadata: { ...WORLD.services![0]!.metadata, labels: { renamed: 'yes' } },
+  });
+  api.remove('ingresses', 'bare', 'ops');
+  api.remove('endpoints', 'kubelet', 'ops');
+  api.put('endpoints', {
+    ...WORLD.endpoints![0]!,
+    metadata: { ...WORLD.endpoints![0]!.metadata, labels: { app: 'web', v: '2' } },
+  });
+  api.put('endpointslices', {
+    ...WORLD.endpointslices![0]!,
+    addressType: 'IPv4',
+    ports: [{ name: 'p', port: 9090, protocol: 'TCP' }],
+  });
+}
+
+test.skipIf(!isRunnable)(
+  'all roles, with metadata, selectors and namespaces; then changes, 410 and broken watches',
+  async () => {
+    const api = await KubernetesApi.start();
+    for (const [resource, objects] of Object.entries(WORLD)) api.put(resource, ...objects);
+    const config = configOf(api.url, '');
+    const [upstream, ours] = await Promise.all([startUpstream(config), startOurs(config)]);
+    let compared = await expectSame(upstream, ours.found, 200);
+    change(api);
+    await Promise.all([expectChanged(ours.found, 'web-3'), expectChanged(upstream, 'web-3')]);
+    touchEndpoints(api, '1');
+    compared += await expectSame(upstream, ours.found, 200);
+    api.breakWatches();
+    api.compact();
+    api.put('pods', pod('ops', 'after-410', { ip: '10.1.0.50', node: 'n1' }));
+    api.failWatches(410);
+    await Promise.all([expectChanged(ours.found, 'after-410'), expectChanged(upstream, 'after-410')]);
+    touchEndpoints(api, '2');
+    compared += await expectSame(upstream, ours.found, 200);
+    console.info(`${compared} label sets are Prometheus' own`);
+  },
+  120_000,
+);
+
+/**
+ * Prometheus sees most changes of a pod behind an address only when the endpoints change as well; Tidemark sees them all.
+ */
+function touchEndpoints(api: KubernetesApi, value: string): void {
+  for (const resource of ['endpoints', 'endpointslices']) {
+    for (const object of api.objects(resource)) {
+      const annotations = { ...(object.metadata.annotations as object | undefined), touched: value };
+      api.put(resource, { ...object, metadata: { ...object.metadata, annotations } });
+    }
+  }
+}
+
+async function expectChanged(found: () => Promise<Found>, podName: string): Promise<void> {
+  await waitFor(`targets of ${podName}`, async () => JSON.stringify((await found()).pod).includes(podName));
+}
+
+test.skipIf(!isRunnable || !hasRelay)(
+  'objects of a real cluster',
+  async () => {
+    const api = await KubernetesApi.start();
+    for (const resource of ['namespaces', 'nodes', 'pods', 'services', 'endpoints']) {
+      const text = readFileSync(sharedPath('conformance', 'configs', RELAY, `${resource}.yaml`), 'utf8');
+      api.put(resource, ...(parse(text) as { items: ApiObject[] }).items);
+    }
+    const config = configOf(api.url, '');
+    const [upstream, ours] = await Promise.all([startUpstream(config), startOurs(config)]);
+    const compared = await expectSame(upstream, ours.found, 100);
+    console.info(`${compared} label sets are Prometheus' own`);
+  },
+  120_000,
+);
