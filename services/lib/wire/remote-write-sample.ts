@@ -8,12 +8,14 @@ const TAG_TIMESTAMP = (2 << 3) | WIRE_VARINT;
 const TAG_START_TIMESTAMP = (3 << 3) | WIRE_VARINT;
 
 /** Bytes of a sample of our times: value tag and 8 bytes, timestamp tag and 6 bytes of varint (until the year 2109). */
-const USUAL_SAMPLE_BYTES = 16;
+export const USUAL_SAMPLE_BYTES = 16;
 const TWO_28 = 268435456;
+/** The bits that say "goes on" of four bytes of a varint. */
+const CONTINUED_4 = 0x80808080;
 
 /**
  * Hot! Appends the Sample in [cursor.at, end) to the columns, which have room. The value moves as two words, never as a
- * number. `limit` bounds what may be read for the fast path.
+ * number. `limit` bounds what may be read afterwards.
  *
  * @returns The start timestamp, Unix milliseconds; 0 when there is none.
  */
@@ -23,33 +25,33 @@ export function putSample(
   limit: number,
   columns: RemoteWriteColumns,
 ): number {
-  const { bytes, view } = cursor;
-  const at = cursor.at;
-  const index = columns.count;
-  if (
-    end - at === USUAL_SAMPLE_BYTES &&
-    bytes[at] === TAG_VALUE &&
-    bytes[at + 9] === TAG_TIMESTAMP &&
-    bytes[at + 15]! < 128
-  ) {
-    const b0 = bytes[at + 10]!;
-    const b1 = bytes[at + 11]!;
-    const b2 = bytes[at + 12]!;
-    const b3 = bytes[at + 13]!;
-    const b4 = bytes[at + 14]!;
-    if ((b0 & b1 & b2 & b3 & b4 & 128) !== 0) {
-      const low = (b0 & 127) | ((b1 & 127) << 7) | ((b2 & 127) << 14) | ((b3 & 127) << 21);
-      const high = (b4 & 127) | (bytes[at + 15]! << 7);
-      columns.valueWords[2 * index] = view.getUint32(at + 1, true);
-      columns.valueWords[2 * index + 1] = view.getUint32(at + 5, true);
-      columns.timestampsMs[index] = low + high * TWO_28;
-      columns.count = index + 1;
-      return 0;
-    }
-  }
+  const { bytes, view, at } = cursor;
+  if (end - at === USUAL_SAMPLE_BYTES && tryPutUsualSample(bytes, view, at, columns)) return 0;
   const startMs = putUnusualSample(cursor, end, columns);
   cursor.end = limit;
   return startMs;
+}
+
+/** Hot! The same for the USUAL_SAMPLE_BYTES at `at`; false, with nothing changed, when they are not a usual sample. */
+export function tryPutUsualSample(
+  bytes: Uint8Array,
+  view: DataView,
+  at: number,
+  columns: RemoteWriteColumns,
+): boolean {
+  if (bytes[at] !== TAG_VALUE || bytes[at + 9] !== TAG_TIMESTAMP || bytes[at + 15]! >= 128) return false;
+  // Five bytes of the varint that go on, and one that ends it.
+  const low = view.getInt32(at + 10, true);
+  const b4 = bytes[at + 14]!;
+  if ((low & CONTINUED_4) !== (CONTINUED_4 | 0) || b4 < 128) return false;
+  const index = columns.count;
+  const low28 =
+    (low & 0x7f) | ((low >>> 1) & (0x7f << 7)) | ((low >>> 2) & (0x7f << 14)) | ((low >>> 3) & (0x7f << 21));
+  columns.valueWords[2 * index] = view.getInt32(at + 1, true);
+  columns.valueWords[2 * index + 1] = view.getInt32(at + 5, true);
+  columns.timestampsMs[index] = low28 + ((b4 & 127) | (bytes[at + 15]! << 7)) * TWO_28;
+  columns.count = index + 1;
+  return true;
 }
 
 function putUnusualSample(cursor: ProtobufCursor, end: number, columns: RemoteWriteColumns): number {

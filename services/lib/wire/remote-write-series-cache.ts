@@ -1,19 +1,32 @@
 // Hash of a series' bytes as they came → its reference, so that a series which was seen before costs a hash and a comparison
 // and no label work. Entries lie in order of first use: senders repeat their order, so the entry behind the last one found is
-// tried first, which spares the random access of a hash table. Two generations: a full one becomes the previous one, and what
-// is asked for again moves over, so that nothing is rehashed in one go and what is no longer sent goes away.
+// tried first, by its bytes (remembered-bytes.ts), which spares the hash and the random access of a hash table. Two generations:
+// a full one becomes the previous one, and what is asked for again moves over, so that nothing is rehashed in one go and what is
+// no longer sent goes away.
+import {
+  createRememberedBytes,
+  matchesRemembered,
+  NOT_REMEMBERED,
+  type RememberedBytes,
+  rememberBytes,
+} from './remembered-bytes.ts';
 
-/** Words of an entry: four of the hash, the reference, the fingerprint of the metadata sent last. */
-const ENTRY_WORDS = 6;
+/** Words of an entry: four of the hash, the reference, the fingerprint of the metadata sent last, two of its bytes. */
+const ENTRY_WORDS = 8;
 const REFERENCE = 4;
 const FINGERPRINT = 5;
+const BYTES = 6;
 const ENTRIES_MIN = 1 << 12;
+/** On average: a third of the 110 bytes of a usual series, and room for longer ones. */
+const REMEMBERED_BYTES_EACH = 64;
 
 /** One generation: entries, and a hash table of entry numbers + 1 (0 = free) with twice as many slots. */
 interface Generation {
   readonly entries: Uint32Array;
   readonly slots: Uint32Array;
   readonly capacity: number;
+  /** Bytes of the entries, each as what differs from the entry before it. */
+  readonly remembered: RememberedBytes;
   used: number;
 }
 
@@ -24,10 +37,16 @@ export class RemoteWriteSeriesCache {
   #previous: Generation | undefined;
   /** Entry that is tried first. */
   #next = 0;
+  /** The entry whose bytes were met last in this request, and where they begin in it; −1 when none was. */
+  #before = -1;
+  #beforeAt = -1;
   #nowMs = 0;
   #turnedOverAtMs = 0;
 
-  /** @param seriesMax  Most series in one generation, rounded up to a power of two; 64 bytes each, both generations counted. */
+  /**
+   * @param seriesMax  Most series in one generation, rounded up to a power of two; 40 bytes each, and up to 64 of their labels.
+   *                   As much again while the generation before is kept.
+   */
   constructor(seriesMax: number) {
     this.#entriesMax = Math.max(ENTRIES_MIN, 2 ** Math.ceil(Math.log2(seriesMax)));
   }
@@ -35,6 +54,33 @@ export class RemoteWriteSeriesCache {
   /** Bytes held, for the metric. */
   get memoryBytes(): number {
     return bytesOf(this.#current) + (this.#previous === undefined ? 0 : bytesOf(this.#previous));
+  }
+
+  /**
+   * Position of the entry that is due next when its bytes are view[start, end); −1 says nothing: ask `find`.
+   *
+   * @param view  On the request's bytes: the same in all calls until `maintain`.
+   */
+  tryNext(view: DataView, start: number, end: number): number {
+    const { entries, used, remembered } = this.#current;
+    const next = this.#next;
+    if (next >= used) return -1;
+    const beforeAt = next > 0 && this.#before === next - 1 ? this.#beforeAt : -1;
+    if (!matchesRemembered(remembered, entries, next * ENTRY_WORDS + BYTES, view, beforeAt, start, end))
+      return -1;
+    this.#before = next;
+    this.#beforeAt = start;
+    this.#next = next + 1;
+    return next;
+  }
+
+  /** Notes that the bytes of the entry at a position, just found or inserted, are view[start, end). */
+  remember(position: number, view: DataView, start: number, end: number): void {
+    const { entries, remembered } = this.#current;
+    const beforeAt = position > 0 && this.#before === position - 1 ? this.#beforeAt : -1;
+    rememberBytes(remembered, entries, position * ENTRY_WORDS + BYTES, view, beforeAt, start, end);
+    this.#before = position;
+    this.#beforeAt = start;
   }
 
   /** Position of the key's entry, valid until the next `insert`; −1 when it is not known. */
@@ -87,6 +133,7 @@ export class RemoteWriteSeriesCache {
     entries.set(hash, at);
     entries[at + REFERENCE] = reference;
     entries[at + FINGERPRINT] = fingerprint;
+    entries[at + BYTES + 1] = NOT_REMEMBERED;
     const mask = slots.length - 1;
     let slot = hash[0]! & mask;
     while (slots[slot] !== 0) slot = (slot + 1) & mask;
@@ -100,11 +147,13 @@ export class RemoteWriteSeriesCache {
     this.#current = createGeneration(ENTRIES_MIN);
     this.#previous = undefined;
     this.#next = 0;
+    this.#before = -1;
   }
 
-  /** Lets go of the previous generation once everything that is still sent has moved over. Call now and then. */
+  /** Before each request: lets go of the previous generation once everything that is still sent has moved over. */
   maintain(nowMs: number, previousKeptMs: number): void {
     this.#nowMs = nowMs;
+    this.#before = -1;
     if (nowMs - this.#turnedOverAtMs > previousKeptMs) this.#previous = undefined;
   }
 
@@ -112,6 +161,7 @@ export class RemoteWriteSeriesCache {
     this.#previous = this.#current;
     this.#current = createGeneration(Math.min(this.#entriesMax, this.#current.capacity * 2));
     this.#next = 0;
+    this.#before = -1;
     this.#turnedOverAtMs = this.#nowMs;
   }
 }
@@ -120,13 +170,14 @@ function createGeneration(capacity: number): Generation {
   return {
     entries: new Uint32Array(capacity * ENTRY_WORDS),
     slots: new Uint32Array(capacity * 2),
+    remembered: createRememberedBytes(capacity * REMEMBERED_BYTES_EACH),
     capacity,
     used: 0,
   };
 }
 
-function bytesOf({ entries, slots }: Generation): number {
-  return entries.byteLength + slots.byteLength;
+function bytesOf({ entries, slots, remembered }: Generation): number {
+  return entries.byteLength + slots.byteLength + remembered.bytesHeld;
 }
 
 /** Number of the entry that holds the key; −1 when there is none. At least half of the slots are free. */

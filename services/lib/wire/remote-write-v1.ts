@@ -18,7 +18,7 @@ import {
 } from './remote-write-context.ts';
 import { readExemplarLabel } from './remote-write-extras.ts';
 import { metadataTypeName } from './remote-write-metadata.ts';
-import { putSample } from './remote-write-sample.ts';
+import { putSample, tryPutUsualSample, USUAL_SAMPLE_BYTES } from './remote-write-sample.ts';
 
 // WriteRequest
 const TAG_TIMESERIES = (1 << 3) | WIRE_BYTES;
@@ -29,8 +29,7 @@ const TAG_SAMPLES = (2 << 3) | WIRE_BYTES;
 const TAG_EXEMPLARS = (3 << 3) | WIRE_BYTES;
 const TAG_HISTOGRAMS = (4 << 3) | WIRE_BYTES;
 
-/** Bytes of a usual sample's message (remote-write-sample.ts), and of the field with its tag and length. */
-const USUAL_SAMPLE_BYTES = 16;
+/** Bytes of a usual sample's field, with its tag and length. */
 const USUAL_SAMPLE_FIELD_BYTES = USUAL_SAMPLE_BYTES + 2;
 
 /** Decodes bytes[0, length). See RemoteWriteDecoder.decode. */
@@ -65,8 +64,8 @@ export function decodeRequestV1(
 
 /**
  * Hot! Takes a TimeSeries [cursor.at, end) that is a known series' label fields and then one sample of the usual size; false,
- * with nothing changed, when it is anything else. Keys of the cache are whole label fields, so bytes that hash to one are
- * such fields too and need no walk: what stands behind them is a sample by its tag and length.
+ * with nothing changed, when it is anything else. Keys of the cache are whole label fields, so bytes that are one's, or hash
+ * to it, are such fields too and need no walk: what stands behind them is a sample by its tag and length.
  */
 function tryKnownSeries(
   context: RemoteWriteContext,
@@ -75,22 +74,32 @@ function tryKnownSeries(
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
 ): boolean {
-  const bytes = cursor.bytes;
+  const { bytes, view } = cursor;
+  const { cache } = context;
   const start = cursor.at;
   const labelsEnd = end - USUAL_SAMPLE_FIELD_BYTES;
   if (labelsEnd <= start || labelsEnd - start > SERIES_LABEL_BYTES_MAX) return false;
   if (bytes[labelsEnd] !== TAG_SAMPLES || bytes[labelsEnd + 1] !== USUAL_SAMPLE_BYTES) return false;
-  hashLabels(context, cursor, start, labelsEnd);
-  const position = context.cache.find(context.hash);
-  if (position < 0) return false;
+  let position = cache.tryNext(view, start, labelsEnd);
+  if (position < 0) {
+    hashLabels(context, cursor, start, labelsEnd);
+    position = cache.find(context.hash);
+    if (position < 0) return false;
+    cache.remember(position, view, start, labelsEnd);
+  }
   decoded.series++;
   decoded.samples++;
-  const first = columns.count;
-  if (first === columns.references.length) columns.grow();
+  const index = columns.count;
+  if (index === columns.references.length) columns.grow();
+  const reference = cache.referenceAt(position);
+  if (tryPutUsualSample(bytes, view, labelsEnd + 2, columns)) {
+    columns.references[index] = reference;
+    return true;
+  }
   cursor.at = labelsEnd + 2;
   cursor.end = end;
   putSample(cursor, end, end, columns);
-  finishSeries(columns, first, context.cache.referenceAt(position), decoded);
+  finishSeries(columns, index, reference, decoded);
   return true;
 }
 
