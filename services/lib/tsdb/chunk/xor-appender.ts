@@ -89,39 +89,47 @@ export function appendXorSample(
   const xorLow = low ^ words[base + VALUE_LOW]!;
   const xorHigh = high ^ words[base + VALUE_HIGH]!;
   times[half + TIME] = timeMs;
+  let window = packed >>> 16;
+  let isRegular = false;
   if (count === 1) {
     bit = putDelta(bytes, at, bit, deltaMs);
     times[half + DELTA / 2] = deltaMs;
   } else {
     const change = deltaMs - times[half + DELTA / 2]!;
-    if (change === 0) {
-      if ((xorLow | xorHigh) === 0) {
-        // A constant on a regular grid: two bits, most of what is scraped.
-        words[base + BITS] = putBits(bytes, at, bit, 0, 2);
-        words[base + PACKED] = packed + 1;
-        return;
-      }
-      bit = putBits(bytes, at, bit, 0, 1);
-    } else {
+    isRegular = change === 0;
+    if (!isRegular) {
       bit = putDeltaOfDelta(bytes, at, bit, change);
       times[half + DELTA / 2] = deltaMs;
     }
   }
-  let window = packed >>> 16;
   if ((xorLow | xorHigh) === 0) {
-    bit = putBits(bytes, at, bit, 0, 1);
+    bit = putZeros(bytes, at, bit, isRegular ? 2 : 1);
   } else {
-    const leading = Math.min(31, xorHigh !== 0 ? Math.clz32(xorHigh) : 32);
+    // The zero that says that the distance is the same goes out with what follows it.
+    const zero = isRegular ? 1 : 0;
+    const leading = xorHigh !== 0 ? Math.min(31, Math.clz32(xorHigh)) : 31;
     const trailing = trailingZeros(xorLow, xorHigh);
     const windowLeading = window & 0xff;
     const windowTrailing = window >>> 8;
     if (windowLeading !== NO_WINDOW && leading >= windowLeading && trailing >= windowTrailing) {
-      bit = putBits(bytes, at, bit, 2, 2);
-      bit = putShifted(bytes, at, bit, xorLow, xorHigh, windowTrailing, 64 - windowLeading - windowTrailing);
+      const significant = 64 - windowLeading - windowTrailing;
+      if (significant <= 29) {
+        const shifted = shiftedLow(xorLow, xorHigh, windowTrailing);
+        bit = putBits(bytes, at, bit, (2 << significant) | shifted, significant + 2 + zero);
+      } else {
+        bit = putBits(bytes, at, bit, 2, 2 + zero);
+        bit = putShifted(bytes, at, bit, xorLow, xorHigh, windowTrailing, significant);
+      }
     } else {
       const significant = 64 - leading - trailing;
-      bit = putBits(bytes, at, bit, (3 << 11) | (leading << 6) | (significant & 63), 13);
-      bit = putShifted(bytes, at, bit, xorLow, xorHigh, trailing, significant);
+      const head = (3 << 11) | (leading << 6) | (significant & 63);
+      if (significant <= 18) {
+        const shifted = shiftedLow(xorLow, xorHigh, trailing);
+        bit = putBits(bytes, at, bit, (head << significant) | shifted, significant + 13 + zero);
+      } else {
+        bit = putBits(bytes, at, bit, head, 13 + zero);
+        bit = putShifted(bytes, at, bit, xorLow, xorHigh, trailing, significant);
+      }
       window = leading | (trailing << 8);
     }
     words[base + VALUE_LOW] = low;
@@ -210,11 +218,24 @@ function putShifted(
   shift: number,
   count: number,
 ): number {
-  const shiftedLow =
-    shift === 0 ? low : shift < 32 ? (low >>> shift) | (high << (32 - shift)) : high >>> (shift - 32);
-  if (count <= 32) return putBits(bytes, at, bit, shiftedLow, count);
+  const lower = shiftedLow(low, high, shift);
+  if (count <= 32) return putBits(bytes, at, bit, lower, count);
   const upper = putBits(bytes, at, bit, shift === 0 ? high : high >>> shift, count - 32);
-  return putBits(bytes, at, upper, shiftedLow, 32);
+  return putBits(bytes, at, upper, lower, 32);
+}
+
+/** The low word of (high:low) >> shift. */
+function shiftedLow(low: number, high: number, shift: number): number {
+  if (shift >= 32) return high >>> (shift - 32);
+  return shift === 0 ? low : (low >>> shift) | (high << (32 - shift));
+}
+
+/** `putBits` of one or two zeros: mostly they are there already, and the chunk's memory is left alone. */
+function putZeros(bytes: Uint8Array, at: number, bit: number, count: number): number {
+  const used = bit & 7;
+  if (used === 0) bytes[at + (bit >>> 3)] = 0;
+  else if (used + count > 8) bytes[at + (bit >>> 3) + 1] = 0;
+  return bit + count;
 }
 
 /**
