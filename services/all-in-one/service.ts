@@ -52,7 +52,7 @@ export async function createAllInOne(flags: AllInOneFlags, deps: AllInOneDeps): 
   const startedAtMs = deps.clock.nowMs();
   const config = await ConfigHolder.open(flags['config.file'], deps);
   const inner = createServices(flags, deps, config);
-  const configurable = [inner.scraper, inner.alertEvaluator];
+  const configurable = [inner.store, inner.scraper, inner.alertEvaluator];
   const reload = () => config.reload(configurable);
   const gateway = createGateway(gatewayOptionsOf(flags, deps.logger), {
     ...deps,
@@ -98,6 +98,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       retentionMs,
       retentionBytes: flags['storage.tsdb.retention.size'],
       deleteDelayMs: flags['store.delete-delay'],
+      storagePolicy: config.config.storage,
     },
     deps,
   );
@@ -138,7 +139,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     stop: () => distributor.stop(),
   };
   const services = [store, ingester, querier, writing, scraper, alertEvaluator];
-  return { cluster, distributor, scraper, alertEvaluator, services };
+  return { cluster, distributor, store, scraper, alertEvaluator, services };
 }
 
 /** The gateway listens first, so that probes are answered while the log is replayed, and takes no more work first. */

@@ -48,6 +48,7 @@ export class ClusterSelect {
       labelsOnly: how.isLabelsOnly,
       partitions: [],
       seriesMax: this.#options.seriesMax,
+      ...(request.alignMs === undefined ? {} : { alignMs: request.alignMs }),
       ...(how.wantsExemplars === true ? { exemplars: true } : {}),
     };
     const pacer = new WorkPacer(how.signal);

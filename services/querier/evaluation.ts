@@ -346,9 +346,9 @@ class EvaluationThread implements QueryContext {
 }
 
 /** Matchers and the like as plain data. */
-function toMessage({ matchers, minTimeMs, maxTimeMs }: SelectRequest): SelectRequest {
+function toMessage({ matchers, ...rest }: SelectRequest): SelectRequest {
   const plain = matchers.map(({ name, operator, value }) => ({ name, operator, value }));
-  return { matchers: plain, minTimeMs, maxTimeMs };
+  return { ...rest, matchers: plain };
 }
 
 /**
@@ -377,8 +377,13 @@ class QuerySelects implements Queryable {
   }
 
   unite(request: SelectRequest, context: QueryContext): Promise<United> {
-    const { minTimeMs, maxTimeMs, matchers } = request;
-    const key = JSON.stringify([minTimeMs, maxTimeMs, ...matchers.map((m) => [m.name, m.operator, m.value])]);
+    const { minTimeMs, maxTimeMs, alignMs = 0, matchers } = request;
+    const key = JSON.stringify([
+      minTimeMs,
+      maxTimeMs,
+      alignMs,
+      ...matchers.map((m) => [m.name, m.operator, m.value]),
+    ]);
     let united = this.#united.get(key);
     if (united === undefined) {
       united = this.#fetch(request, context);

@@ -1,10 +1,14 @@
 // Unites the series frames of many nodes: the same label set becomes one series with the chunks of all. Frames are kept
 // as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
+import { ByteReader } from '../lib/core/bytes.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { hash128View } from '../lib/core/hash128.ts';
 import {
+  CHUNK_AGGREGATES,
   CHUNK_COLUMNS,
+  CHUNK_HISTOGRAMS,
   CHUNK_START_TIMES,
+  CHUNK_WEIGHTS,
   type ChunkSink,
   isKnownEncoding,
 } from '../lib/model/chunk-sink.ts';
@@ -51,6 +55,7 @@ export interface SharedUnion {
     readonly next: Int32Array<SharedArrayBuffer>;
   };
   readonly hasExtras: boolean;
+  readonly coarsestMs: number;
 }
 
 /** Frames of several answers, united. Fill with `addFrame`, then `sort`; read by series index. */
@@ -58,6 +63,9 @@ export class SeriesUnion implements ChunkSink {
   readonly #limits: UnionLimits;
   readonly #budget: Pick<MemoryBudget, 'charge'>;
   #frames: Uint8Array[] = [];
+  /** Who sent each frame, as a number. */
+  readonly #frameNodes: number[] = [];
+  readonly #nodes = new Map<string, number>();
   /** Over the newest frame. */
   #view: DataView = new DataView(new ArrayBuffer(0));
   #chargedBytes = 0;
@@ -88,6 +96,7 @@ export class SeriesUnion implements ChunkSink {
   #order: Uint32Array = new Uint32Array(0);
   #current = NONE;
   #hasExtras = false;
+  #coarsestMs = 0;
   #shared: SharedUnion | undefined;
   #isReleased = false;
 
@@ -105,6 +114,11 @@ export class SeriesUnion implements ChunkSink {
     return this.#hasExtras;
   }
 
+  /** Resolution of the coarsest aggregates, ms; 0 when all chunks are of samples. */
+  get coarsestMs(): number {
+    return this.#coarsestMs;
+  }
+
   get chunkCount(): number {
     return this.#chunkCount;
   }
@@ -119,6 +133,7 @@ export class SeriesUnion implements ChunkSink {
     if (this.#isReleased) throw new AppError('canceled', `${from} answered after the query was over`);
     this.#charge(frame.length);
     this.#frames.push(frame);
+    this.#frameNodes.push(this.#nodeOf(from));
     this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     const chunksBefore = this.#chunkCount;
     try {
@@ -129,6 +144,12 @@ export class SeriesUnion implements ChunkSink {
       this.#dropChunks(chunksBefore);
       throw new AppError('internal', `malformed answer from ${from}: ${error.message}`, { cause: error });
     }
+  }
+
+  #nodeOf(from: string): number {
+    let node = this.#nodes.get(from);
+    if (node === undefined) this.#nodes.set(from, (node = this.#nodes.size));
+    return node;
   }
 
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
@@ -153,12 +174,15 @@ export class SeriesUnion implements ChunkSink {
     encoding: number,
     minTimeMs: number,
     maxTimeMs: number,
-    _bytes: Uint8Array,
+    bytes: Uint8Array,
     start: number,
     end: number,
   ): void {
     if (!isKnownEncoding(encoding)) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
     if (encoding > CHUNK_COLUMNS) this.#hasExtras = true;
+    if (isAggregate(encoding)) {
+      this.#coarsestMs = Math.max(this.#coarsestMs, new ByteReader(bytes, start, end).varint());
+    }
     const chunk = this.#chunkCount;
     if (chunk === this.#chunkFrame.length) this.#growChunks();
     this.#charge(CHUNK_BYTES);
@@ -174,6 +198,38 @@ export class SeriesUnion implements ChunkSink {
     if (last === NONE) this.#firstChunk[this.#current] = chunk;
     else this.#nextChunk[last] = chunk;
     this.#lastChunk[this.#current] = chunk;
+  }
+
+  /**
+   * Whether a node sent samples where another sent aggregates of the same series. The samples may be some that the aggregates lack: late
+   * ones, or those of a store that has more of them.
+   */
+  hasSamplesBesideAggregates(): boolean {
+    if (this.#coarsestMs === 0 || this.#nodes.size < 2) return false;
+    for (let series = 0; series < this.#seriesCount; series++) {
+      if (this.#isDisputed(this.#firstChunk[series]!)) return true;
+    }
+    return false;
+  }
+
+  #isDisputed(first: number): boolean {
+    for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      const encoding = this.#chunkEncoding[chunk]!;
+      if (encoding > CHUNK_HISTOGRAMS) continue;
+      const node = this.#frameNodes[this.#chunkFrame[chunk]!];
+      let isOthers = false;
+      let isOwn = false;
+      for (let other = first; other !== NONE; other = this.#nextChunk[other]!) {
+        if (!isAggregate(this.#chunkEncoding[other]!)) continue;
+        if (this.#chunkMinMs[other]! > this.#chunkMaxMs[chunk]!) continue;
+        if (this.#chunkMaxMs[other]! < this.#chunkMinMs[chunk]!) continue;
+        // Staleness markers, and samples of which there are few, stand beside a node's own aggregates.
+        if (this.#frameNodes[this.#chunkFrame[other]!] === node) isOwn = true;
+        else isOthers = true;
+      }
+      if (isOthers && !isOwn) return true;
+    }
+    return false;
   }
 
   /** Brings the series into Prometheus' label order. */
@@ -208,6 +264,7 @@ export class SeriesUnion implements ChunkSink {
     union.#chunkEncoding = chunks.encoding;
     union.#nextChunk = chunks.next;
     union.#hasExtras = shared.hasExtras;
+    union.#coarsestMs = shared.coarsestMs;
     return union;
   }
 
@@ -253,6 +310,7 @@ export class SeriesUnion implements ChunkSink {
         next: arena.int32(this.#nextChunk, chunks),
       },
       hasExtras: this.#hasExtras,
+      coarsestMs: this.#coarsestMs,
     };
   }
 
@@ -344,6 +402,11 @@ export class SeriesUnion implements ChunkSink {
       const frame = this.#frames[this.#chunkFrame[chunk]!]!;
       into.addChunk(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
     }
+  }
+
+  /** Whether a chunk stands for samples that are not there. */
+  isAggregate(chunk: number): boolean {
+    return isAggregate(this.#chunkEncoding[chunk]!);
   }
 
   /** Calls back with a chunk's bytes and their encoding. */
@@ -493,6 +556,10 @@ export class SeriesUnion implements ChunkSink {
     this.#chunkEncoding = growUint8(this.#chunkEncoding);
     this.#nextChunk = growInt32(this.#nextChunk);
   }
+}
+
+function isAggregate(encoding: number): boolean {
+  return encoding === CHUNK_AGGREGATES || encoding === CHUNK_WEIGHTS;
 }
 
 function growUint8(column: Uint8Array): Uint8Array<ArrayBuffer> {

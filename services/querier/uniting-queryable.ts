@@ -45,6 +45,15 @@ export class UnitingQueryable implements Queryable {
 
   /** As select(), for who wants the union itself, and releases it. */
   async unite(request: SelectRequest, context: QueryContext): Promise<United> {
+    const united = await this.#uniteOnce(request, context);
+    if (request.alignMs === undefined || !united.union.hasSamplesBesideAggregates()) return united;
+    // Aggregates were to save work; where they may lack something, all samples are asked for.
+    united.union.release();
+    const { alignMs: _, ...samples } = request;
+    return this.#uniteOnce(samples, context);
+  }
+
+  async #uniteOnce(request: SelectRequest, context: QueryContext): Promise<United> {
     const union = new SeriesUnion(this.#limits, { charge: (bytes) => context.chargeBytes(bytes) });
     try {
       const warnings = await this.#source(request, union, context.signal);

@@ -206,7 +206,9 @@ export class BlockCatalog {
     };
   }
 
-  #countContained({ tenant, sources }: BlockMeta, by: 1 | -1): void {
+  #countContained({ tenant, sources, resolutionMs }: BlockMeta, by: 1 | -1): void {
+    // Aggregates are no samples.
+    if (resolutionMs !== undefined) return;
     for (const source of sources) {
       const key = keyOf(tenant, source);
       const count = (this.#contained.get(key) ?? 0) + by;

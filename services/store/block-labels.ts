@@ -4,8 +4,9 @@ import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type { LabelsRequest, LabelsResponse } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import type { BlockCatalog } from './block-catalog.ts';
+import type { BlockResolutions } from './block-resolutions.ts';
 import { coverageOf } from './coverage.ts';
-import { leaseOverlapping } from './select-blocks.ts';
+import { leaseChosen } from './select-blocks.ts';
 import type { Tombstones } from './tombstones.ts';
 
 /**
@@ -13,12 +14,17 @@ import type { Tombstones } from './tombstones.ts';
  */
 export async function labelsOfBlocks(
   request: LabelsRequest,
-  { catalog, tombstones }: { readonly catalog: BlockCatalog; readonly tombstones: Tombstones },
+  deps: {
+    readonly catalog: BlockCatalog;
+    readonly resolutions: BlockResolutions;
+    readonly tombstones: Tombstones;
+  },
   signal: AbortSignal,
 ): Promise<LabelsResponse> {
+  const { catalog, tombstones } = deps;
   const matchers = fromWireMatchers(request.matchers);
   const limit = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
-  const leases = leaseOverlapping(catalog, request);
+  const leases = leaseChosen(deps, request, 0);
   const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
   const coverage = coverageOf(
     { minTimeMs: request.minTimeMs, maxTimeMs: request.maxTimeMs, partitions: [] },

@@ -17,6 +17,7 @@ import {
 } from '../lib/tsdb/compact/merge-blocks.ts';
 import { type CandidateBlock, type Compaction, planCompaction } from '../lib/tsdb/compact/plan.ts';
 import { ThrottledPacer } from '../lib/tsdb/compact/throttled-pacer.ts';
+import type { SeriesMask } from '../lib/tsdb/tombstones/deletion.ts';
 import type { Tombstone } from '../lib/tsdb/tombstones/tombstone-file.ts';
 import { type BlockCatalog, type BlockLease, bytesOf } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
@@ -45,6 +46,8 @@ export interface CompactorDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: CompactionMetrics;
+  /** Whether a block holds aggregates of samples that are all here. Default: none does. */
+  readonly isDerived?: (meta: BlockMeta) => boolean;
 }
 
 /** Blocks are read once from front to back: a few pages of each index are enough. */
@@ -102,6 +105,17 @@ export class Compactor {
     });
   }
 
+  /**
+   * Rewrites a block without what `mask` hides, beside no delete.
+   *
+   * @returns False when it came to nothing: the block left, or was deleted from meanwhile.
+   */
+  expire(meta: BlockMeta, mask: SeriesMask, signal: AbortSignal): Promise<boolean> {
+    return this.#exclusively(() =>
+      this.#compact(meta.tenant, { reason: 'retention', blocks: [meta] }, () => false, signal, mask),
+    );
+  }
+
   /** Resolves when no work is under way. */
   async idle(): Promise<void> {
     await this.#turn;
@@ -146,8 +160,15 @@ export class Compactor {
     { reason, blocks }: Compaction,
     isApplied: (tombstone: Tombstone) => boolean,
     signal: AbortSignal,
+    mask?: SeriesMask,
   ): Promise<boolean> {
     const { clock, logger, metrics, budget } = this.#deps;
+    if (reason === 'delete' && this.#deps.isDerived?.(blocks[0]!) === true) {
+      // Aggregates are made anew of what the delete leaves of the samples.
+      await this.#deps.catalog.delete(tenant, blocks[0]!.blockId);
+      metrics.runs.inc({ reason, result: 'done' });
+      return true;
+    }
     const startedMs = clock.monotonicMs();
     const inputBytes = blocks.reduce((sum, meta) => sum + bytesOf(meta), 0);
     const about = { tenant, reason, sources: blocks.map(({ blockId }) => blockId), inputBytes };
@@ -160,7 +181,7 @@ export class Compactor {
         if (lease === undefined) return false;
         leases.push(lease);
       }
-      const outcome = await this.#rewrite(tenant, leases, isApplied, signal);
+      const outcome = await this.#rewrite(tenant, leases, isApplied, signal, mask);
       if (outcome === undefined) {
         metrics.runs.inc({ reason, result: 'void' });
         logger.info(about, 'compaction came to nothing: its blocks or deletes changed meanwhile');
@@ -193,6 +214,7 @@ export class Compactor {
     leases: readonly BlockLease[],
     isApplied: (tombstone: Tombstone) => boolean,
     signal: AbortSignal,
+    mask: SeriesMask | undefined,
   ): Promise<MergeResult | undefined> {
     const { folders, disk, tombstones, clock } = this.#deps;
     const applied = new Map<string, Tombstone>();
@@ -205,7 +227,7 @@ export class Compactor {
     const pacer = new ThrottledPacer(this.#options.compactionShare, clock, signal);
     try {
       await disk.makeFolder(dir);
-      const result = await this.#merge(dir, leases, deletions, pacer);
+      const result = await this.#merge(dir, leases, deletions, pacer, mask);
       if (result.meta !== undefined) {
         await this.#verify(dir, result.meta, pacer);
         await disk.syncFolder(dir);
@@ -223,6 +245,7 @@ export class Compactor {
     leases: readonly BlockLease[],
     deletions: readonly (readonly Tombstone[])[],
     pacer: WorkPacer,
+    mask: SeriesMask | undefined,
   ): Promise<MergeResult> {
     const { disk } = this.#deps;
     const cache = new PageCache({ bytesMax: CACHE_BYTES_PER_SOURCE * leases.length });
@@ -232,7 +255,7 @@ export class Compactor {
         const reader = await BlockReader.open(lease.dir, { cache }).catch(async (caught: unknown) => {
           throw await lease.examine(caught);
         });
-        sources.push({ reader, deletions: deletions[i]! });
+        sources.push({ reader, deletions: deletions[i]!, ...(mask === undefined ? {} : { mask }) });
       }
       const onProgress = (series: number) => {
         this.seriesWritten = series;

@@ -11,7 +11,17 @@ export const COMPACTION_FLAGS = {
   },
 } as const satisfies FlagTable;
 
+/** A store reads nothing else of the file: everywhere else it is needed. */
+const POLICY_FLAGS = {
+  'config.file': {
+    type: 'string',
+    default: '',
+    desc: 'Configuration file, of which `tidemark:` (downsampling, retention) concerns stores. Empty: none.',
+  },
+} as const satisfies FlagTable;
+
 export const STORE_FLAGS = {
+  ...POLICY_FLAGS,
   ...DATA_FLAGS,
   ...RETENTION_FLAGS,
   ...RETENTION_SIZE_FLAGS,

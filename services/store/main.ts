@@ -1,4 +1,6 @@
 // `node services/store/main.ts`: a store as a process of a cluster.
+import { NO_STORAGE_POLICY } from '../lib/runtime/config/storage-policy.ts';
+import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { StoreDefinition } from '../lib/wire/contracts.ts';
@@ -9,18 +11,25 @@ runServiceProcess({
   service: 'store',
   usage: 'Tidemark store: holds copies of sealed blocks and answers from them.',
   flags: STORE_FLAGS,
-  build: ({ flags, clock, logger, registry }) => {
+  build: async ({ flags, clock, logger, registry }) => {
     const dataDir = flags['storage.tsdb.path'];
     process.on('exit', lockDataDirectory(dataDir));
+    const file = flags['config.file'];
+    const config = file === '' ? undefined : await ConfigHolder.open(file, { clock, logger, registry });
     const store = createStore(
       {
         dataDir,
         retentionMs: flags['storage.tsdb.retention.time'],
         retentionBytes: flags['storage.tsdb.retention.size'],
         deleteDelayMs: flags['store.delete-delay'],
+        storagePolicy: config?.config.storage ?? NO_STORAGE_POLICY,
       },
       { clock, logger, registry },
     );
-    return { services: [store], serve: (server) => server.add(StoreDefinition, store.handlers) };
+    return {
+      services: [store],
+      ...(config === undefined ? {} : { reload: () => config.reload([store]) }),
+      serve: (server) => server.add(StoreDefinition, store.handlers),
+    };
   },
 });

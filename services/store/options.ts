@@ -1,4 +1,5 @@
 // What a store may be told. Everything but the first three has a default that fits.
+import { NO_STORAGE_POLICY, type StoragePolicy } from '../lib/runtime/config/storage-policy.ts';
 import { COMPACTION_RANGES_MS } from '../lib/tsdb/compact/plan.ts';
 
 export interface StoreOptions {
@@ -8,6 +9,8 @@ export interface StoreOptions {
   readonly retentionMs: number;
   /** Most bytes of blocks; the oldest go first. 0 means no limit. */
   readonly retentionBytes: number;
+  /** What the configuration file says of downsampling and retention at start. Default: nothing. */
+  readonly storagePolicy?: StoragePolicy;
   /** How often retention is applied, milliseconds. Default: a minute. */
   readonly retentionCheckMs?: number;
   /** Memory for expanded index pages of all blocks, bytes. Default: 64 MiB. */
@@ -35,6 +38,7 @@ export interface StoreOptions {
 /** Options with their defaults. */
 export function withDefaults(options: StoreOptions): Required<StoreOptions> {
   return {
+    storagePolicy: NO_STORAGE_POLICY,
     retentionCheckMs: 60_000,
     indexCacheBytes: 64 << 20,
     openBlocksMax: 128,

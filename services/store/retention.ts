@@ -1,17 +1,28 @@
 // Which blocks have to go. Pure: the service asks now and then, and deletes.
+import type { StoragePolicy } from '../lib/runtime/config/storage-policy.ts';
 import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import { bytesOf } from './block-catalog.ts';
 
 export interface RetentionPolicy {
-  /** 0: no limit by age. */
+  /** Of samples; 0: no limit by age. */
   readonly retentionMs: number;
   /** 0: no limit by size. */
   readonly retentionBytes: number;
+  /** How long aggregates are kept. */
+  readonly downsampling?: StoragePolicy['downsampling'];
+  /** Samples that have to stay until their aggregates are made. Default: none. */
+  readonly isWaitedFor?: (meta: BlockMeta) => boolean;
 }
 
 export interface ExpiredBlock {
   readonly meta: BlockMeta;
   readonly reason: 'time' | 'size';
+}
+
+/** How long a block is kept, ms; 0 for ever. Aggregates of a resolution that is configured no more go as samples do. */
+export function retentionOf(meta: BlockMeta, { retentionMs, downsampling = [] }: RetentionPolicy): number {
+  const level = downsampling.find(({ resolutionMs }) => resolutionMs === meta.resolutionMs);
+  return level === undefined ? retentionMs : level.retentionMs;
 }
 
 /**
@@ -23,11 +34,13 @@ export function expiredBlocks(
   nowMs: number,
   policy: RetentionPolicy,
 ): ExpiredBlock[] {
-  const { retentionMs, retentionBytes } = policy;
+  const { retentionBytes, isWaitedFor = () => false } = policy;
   const expired: ExpiredBlock[] = [];
   const rest: BlockMeta[] = [];
   for (const meta of metas) {
-    if (retentionMs > 0 && meta.maxTimeMs < nowMs - retentionMs) expired.push({ meta, reason: 'time' });
+    const retentionMs = retentionOf(meta, policy);
+    const isOver = retentionMs > 0 && meta.maxTimeMs < nowMs - retentionMs;
+    if (isOver && !isWaitedFor(meta)) expired.push({ meta, reason: 'time' });
     else rest.push(meta);
   }
   if (retentionBytes <= 0) return expired;

@@ -4,12 +4,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../lib/core/errors.ts';
 import type { ChunkSink } from '../lib/model/chunk-sink.ts';
+import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import type { DeletionMask } from '../lib/tsdb/tombstones/deletion.ts';
 import { labelsOnlySink, MaskingSink } from '../lib/tsdb/tombstones/masking-sink.ts';
 import type { SelectResponse, WireSelectRequest } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
 import { emptySeriesFrame, SeriesFrameWriter } from '../lib/wire/series-frame.ts';
 import type { BlockCatalog, BlockLease } from './block-catalog.ts';
+import type { BlockResolutions } from './block-resolutions.ts';
 import { coverageOf } from './coverage.ts';
 import { SeriesCounter } from './series-counter.ts';
 import type { StoreMetrics } from './store-metrics.ts';
@@ -20,6 +22,7 @@ const TURN_MS = 10;
 
 export interface SelectDeps {
   readonly catalog: BlockCatalog;
+  readonly resolutions: BlockResolutions;
   readonly tombstones: Tombstones;
   readonly clock: Clock;
   readonly metrics: StoreMetrics;
@@ -39,7 +42,7 @@ export async function* selectBlocks(
   signal: AbortSignal,
 ): AsyncGenerator<SelectResponse> {
   const { catalog, metrics, tombstones } = deps;
-  const leases = leaseOverlapping(catalog, request);
+  const leases = leaseChosen(deps, request, request.alignMs ?? 0);
   // With the leases: a compaction may take a delete off a block that is still being read.
   const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
   try {
@@ -59,6 +62,31 @@ export async function* selectBlocks(
   } finally {
     for (const lease of leases) await lease.release();
   }
+}
+
+/** Leases the blocks of a tenant that answer for the range, oldest first: of samples and their aggregates, one of both. */
+export function leaseChosen(
+  {
+    catalog,
+    resolutions,
+    tombstones,
+  }: {
+    readonly catalog: BlockCatalog;
+    readonly resolutions: BlockResolutions;
+    readonly tombstones: Tombstones;
+  },
+  range: { readonly tenant: string; readonly minTimeMs: number; readonly maxTimeMs: number },
+  alignMs: number,
+): BlockLease[] {
+  const { tenant, minTimeMs, maxTimeMs } = range;
+  if (tenant === '') throw new AppError('bad_data', 'the request names no tenant');
+  const isMasked = (meta: BlockMeta) => tombstones.of(tenant, meta.blockId).length > 0;
+  const leases: BlockLease[] = [];
+  for (const meta of resolutions.choose(catalog.list(tenant), { minTimeMs, maxTimeMs, alignMs, isMasked })) {
+    const lease = catalog.tryLease(tenant, meta.blockId);
+    if (lease !== undefined) leases.push(lease);
+  }
+  return leases;
 }
 
 /** Leases all blocks of a tenant that overlap the range, oldest first. */
@@ -100,11 +128,13 @@ async function* framesOf(
     try {
       const reader = await lease.reader();
       const mask = masks[i];
+      const { resolutionMs = 0 } = lease.meta;
       const target = mask === undefined ? sink : maskedSink(sink, mask, request.labelsOnly);
       const select = reader.openSelect({
         matchers,
-        minTimeMs: request.minTimeMs,
-        maxTimeMs: request.maxTimeMs,
+        // Cells that windows are widened by.
+        minTimeMs: request.minTimeMs - resolutionMs,
+        maxTimeMs: request.maxTimeMs + resolutionMs,
         // Whether something is left of a series that a delete cuts into, only its samples tell.
         labelsOnly: request.labelsOnly && mask === undefined,
         exemplars: request.exemplars === true,

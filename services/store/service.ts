@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { Configurable } from '../lib/runtime/config-holder.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { Handlers } from '../lib/transport/rpc.ts';
@@ -20,14 +21,17 @@ import type {
 import { BlockCatalog, bytesOf } from './block-catalog.ts';
 import { BlockFolders } from './block-folders.ts';
 import { labelsOfBlocks } from './block-labels.ts';
+import { BlockResolutions } from './block-resolutions.ts';
 import { CallGate } from './call-gate.ts';
 import { Compactor } from './compactor.ts';
 import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './delete-series.ts';
 import { DiskBudget } from './disk-budget.ts';
+import { Downsampler } from './downsampler.ts';
 import { fetchBlock } from './fetch-block.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { putBlock } from './put-block.ts';
 import { expiredBlocks } from './retention.ts';
+import { RuleRetention } from './rule-retention.ts';
 import { selectBlocks } from './select-blocks.ts';
 import { takeSnapshot } from './snapshot.ts';
 import { createStoreMetrics } from './store-metrics.ts';
@@ -45,7 +49,7 @@ export interface StoreDeps {
 }
 
 /** A running store and the calls that it answers. */
-export interface Store extends Service {
+export interface Store extends Service, Configurable {
   readonly handlers: Handlers<typeof StoreDefinition>;
 }
 
@@ -67,6 +71,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     logger,
     onCorrupt: () => metrics.corrupt.inc(),
   });
+  const resolutions = new BlockResolutions();
+  let policy = options.storagePolicy;
   const tombstones = new Tombstones({ folder: folders.tombstones }, { disk, clock, logger });
   const metrics = createStoreMetrics(registry, {
     blockCount: () => catalog.size,
@@ -82,8 +88,25 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const hashSeed = randomInt(0xffffffff);
   const compactor = new Compactor(
     { ...options, hashSeed },
-    { catalog, folders, tombstones, budget, disk, clock, logger, metrics: metrics.compaction },
+    {
+      ...{ catalog, folders, tombstones, budget, disk, clock, logger, metrics: metrics.compaction },
+      isDerived: (meta) =>
+        meta.resolutionMs !== undefined && resolutions.isBacked(catalog.list(meta.tenant), meta),
+    },
   );
+  const downsampler = new Downsampler(
+    { ...options, hashSeed },
+    {
+      ...{ catalog, resolutions, folders, tombstones, budget, disk, clock, logger },
+      metrics: metrics.downsampling,
+      policy: () => policy,
+    },
+  );
+  const ruleRetention = new RuleRetention(options, {
+    ...{ catalog, compactor, tombstones, clock, logger, metrics },
+    policy: () => policy,
+    onExpired: () => undefined,
+  });
   const deleteDeps = { catalog, folders, tombstones, compactor };
   const gate = new CallGate();
   const stopping = new AbortController();
@@ -96,7 +119,11 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       const old = await catalog.deleteQuarantined(clock.nowMs() - options.retentionMs);
       metrics.deleted.inc({ reason: 'time' }, old);
     }
-    for (const { meta, reason } of expiredBlocks(catalog.list(), clock.nowMs(), options)) {
+    for (const { meta, reason } of expiredBlocks(catalog.list(), clock.nowMs(), {
+      ...options,
+      downsampling: policy.downsampling,
+      isWaitedFor: (block) => downsampler.isWaitedFor(block),
+    })) {
       await catalog.delete(meta.tenant, meta.blockId);
       metrics.deleted.inc({ reason });
       logger.info(
@@ -144,11 +171,17 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     }
   };
 
+  /** The most urgent work on blocks; false when there is none. */
+  const worksOnce = async (signal: AbortSignal): Promise<boolean> =>
+    (await compactor.runOnce(signal)) ||
+    (await ruleRetention.runOnce(signal)) ||
+    (await downsampler.runOnce(signal));
+
   const keepCompacting = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
       try {
         await removeLeftovers();
-        while (await compactor.runOnce(stopping.signal));
+        while (await worksOnce(stopping.signal));
         await forgetDeletes();
       } catch (caught) {
         const error = toAppError(caught);
@@ -213,7 +246,12 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
         call(signal, () => Promise.resolve({ blocks: catalog.list(request.tenant).map(summaryOf) })),
       select: (request, { signal }) =>
         stream(signal, (own) =>
-          selectBlocks(request, options.seriesMax, { catalog, tombstones, clock, metrics, hashSeed }, own),
+          selectBlocks(
+            request,
+            options.seriesMax,
+            { catalog, resolutions, tombstones, clock, metrics, hashSeed },
+            own,
+          ),
         ),
       deleteSeries: (request, { signal }) =>
         call(signal, async (own) => ({ concerned: await deleteSeries(request, deleteDeps, own) })),
@@ -230,7 +268,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       snapshot: ({ name }, { signal }) =>
         call(signal, async (own) => ({ blocks: await takeSnapshot(name, { catalog, folders, disk }, own) })),
       labels: (request, { signal }) =>
-        call(signal, (own) => labelsOfBlocks(request, { catalog, tombstones }, own)),
+        call(signal, (own) => labelsOfBlocks(request, { catalog, resolutions, tombstones }, own)),
     },
     async start() {
       await folders.prepare();
@@ -242,6 +280,17 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       retention = keepRetention();
       compaction = keepCompacting();
       ready = true;
+    },
+    applyConfig: ({ storage }) => {
+      for (const { match, retentionMs } of storage.retention) {
+        if (options.retentionMs > 0 && (retentionMs === 0 || retentionMs > options.retentionMs))
+          logger.warn(
+            { match, retentionMs },
+            'a retention rule is longer than --storage.tsdb.retention.time, which samples go by',
+          );
+      }
+      policy = storage;
+      return Promise.resolve();
     },
     isReady: () => ready,
     async drain() {

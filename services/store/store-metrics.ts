@@ -25,16 +25,27 @@ export interface CompactionMetrics {
   readonly droppedSamples: Counter;
 }
 
+/** What downsampling counts, by `resolution` in seconds. */
+export interface DownsamplingMetrics {
+  /** By `result`: done, void, failed. */
+  readonly runs: Counter<'resolution' | 'result'>;
+  readonly inputBytes: Counter<'resolution'>;
+  readonly outputBytes: Counter<'resolution'>;
+}
+
 export interface StoreMetrics {
   /** By `result`: stored, existed, failed. */
   readonly puts: Counter<'result'>;
-  /** By `reason`: time, size, replaced. */
+  /** By `reason`: time, size, rule, replaced, outdated. */
   readonly deleted: Counter<'reason'>;
   readonly corrupt: Counter;
   readonly selectedSeries: Counter;
   readonly selectedBytes: Counter;
   readonly limitHits: Counter;
   readonly compaction: CompactionMetrics;
+  readonly downsampling: DownsamplingMetrics;
+  /** Series that retention rules took out of blocks. */
+  readonly expiredSeries: Counter;
 }
 
 export function createStoreMetrics(registry: Registry, gauges: StoreGauges): StoreMetrics {
@@ -74,6 +85,12 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
   );
   return {
     compaction: createCompactionMetrics(registry),
+    downsampling: createDownsamplingMetrics(registry),
+    expiredSeries: new Counter({
+      name: 'tidemark_store_retention_series_removed_total',
+      help: 'Series that blocks were rewritten without, because a retention rule of the configuration file matches them.',
+      registers,
+    }),
     puts: new Counter({
       name: 'tidemark_store_block_puts_total',
       help: 'Blocks sent to this store, by result.',
@@ -82,7 +99,7 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
     }),
     deleted: new Counter({
       name: 'tidemark_store_blocks_deleted_total',
-      help: 'Blocks deleted, by reason: retention by time or size, or replaced by a merged one that a crash left beside its sources.',
+      help: 'Blocks deleted, by reason: retention by time or size; rule, all of whose series retention rules match; replaced by a merged one that a crash left beside its sources; outdated, aggregates of samples that were deleted since.',
       labelNames: ['reason'],
       registers,
     }),
@@ -104,6 +121,30 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
     limitHits: new Counter({
       name: 'tidemark_store_series_limit_hits_total',
       help: 'Selects ended by the limit on series.',
+      registers,
+    }),
+  };
+}
+
+function createDownsamplingMetrics(registry: Registry): DownsamplingMetrics {
+  const registers = [registry];
+  return {
+    runs: new Counter({
+      name: 'tidemark_store_downsamplings_total',
+      help: 'Blocks aggregated, by resolution in seconds and how it ended; void means that there was nothing to do, or the block changed meanwhile.',
+      labelNames: ['resolution', 'result'],
+      registers,
+    }),
+    inputBytes: new Counter({
+      name: 'tidemark_store_downsampling_input_bytes_total',
+      help: 'Bytes of blocks that were aggregated.',
+      labelNames: ['resolution'],
+      registers,
+    }),
+    outputBytes: new Counter({
+      name: 'tidemark_store_downsampling_output_bytes_total',
+      help: 'Bytes of their aggregates.',
+      labelNames: ['resolution'],
       registers,
     }),
   };

@@ -199,6 +199,7 @@ export function ruleConfig(options: {
     scrapeConfigs: [],
     ruleFiles: options.ruleFiles,
     alerting: { alertRelabelConfigs: [], alertmanagers: [], ...options.alerting },
+    storage: { downsampling: [], retention: [] },
     redactedYaml: '',
     notices: [],
   };

@@ -10,10 +10,14 @@ export const CHUNK_HISTOGRAMS = 3;
 export const CHUNK_START_TIMES = 4;
 /** Exemplars of the series (the same document). No samples; only handed over where they are asked for. */
 export const CHUNK_EXEMPLARS = 5;
+/** What stands for float samples that were downsampled (tsdb/docs/format/chunk-aggregates.md). */
+export const CHUNK_AGGREGATES = 6;
+/** How many histograms each one stands for that downsampling kept (the same document). No samples. */
+export const CHUNK_WEIGHTS = 7;
 
 /** True for encodings that this version knows. */
 export function isKnownEncoding(encoding: number): boolean {
-  return encoding >= CHUNK_XOR && encoding <= CHUNK_EXEMPLARS;
+  return encoding >= CHUNK_XOR && encoding <= CHUNK_WEIGHTS;
 }
 
 /** Receives series one after another, each followed by its chunks. Byte ranges are only valid during the call. */

@@ -10,6 +10,11 @@ export interface SelectRequest {
   /** Oldest and newest sample wanted, Unix milliseconds, both inclusive. */
   readonly minTimeMs: number;
   readonly maxTimeMs: number;
+  /**
+   * Set: aggregates will do instead of samples where their resolution divides so many milliseconds (a cell then has no sample on both
+   * sides of a bound that matters). Aggregates may come in any case where samples are no longer kept.
+   */
+  readonly alignMs?: number;
 }
 
 /**

@@ -1,5 +1,6 @@
 // Samples of one series as columns. Values stay in typed arrays: a number[] or any arithmetic would turn the staleness
 // marker's signalling NaN into an ordinary one.
+import type { AggregateCells } from './aggregate-cells.ts';
 import type { FloatHistogram } from './float-histogram.ts';
 
 /** High and low word of the staleness marker, a signalling NaN with payload 2. */
@@ -27,6 +28,12 @@ export class SampleColumns {
    * knows of none: storage that keeps no start times never sets it; who does sets it anew for each series.
    */
   startTimesMs: Float64Array<ArrayBuffer> | undefined;
+  /**
+   * Set where some entries stand for several samples: entry i is the newest sample of cell i, and the cell says what is known of
+   * the others. Undefined in a series of samples: storage that keeps no aggregates never sets it; who does sets it anew for each
+   * series.
+   */
+  cells: AggregateCells | undefined;
 
   constructor(capacity = 256) {
     this.timestampsMs = new Float64Array(capacity);

@@ -1,5 +1,6 @@
 // Warnings and infos of a query, in Prometheus' words, each once: of the same words at several places the last one said
 // stays, as in Prometheus. Positions are kept apart from the words, and some of them collect figures while the query runs.
+import { formatDuration } from '../../model/duration.ts';
 import type { Position } from '../ast.ts';
 import { goQuote } from '../parse/go-quote.ts';
 import { printPosition } from '../parse/parse-error.ts';
@@ -53,6 +54,22 @@ export class Annotations {
   possibleNonCounter(metric: string, at: Position): void {
     this.#info(
       `metric might not be a counter, name does not end in _total/_sum/_count/_bucket: ${goQuote(metric)}`,
+      at,
+    );
+  }
+
+  /** Samples are no longer kept, and times or windows are not multiples of what is. */
+  aggregated(metric: string, resolutionMs: number, at: Position): void {
+    this.#info(
+      `samples of metric name ${goQuote(metric)} are only kept at a resolution of ${formatDuration(resolutionMs)} in a part of the range; times and windows are taken as if they were multiples of it`,
+      at,
+    );
+  }
+
+  /** Samples are no longer kept, and aggregates do not answer the function. */
+  notAggregated(func: string, metric: string, resolutionMs: number, at: Position): void {
+    this.#warn(
+      `samples of metric name ${goQuote(metric)} are only kept at a resolution of ${formatDuration(resolutionMs)} in a part of the range, which ${func} cannot be computed from; it was given one sample for each of these intervals`,
       at,
     );
   }

@@ -19,15 +19,27 @@ export interface HistogramColumn {
   readonly histograms: readonly FloatHistogram[];
   /** Start times, Unix milliseconds, 0 where unknown. Undefined where none is known, or wanted. */
   readonly startTimesMs: Float64Array | undefined;
+  /** How many each one stands for; undefined where that is itself only. */
+  readonly weights: Float64Array | undefined;
   readonly pass: WindowPass;
 }
 
-/** Leaves the floats in the columns and the pass, and takes out the histograms. */
+/** How many histograms there were of which [from, to) are kept. */
+export function histogramsIn({ weights }: HistogramColumn, from: number, to: number): number {
+  if (weights === undefined) return to - from;
+  let total = 0;
+  for (let i = from; i < to; i++) total += weights[i]!;
+  return total;
+}
+
+/** Leaves the floats in the columns, their cells and the pass, and takes out the histograms. */
 export function splitHistograms(columns: SampleColumns, pass: WindowPass): HistogramColumn {
   const times: number[] = [];
   const starts: number[] = [];
+  const weights: number[] = [];
   const histograms: FloatHistogram[] = [];
   const { startTimesMs } = pass;
+  const { cells } = columns;
   const all = columns.histograms ?? [];
   let kept = 0;
   for (let i = 0; i < columns.count; i++) {
@@ -35,14 +47,17 @@ export function splitHistograms(columns: SampleColumns, pass: WindowPass): Histo
     if (histogram !== undefined) {
       times.push(columns.timestampsMs[i]!);
       if (startTimesMs !== undefined) starts.push(startTimesMs[i]!);
+      if (cells !== undefined) weights.push(cells.counts[i]!);
       histograms.push(histogram);
       continue;
     }
     columns.timestampsMs[kept] = columns.timestampsMs[i]!;
     if (startTimesMs !== undefined) startTimesMs[kept] = startTimesMs[i]!;
+    if (cells !== undefined) cells.copyCell(kept, cells, i);
     columns.values[kept++] = columns.values[i]!;
   }
   columns.count = kept;
+  if (cells !== undefined) cells.count = kept;
   pass.timestampsMs = columns.timestampsMs;
   pass.values = columns.values;
   pass.count = kept;
@@ -56,7 +71,8 @@ export function splitHistograms(columns: SampleColumns, pass: WindowPass): Histo
     low: new Int32Array(pass.steps),
     high: new Int32Array(pass.steps),
   };
-  return { timestampsMs, histograms, startTimesMs: ownStarts, pass: own };
+  const ownWeights = cells === undefined ? undefined : Float64Array.from(weights);
+  return { timestampsMs, histograms, startTimesMs: ownStarts, weights: ownWeights, pass: own };
 }
 
 /** Adds to or subtracts from `target`, in place; false, with a warning, where the buckets are of different kinds. */

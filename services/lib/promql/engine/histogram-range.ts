@@ -2,10 +2,16 @@
 // float kernel; this file decides what becomes of them beside histograms, and computes with the histograms.
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { SampleColumns } from '../../model/sample-columns.ts';
-import { type HistogramColumn, type RangeContext, splitHistograms } from './histogram-column.ts';
+import {
+  type HistogramColumn,
+  histogramsIn,
+  type RangeContext,
+  splitHistograms,
+} from './histogram-column.ts';
 import { extendedHistogramRate } from './histogram-extended.ts';
 import { histogramRate, instantHistogramRate, isHistogramReset } from './histogram-rate.ts';
 import { averageHistograms, sumHistograms } from './histogram-sum.ts';
+import { evaluateCells } from './kernels-aggregates.ts';
 import { isResetAt } from './kernels-rate.ts';
 import { checkFactors } from './kernels-regression.ts';
 import { reachOf } from './matrix-source.ts';
@@ -35,6 +41,7 @@ const NO_MIX = new Set(['rate', 'increase', 'delta', 'sum_over_time', 'avg_over_
  *
  * @param pass    Reused; holds the float samples afterwards.
  * @param kernel  The function's float kernel.
+ * @param isAligned  Windows are whole cells of whatever aggregates there are.
  */
 export function rangeWithHistograms(
   context: RangeContext,
@@ -44,7 +51,9 @@ export function rangeWithHistograms(
   kernel: (pass: WindowPass, out: StepColumn) => void,
   out: StepColumn,
   lookbackMs: number,
+  isAligned: boolean,
 ): void {
+  const { cells } = columns;
   const column = splitHistograms(columns, pass);
   const { earlierMs, laterMs } = reachOf(pass.extension, lookbackMs);
   findWindows(pass, earlierMs, laterMs, counts);
@@ -57,11 +66,12 @@ export function rangeWithHistograms(
       if (pass.high[k]! > pass.low[k]! || column.pass.high[k]! > column.pass.low[k]!) checkFactors(pass, k);
     }
   }
-  kernel(pass, out);
+  const isDone = cells !== undefined && evaluateCells(context.func, pass, cells, isAligned, counts, out);
+  if (!isDone) kernel(pass, out);
   for (let k = 0; k < pass.steps; k++) {
     const floats = pass.high[k]! - pass.low[k]!;
     const histograms = column.pass.high[k]! - column.pass.low[k]!;
-    if (histograms > 0) evaluateStep(context, pass, column, k, floats, histograms, out);
+    if (histograms > 0) evaluateStep(context, pass, column, k, floats, out);
   }
 }
 
@@ -71,7 +81,6 @@ function evaluateStep(
   column: HistogramColumn,
   k: number,
   floats: number,
-  histograms: number,
   out: StepColumn,
 ): void {
   const { func, annotations, metric, position } = context;
@@ -113,8 +122,16 @@ function evaluateStep(
       putOrDropFloat(out, k, countEvents(func, pass, column, k));
       return;
     default:
-      evaluateAny(func, pass, column, k, floats + histograms, out);
+      evaluateAny(func, pass, column, k, floatsIn(pass, k) + histogramsIn(column, from, to), out);
   }
+}
+
+/** Floats of window k, those that cells stand for included. */
+function floatsIn({ cells, low, high }: WindowPass, k: number): number {
+  if (cells === undefined) return high[k]! - low[k]!;
+  let total = 0;
+  for (let i = low[k]!; i < high[k]!; i++) total += cells.counts[i]!;
+  return total;
 }
 
 /** Functions that treat both kinds alike. */

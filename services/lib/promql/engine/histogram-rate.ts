@@ -1,6 +1,6 @@
 // rate, increase, delta, irate and idelta of native histograms.
 import type { FloatHistogram } from '../../model/float-histogram.ts';
-import { combine, type HistogramColumn, type RangeContext } from './histogram-column.ts';
+import { combine, type HistogramColumn, histogramsIn, type RangeContext } from './histogram-column.ts';
 import { extrapolationFactor } from './kernels-rate.ts';
 import { ABSENT, putHistogram, type StepColumn } from './operand.ts';
 import { factorFromStart, hasOverlap, isStartReset, startsWithin } from './start-times.ts';
@@ -30,10 +30,11 @@ export function histogramRate(
     const first = histograms[from]!;
     if (result === undefined) result = first.copy();
     else if (!combine(context, result, first, 'addition')) return undefined;
-    factor = factorFromStart(starts[from]!, firstMs, lastMs, endMs, to - from);
+    factor = factorFromStart(starts[from]!, firstMs, lastMs, endMs, histogramsIn(column, from, to));
   } else {
     const first = isCounter ? histograms[from]!.count : Number.NaN;
-    factor = extrapolationFactor(firstMs, lastMs, startMs, endMs, to - from, first, result!.count);
+    const samples = histogramsIn(column, from, to);
+    factor = extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, first, result!.count);
   }
   return result!.scale(context.func === 'rate' ? factor / (pass.rangeMs / 1000) : factor);
 }

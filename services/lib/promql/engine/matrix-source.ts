@@ -4,6 +4,7 @@ import type { FloatHistogram } from '../../model/float-histogram.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { SampleColumns } from '../../model/sample-columns.ts';
 import type { MatrixSelector, Subquery, VectorSelector } from '../ast.ts';
+import { alignmentOf } from './alignment.ts';
 import { type AtGrid, evaluateDuration, referenceTimes } from './durations.ts';
 import { type Grid, makeGrid } from './grid.ts';
 import { ABSENT, HISTOGRAM, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
@@ -18,6 +19,8 @@ export interface MatrixSource {
   readonly rangeMs: number;
   /** End of the window at step k: firstMs + k·stepMs. */
   readonly ends: AtGrid;
+  /** All bounds of windows are multiples of so many milliseconds; 0 where that is of no interest. */
+  readonly alignMs: number;
   readonly extension: VectorSelector['extension'];
   /** Samples come from storage, not from a subquery. */
   readonly isStored: boolean;
@@ -25,15 +28,20 @@ export interface MatrixSource {
   next(): SampleColumns;
 }
 
-/** Opens the matrix argument of a function. */
+/**
+ * Opens the matrix argument of a function.
+ *
+ * @param takesAggregates  The function has the same result from aggregates, where windows are aligned.
+ */
 export async function openMatrix(
   evaluator: Evaluator,
   expr: MatrixSelector | Subquery,
   grid: Grid,
+  takesAggregates = false,
 ): Promise<MatrixSource> {
   return expr.kind === 'subquery'
     ? openSubquery(evaluator, expr, grid)
-    : openRangeSelector(evaluator.session, expr, grid);
+    : openRangeSelector(evaluator.session, expr, grid, takesAggregates);
 }
 
 /** How far an anchored or smoothed selector looks beyond its window, milliseconds. */
@@ -51,6 +59,7 @@ async function openRangeSelector(
   session: QuerySession,
   expr: MatrixSelector,
   grid: Grid,
+  takesAggregates: boolean,
 ): Promise<MatrixSource> {
   const { vector } = expr;
   const rangeMs = evaluateDuration(session, expr.range, false);
@@ -58,10 +67,15 @@ async function openRangeSelector(
   const { earlierMs, laterMs } = reachOf(vector.extension, session.lookbackMs);
   const minTimeMs = ends.firstMs - rangeMs - earlierMs + 1;
   const maxTimeMs = ends.firstMs + ends.stepMs * (grid.steps - 1) + laterMs;
-  const set = await session.select(vector.matchers, minTimeMs, maxTimeMs);
+  const alignMs = alignmentOf(ends, grid.steps, rangeMs);
+  // Of start times nothing is kept beside aggregates.
+  const isTaken =
+    takesAggregates && vector.extension === undefined && !session.options.features.startTimestamps;
+  const set = await session.select(vector.matchers, minTimeMs, maxTimeMs, isTaken ? alignMs : 0);
   return new SelectorSource(session, set, {
     rangeMs,
     ends,
+    alignMs,
     extension: vector.extension,
     minTimeMs,
     maxTimeMs,
@@ -72,6 +86,7 @@ async function openRangeSelector(
 interface SelectorWindow {
   readonly rangeMs: number;
   readonly ends: AtGrid;
+  readonly alignMs: number;
   readonly extension: VectorSelector['extension'];
   readonly minTimeMs: number;
   readonly maxTimeMs: number;
@@ -82,6 +97,7 @@ class SelectorSource implements MatrixSource {
   readonly series: readonly SeriesMeta[];
   readonly rangeMs: number;
   readonly ends: AtGrid;
+  readonly alignMs: number;
   readonly extension: VectorSelector['extension'];
   readonly isStored = true;
   readonly #set: SeriesSet;
@@ -93,6 +109,7 @@ class SelectorSource implements MatrixSource {
     this.series = seriesOf(set);
     this.rangeMs = window.rangeMs;
     this.ends = window.ends;
+    this.alignMs = window.alignMs;
     this.extension = window.extension;
     this.#set = set;
     this.#window = window;
@@ -138,6 +155,7 @@ class SubquerySource implements MatrixSource {
   readonly series: readonly SeriesMeta[];
   readonly rangeMs: number;
   readonly ends: AtGrid;
+  readonly alignMs = 0;
   readonly extension = undefined;
   readonly isStored = false;
   readonly #operand: VectorOperand | undefined;

@@ -1,13 +1,16 @@
 // Functions over range vectors: for each series find the windows, run the function's kernel.
 import { AppError } from '../../core/errors.ts';
+import type { AggregateCells } from '../../model/aggregate-cells.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { METRIC_NAME } from '../../model/labels.ts';
 import type { SampleColumns } from '../../model/sample-columns.ts';
 import type { Call, Expr, MatrixSelector, Position, Subquery } from '../ast.ts';
+import { isAnsweredByAggregates, isAnsweredByThinnedHistograms } from './alignment.ts';
 import { unwrap } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import type { RangeContext } from './histogram-column.ts';
 import { rangeWithHistograms } from './histogram-range.ts';
+import { evaluateCells } from './kernels-aggregates.ts';
 import * as overTime from './kernels-over-time.ts';
 import * as rates from './kernels-rate.ts';
 import * as regression from './kernels-regression.ts';
@@ -97,7 +100,7 @@ export async function openRangeFunction(
   for (const argument of call.args) {
     if (unwrap(argument) !== matrix) params.push(await evaluator.scalar(argument, grid));
   }
-  const source = await openMatrix(evaluator, matrix, grid);
+  const source = await openMatrix(evaluator, matrix, grid, isAnsweredByAggregates(call.func));
   checkExtension(call.func, source);
   const before = session.samplesCurrent;
   const operand = new RangeFunctionOperand(session, call, fn, source, params, grid);
@@ -177,9 +180,13 @@ class RangeFunctionOperand implements VectorOperand {
     pass.values = columns.values;
     pass.startTimesMs = this.#usesStarts ? columns.startTimesMs : undefined;
     pass.count = columns.count;
+    pass.cells = columns.cells;
     const index = this.#index++;
     into.mayHaveHistograms = false;
-    if (columns.histograms === undefined) {
+    const isAligned = columns.cells === undefined || this.#checkCells(index, columns.cells, columns);
+    if (columns.histograms === undefined && columns.cells !== undefined) {
+      this.#evaluateCells(columns.cells, isAligned, into);
+    } else if (columns.histograms === undefined) {
       findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, this.#counts);
       this.#count(pass, this.#counts.total, undefined);
       this.#fn.kernel(pass, into);
@@ -188,13 +195,39 @@ class RangeFunctionOperand implements VectorOperand {
       const context = { ...this.#context, metric };
       const { lookbackMs } = this.#session;
       this.#countHistograms(columns, columns.histograms);
-      rangeWithHistograms(context, columns, pass, this.#counts, this.#fn.kernel, into, lookbackMs);
+      rangeWithHistograms(context, columns, pass, this.#counts, this.#fn.kernel, into, lookbackMs, isAligned);
     }
     if (this.#fn.isQuantile === true && this.#counts.total > 0) this.#checkQuantiles();
     if (this.#isCounterFunction && pass.startTimesMs !== undefined) this.#checkOverlap(index);
     const found = countPresent(into.kinds, 0, pass.steps);
     this.#session.holdSamples(found, this.#counts.largest);
     if (this.#isCounterFunction && !this.#isNameChecked && into.kinds.includes(FLOAT)) this.#checkName(index);
+  }
+
+  #evaluateCells(cells: AggregateCells, isAligned: boolean, into: StepColumn): void {
+    const pass = this.#pass;
+    const counts = this.#counts;
+    if (!evaluateCells(this.#context.func, pass, cells, isAligned, counts, into)) {
+      findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, counts);
+      this.#fn.kernel(pass, into);
+    }
+    this.#count(pass, counts.total, undefined);
+  }
+
+  /** Whether windows are whole cells; where they are not, or aggregates do not answer the function, that is said. */
+  #checkCells(index: number, cells: AggregateCells, { histograms }: SampleColumns): boolean {
+    const resolutionMs = cells.coarsestMs;
+    if (resolutionMs === 0) return true;
+    const { func } = this.#context;
+    const { annotations } = this.#session;
+    const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
+    const isAnswered =
+      this.#source.extension === undefined &&
+      (histograms === undefined ? isAnsweredByAggregates(func) : isAnsweredByThinnedHistograms(func));
+    const isAligned = this.#source.alignMs > 0 && this.#source.alignMs % resolutionMs === 0;
+    if (!isAnswered) annotations.notAggregated(func, metric, resolutionMs, this.#position);
+    else if (!isAligned) annotations.aggregated(metric, resolutionMs, this.#position);
+    return isAligned;
   }
 
   #count(windows: Pick<WindowPass, 'low' | 'high'>, total: number, sums: Float64Array | undefined): void {
@@ -272,6 +305,7 @@ function newPass(source: MatrixSource, params: readonly Float64Array[], grid: Gr
     timestampsMs: new Float64Array(0),
     values: new Float64Array(0),
     startTimesMs: undefined,
+    cells: undefined,
     count: 0,
     steps: grid.steps,
     rangeMs: source.rangeMs,

@@ -1,13 +1,16 @@
 // Instant vector selectors: at each step the newest sample within the lookback, unless it is a staleness marker.
+import type { AggregateCells } from '../../model/aggregate-cells.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { METRIC_NAME } from '../../model/labels.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { isStaleAt } from '../../model/sample-columns.ts';
 import type { VectorSelector } from '../ast.ts';
+import { alignmentOf } from './alignment.ts';
 import { type AtGrid, referenceTimes } from './durations.ts';
 import { smoothSeries } from './extended-range.ts';
 import type { Grid } from './grid.ts';
 import { smoothHistograms } from './histogram-extended.ts';
+import { pickFromCells } from './kernels-aggregates.ts';
 import {
   ABSENT,
   FLOAT,
@@ -38,8 +41,11 @@ export async function openSelector(
   const lastMs = times.firstMs + times.stepMs * (grid.steps - 1);
   const minTimeMs = times.firstMs - lookbackMs + 1;
   const maxTimeMs = selector.extension === 'smoothed' ? lastMs + lookbackMs : lastMs;
-  const set = await session.select(selector.matchers, minTimeMs, maxTimeMs);
-  return new SelectorOperand(session, selector, set, times, grid.tally, { minTimeMs, maxTimeMs }, mode);
+  const alignMs = alignmentOf(times, grid.steps, 0);
+  const takesAggregates = selector.extension === undefined && (mode === 'value' || mode === 'time-seconds');
+  const set = await session.select(selector.matchers, minTimeMs, maxTimeMs, takesAggregates ? alignMs : 0);
+  const window = { minTimeMs, maxTimeMs, alignMs };
+  return new SelectorOperand(session, selector, set, times, grid.tally, window, mode);
 }
 
 /** Label sets of a series set, as operand metadata. */
@@ -47,12 +53,19 @@ export function seriesOf(set: SeriesSet): SeriesMeta[] {
   return Array.from({ length: set.size }, (_, i) => ({ labels: set.labels(i), dropName: false }));
 }
 
+interface SelectorWindow {
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+  /** All reference times are multiples of so many milliseconds. */
+  readonly alignMs: number;
+}
+
 class SelectorOperand implements VectorOperand {
   readonly series: readonly SeriesMeta[];
   readonly #session: QuerySession;
   readonly #set: SeriesSet;
   readonly #times: AtGrid;
-  readonly #window: { readonly minTimeMs: number; readonly maxTimeMs: number };
+  readonly #window: SelectorWindow;
   readonly #selector: VectorSelector;
   readonly #mode: SelectorMode;
   readonly #reader: SeriesReader;
@@ -65,7 +78,7 @@ class SelectorOperand implements VectorOperand {
     set: SeriesSet,
     times: AtGrid,
     tally: SampleTally | undefined,
-    window: { readonly minTimeMs: number; readonly maxTimeMs: number },
+    window: SelectorWindow,
     mode: SelectorMode,
   ) {
     this.series = seriesOf(set);
@@ -106,12 +119,28 @@ class SelectorOperand implements VectorOperand {
     return smoothHistograms(context, columns, firstMs, stepMs, lookbackMs, into);
   }
 
+  /** Whether the newest samples of some cells are not those at the reference times; says so. */
+  #isCoarse(index: number, cells: AggregateCells): boolean {
+    const resolutionMs = cells.coarsestMs;
+    if (resolutionMs === 0 || this.#window.alignMs % resolutionMs === 0) return false;
+    const metric = this.series[index]!.labels.get(METRIC_NAME);
+    this.#session.annotations.aggregated(metric, resolutionMs, this.#selector.pos);
+    return true;
+  }
+
   #pick(index: number, into: StepColumn): number {
     const { firstMs, stepMs } = this.#times;
     const { lookbackMs } = this.#session;
     const reader = this.#reader;
     reader.read(this.#set, index, this.#window.minTimeMs, this.#window.maxTimeMs);
-    const { timestampsMs, values, count, histograms, startTimesMs } = reader.columns;
+    const { timestampsMs, values, count, histograms, startTimesMs, cells } = reader.columns;
+    if (
+      cells !== undefined &&
+      this.#isCoarse(index, cells) &&
+      this.#mode === 'value' &&
+      histograms === undefined
+    )
+      return pickFromCells(cells, this.#times, lookbackMs, into);
     if (this.#mode === 'value') {
       const found = pickValues(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into);
       if (histograms !== undefined) pickHistograms(timestampsMs, histograms, count, firstMs, stepMs, into);

@@ -1,4 +1,5 @@
 // Reads one series at a time into reused columns, and knows where staleness markers stand.
+import type { AggregateCells } from '../../model/aggregate-cells.ts';
 import type { CounterResetHint, FloatHistogram } from '../../model/float-histogram.ts';
 import type { SeriesSet } from '../../model/queryable.ts';
 import { isStaleAt, SampleColumns, wordsOf } from '../../model/sample-columns.ts';
@@ -46,6 +47,7 @@ export class SeriesReader {
   readFloats(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
     this.read(set, index, minTimeMs, maxTimeMs);
     const { columns } = this;
+    if (columns.cells !== undefined) alignCells(columns.cells, columns.count, this.#words);
     if (columns.startTimesMs !== undefined) alignStartTimes(columns, columns.startTimesMs, this.#words);
     if (columns.histograms !== undefined) alignHistograms(columns, this.#words);
     columns.count = dropStale(columns.timestampsMs, columns.values, this.#words, columns.count);
@@ -81,6 +83,13 @@ function hintAfter(previous: FloatHistogram | undefined, histogram: FloatHistogr
 function alignHistograms(columns: SampleColumns, words: Uint32Array): void {
   const { histograms, count } = columns;
   columns.histograms = histograms!.slice(0, count).filter((_, i) => !isStaleAt(words, i));
+}
+
+/** The same for cells. */
+function alignCells(cells: AggregateCells, count: number, words: Uint32Array): void {
+  let kept = 0;
+  for (let i = 0; i < count; i++) if (!isStaleAt(words, i)) cells.copyCell(kept++, cells, i);
+  cells.count = kept;
 }
 
 /** The same for start times. */

@@ -2,7 +2,7 @@
 import { assert } from '../../core/assert.ts';
 import { AppError, throwIfAborted } from '../../core/errors.ts';
 import type { Matcher } from '../../model/matcher.ts';
-import type { Queryable, QueryContext, SeriesSet } from '../../model/queryable.ts';
+import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../../model/queryable.ts';
 import type { Expr, VectorSelector } from '../ast.ts';
 import { Annotations } from './annotations.ts';
 import { findCountedSelectors } from './expressions.ts';
@@ -120,16 +120,25 @@ export class QuerySession {
     this.holdSamples(count);
   }
 
-  /** Series of a selector; the same request is sent once per query. */
-  select(matchers: readonly Matcher[], minTimeMs: number, maxTimeMs: number): Promise<SeriesSet> {
+  /**
+   * Series of a selector; the same request is sent once per query.
+   *
+   * @param alignMs  See SelectRequest; 0: samples are needed.
+   */
+  select(
+    matchers: readonly Matcher[],
+    minTimeMs: number,
+    maxTimeMs: number,
+    alignMs: number,
+  ): Promise<SeriesSet> {
     throwIfAborted(this.#context.signal);
     const parts = matchers.map(
       ({ name, operator, value }) => `${name.length}:${name}${operator}${value.length}:${value}`,
     );
-    const key = `${minTimeMs};${maxTimeMs};${parts.join(';')}`;
+    const key = `${minTimeMs};${maxTimeMs};${alignMs};${parts.join(';')}`;
     const known = this.#selects.get(key);
     if (known !== undefined) return known;
-    const pending = this.#fetch(matchers, minTimeMs, maxTimeMs);
+    const pending = this.#fetch({ matchers, minTimeMs, maxTimeMs, ...(alignMs > 0 ? { alignMs } : {}) });
     this.#selects.set(key, pending);
     return pending;
   }
@@ -148,8 +157,8 @@ export class QuerySession {
     this.#chargedBytes = 0;
   }
 
-  async #fetch(matchers: readonly Matcher[], minTimeMs: number, maxTimeMs: number): Promise<SeriesSet> {
-    const set = await this.#queryable.select({ matchers, minTimeMs, maxTimeMs }, this.#context);
+  async #fetch(request: SelectRequest): Promise<SeriesSet> {
+    const set = await this.#queryable.select(request, this.#context);
     this.#sets.push(set);
     for (const warning of set.warnings) this.storageWarnings.add(warning);
     this.#sliceStartMs = this.#nowMs();

@@ -17,6 +17,7 @@ function passOf(
     timestampsMs: Float64Array.from(samples, ([timeMs]) => timeMs),
     values: Float64Array.from(samples, ([, value]) => value),
     startTimesMs: undefined,
+    cells: undefined,
     count: samples.length,
     steps: STEPS,
     rangeMs,

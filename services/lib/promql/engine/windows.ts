@@ -1,11 +1,15 @@
 // The samples that belong to each step of a range selector: (end − range, end], found once per series for all kernels.
 
+import type { AggregateCells } from '../../model/aggregate-cells.ts';
+
 /** A series' samples, its windows, and what a kernel needs to know about the grid. Reused from series to series. */
 export interface WindowPass {
   timestampsMs: Float64Array;
   values: Float64Array;
   /** Start times of the samples, 0 where unknown; undefined where none is known, or wanted. */
   startTimesMs: Float64Array | undefined;
+  /** What the entries stand for, where some are aggregates. */
+  cells: AggregateCells | undefined;
   count: number;
   readonly steps: number;
   readonly rangeMs: number;

@@ -12,11 +12,12 @@ import {
   parseConfigDocument,
   printRedacted,
 } from './config-node.ts';
-import { checkOtlp, checkRuntime, checkStorage, checkTidemark, checkTracing } from './other-sections.ts';
+import { checkOtlp, checkRuntime, checkStorage, checkTracing } from './other-sections.ts';
 import type { PrometheusConfig, ScrapeConfig } from './prometheus-config.ts';
 import { checkRemoteRead, checkRemoteWrite } from './remote-section.ts';
 import { type GlobalSection, readGlobal, readScrapeConfig } from './scrape-section.ts';
 import { type ConfigContext, Section } from './section.ts';
+import { readTidemark } from './tidemark-section.ts';
 
 export interface LoadConfigOptions {
   /** Name of the file for error messages; none by default. */
@@ -58,13 +59,14 @@ export function loadConfig(
   checkStorage(root.section('storage'));
   checkOtlp(root.section('otlp'));
   checkTracing(root.section('tracing'));
-  checkTidemark(root.section('tidemark'));
+  const storage = readTidemark(root.section('tidemark'));
   root.finish();
   return Object.freeze({
     global: global.config,
     scrapeConfigs,
     ruleFiles,
     alerting,
+    storage,
     redactedYaml: redact(parsed, context),
     notices: context.notices,
   });

@@ -1,5 +1,5 @@
 // The sections of prometheus.yml that configure what Tidemark has flags of its own for, or what a later version runs:
-// runtime, storage, otlp, tracing; and our own, `tidemark:`.
+// runtime, storage, otlp, tracing.
 import { readPlainHeaders, readTls } from './http-client-section.ts';
 import type { Section } from './section.ts';
 
@@ -115,9 +115,4 @@ export function checkTracing(section: Section | undefined): void {
   readTls(section.section('tls_config'));
   section.finish();
   section.notice('', 'is checked but not run by this version; no traces are sent');
-}
-
-/** Our own section: nothing in it is configurable yet, so that a later key is never silently ignored by this version. */
-export function checkTidemark(section: Section | undefined): void {
-  section?.finish();
 }

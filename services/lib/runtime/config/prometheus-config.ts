@@ -3,6 +3,7 @@ import type { Labels } from '../../model/labels.ts';
 import type { RelabelConfig } from '../../relabel/relabel-config.ts';
 import type { DiscoveryConfigs } from './discovery-config.ts';
 import type { HttpClientConfig } from './http-client-config.ts';
+import type { StoragePolicy } from './storage-policy.ts';
 
 export interface PrometheusConfig {
   readonly global: GlobalConfig;
@@ -10,6 +11,8 @@ export interface PrometheusConfig {
   /** Glob patterns, relative ones resolved against the file's folder. */
   readonly ruleFiles: readonly string[];
   readonly alerting: AlertingConfig;
+  /** What `tidemark:` says to stores. */
+  readonly storage: StoragePolicy;
   /** The file as given, secrets replaced by `<secret>`: what /api/v1/status/config shows. */
   readonly redactedYaml: string;
   /** What the file asks for and this version does not run, a sentence each with the key path; for the log. */

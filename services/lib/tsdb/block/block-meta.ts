@@ -33,6 +33,8 @@ export interface BlockMeta {
   readonly level: number;
   /** Ids of the blocks it was compacted from, ascending; empty at level 1. */
   readonly sources: readonly string[];
+  /** Of a block of downsampled samples, milliseconds; absent in a block of samples. */
+  readonly resolutionMs?: number;
   readonly files: Readonly<Record<BlockFileName, FileDigest>>;
 }
 
@@ -50,6 +52,7 @@ export function renderBlockMeta(meta: BlockMeta): string {
     partitions: meta.partitions,
     level: meta.level,
     sources: meta.sources,
+    ...(meta.resolutionMs === undefined ? {} : { resolutionMs: meta.resolutionMs }),
     files: {
       index: digestOf(meta.files.index),
       chunks: digestOf(meta.files.chunks),
@@ -109,5 +112,6 @@ function isWellFormed(meta: BlockMeta): boolean {
     isTenantName(meta.tenant) &&
     typeof meta.blockId === 'string' &&
     isBlockId(meta.blockId);
-  return times && meta.minTimeMs <= meta.maxTimeMs && counts && lists && files && names;
+  const resolution = meta.resolutionMs === undefined || (isCount(meta.resolutionMs) && meta.resolutionMs > 0);
+  return times && meta.minTimeMs <= meta.maxTimeMs && counts && lists && files && names && resolution;
 }

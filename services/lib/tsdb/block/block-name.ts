@@ -45,12 +45,18 @@ export function blockFolder(root: string, tenant: string, blockId: string): stri
 }
 
 /**
- * The id: SHA-256 over tenant, first time and the two digests, its first 16 bytes in hexadecimal. Paging and compression
+ * The id: SHA-256 over tenant, first time, resolution and the two digests, its first 16 bytes in hexadecimal. Paging and compression
  * have no part in it, so replicas with another version of zstd build the same id.
  */
-export function blockIdOf(tenant: string, minTimeMs: number, digests: ContentDigests): string {
+export function blockIdOf(
+  tenant: string,
+  minTimeMs: number,
+  digests: ContentDigests,
+  resolutionMs = 0,
+): string {
   const hash = createHash('sha256');
   hash.update(`tidemark block 1\n${tenant}\n${minTimeMs}\n`);
+  if (resolutionMs > 0) hash.update(`resolution ${resolutionMs}\n`);
   hash.update(digests.series);
   hash.update(digests.chunks);
   return hash.digest('hex').slice(0, 32);

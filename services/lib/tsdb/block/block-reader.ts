@@ -179,8 +179,8 @@ export class BlockReader {
   async verifyId(pacer: WorkPacer): Promise<void> {
     const series = await this.#digestOf('series', pacer);
     const chunks = await this.#digestOf('chunks', pacer);
-    const { tenant, blockId, minTimeMs } = this.meta;
-    const found = blockIdOf(tenant, minTimeMs, { series, chunks });
+    const { tenant, blockId, minTimeMs, resolutionMs } = this.meta;
+    const found = blockIdOf(tenant, minTimeMs, { series, chunks }, resolutionMs);
     if (found !== blockId) throw corruptBlock(this.#chunksWhere, `its content has the id ${found}`);
   }
 

@@ -1,5 +1,7 @@
 // A block as text that other programs read: OpenMetrics, or a line of JSON for each series. What `tidemark block dump` prints.
+
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AggregateCells } from '../../model/aggregate-cells.ts';
 import {
   decodeLabels,
   isLegacyLabelName,
@@ -22,7 +24,8 @@ const PIECE_CHARACTERS = 64 * 1024;
  *
  * OpenMetrics has no native histograms and no NaN payloads: histograms are left out with a comment, staleness markers are
  * written as NaN. JSON lines keep both apart: `{"labels":{…},"timestamps":[ms…],"values":["1.5"…],"histograms":n}`, a NaN
- * that is not the usual one as `NaN:<16 hexadecimal digits>`.
+ * that is not the usual one as `NaN:<16 hexadecimal digits>`. Aggregates are written by JSON lines only, as
+ * `"aggregates":[{"resolution":ms,"first":[ms,value],"last":[ms,value],"count":n,"min":…,"max":…,"sum":…,"correction":…}…]`.
  *
  * @throws CorruptBlockError when something is damaged: what came before is right.
  */
@@ -71,23 +74,41 @@ function quote(text: string): string {
   return `"${text.replace(/\\/g, '\\\\').replace(/"/g, '\\"').replace(/\n/g, '\\n')}"`;
 }
 
-function openMetricsLines(series: string, { floats, histograms }: SeriesSamples): string {
+function openMetricsLines(series: string, { floats, histograms, cells }: SeriesSamples): string {
   let text = '';
   for (let i = 0; i < floats.count; i++) {
     text += `${series} ${formatValue(floats.values[i]!)} ${floats.timestampsMs[i]! / 1000}\n`;
   }
   if (histograms.count > 0) text += `# ${histograms.count} native histograms of ${series} are left out\n`;
+  if (cells.count > 0) text += `# ${cells.count} aggregates of ${series} are left out\n`;
   return text;
 }
 
-function jsonLine(labels: Readonly<Record<string, string>>, { floats, histograms }: SeriesSamples): string {
+function jsonLine(
+  labels: Readonly<Record<string, string>>,
+  { floats, histograms, cells }: SeriesSamples,
+): string {
   const { count } = floats;
   const values = Array.from({ length: count }, (_, i) =>
     exactValue(floats.values[i]!, floats.words[2 * i]!, floats.words[2 * i + 1]!),
   );
   const timestamps = [...floats.timestampsMs.subarray(0, count)];
   const more = histograms.count > 0 ? { histograms: histograms.count } : {};
-  return `${JSON.stringify({ labels, timestamps, values, ...more })}\n`;
+  const aggregates = cells.count > 0 ? { aggregates: describeCells(cells) } : {};
+  return `${JSON.stringify({ labels, timestamps, values, ...more, ...aggregates })}\n`;
+}
+
+function describeCells(cells: AggregateCells) {
+  return Array.from({ length: cells.count }, (_, i) => ({
+    resolution: cells.resolutionsMs[i]!,
+    first: [cells.firstTimesMs[i]!, formatValue(cells.firsts[i]!)],
+    last: [cells.lastTimesMs[i]!, formatValue(cells.lasts[i]!)],
+    count: cells.counts[i]!,
+    min: formatValue(cells.mins[i]!),
+    max: formatValue(cells.maxs[i]!),
+    sum: formatValue(cells.sums[i]!),
+    correction: formatValue(cells.corrections[i]!),
+  }));
 }
 
 function exactValue(value: number, low: number, high: number): string {

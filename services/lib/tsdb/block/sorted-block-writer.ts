@@ -34,6 +34,8 @@ export interface SortedBlockOptions {
   readonly sources: readonly string[];
   /** No sample is older. The oldest sample's own time, unless samples were left out on the way. */
   readonly minTimeMs: number;
+  /** Of downsampled samples, milliseconds; 0 for samples. */
+  readonly resolutionMs: number;
   /** Seed of the table of label pairs. Has no influence on the block. */
   readonly hashSeed: number;
 }
@@ -207,11 +209,11 @@ export class SortedBlockWriter {
   }
 
   #describe(files: BlockMeta['files']): BlockMeta {
-    const { tenant, level, sources, minTimeMs } = this.#options;
+    const { tenant, level, sources, minTimeMs, resolutionMs } = this.#options;
     const digests = { series: this.#seriesHash.digest(), chunks: this.#chunksHash.digest() };
     return {
       tenant,
-      blockId: blockIdOf(tenant, minTimeMs, digests),
+      blockId: blockIdOf(tenant, minTimeMs, digests, resolutionMs),
       minTimeMs,
       maxTimeMs: this.#maxTimeMs,
       seriesCount: this.#partitions.length,
@@ -220,6 +222,7 @@ export class SortedBlockWriter {
       partitions: [...this.#heldPartitions].sort((a, b) => a - b),
       level,
       sources: [...sources].sort(),
+      ...(resolutionMs > 0 ? { resolutionMs } : {}),
       files,
     };
   }

@@ -135,7 +135,13 @@ function checkChunk(
   cursor.withChunk(index, (bytes, start, end) => {
     samples.addChunk(chunks.encodings[index]!, bytes, start, end);
   });
-  const count = samples.floats.count + samples.histograms.count;
+  const { cells, histograms, floats } = samples;
+  if (cells.count > 0 && cells.coarsestMs !== meta.resolutionMs)
+    throw corruptBlock(
+      where,
+      `aggregates of ${cells.coarsestMs} ms, the block's are of ${meta.resolutionMs ?? 0}`,
+    );
+  const count = floats.count + histograms.count + cells.counts.subarray(0, cells.count).reduce(add, 0);
   if (count !== chunks.sampleCounts[index])
     throw corruptBlock(where, `${count} samples, the index says ${chunks.sampleCounts[index]}`);
   const bounds = samples.timeBounds();
@@ -144,6 +150,10 @@ function checkChunk(
       where,
       `samples from ${bounds.minTimeMs} to ${bounds.maxTimeMs}, the index says otherwise`,
     );
+}
+
+function add(a: number, b: number): number {
+  return a + b;
 }
 
 async function sumPostings(reader: BlockReader, pacer: WorkPacer): Promise<PairSum> {

@@ -2,8 +2,23 @@
 // its one order, and encoded again as the chunks of a block. What sealing and compaction have in common, and the place of the
 // rules by which replicas converge.
 import { ByteWriter } from '../../core/bytes.ts';
-import { CHUNK_EXEMPLARS, CHUNK_HISTOGRAMS, CHUNK_START_TIMES } from '../../model/chunk-sink.ts';
+import { AggregateCells } from '../../model/aggregate-cells.ts';
+import {
+  CHUNK_AGGREGATES,
+  CHUNK_EXEMPLARS,
+  CHUNK_HISTOGRAMS,
+  CHUNK_START_TIMES,
+  CHUNK_WEIGHTS,
+} from '../../model/chunk-sink.ts';
 import { SampleColumns } from '../../model/sample-columns.ts';
+import {
+  AggregateChunkEncoder,
+  CELLS_MAX,
+  decodeAggregateChunk,
+  decodeWeights,
+  encodeWeights,
+  HistogramWeights,
+} from './aggregate-chunk.ts';
 import { ChunkEncoder } from './chunk-encoder.ts';
 import { decodeChunk } from './decode-chunk.ts';
 import { EXEMPLARS_MAX, ExemplarList } from './exemplar-list.ts';
@@ -11,6 +26,7 @@ import { decodeHistogramChunk } from './histogram-chunk-decoder.ts';
 import { HistogramChunkEncoder } from './histogram-chunk-encoder.ts';
 import { HistogramSamples } from './histogram-samples.ts';
 import { sortAndDedupeSamples } from './merge-samples.ts';
+import { settleCells } from './settle-cells.ts';
 import { START_TIMES_MAX, StartTimes } from './start-times.ts';
 
 /**
@@ -32,9 +48,14 @@ export class SeriesSamples {
   readonly histograms = new HistogramSamples();
   readonly startTimes = new StartTimes();
   readonly exemplars = new ExemplarList();
+  /** What stands for downsampled floats, and how many histograms each one that was kept stands for. */
+  readonly cells = new AggregateCells();
+  readonly weights = new HistogramWeights();
 
   clear(): void {
     this.floats.count = 0;
+    this.cells.count = 0;
+    this.weights.clear();
     this.histograms.clear();
     this.startTimes.clear();
     this.exemplars.clear();
@@ -49,6 +70,8 @@ export class SeriesSamples {
     if (encoding === CHUNK_HISTOGRAMS) decodeHistogramChunk(bytes, start, end, this.histograms);
     else if (encoding === CHUNK_START_TIMES) this.startTimes.addChunk(bytes, start, end);
     else if (encoding === CHUNK_EXEMPLARS) this.exemplars.addChunk(bytes, start, end);
+    else if (encoding === CHUNK_AGGREGATES) decodeAggregateChunk(bytes, start, end, this.cells);
+    else if (encoding === CHUNK_WEIGHTS) decodeWeights(bytes, start, end, this.weights);
     else decodeChunk(encoding, bytes, start, end, this.floats);
   }
 
@@ -56,21 +79,26 @@ export class SeriesSamples {
   settle(): void {
     sortAndDedupeSamples(this.floats);
     this.histograms.sortAndDedupe();
+    if (this.cells.count > 0) settleCells(this.cells);
+    if (this.weights.count > 0) sortAndDedupeSamples(this.weights.columns);
     if (this.startTimes.count > 0) this.startTimes.settle();
     if (this.exemplars.count > 0) this.exemplars.settle();
   }
 
-  /** First and last sample, floats and histograms, of settled content, Unix ms; undefined without samples. */
+  /** First and last sample, floats, cells and histograms, of settled content, Unix ms; undefined without samples. */
   timeBounds(): { readonly minTimeMs: number; readonly maxTimeMs: number } | undefined {
     const { timestampsMs, count } = this.floats;
+    const { cells } = this;
     const histogramTimes = this.histograms.timestampsMs;
-    if (count === 0 && histogramTimes.length === 0) return undefined;
+    if (count === 0 && histogramTimes.length === 0 && cells.count === 0) return undefined;
     return {
       minTimeMs: Math.min(
+        timeAt(cells.firstTimesMs, 0, cells.count, 1),
         timeAt(timestampsMs, 0, count, 1),
         timeAt(histogramTimes, 0, histogramTimes.length, 1),
       ),
       maxTimeMs: Math.max(
+        timeAt(cells.lastTimesMs, cells.count - 1, cells.count, -1),
         timeAt(timestampsMs, count - 1, count, -1),
         timeAt(histogramTimes, histogramTimes.length - 1, histogramTimes.length, -1),
       ),
@@ -89,6 +117,7 @@ export class SeriesChunker {
   readonly #encoder: ChunkEncoder;
   readonly #encoded = new ByteWriter(4096);
   #histograms: HistogramChunkEncoder | undefined;
+  #aggregates: AggregateChunkEncoder | undefined;
 
   /** @param samplesPerChunk  Most samples of a chunk. */
   constructor(samplesPerChunk: number) {
@@ -97,11 +126,14 @@ export class SeriesChunker {
   }
 
   /**
-   * Hands over the chunks of a series: floats, histograms, start times as far as the samples need them, exemplars.
+   * Hands over the chunks of a series: floats, cells, histograms and their weights, start times as far as the samples need them,
+   * exemplars.
    * The bytes depend on the content only. A series without samples or exemplars has no chunk.
    */
   emit(series: SeriesSamples, visit: BlockChunkVisitor): void {
     this.#emitFloats(series.floats, visit);
+    if (series.cells.count > 0) this.#emitCells(series.cells, visit);
+    if (series.weights.count > 0) this.#emitWeights(series.weights, visit);
     if (series.histograms.count > 0) this.#emitHistograms(series.histograms, visit);
     if (series.startTimes.count > 0) this.#emitStartTimes(series, visit);
     if (series.exemplars.count > 0) this.#emitExemplars(series.exemplars, visit);
@@ -122,6 +154,32 @@ export class SeriesChunker {
         0,
         encoded.length,
       );
+    }
+  }
+
+  #emitCells(cells: AggregateCells, visit: BlockChunkVisitor): void {
+    this.#aggregates ??= new AggregateChunkEncoder(Math.min(CELLS_MAX, this.#samplesPerChunk));
+    const encoded = this.#encoded;
+    for (let from = 0; from < cells.count; ) {
+      encoded.reset();
+      const to = this.#aggregates.encode(cells, from, encoded);
+      let samples = 0;
+      for (let i = from; i < to; i++) samples += cells.counts[i]!;
+      const { firstTimesMs, lastTimesMs } = cells;
+      const { bytes, length } = encoded;
+      visit(CHUNK_AGGREGATES, firstTimesMs[from]!, lastTimesMs[to - 1]!, samples, bytes, 0, length);
+      from = to;
+    }
+  }
+
+  #emitWeights(weights: HistogramWeights, visit: BlockChunkVisitor): void {
+    const encoded = this.#encoded;
+    for (let from = 0; from < weights.count; from += this.#samplesPerChunk) {
+      const to = Math.min(weights.count, from + this.#samplesPerChunk);
+      encoded.reset();
+      encodeWeights(this.#encoder, weights, from, to, encoded);
+      const { timestampsMs } = weights.columns;
+      visit(CHUNK_WEIGHTS, timestampsMs[from]!, timestampsMs[to - 1]!, 0, encoded.bytes, 0, encoded.length);
     }
   }
 

@@ -9,7 +9,13 @@ import type { BlockReader } from '../block/block-reader.ts';
 import { CorruptBlockError, corruptBlock } from '../block/page-codec.ts';
 import { SortedBlockWriter } from '../block/sorted-block-writer.ts';
 import { UNITS_PER_PAGE, type WorkPacer } from '../block/work-pacer.ts';
-import { type Deletion, DeletionMask, NO_RANGES } from '../tombstones/deletion.ts';
+import {
+  type Deletion,
+  DeletionMask,
+  NO_RANGES,
+  type SeriesMask,
+  uniteTimeRanges,
+} from '../tombstones/deletion.ts';
 import { type MergeCounts, SeriesMerger, type SeriesPart } from './series-merger.ts';
 
 /** A block to be merged. */
@@ -17,6 +23,8 @@ export interface MergeSource {
   readonly reader: BlockReader;
   /** Deletes that concern this block. */
   readonly deletions: readonly Deletion[];
+  /** Hides more than they do. Default: nothing. */
+  readonly mask?: SeriesMask;
 }
 
 export interface MergeOptions {
@@ -65,7 +73,7 @@ export function leavesOf(meta: BlockMeta): readonly string[] {
 /**
  * Writes the merged block, its files synced.
  *
- * @param sources  Blocks of one tenant, at least one, open until this is over.
+ * @param sources  Blocks of one tenant and resolution, at least one, open until this is over.
  * @throws CorruptSourceError when a source is damaged; the signal's reason; the error of the disk as it comes.
  */
 export async function mergeBlocks(
@@ -82,13 +90,14 @@ export async function mergeBlocks(
       level: 1 + Math.max(...metas.map(({ level }) => level)),
       sources: [...new Set(metas.flatMap(leavesOf))],
       minTimeMs: Math.min(...metas.map(({ minTimeMs }) => minTimeMs)),
+      resolutionMs: metas[0]!.resolutionMs ?? 0,
       hashSeed: options.hashSeed,
     },
     deps.disk,
   );
   try {
     const merger = new SeriesMerger(writer);
-    const inputs = sources.map((source) => new Input(source));
+    const inputs = sources.map((source) => new SourceInput(source));
     let live = inputs.filter((input) => input.advance());
     for (let series = 1; live.length > 0; series++) {
       const current = smallest(live);
@@ -114,17 +123,19 @@ export async function mergeBlocks(
 }
 
 /** One source on its walk. */
-class Input {
+export class SourceInput {
   readonly cursor: BlockCursor;
-  readonly #mask: DeletionMask;
+  readonly #masks: readonly SeriesMask[];
   readonly #blockId: string;
   #isBegun = false;
   #previous = new Uint8Array(0);
   isOver = false;
 
-  constructor({ reader, deletions }: MergeSource) {
+  constructor({ reader, deletions, mask }: MergeSource) {
     this.cursor = reader.openCursor();
-    this.#mask = new DeletionMask(deletions);
+    const masks: SeriesMask[] = [new DeletionMask(deletions)];
+    if (mask !== undefined) masks.push(mask);
+    this.#masks = masks.filter(({ isEmpty }) => !isEmpty);
     this.#blockId = reader.meta.blockId;
   }
 
@@ -147,9 +158,11 @@ class Input {
     } catch (caught) {
       throw this.#blame(caught);
     }
-    const hidden = this.#mask.isEmpty
-      ? NO_RANGES
-      : this.#mask.rangesOf(cursor.labelBytes, 0, cursor.labelLength);
+    let hidden = NO_RANGES;
+    for (const mask of this.#masks) {
+      const found = mask.rangesOf(cursor.labelBytes, 0, cursor.labelLength);
+      hidden = hidden.length === 0 ? found : uniteTimeRanges(hidden, found);
+    }
     return { cursor, hidden, blame: (caught) => this.#blame(caught) };
   }
 
@@ -177,8 +190,8 @@ class Input {
 }
 
 /** The inputs that stand at the first label set of all. */
-function smallest(inputs: readonly Input[]): Input[] {
-  let least: Input[] = [];
+function smallest(inputs: readonly SourceInput[]): SourceInput[] {
+  let least: SourceInput[] = [];
   for (const input of inputs) {
     const order = least.length === 0 ? -1 : compareInputs(input, least[0]!);
     if (order < 0) least = [input];
@@ -187,6 +200,6 @@ function smallest(inputs: readonly Input[]): Input[] {
   return least;
 }
 
-function compareInputs({ cursor: a }: Input, { cursor: b }: Input): number {
+function compareInputs({ cursor: a }: SourceInput, { cursor: b }: SourceInput): number {
   return compareLabelBytes(a.labelBytes, 0, a.labelLength, b.labelBytes, 0, b.labelLength);
 }

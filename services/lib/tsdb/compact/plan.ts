@@ -26,7 +26,7 @@ export interface CandidateBlock {
 }
 
 export interface Compaction {
-  readonly reason: 'merge' | 'delete';
+  readonly reason: 'merge' | 'delete' | 'retention';
   readonly blocks: readonly BlockMeta[];
 }
 
@@ -63,6 +63,8 @@ function mergeable(
   const settledMs = nowMs - Math.max(policy.settleMs, rangeMs / 8);
   const byStart = new Map<number, CandidateBlock[]>();
   for (const block of blocks) {
+    // Aggregates are made anew when their samples are merged.
+    if (block.meta.resolutionMs !== undefined) continue;
     const startMs = Math.floor(block.meta.minTimeMs / rangeMs) * rangeMs;
     if (block.meta.maxTimeMs >= startMs + rangeMs || startMs + rangeMs > settledMs) continue;
     const known = byStart.get(startMs);

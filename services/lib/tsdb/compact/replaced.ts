@@ -4,7 +4,7 @@ import type { BlockMeta } from '../block/block-meta.ts';
 import { leavesOf } from './merge-blocks.ts';
 
 /**
- * Ids of the blocks of one tenant all of whose sealed blocks are in another block of a higher level.
+ * Ids of the blocks of one tenant all of whose sealed blocks are in another block of a higher level and the same resolution.
  *
  * Cost: one look-up per block and source.
  */
@@ -21,7 +21,8 @@ export function replacedBlocks(metas: readonly BlockMeta[]): Set<string> {
   for (const meta of metas) {
     const leaves = leavesOf(meta);
     const isHeldBy = (other: BlockMeta): boolean => {
-      if (other === meta || other.level <= meta.level) return false;
+      if (other === meta || other.level <= meta.level || other.resolutionMs !== meta.resolutionMs)
+        return false;
       return leaves.every((leaf) => holders.get(leaf)?.includes(other));
     };
     if (holders.get(leaves[0]!)?.some(isHeldBy)) replaced.add(meta.blockId);

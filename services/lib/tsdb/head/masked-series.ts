@@ -24,7 +24,7 @@ export interface HeadMask {
 /** Samples per chunk that is made for an answer. */
 const CHUNK_SAMPLES = 120;
 
-const NOTHING: SampleMark = { floats: 0, histograms: 0, exemplars: 0 };
+const NOTHING: SampleMark = { floats: 0, histograms: 0, exemplars: 0, cells: 0, weights: 0 };
 
 interface MadeChunk {
   readonly encoding: number;

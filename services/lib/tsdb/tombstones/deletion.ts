@@ -24,8 +24,16 @@ interface CompiledDeletion {
   readonly maxTimeMs: number;
 }
 
+/** Says what is hidden of series. */
+export interface SeriesMask {
+  /** Nothing is hidden of any. */
+  readonly isEmpty: boolean;
+  /** What is hidden of the series with canonical label bytes in bytes[start, end). */
+  rangesOf(bytes: Uint8Array, start: number, end: number): TimeRanges;
+}
+
 /** Several deletes, ready to be asked about series. */
-export class DeletionMask {
+export class DeletionMask implements SeriesMask {
   readonly #deletions: readonly CompiledDeletion[];
 
   /** @throws AppError `bad_data` when a regular expression is malformed. */
@@ -60,6 +68,15 @@ function readLabels(bytes: Uint8Array, start: number, end: number): Map<string, 
   const labels = new Map<string, string>();
   while (reader.remaining > 0) labels.set(reader.string(), reader.string());
   return labels;
+}
+
+/** What is in either. */
+export function uniteTimeRanges(a: TimeRanges, b: TimeRanges): TimeRanges {
+  const pairs: [number, number][] = [];
+  for (const ranges of [a, b]) {
+    for (let i = 0; i < ranges.length; i += 2) pairs.push([ranges[i]!, ranges[i + 1]!]);
+  }
+  return uniteRanges(pairs);
 }
 
 function uniteRanges(ranges: [number, number][]): TimeRanges {

@@ -93,7 +93,15 @@ export interface SelectRequest {
    * acknowledged when this request came (services/lib/wire/docs/held-writes.md), and say `complete` in the coverage where it does.
    * That costs a round trip to other ingesters, shared by all selects that wait for it. Absent: `complete` is not said there.
    */
-  proveComplete?: boolean | undefined;
+  proveComplete?:
+    | boolean
+    | undefined;
+  /**
+   * Milliseconds. Set: aggregates whose resolution divides it will do instead of samples (CHUNK_AGGREGATES, services/lib/tsdb/docs/
+   * format/chunk-aggregates.md). Absent or 0: samples wherever there are any. Aggregates come in any case where samples are not kept
+   * any more.
+   */
+  alignMs?: number | undefined;
 }
 
 export interface SelectResponse {
@@ -246,6 +254,7 @@ function createBaseSelectRequest(): SelectRequest {
     seriesMax: 0,
     exemplars: undefined,
     proveComplete: undefined,
+    alignMs: undefined,
   };
 }
 
@@ -281,6 +290,9 @@ export const SelectRequest: MessageFns<SelectRequest> = {
     }
     if (message.proveComplete !== undefined) {
       writer.uint32(72).bool(message.proveComplete);
+    }
+    if (message.alignMs !== undefined) {
+      writer.uint32(80).uint64(message.alignMs);
     }
     return writer;
   },
@@ -380,6 +392,14 @@ export const SelectRequest: MessageFns<SelectRequest> = {
             message.proveComplete = reader.bool();
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.alignMs = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -406,6 +426,7 @@ export const SelectRequest: MessageFns<SelectRequest> = {
     message.seriesMax = object.seriesMax ?? 0;
     message.exemplars = object.exemplars ?? undefined;
     message.proveComplete = object.proveComplete ?? undefined;
+    message.alignMs = object.alignMs ?? undefined;
     return message;
   },
 };
