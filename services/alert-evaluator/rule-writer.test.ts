@@ -27,6 +27,7 @@ function createAppender() {
   const appender: Appender = {
     resolve: (labels) => series.push(`${labels.get('__name__')} ${labels.get('job')}`) - 1,
     resolveBytes: () => 0,
+    labelsOf: () => undefined,
     write: async (columns) => {
       keep(columns);
       const written = columns.count + (columns.extras?.count ?? 0);

@@ -12,6 +12,7 @@ import {
   RETENTION_FLAGS,
   RETENTION_SIZE_FLAGS,
   RULE_FLAGS,
+  SCRAPE_FLAGS,
 } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
 import { COMPACTION_FLAGS } from '../store/flags.ts';
@@ -31,6 +32,7 @@ export const ALL_IN_ONE_FLAGS = {
   'cluster.instance': { type: 'string', default: 'all-in-one', desc: 'Name of this process in the cluster.' },
   ...PARTITION_FLAGS,
   ...INGEST_FLAGS,
+  ...SCRAPE_FLAGS,
   ...ignored([
     'web.enable-remote-write-receiver',
     'web.enable-otlp-receiver',

@@ -1,6 +1,7 @@
 // All services in one process: makes each one, joins them through the embedded cluster, and carries configuration to those
 // that have some. Nothing here knows how a service works inside.
 import { hostname } from 'node:os';
+import path from 'node:path';
 import type { Registry } from 'prom-client';
 import { createAlertEvaluator } from '../alert-evaluator/service.ts';
 import { createHost } from '../gateway/process-host.ts';
@@ -16,6 +17,7 @@ import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import { DEFAULT_QUERIER_OPTIONS } from '../querier/options.ts';
 import { createQuerier } from '../querier/service.ts';
+import { SPOOL_FOLDER } from '../scraper/options.ts';
 import { createScraper } from '../scraper/service.ts';
 import { createStore } from '../store/service.ts';
 import { EmbeddedCluster } from './embedded-cluster.ts';
@@ -52,7 +54,7 @@ export async function createAllInOne(flags: AllInOneFlags, deps: AllInOneDeps): 
   const startedAtMs = deps.clock.nowMs();
   const config = await ConfigHolder.open(flags['config.file'], deps);
   const inner = createServices(flags, deps, config);
-  const configurable = [inner.store, inner.scraper, inner.alertEvaluator];
+  const configurable = [inner.scraper, inner.alertEvaluator];
   const reload = () => config.reload(configurable);
   const gateway = createGateway(gatewayOptionsOf(flags, deps.logger), {
     ...deps,
@@ -98,7 +100,6 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       retentionMs,
       retentionBytes: flags['storage.tsdb.retention.size'],
       deleteDelayMs: flags['store.delete-delay'],
-      storagePolicy: config.config.storage,
     },
     deps,
   );
@@ -122,7 +123,14 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
   const querier = createQuerier(querierOptionsOf(flags, deps.logger, config), { ...deps, cluster });
   cluster.joinQuerier(querier.handlers);
   const discovery = createDiscoverySources(deps);
-  const scraper = createScraper({ version: deps.version }, { ...deps, distributor, discovery });
+  const scraper = createScraper(
+    {
+      version: deps.version,
+      spoolFolder: path.join(dataDir, SPOOL_FOLDER),
+      spoolBytesMax: flags['scrape.spool-size'],
+    },
+    { ...deps, distributor, discovery },
+  );
   cluster.joinScraper(scraper.handlers);
   const alertEvaluator = createAlertEvaluator(alertEvaluatorOptionsOf(flags, deps.logger), {
     ...deps,
@@ -139,7 +147,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     stop: () => distributor.stop(),
   };
   const services = [store, ingester, querier, writing, scraper, alertEvaluator];
-  return { cluster, distributor, store, scraper, alertEvaluator, services };
+  return { cluster, distributor, scraper, alertEvaluator, services };
 }
 
 /** The gateway listens first, so that probes are answered while the log is replayed, and takes no more work first. */

@@ -1,11 +1,14 @@
 // `node services/scraper/main.ts`: a scraper as a process of a cluster. It scrapes its share of all targets.
+import path from 'node:path';
 import { toAppError } from '../lib/core/errors.ts';
 import { createDistributor } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
+import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { ScraperDefinition } from '../lib/wire/contracts.ts';
 import { SCRAPER_FLAGS } from './flags.ts';
+import { SPOOL_FOLDER } from './options.ts';
 import { createScraper } from './service.ts';
 
 runServiceProcess({
@@ -14,6 +17,10 @@ runServiceProcess({
     'Tidemark scraper: discovers targets, scrapes those that fall to it, and hands the samples to the ingesters.',
   flags: SCRAPER_FLAGS,
   build: async ({ flags, cluster, clock, logger, registry, version, shares }) => {
+    const dataDirectory = flags['storage.tsdb.path'];
+    const spoolBytesMax = flags['scrape.spool-size'];
+    const unlock = spoolBytesMax > 0 ? lockDataDirectory(dataDirectory) : () => undefined;
+    process.once('exit', unlock);
     const config = await ConfigHolder.open(flags['config.file'], { clock, logger, registry });
     const distributor = createDistributor(
       {
@@ -22,7 +29,11 @@ runServiceProcess({
       },
       { cluster, clock, logger, registry },
     );
-    const scraper = createScraper({ version }, { distributor, clock, logger, registry, owns: shares.owns });
+    const spoolFolder = path.join(dataDirectory, SPOOL_FOLDER);
+    const scraper = createScraper(
+      { version, spoolFolder, spoolBytesMax },
+      { distributor, clock, logger, registry, owns: shares.owns },
+    );
     shares.onChange(() => {
       scraper.rebalance().catch((caught: unknown) => {
         logger.error({ err: toAppError(caught) }, 'targets were not shared out');

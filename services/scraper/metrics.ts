@@ -20,6 +20,7 @@ export interface ScraperState {
   droppedTargets(): number;
   cachedSeries(): number;
   spooledSamples(): number;
+  spoolBytes(): number;
 }
 
 export function createMetrics(registry: Registry, state: ScraperState): ScraperMetrics {
@@ -43,8 +44,11 @@ export function createMetrics(registry: Registry, state: ScraperState): ScraperM
   );
   gauge(
     'tidemark_scraper_spooled_samples',
-    'Samples that wait for the distributor; the limit is spoolSamplesMax.',
+    'Samples that wait for the distributor, in memory and on disk.',
     () => state.spooledSamples(),
+  );
+  gauge('tidemark_scraper_spool_bytes', 'Bytes of spool files; the limit is --scrape.spool-size.', () =>
+    state.spoolBytes(),
   );
   return {
     scrapes: new Counter({

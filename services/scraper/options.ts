@@ -14,13 +14,20 @@ export interface ScraperOptions {
   readonly bodyBytesMax?: number;
   /** Most samples that wait in memory while the distributor takes none: 2 million are 40 MB. The oldest go first. */
   readonly spoolSamplesMax?: number;
+  /** Where samples wait that the distributor does not take; without it they wait in memory and die with the process. */
+  readonly spoolFolder?: string;
+  /** Most bytes of that folder; the oldest samples go first. */
+  readonly spoolBytesMax?: number;
   /** Most writes under way at one time: enough to fill group commits, few enough to bound what is in flight. */
   readonly writesInFlightMax?: number;
   /** Most dropped targets kept per job for the targets API, whatever keep_dropped_targets says. */
   readonly droppedTargetsMax?: number;
 }
 
+/** Of the data directory. */
+export const SPOOL_FOLDER = 'scraper-spool';
 export const DEFAULT_BODY_BYTES_MAX = 256 * 1024 * 1024;
 export const DEFAULT_SPOOL_SAMPLES_MAX = 2_000_000;
+export const DEFAULT_SPOOL_BYTES_MAX = 2 ** 30;
 export const DEFAULT_WRITES_IN_FLIGHT_MAX = 32;
 export const DEFAULT_DROPPED_TARGETS_MAX = 10_000;

@@ -43,6 +43,7 @@ function createAppender(): Appender {
       return references.size - 1;
     },
     resolveBytes: () => 0,
+    labelsOf: () => undefined,
     write: () => Promise.reject(new Error('not in this benchmark')),
   };
 }

@@ -1,5 +1,5 @@
 // The scraper against real HTTP servers and a distributor in memory.
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -623,6 +623,49 @@ describe('the distributor', () => {
     await waitFor('samples given up', async () => (await dropped()) >= 12);
     const spooled = await rig.registry.getSingleMetric('tidemark_scraper_spooled_samples')!.get();
     expect(spooled.values[0]!.value).toBeLessThanOrEqual(15);
+  });
+
+  test('takes none over a restart: what was scraped waits on disk and is written', async () => {
+    const target = await startScrapeTarget('a 1\n');
+    const spoolFolder = mkdtempSync(path.join(tmpdir(), 'tidemark-test-'));
+    const first = await createRig({ spoolFolder });
+    first.distributor.failure = new AppError('unavailable', 'no quorum');
+    await first.apply(jobOf(target.address));
+    await waitFor('samples on disk', async () => readdirSync(spoolFolder).length > 1);
+    // A process that is killed leaves its files as they are now; those that it writes later must not be there.
+    const spooled = path.join(mkdtempSync(path.join(tmpdir(), 'tidemark-test-')), 'spool');
+    // A spool file never changes; others may vanish while they are copied.
+    const isWhole = (from: string) => from === spoolFolder || from.endsWith('.spool');
+    cpSync(spoolFolder, spooled, { recursive: true, filter: isWhole });
+    const files = readdirSync(spooled).filter((name) => name.endsWith('.spool'));
+    const samples = files.reduce((sum, name) => sum + Number(name.slice(13, -'.spool'.length)), 0);
+    const second = await createRig({ spoolFolder: spooled });
+    await waitFor('the spool to be sent', async () => readdirSync(spooled).length === 0);
+    const written = second.distributor.names().flatMap((name) => second.distributor.series(name));
+    expect(written.length).toBe(samples);
+    expectOnGrid(second.distributor.series(labelled('up', target.address)).map((each) => each.timestampMs));
+  });
+
+  test('takes none until the end: what waits is on disk when the scraper has stopped', async () => {
+    const target = await startScrapeTarget('a 1\n');
+    const spoolFolder = mkdtempSync(path.join(tmpdir(), 'tidemark-test-'));
+    const rig = await createRig({ spoolFolder });
+    await rig.apply(jobOf(target.address));
+    await rig.next(labelled('up', target.address));
+    rig.distributor.failure = new AppError('unavailable', 'no quorum');
+    const before = target.requests.length;
+    await waitFor('scrapes to go on', async () => target.requests.length > before + 2);
+    await rig.scraper.drain();
+    await rig.scraper.stop();
+    const scraped = target.requests.length;
+    const second = await createRig({ spoolFolder });
+    await waitFor('the spool to be sent', async () => readdirSync(spoolFolder).length === 0);
+    const times = [...rig.distributor.series(labelled('up', target.address))]
+      .concat(second.distributor.series(labelled('up', target.address)))
+      .map((each) => each.timestampMs);
+    // The scrape that was under way at the end brought nothing.
+    expect(times.length).toBeGreaterThanOrEqual(scraped - 1);
+    expectOnGrid(times);
   });
 
   test('forgets references: the series are resolved again and nothing is lost', async () => {

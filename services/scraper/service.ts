@@ -1,6 +1,7 @@
 // The scraper: one pool per scrape job, one spool for what they scraped, and the Targets call.
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
+import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import type { DiscoverySources } from '../lib/discovery/discovery.ts';
 import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import type { Distributor } from '../lib/distributor/appender.ts';
@@ -22,10 +23,12 @@ import {
   type TargetsResponse,
 } from '../lib/wire/contracts.ts';
 import { BodyBuffers } from './body-buffers.ts';
+import { DiskSpool } from './disk-spool.ts';
 import { createMetrics } from './metrics.ts';
 import {
   DEFAULT_BODY_BYTES_MAX,
   DEFAULT_DROPPED_TARGETS_MAX,
+  DEFAULT_SPOOL_BYTES_MAX,
   DEFAULT_SPOOL_SAMPLES_MAX,
   DEFAULT_WRITES_IN_FLIGHT_MAX,
   type ScraperOptions,
@@ -46,6 +49,8 @@ export interface ScraperDeps {
   readonly registry: Registry;
   /** Whether this scraper scrapes the target of that key; absent: all of them. Call `rebalance` when it answers otherwise. */
   readonly owns?: (targetKey: string) => boolean;
+  /** Of the spool. Default: the machine's. */
+  readonly disk?: Disk;
   /** Shared with others of this process; one of its own by default. */
   readonly discovery?: DiscoverySources;
 }
@@ -77,6 +82,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     droppedTargets: () => sum((pool) => pool.droppedCount),
     cachedSeries: () => sum(cachedSeries),
     spooledSamples: () => spool.waitingSamples,
+    spoolBytes: () => diskSpool?.bytes ?? 0,
   });
   const appender = deps.distributor.appender(options.tenant ?? DEFAULT_TENANT);
   const spool: WriteSpool = new WriteSpool(
@@ -102,6 +108,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     metrics,
     owns: deps.owns,
   };
+  let diskSpool: DiskSpool | undefined;
   let running = false;
   let draining = false;
   let changing: Promise<void> = Promise.resolve();
@@ -132,9 +139,17 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
 
   return {
     name: 'scraper',
-    start: () => {
+    start: async () => {
+      const { spoolFolder, spoolBytesMax = DEFAULT_SPOOL_BYTES_MAX } = options;
+      if (spoolFolder !== undefined && spoolBytesMax > 0 && diskSpool === undefined) {
+        const disk = deps.disk ?? systemDisk;
+        diskSpool = await DiskSpool.open(
+          { folder: spoolFolder, bytesMax: spoolBytesMax },
+          { disk, clock: deps.clock, logger },
+        );
+        spool.useDisk(diskSpool);
+      }
       running = true;
-      return Promise.resolve();
     },
     isReady: () => running && !draining,
     applyConfig: (config) => {
@@ -147,7 +162,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     drain,
     stop: async () => {
       if (!draining) await drain();
-      spool.stop();
+      await spool.stop();
       await discovery.hub.stop();
       pools.clear();
       running = false;
@@ -171,10 +186,12 @@ function listTargets(
 ): TargetsResponse {
   const wantsActive = request.state !== TargetState.TARGET_STATE_DROPPED;
   const wantsDropped = request.state !== TargetState.TARGET_STATE_ACTIVE;
-  const response: TargetsResponse = { active: [], dropped: [], droppedCounts: {} };
+  const response: TargetsResponse = { active: [], dropped: [], droppedCounts: {}, discoveryProblems: [] };
   for (const jobName of [...pools.keys()].toSorted()) {
     if (request.scrapePool !== '' && request.scrapePool !== jobName) continue;
     const pool = pools.get(jobName)!;
+    for (const problem of pool.discoveryProblems)
+      response.discoveryProblems.push({ scrapePool: jobName, problem });
     if (wantsActive) {
       for (const loop of pool.loops) response.active.push(describeActive(loop, jobName, externalHost));
     }

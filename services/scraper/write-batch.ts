@@ -40,6 +40,16 @@ export class WriteBatch implements WriteColumns {
     }
   }
 
+  /** Adds a sample whose value is given as the words of its bits. */
+  addWords(reference: SeriesReference, timestampMs: number, low: number, high: number): void {
+    if (this.count === this.references.length) this.#grow();
+    const at = this.count++;
+    this.references[at] = reference;
+    this.timestampsMs[at] = timestampMs;
+    this.#words[2 * at] = low;
+    this.#words[2 * at + 1] = high;
+  }
+
   addStale(reference: SeriesReference, timestampMs: number): void {
     if (this.count === this.references.length) this.#grow();
     const at = this.count++;

@@ -1,11 +1,13 @@
-// Between the scrape loops and the distributor. Writes go out side by side, up to a bound; what the distributor cannot take now
-// waits in memory, up to a bound in samples, and is tried again. Loops never wait here. When the bound is met the oldest
-// samples are given up, counted and logged. (A spool on disk is to replace the memory.)
+// Between the scrape loops and the distributor. Writes go out side by side, up to a bound. What the distributor cannot take now
+// goes to disk at once, and is sent when the distributor takes samples again, beside the new ones; without a disk it waits in
+// memory. Loops never wait here. Where a bound is met the oldest samples are given up, counted and logged.
 import type { Clock } from '../lib/core/clock.ts';
 import { type AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender } from '../lib/distributor/appender.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
+import type { DiskSpool } from './disk-spool.ts';
 import type { ScraperMetrics } from './metrics.ts';
+import { decodeSpoolRecord, type SpoolRefusal } from './spool-record.ts';
 import type { WriteBatch, WriteBatches } from './write-batch.ts';
 
 /** Half of what the distributor takes at most. */
@@ -14,6 +16,10 @@ const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 /** Longest that one write may take; the distributor gives up before, this is the last resort. */
 const WRITE_TIMEOUT_MS = 60_000;
+/** Between two files of the disk spool while the distributor takes nothing. */
+const SPILL_INTERVAL_MS = 500;
+/** Writes of spooled samples at one time: enough to fill group commits, few enough that new samples come first. */
+const BACKLOG_IN_FLIGHT_MAX = 8;
 
 /** A batch and who it belongs to. */
 export interface SpooledBatch {
@@ -51,15 +57,33 @@ export class WriteSpool {
   #pause: Promise<void> | undefined;
   readonly #stopping = new AbortController();
   readonly #idle = new Set<() => void>();
+  /** Called when a write has ended. */
+  readonly #settled = new Set<() => void>();
+  #disk: DiskSpool | undefined;
+  #spilling: Promise<void> | undefined;
+  #isSpillDue = false;
+  #sendingBacklog: Promise<void> | undefined;
+  #diskTrouble = '';
 
   constructor(options: WriteSpoolOptions, deps: WriteSpoolDeps) {
     this.#options = options;
     this.#deps = deps;
   }
 
-  /** Samples that wait or are under way. */
+  /** Samples that wait or are under way, in memory and on disk. */
   get waitingSamples(): number {
-    return this.#waitingSamples;
+    return this.#waitingSamples + (this.#disk?.samples ?? 0);
+  }
+
+  /** From now on what has to wait waits on disk; what an earlier process left there is sent. */
+  useDisk(disk: DiskSpool): void {
+    this.#disk = disk;
+    if (!disk.isEmpty)
+      this.#deps.logger.info(
+        { samples: disk.samples, bytes: disk.bytes },
+        'samples of an earlier run are sent',
+      );
+    this.#pump();
   }
 
   /** Takes a batch over; it is given back to the pool once it is written or given up. */
@@ -74,6 +98,7 @@ export class WriteSpool {
     }
     this.#giveUpOldest();
     this.#pump();
+    if (this.#pause !== undefined) this.#spillSoon();
   }
 
   /** Batches that the distributor takes in one write. */
@@ -88,7 +113,7 @@ export class WriteSpool {
     return parts;
   }
 
-  /** Resolves when everything is written or given up, or after `timeoutMs`. */
+  /** Resolves when everything in memory is written or given up, or after `timeoutMs`. */
   async flush(timeoutMs: number): Promise<void> {
     if (this.#isIdle()) return;
     const idle = new Promise<void>((resolve) => this.#idle.add(resolve));
@@ -97,16 +122,121 @@ export class WriteSpool {
     timer.abort();
   }
 
-  stop(): void {
+  /** Ends all writes; what is not acknowledged goes to disk. */
+  async stop(): Promise<void> {
     this.#stopping.abort();
+    await this.#sendingBacklog;
+    while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#settled.add(resolve));
+    await this.#spilling;
+    await this.#spill();
     const lost = this.#waitingSamples;
     if (lost === 0) return;
     this.#deps.metrics.samplesDropped.inc({ reason: 'stopped' }, lost);
     this.#deps.logger.warn({ samples: lost }, 'stopped with samples that could not be written');
   }
 
+  /** Waiting samples go to disk, a little later, with those that come until then. */
+  #spillSoon(): void {
+    if (this.#disk === undefined || this.#isSpillDue || this.#stopping.signal.aborted) return;
+    this.#isSpillDue = true;
+    this.#deps.clock
+      .sleep(SPILL_INTERVAL_MS, this.#stopping.signal)
+      .then(() => {
+        this.#isSpillDue = false;
+        this.#spilling ??= this.#spill().finally(() => {
+          this.#spilling = undefined;
+        });
+      })
+      .catch(() => undefined);
+  }
+
+  async #spill(): Promise<void> {
+    const disk = this.#disk;
+    if (disk === undefined || this.#head === this.#waiting.length) return;
+    const taken = this.#waiting.splice(this.#head);
+    const { appender, metrics, logger } = this.#deps;
+    try {
+      const batches = taken.map(({ batch }) => batch);
+      const { forgotten, madeRoom } = await disk.put(batches, appender);
+      for (const batch of batches) this.#finish(batch);
+      if (forgotten > 0) metrics.samplesDropped.inc({ reason: 'failed_precondition' }, forgotten);
+      if (madeRoom > 0) this.#reportFull(madeRoom);
+      this.#diskTrouble = '';
+    } catch (caught) {
+      // They go on waiting in memory, and are tried again with the next.
+      this.#waiting.splice(this.#head, 0, ...taken);
+      const reason = toAppError(caught).message;
+      if (reason !== this.#diskTrouble)
+        logger.error({ reason }, 'samples that wait cannot be written to the spool');
+      this.#diskTrouble = reason;
+    }
+    this.#pump();
+  }
+
+  #reportFull(lost: number): void {
+    this.#deps.metrics.samplesDropped.inc({ reason: 'spool_full' }, lost);
+    this.#deps.logger.error(
+      { samples: lost },
+      'the distributor takes no samples and the spool is full (--scrape.spool-size): the oldest samples were given up',
+    );
+  }
+
+  /** Sends what is on disk, file after file, until there is none or the distributor takes no more. */
+  async #sendBacklog(disk: DiskSpool): Promise<void> {
+    while (!disk.isEmpty && this.#pause === undefined && !this.#stopping.signal.aborted) {
+      const underWay = new Set<Promise<void>>();
+      let failure: AppError | undefined;
+      const send = async (payload: Uint8Array): Promise<void> => {
+        if (failure !== undefined) throw failure;
+        const batch = this.#deps.batches.acquire();
+        const refusal = decodeSpoolRecord(payload, this.#deps.appender, batch);
+        const sent = this.#writeSpooled(batch, refusal)
+          .catch((caught: unknown) => {
+            failure ??= toAppError(caught);
+          })
+          .finally(() => underWay.delete(sent));
+        underWay.add(sent);
+        if (underWay.size >= BACKLOG_IN_FLIGHT_MAX) await Promise.race(underWay);
+      };
+      try {
+        await disk.takeOldest(send, async () => {
+          await Promise.all(underWay);
+          if (failure !== undefined) throw failure;
+        });
+      } catch (caught) {
+        await Promise.all(underWay);
+        this.#deps.metrics.writesFailed.inc({ code: toAppError(caught).code });
+        this.#startPause();
+      }
+    }
+  }
+
+  /** @throws AppError when the samples have to be sent again. */
+  async #writeSpooled(batch: WriteBatch, refusal: SpoolRefusal): Promise<void> {
+    const { appender, batches, metrics, logger } = this.#deps;
+    try {
+      const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(WRITE_TIMEOUT_MS)]);
+      const outcome = await appender.write(batch, batch.metadata, signal);
+      metrics.samplesWritten.inc(outcome.written);
+      const rejected = outcome.rejected + refusal.samples;
+      if (rejected === 0) return;
+      metrics.samplesDropped.inc({ reason: 'rejected' }, rejected);
+      logger.warn(
+        { rejected, reason: refusal.reason ?? outcome.firstRejection },
+        'samples of the spool were refused',
+      );
+    } catch (caught) {
+      const error = toAppError(caught);
+      if (error.code !== 'bad_data') throw error;
+      metrics.samplesDropped.inc({ reason: error.code }, batch.weight);
+      logger.warn({ samples: batch.weight, reason: error.message }, 'samples of the spool were given up');
+    } finally {
+      batches.release(batch);
+    }
+  }
+
   #isIdle(): boolean {
-    return this.#inFlight === 0 && this.#head === this.#waiting.length;
+    return this.#inFlight === 0 && this.#spilling === undefined && this.#head === this.#waiting.length;
   }
 
   #giveUpOldest(): void {
@@ -135,6 +265,12 @@ export class WriteSpool {
       this.#inFlight++;
       void this.#write(spooled);
     }
+    const disk = this.#disk;
+    if (disk !== undefined && !disk.isEmpty && this.#pause === undefined && !this.#stopping.signal.aborted) {
+      this.#sendingBacklog ??= this.#sendBacklog(disk).finally(() => {
+        this.#sendingBacklog = undefined;
+      });
+    }
     if (!this.#isIdle()) return;
     for (const resolve of this.#idle) resolve();
     this.#idle.clear();
@@ -160,6 +296,8 @@ export class WriteSpool {
       this.#failed(spooled, toAppError(caught));
     } finally {
       this.#inFlight--;
+      for (const resolve of this.#settled) resolve();
+      this.#settled.clear();
       this.#pump();
     }
   }
@@ -201,9 +339,10 @@ export class WriteSpool {
     if (this.#pause !== undefined || this.#stopping.signal.aborted) return;
     this.#backoffMs = Math.min(Math.max(this.#backoffMs * 2, BACKOFF_FIRST_MS), BACKOFF_MAX_MS);
     this.#deps.logger.warn(
-      { retryInMs: this.#backoffMs, waitingSamples: this.#waitingSamples },
+      { retryInMs: this.#backoffMs, waitingSamples: this.waitingSamples },
       'the distributor takes no samples now',
     );
+    this.#spillSoon();
     this.#pause = this.#deps.clock
       .sleep(this.#backoffMs, this.#stopping.signal)
       .catch(() => {})

@@ -81,7 +81,7 @@ describe.each(own)('%s', (name, service) => {
   test('it may write to its volume only', () => {
     expect(service.read_only).toBe(true);
     expect(service.cap_drop).toEqual(['ALL']);
-    const isStateful = ['ingester', 'store'].includes(serviceFolder(service));
+    const isStateful = ['ingester', 'store', 'scraper'].includes(serviceFolder(service));
     expect((service.volumes ?? []).includes(`${name}:/data`)).toBe(isStateful);
   });
 });

@@ -100,6 +100,7 @@ const refusingDistributor: Distributor = {
   appender: () => ({
     resolve: () => 0,
     resolveBytes: () => 0,
+    labelsOf: () => undefined,
     write: () => Promise.reject(new AppError('unavailable', 'no quorum in this test')),
   }),
 };

@@ -1,5 +1,6 @@
 // A distributor in memory that honours its contract: references per label set, samples copied out of the columns, values kept
 // as words so that staleness markers can be told from ordinary NaNs. Can be told to fail, and to forget references.
+import { ByteWriter } from '../../services/lib/core/bytes.ts';
 import { AppError } from '../../services/lib/core/errors.ts';
 import type {
   Appender,
@@ -9,7 +10,7 @@ import type {
   WriteOutcome,
 } from '../../services/lib/distributor/appender.ts';
 import { EXTRA_HISTOGRAM } from '../../services/lib/model/extra-columns.ts';
-import { decodeLabels, type Labels } from '../../services/lib/model/labels.ts';
+import { decodeLabels, encodeLabels, type Labels } from '../../services/lib/model/labels.ts';
 import { isStaleAt, wordsOf } from '../../services/lib/model/sample-columns.ts';
 import type { MetricMetadata } from '../../services/lib/wire/contracts.ts';
 
@@ -46,12 +47,20 @@ export class RecordingDistributor implements Distributor {
   /** `resolve` fails with what it gives. */
   refuse: (labels: Labels) => AppError | undefined = () => undefined;
   readonly #names: string[] = [];
+  readonly #labels: Labels[] = [];
   readonly #references = new Map<string, SeriesReference>();
 
   appender(): Appender {
     return {
       resolve: (labels) => this.#resolve(labels),
       resolveBytes: (bytes, start, end) => this.#resolve(decodeLabels(bytes, start, end)),
+      labelsOf: (reference) => {
+        const labels = this.#labels[reference];
+        if (!this.#names[reference] || labels === undefined) return undefined;
+        const bytes = new ByteWriter(64);
+        encodeLabels(labels, bytes);
+        return { bytes: bytes.bytes, start: 0, end: bytes.length };
+      },
       write: (columns, metadata) => this.#write(columns, metadata),
     };
   }
@@ -80,6 +89,7 @@ export class RecordingDistributor implements Distributor {
     if (reference === undefined) {
       reference = this.#names.length;
       this.#names.push(name);
+      this.#labels.push(labels);
       this.#references.set(name, reference);
     }
     return reference;

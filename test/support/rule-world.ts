@@ -120,6 +120,7 @@ function rememberingAppender(world: () => RuleWorld, written: WrittenSample[]): 
   return {
     resolve: (labels) => series.push(labels.toString()) - 1,
     resolveBytes: unused,
+    labelsOf: unused,
     write: async (columns) => {
       const { writeError, rejection } = world();
       if (writeError !== undefined) throw writeError;

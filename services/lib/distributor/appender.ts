@@ -58,6 +58,10 @@ export interface Appender {
    * The same from canonical label bytes (model/labels.ts) in bytes[start, end), which are copied.
    */
   resolveBytes(bytes: Uint8Array, start: number, end: number): SeriesReference;
+  /** The canonical label bytes of a reference, valid until the next call of any method; undefined when it was forgotten. */
+  labelsOf(
+    reference: SeriesReference,
+  ): { readonly bytes: Uint8Array; readonly start: number; readonly end: number } | undefined;
   /**
    * Writes the first `count` samples, and the extras. Both may be reused once the promise settles, not before.
    *

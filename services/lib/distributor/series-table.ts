@@ -144,7 +144,13 @@ export class SeriesTable {
     return reference;
   }
 
-  /** Calls back with the label bytes of a known series. */
+  /** Whether the reference was given out and not forgotten. */
+  knows(reference: number): boolean {
+    const page = this.pages[reference >>> PAGE_BITS];
+    return page !== undefined && page.slots[(reference & PAGE_MASK) * SLOT_WORDS + OWNER] !== 0;
+  }
+
+  /** The label bytes of a known series. */
   labelsOf(reference: number): { readonly bytes: Uint8Array; readonly start: number; readonly end: number } {
     const page = this.pages[reference >>> PAGE_BITS];
     assert(page !== undefined, `reference ${reference} is known`);

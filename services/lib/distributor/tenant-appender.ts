@@ -98,6 +98,10 @@ export class TenantAppender implements Appender {
     return table.add(this.#number, partition, bytes, start, end, tick);
   }
 
+  labelsOf(reference: SeriesReference) {
+    return this.#deps.table.knows(reference) ? this.#deps.table.labelsOf(reference) : undefined;
+  }
+
   async write(
     columns: WriteColumns,
     metadata: readonly MetricMetadata[],

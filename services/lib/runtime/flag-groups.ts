@@ -17,7 +17,15 @@ export const DATA_FLAGS = {
     type: 'string',
     default: './data',
     aliases: ['data.dir'],
-    desc: 'Directory of the log and the blocks.',
+    desc: 'Directory of what has to survive a restart.',
+  },
+} as const satisfies FlagTable;
+
+export const SCRAPE_FLAGS = {
+  'scrape.spool-size': {
+    type: 'bytes',
+    default: 2 ** 30,
+    desc: 'Most bytes of scraped samples that wait on disk while no ingesters take them; 0 keeps them in memory.',
   },
 } as const satisfies FlagTable;
 

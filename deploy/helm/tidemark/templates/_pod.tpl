@@ -6,7 +6,7 @@
 {{- $values := include "tidemark.componentValues" . | fromYaml -}}
 {{- $config := has .component (list "scraper" "alertEvaluator" "gateway") }}
 - services/{{ include "tidemark.service" .component }}/main.ts
-{{- if has .component (list "ingester" "store") }}
+{{- if has .component (list "ingester" "store" "scraper") }}
 - --storage.tsdb.path=/data
 {{- end }}
 {{- if $config }}
@@ -210,7 +210,7 @@ spec:
         {{- toYaml $root.Values.securityContext | nindent 8 }}
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
-        {{- if $stateful }}
+        {{- if or $stateful (eq $component "scraper") }}
         - {name: data, mountPath: /data}
         {{- end }}
         {{- if $config }}
@@ -231,6 +231,10 @@ spec:
     {{- if and $stateful (not $values.persistence.enabled) }}
     - name: data
       emptyDir: {}
+    {{- else if eq $component "scraper" }}
+    # The spool: --scrape.spool-size and some room. It outlives a container, not a pod.
+    - name: data
+      emptyDir: {sizeLimit: 1280Mi}
     {{- end }}
     {{- if $config }}
     - name: config
