@@ -34,6 +34,10 @@ async function get(path: string) {
           active: [target('node'), target('alerts', { health: 'unknown', lastScrapeMs: 0 })],
           dropped: [{ discoveredLabels: { __address__: 'x' }, scrapePool: 'node' }],
           droppedCounts: { node: 3 },
+          discoveryProblems: [
+            { scrapePool: 'node', problem: 'list of nodes: forbidden (403)' },
+            { scrapePool: 'node', problem: 'list of nodes: forbidden (403)' },
+          ],
         };
       },
     },
@@ -42,7 +46,8 @@ async function get(path: string) {
 }
 
 test('targets as Prometheus describes them, by pool', async () => {
-  const { data } = await get('targets');
+  const { data, warnings } = await get('targets');
+  expect(warnings).toEqual(['service discovery of node: list of nodes: forbidden (403)']);
   expect(asked).toEqual([{ state: TargetState.TARGET_STATE_ANY, scrapePool: '' }]);
   expect(data.activeTargets.map(({ scrapePool }: ActiveTarget) => scrapePool)).toEqual(['alerts', 'node']);
   expect(data.activeTargets[0].lastScrape).toBe('0001-01-01T00:00:00Z');

@@ -64,7 +64,14 @@ async function answerTargets(exchange: Exchange, deps: TargetsApiDeps): Promise<
       droppedTargets: wantsDropped ? byPool(answers.flatMap(({ dropped }) => dropped)).map(droppedJson) : [],
       droppedTargetCounts: sortedObject(counts),
     },
+    warnings: discoveryWarnings(answers),
   };
+}
+
+/** Once each, though every scraper may say the same. */
+function discoveryWarnings(answers: readonly TargetsResponse[]): readonly string[] {
+  const all = answers.flatMap(({ discoveryProblems }) => discoveryProblems);
+  return [...new Set(all.map(({ scrapePool, problem }) => `service discovery of ${scrapePool}: ${problem}`))];
 }
 
 /** Pools in order of name, as Prometheus lists them; within a pool the scraper's order. */

@@ -1,26 +1,23 @@
 // Discovery in Kubernetes against a real Prometheus 3.14: both are given the same configuration and the same API server, and must make
 // the same targets with the same labels, at first and after objects have changed. No target is scraped: relabelling drops all.
-import { readFileSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { Registry } from 'prom-client';
-import { expect, onTestFinished, test } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { test } from 'vitest';
 import { parse } from 'yaml';
-import { systemClock } from '../../services/lib/core/clock.ts';
-import { loadConfig } from '../../services/lib/runtime/config/load-config.ts';
-import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
-import { TargetState } from '../../services/lib/wire/contracts.ts';
-import { createScraper, type Scraper } from '../../services/scraper/service.ts';
+import {
+  DROP_ALL,
+  expectSame,
+  type Found,
+  startOurs,
+  startUpstream,
+  UPSTREAM,
+} from '../support/discovery-oracle.ts';
 import { type ApiObject, KubernetesApi } from '../support/kubernetes-api.ts';
-import { hasPrograms, startProcess } from '../support/process.ts';
-import { answers, findProgram, freePort, waitFor } from '../support/programs.ts';
-import { RecordingDistributor } from '../support/recording-distributor.ts';
+import { hasPrograms } from '../support/process.ts';
+import { waitFor } from '../support/programs.ts';
 import { hasShared, sharedPath } from '../support/shared.ts';
-import { freshFolder } from '../support/tidemark.ts';
 import { pod, WORLD } from './kubernetes-world.ts';
 
-/** Built with Kubernetes discovery by .ci/run. */
-const PROGRAM = 'prometheus-3.14';
-const isRunnable = hasPrograms(PROGRAM);
+const isRunnable = hasPrograms(UPSTREAM);
 const RELAY = 'newrelic+nri-kubernetes/internal/testutil/data/1_35';
 const hasRelay = hasShared('conformance', 'configs', RELAY, 'pods.yaml');
 
@@ -49,100 +46,12 @@ const JOBS: Readonly<Record<string, string>> = {
   'node-field': 'role: node, selectors: [{role: node, field: "metadata.name!=n3"}]',
 };
 
-function configOf(server: string, tls: string): string {
-  const drop =
-    '{target_label: dropped, replacement: "yes"}, {action: drop, source_labels: [dropped], regex: "yes"}';
+function configOf(server: string): string {
   const jobs = Object.entries(JOBS).map(
     ([name, keys]) =>
-      `  - {job_name: ${name}, relabel_configs: [${drop}], kubernetes_sd_configs: [{api_server: "${server}", ${keys}${tls}}]}\n`,
+      `  - {job_name: ${name}, ${DROP_ALL}, kubernetes_sd_configs: [{api_server: "${server}", ${keys}}]}\n`,
   );
   return `scrape_configs:\n${jobs.join('')}`;
-}
-
-/** Discovered label sets by job, each as sorted JSON. */
-type Found = Readonly<Record<string, readonly string[]>>;
-
-function group(targets: readonly { scrapePool: string; discoveredLabels: Record<string, string> }[]): Found {
-  const found: Record<string, Set<string>> = {};
-  for (const { scrapePool, discoveredLabels } of targets) {
-    const sorted = Object.entries(discoveredLabels).toSorted(([a], [b]) => (a < b ? -1 : 1));
-    (found[scrapePool] ??= new Set()).add(JSON.stringify(sorted));
-  }
-  return Object.fromEntries(Object.entries(found).map(([job, sets]) => [job, [...sets].toSorted()]));
-}
-
-async function startUpstream(config: string): Promise<() => Promise<Found>> {
-  const folder = freshFolder();
-  const file = path.join(folder, 'prometheus.yml');
-  writeFileSync(file, config);
-  const address = `127.0.0.1:${await freePort()}`;
-  const running = startProcess(findProgram(PROGRAM)!, [
-    `--config.file=${file}`,
-    `--storage.tsdb.path=${folder}/data`,
-    `--web.listen-address=${address}`,
-    '--scrape.discovery-reload-interval=1s',
-  ]);
-  await waitFor('Prometheus', () => answers(`http://${address}/-/ready`), { describe: running.output });
-  return async () => {
-    const response = await fetch(`http://${address}/api/v1/targets?state=dropped`);
-    const body = (await response.json()) as { data: { droppedTargets: Parameters<typeof group>[0] } };
-    return group(body.data.droppedTargets);
-  };
-}
-
-async function startOurs(config: string): Promise<{ scraper: Scraper; found: () => Promise<Found> }> {
-  const scraper = createScraper(
-    { version: '1' },
-    {
-      distributor: new RecordingDistributor(),
-      clock: systemClock,
-      logger: createSilentLogger(),
-      registry: new Registry(),
-    },
-  );
-  onTestFinished(async () => {
-    await scraper.drain();
-    await scraper.stop();
-  });
-  await scraper.start();
-  await scraper.applyConfig(loadConfig(config, '/'));
-  const signal = new AbortController().signal;
-  const request = { state: TargetState.TARGET_STATE_DROPPED, scrapePool: '' };
-  return {
-    scraper,
-    found: async () => group((await scraper.handlers.targets(request, { signal })).dropped),
-  };
-}
-
-/** Waits until both have found the same; fails with the first job where they do not. */
-async function expectSame(
-  upstream: () => Promise<Found>,
-  ours: () => Promise<Found>,
-  least: number,
-): Promise<number> {
-  let theirs: Found = {};
-  let own: Found = {};
-  const count = (): number => Object.values(theirs).reduce((sum, sets) => sum + sets.length, 0);
-  await waitFor(
-    'the same targets',
-    async () => {
-      [theirs, own] = await Promise.all([upstream(), ours()]);
-      return count() >= least && JSON.stringify(sortKeys(theirs)) === JSON.stringify(sortKeys(own));
-    },
-    { timeoutMs: 40_000 },
-  ).catch(() => {
-    for (const job of Object.keys(JOBS)) {
-      const missing = (theirs[job] ?? []).filter((set) => !own[job]?.includes(set));
-      const extra = (own[job] ?? []).filter((set) => !theirs[job]?.includes(set));
-      expect({ job, extra: extra.slice(0, 2) }).toEqual({ job, extra: missing.slice(0, 2) });
-    }
-    throw new Error(`Prometheus found ${count()} targets, ${least} were expected`);
-  });
-  return count();
-}
-
-function sortKeys(found: Found): unknown {
-  return Object.entries(found).toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /** What happens to objects one after the other, in the hand-made world. */
@@ -184,20 +93,20 @@ test.skipIf(!isRunnable)(
   async () => {
     const api = await KubernetesApi.start();
     for (const [resource, objects] of Object.entries(WORLD)) api.put(resource, ...objects);
-    const config = configOf(api.url, '');
+    const config = configOf(api.url);
     const [upstream, ours] = await Promise.all([startUpstream(config), startOurs(config)]);
-    let compared = await expectSame(upstream, ours.found, 200);
+    let compared = await expectSame(upstream, ours, 200);
     change(api);
-    await Promise.all([expectChanged(ours.found, 'web-3'), expectChanged(upstream, 'web-3')]);
-    touchEndpoints(api, '1');
-    compared += await expectSame(upstream, ours.found, 200);
+    await Promise.all([expectChanged(ours, 'web-3'), expectChanged(upstream, 'web-3')]);
+    touchEndpoints(api, 'once');
+    compared += await expectSame(upstream, ours, 200, ['once']);
     api.breakWatches();
     api.compact();
     api.put('pods', pod('ops', 'after-410', { ip: '10.1.0.50', node: 'n1' }));
     api.failWatches(410);
-    await Promise.all([expectChanged(ours.found, 'after-410'), expectChanged(upstream, 'after-410')]);
-    touchEndpoints(api, '2');
-    compared += await expectSame(upstream, ours.found, 200);
+    await Promise.all([expectChanged(ours, 'after-410'), expectChanged(upstream, 'after-410')]);
+    touchEndpoints(api, 'again');
+    compared += await expectSame(upstream, ours, 200, ['again']);
     console.info(`${compared} label sets are Prometheus' own`);
   },
   120_000,
@@ -227,9 +136,9 @@ test.skipIf(!isRunnable || !hasRelay)(
       const text = readFileSync(sharedPath('conformance', 'configs', RELAY, `${resource}.yaml`), 'utf8');
       api.put(resource, ...(parse(text) as { items: ApiObject[] }).items);
     }
-    const config = configOf(api.url, '');
+    const config = configOf(api.url);
     const [upstream, ours] = await Promise.all([startUpstream(config), startOurs(config)]);
-    const compared = await expectSame(upstream, ours.found, 100);
+    const compared = await expectSame(upstream, ours, 100);
     console.info(`${compared} label sets are Prometheus' own`);
   },
   120_000,

@@ -31,7 +31,12 @@ export function playWaves(labels: readonly Readonly<Record<string, string>>[]): 
       }),
     },
     scraper: {
-      targets: async () => ({ active: playedTargets(), dropped: [], droppedCounts: {} }),
+      targets: async () => ({
+        active: playedTargets(),
+        dropped: [],
+        droppedCounts: {},
+        discoveryProblems: [],
+      }),
     },
     alertEvaluator: {},
   };

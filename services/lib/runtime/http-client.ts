@@ -11,6 +11,8 @@ import type { HttpClientConfig } from './config/http-client-config.ts';
 const REDIRECTS_MAX = 10;
 /** Certificates and keys are looked at again after this long. */
 const TLS_FILES_FRESH_MS = 30_000;
+/** A longer body costs more than a new connection. */
+const DISCARDED_BYTES_MAX = 4096;
 
 export type HeaderValues = Record<string, string | string[]>;
 
@@ -39,7 +41,7 @@ export class HttpClient {
       const response = await this.#send(target, all, signal);
       const { location } = response.headers;
       if (!this.#config.followRedirects || location === undefined || !isRedirect(response)) return response;
-      response.destroy();
+      discard(response);
       if (redirects === REDIRECTS_MAX)
         throw new AppError('unavailable', `Get "${url.href}": stopped after ${REDIRECTS_MAX} redirects`);
       target = redirectTarget(location, target);
@@ -92,6 +94,13 @@ export async function readText(response: http.IncomingMessage, bytesMax: number)
     pieces.push(piece);
   }
   return Buffer.concat(pieces).toString('utf8');
+}
+
+/** Reads a short body away, so that the connection can be used again; ends the connection of any other. */
+function discard(response: http.IncomingMessage): void {
+  const length = Number(response.headers['content-length'] ?? Number.NaN);
+  if (length <= DISCARDED_BYTES_MAX) response.resume();
+  else response.destroy();
 }
 
 function isRedirect({ statusCode = 0 }: http.IncomingMessage): boolean {

@@ -10,7 +10,7 @@ test('a unary call arrives, and its failure as an AppError', async () => {
   const handlers: Handlers<typeof ScraperDefinition> = {
     targets: async (request) => {
       if (request.scrapePool === 'bad') throw new TypeError('broken');
-      return { active: [], dropped: [], droppedCounts: { [request.scrapePool]: 1 } };
+      return { active: [], dropped: [], droppedCounts: { [request.scrapePool]: 1 }, discoveryProblems: [] };
     },
   };
   const client = createInProcessClient(ScraperDefinition, handlers);

@@ -1,11 +1,11 @@
 // Discovery in Kubernetes against a scripted API server: how it is reached, what it refuses, and what happens when it fails.
 // That the labels are Prometheus' own is test/conformance/kubernetes-discovery.test.ts.
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Registry } from 'prom-client';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { certificate } from '../../../../test/support/certificate.ts';
 import {
   type ApiObject,
   KubernetesApi,
@@ -87,43 +87,9 @@ async function startApi(options: KubernetesApiOptions = {}): Promise<KubernetesA
   return api;
 }
 
-/** A certificate for 127.0.0.1, which is its own authority. */
-function certificate(): { key: string; cert: string; certFile: string } {
-  const made = folder();
-  const keyFile = path.join(made, 'key.pem');
-  const certFile = path.join(made, 'cert.pem');
-  const args = [
-    'req',
-    '-x509',
-    '-newkey',
-    'ec',
-    '-pkeyopt',
-    'ec_paramgen_curve:prime256v1',
-    '-nodes',
-    '-days',
-    '2',
-  ];
-  execFileSync(
-    'openssl',
-    [
-      ...args,
-      '-subj',
-      '/CN=test',
-      '-addext',
-      'subjectAltName=IP:127.0.0.1',
-      '-keyout',
-      keyFile,
-      '-out',
-      certFile,
-    ],
-    { stdio: 'ignore' },
-  );
-  return { key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certFile, 'utf8'), certFile };
-}
-
 describe('reaching the API server', () => {
   test('as a pod: environment, certificate and token of its service account; the token is read again when it was replaced', async () => {
-    const tls = certificate();
+    const tls = certificate(folder());
     const api = await startApi({ tls, tokens: ['first'] });
     const account = folder();
     writeFileSync(path.join(account, 'ca.crt'), tls.cert);
@@ -161,7 +127,7 @@ describe('reaching the API server', () => {
   });
 
   test('by a kubeconfig, with data, files and a context', async () => {
-    const tls = certificate();
+    const tls = certificate(folder());
     const api = await startApi({ tls, tokens: ['secret'] });
     const file = path.join(folder(), 'config');
     const ca = Buffer.from(tls.cert).toString('base64');
@@ -183,7 +149,7 @@ describe('reaching the API server', () => {
   });
 
   test('by its address: basic authentication, a wrong certificate, a client that trusts anybody', async () => {
-    const api = await startApi({ tls: certificate() });
+    const api = await startApi({ tls: certificate(folder()) });
     const distrusting = await createRig().start(`{role: pod, api_server: "${api.url}"}`);
     expect(distrusting.problems()[0]).toMatch(/^Kubernetes: list of pods: .*certificate/);
     const trusting = await createRig().start(

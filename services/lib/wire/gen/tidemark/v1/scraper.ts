@@ -45,11 +45,20 @@ export interface TargetsResponse {
   dropped: DroppedTarget[];
   /** Dropped targets by scrape pool, complete even where `dropped` is cut. */
   droppedCounts: { [key: string]: number };
+  /** What does not work in finding targets. What was found before stays. */
+  discoveryProblems: DiscoveryProblem[];
 }
 
 export interface TargetsResponse_DroppedCountsEntry {
   key: string;
   value: number;
+}
+
+export interface DiscoveryProblem {
+  /** The job_name of the scrape configuration. */
+  scrapePool: string;
+  /** What failed, and the remedy: a sentence. */
+  problem: string;
 }
 
 export interface ActiveTarget {
@@ -169,7 +178,7 @@ export const TargetsRequest: MessageFns<TargetsRequest> = {
 };
 
 function createBaseTargetsResponse(): TargetsResponse {
-  return { active: [], dropped: [], droppedCounts: {} };
+  return { active: [], dropped: [], droppedCounts: {}, discoveryProblems: [] };
 }
 
 export const TargetsResponse: MessageFns<TargetsResponse> = {
@@ -183,6 +192,9 @@ export const TargetsResponse: MessageFns<TargetsResponse> = {
     globalThis.Object.entries(message.droppedCounts).forEach(([key, value]: [string, number]) => {
       TargetsResponse_DroppedCountsEntry.encode({ key: key as any, value }, writer.uint32(26).fork()).join();
     });
+    for (const v of message.discoveryProblems) {
+      DiscoveryProblem.encode(v!, writer.uint32(34).fork()).join();
+    }
     return writer;
   },
 
@@ -226,6 +238,14 @@ export const TargetsResponse: MessageFns<TargetsResponse> = {
             }
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.discoveryProblems.push(DiscoveryProblem.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -254,6 +274,7 @@ export const TargetsResponse: MessageFns<TargetsResponse> = {
       },
       {},
     );
+    message.discoveryProblems = object.discoveryProblems?.map((e) => DiscoveryProblem.fromPartial(e)) || [];
     return message;
   },
 };
@@ -321,6 +342,73 @@ export const TargetsResponse_DroppedCountsEntry: MessageFns<TargetsResponse_Drop
     const message = createBaseTargetsResponse_DroppedCountsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? 0;
+    return message;
+  },
+};
+
+function createBaseDiscoveryProblem(): DiscoveryProblem {
+  return { scrapePool: "", problem: "" };
+}
+
+export const DiscoveryProblem: MessageFns<DiscoveryProblem> = {
+  encode(message: DiscoveryProblem, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scrapePool !== "") {
+      writer.uint32(10).string(message.scrapePool);
+    }
+    if (message.problem !== "") {
+      writer.uint32(18).string(message.problem);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoveryProblem {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoveryProblem();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scrapePool = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.problem = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoveryProblem>): DiscoveryProblem {
+    return DiscoveryProblem.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoveryProblem>): DiscoveryProblem {
+    const message = createBaseDiscoveryProblem();
+    message.scrapePool = object.scrapePool ?? "";
+    message.problem = object.problem ?? "";
     return message;
   },
 };
