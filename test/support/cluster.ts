@@ -44,7 +44,7 @@ export interface TestCluster {
 }
 
 const WITH_CONFIG: ReadonlySet<ServiceName> = new Set(['scraper', 'alert-evaluator', 'gateway']);
-const WITH_DATA: ReadonlySet<ServiceName> = new Set(['ingester', 'store']);
+const WITH_DATA: ReadonlySet<ServiceName> = new Set(['ingester', 'store', 'scraper']);
 /** Quicker than in production, so that tests of failures take seconds. */
 export const MEMBER_EXPIRY_MS = 3_000;
 const READY_TIMEOUT_MS = 120_000;
