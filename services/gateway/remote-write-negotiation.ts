@@ -9,11 +9,14 @@ const VERSIONS: Readonly<Record<string, RemoteWriteVersion>> = {
   'io.prometheus.write.v2.Request': 2,
 };
 
+/** How a body is compressed. */
+export type RemoteWriteCompression = 'snappy' | 'zstd';
+
 /** What is said to whoever sends something else. */
-const SUPPORTED = `supported: Content-Type ${MEDIA_TYPE} with proto=${Object.keys(VERSIONS).join(' or proto=')}, Content-Encoding snappy`;
+const SUPPORTED = `supported: Content-Type ${MEDIA_TYPE} with proto=${Object.keys(VERSIONS).join(' or proto=')}, Content-Encoding snappy or zstd`;
 
 export type Negotiation =
-  | { readonly version: RemoteWriteVersion }
+  | { readonly version: RemoteWriteVersion; readonly compression: RemoteWriteCompression }
   /** To be answered with 415. */
   | { readonly refusal: string };
 
@@ -22,12 +25,13 @@ export type Negotiation =
  */
 export function negotiate(headers: IncomingHttpHeaders): Negotiation {
   const encoding = (headers['content-encoding'] ?? '').trim().toLowerCase();
-  if (encoding !== '' && encoding !== 'snappy') {
+  const compression = encoding === '' ? 'snappy' : encoding;
+  if (compression !== 'snappy' && compression !== 'zstd') {
     return { refusal: `Content-Encoding ${JSON.stringify(encoding)} is not supported; ${SUPPORTED}` };
   }
   const contentType = headers['content-type'] ?? '';
   const [mediaType = '', ...parameters] = contentType.split(';').map((part) => part.trim());
-  if (mediaType === '' && parameters.length === 0) return { version: 1 };
+  if (mediaType === '' && parameters.length === 0) return { version: 1, compression };
   const refusal = { refusal: `Content-Type ${JSON.stringify(contentType)} is not supported; ${SUPPORTED}` };
   if (mediaType.toLowerCase() !== MEDIA_TYPE) return refusal;
   let version: RemoteWriteVersion | undefined = 1;
@@ -37,7 +41,7 @@ export function negotiate(headers: IncomingHttpHeaders): Negotiation {
     const proto = unquote(parameter.slice(equals + 1).trim());
     version = Object.hasOwn(VERSIONS, proto) ? VERSIONS[proto] : undefined;
   }
-  return version === undefined ? refusal : { version };
+  return version === undefined ? refusal : { version, compression };
 }
 
 function unquote(text: string): string {

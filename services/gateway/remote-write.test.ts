@@ -2,6 +2,7 @@
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import net from 'node:net';
+import { constants, zstdCompressSync } from 'node:zlib';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -151,6 +152,26 @@ describe('what is accepted', () => {
   });
 
   test.each([
+    [1, undefined, () => seriesV1(metric('up'), [[{ high: 0x7ff00000, low: 2 }, now()]])],
+    [2, V2, () => requestV2([{ labels: metric('up'), samples: [[{ high: 0x7ff00000, low: 2 }, now()]] }])],
+  ] as const)(
+    'version %i in zstd, as a sender of Prometheus 3 compresses it',
+    async (_, contentType, make) => {
+      const rig = await start();
+      const request = make();
+      const params = { [constants.ZSTD_c_checksumFlag]: 1 };
+      const answer = await post(rig, zstdCompressSync(request, { params }), {
+        'content-encoding': 'zstd',
+        ...(contentType === undefined ? {} : { 'content-type': contentType }),
+      });
+      expect(answer).toMatchObject({ status: 204, text: '' });
+      expect(rig.ingester.samples.map(({ series, high, low }) => [series, high, low])).toEqual([
+        ['up', 0x7ff00000, 2],
+      ]);
+    },
+  );
+
+  test.each([
     ['nothing is said', {}],
     ['the media type is in capitals', { 'content-type': 'Application/X-Protobuf' }],
     ['proto names 1.0', { 'content-type': 'application/x-protobuf; proto=prometheus.WriteRequest' }],
@@ -273,7 +294,6 @@ describe('what is refused', () => {
       /proto=some.Other.*io\.prometheus\.write\.v2\.Request/,
     ],
     [{ 'content-type': 'application/x-protobuf;proto=toString' }, /not supported/],
-    [{ 'content-encoding': 'zstd' }, /Content-Encoding "zstd" is not supported/],
     [{ 'content-encoding': 'gzip' }, /Content-Encoding "gzip" is not supported/],
   ])('415 for %j', async (headers, expected) => {
     const rig = await start();
@@ -411,6 +431,24 @@ describe('what is refused', () => {
     expect(small.every(({ status }) => status === 400)).toBe(true);
     expect(small[0]!.text).toMatch(/104 bytes cannot hold the 16777216 that they declare/);
     expect(process.memoryUsage().arrayBuffers - before.arrayBuffers).toBeLessThan(8 * 1024 * 1024);
+  });
+
+  test('zstd bombs: 413 by the header, and while they unpack; a body that is none: 400', async () => {
+    const rig = await start({ decodedBytesMax: 1 << 20 });
+    const encoding = { 'content-encoding': 'zstd' };
+    const bomb = zstdCompressSync(Buffer.alloc(64 << 20), { params: { [constants.ZSTD_c_windowLog]: 18 } });
+    expect(bomb.length).toBeLessThan(10_000);
+    const declared = await post(rig, bomb, encoding);
+    expect(declared.status).toBe(413);
+    expect(declared.text).toMatch(/decompresses to 67108864 bytes, the limit decodedBytesMax is 1048576/);
+    const params = { [constants.ZSTD_c_contentSizeFlag]: 0, [constants.ZSTD_c_windowLog]: 18 };
+    const silent = await post(rig, zstdCompressSync(Buffer.alloc(64 << 20), { params }), encoding);
+    expect(silent.status).toBe(413);
+    expect(silent.text).toMatch(/decompresses to more than 1048576 bytes/);
+    const wrong = await post(rig, v1(seriesV1(metric('up'), [[1, now()]])), encoding);
+    expect(wrong.status).toBe(400);
+    expect(wrong.text).toMatch(/malformed zstd body/);
+    expect(rig.ingester.samples).toHaveLength(0);
   });
 
   test('more samples than one request may hold: 413', async () => {

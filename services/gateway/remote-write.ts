@@ -18,6 +18,7 @@ import {
   SNAPPY_SLACK_BYTES,
   snappyDecodedBytes,
 } from '../lib/wire/snappy.ts';
+import { decompressZstd } from '../lib/wire/zstd.ts';
 import {
   BodyDeadlines,
   BodyTooLargeError,
@@ -27,7 +28,7 @@ import {
   SEND_FEWER,
 } from './remote-write-body.ts';
 import { createRemoteWriteMetrics, type RemoteWriteMetrics } from './remote-write-metrics.ts';
-import { negotiate } from './remote-write-negotiation.ts';
+import { negotiate, type RemoteWriteCompression } from './remote-write-negotiation.ts';
 
 export interface RemoteWriteOptions {
   /** Largest compressed body. Default 32 MiB. */
@@ -142,14 +143,14 @@ class RemoteWriteEndpoint {
       this.#reply(req, res, undefined, refusal(415, negotiation.refusal));
       return;
     }
-    const { version } = negotiation;
+    const { version, compression } = negotiation;
     const share = new BudgetShare(this.#budget);
     const departure = new AbortController();
     const onClose = (): void => departure.abort(new AppError('canceled', 'the client left'));
     res.once('close', onClose);
     let reply: Reply;
     try {
-      reply = await this.#receive(req, version, tenant, share, departure);
+      reply = await this.#receive(req, version, compression, tenant, share, departure);
     } catch (caught) {
       reply = this.#replyOfError(caught);
     } finally {
@@ -166,6 +167,7 @@ class RemoteWriteEndpoint {
   async #receive(
     req: IncomingMessage,
     version: RemoteWriteVersion,
+    compression: RemoteWriteCompression,
     tenantName: string,
     share: BudgetShare,
     departure: AbortController,
@@ -176,11 +178,11 @@ class RemoteWriteEndpoint {
     const tenant = this.#tenantOf(tenantName);
     const columns = this.#columns.pop() ?? new RemoteWriteColumns();
     try {
-      let decoded = this.#decode(version, chunks, tenant, columns);
+      let decoded = this.#decode(version, compression, chunks, tenant, columns);
       share.reserve(columns.usedBytes);
       this.#countReceived(version, decoded);
       const outcome = await this.#write(tenant, columns, decoded, signal, () => {
-        decoded = this.#decode(version, chunks, tenant, columns);
+        decoded = this.#decode(version, compression, chunks, tenant, columns);
         return decoded;
       });
       this.#countRefused(decoded, outcome);
@@ -206,11 +208,32 @@ class RemoteWriteEndpoint {
   /** Decompresses and decodes, in one go: the scratch belongs to nobody afterwards. */
   #decode(
     version: RemoteWriteVersion,
+    compression: RemoteWriteCompression,
     chunks: readonly Buffer[],
     tenant: Tenant,
     columns: RemoteWriteColumns,
   ): DecodedWrite {
     const body = this.#join(chunks);
+    const nowMs = this.#deps.clock.nowMs();
+    try {
+      if (compression === 'zstd') {
+        const bytes = decompressZstd(body, this.#options.decodedBytesMax);
+        return tenant.decoder.decode(version, bytes, bytes.length, columns, nowMs);
+      }
+      const length = this.#decompressSnappy(body);
+      return tenant.decoder.decode(version, this.#decodeScratch, length, columns, nowMs);
+    } catch (caught) {
+      // The tenant's own quota does not come out of the decoder as an error: this is about one request's size.
+      if (!(caught instanceof AppError) || caught.code !== 'resource_exhausted') throw caught;
+      throw new BodyTooLargeError(caught.message);
+    } finally {
+      if (this.#decodeScratch.length > SCRATCH_BYTES_KEPT) this.#decodeScratch = new Uint8Array(0);
+      if (this.#joinScratch.length > SCRATCH_BYTES_KEPT) this.#joinScratch = new Uint8Array(0);
+    }
+  }
+
+  /** Into the scratch. Returns the bytes that are there then. */
+  #decompressSnappy(body: Uint8Array): number {
     const { decodedBytesMax } = this.#options;
     const declared = snappyDecodedBytes(body);
     if (declared > decodedBytesMax) {
@@ -221,17 +244,7 @@ class RemoteWriteEndpoint {
     // A block that claims more than its size can hold is refused by the decompressor; it gets no room before that.
     const room = Math.min(declared, body.length * SNAPPY_GROWTH_MAX) + SNAPPY_SLACK_BYTES;
     if (this.#decodeScratch.length < room) this.#decodeScratch = new Uint8Array(powerOfTwoFrom(room));
-    try {
-      const length = decompressSnappy(body, this.#decodeScratch);
-      return tenant.decoder.decode(version, this.#decodeScratch, length, columns, this.#deps.clock.nowMs());
-    } catch (caught) {
-      // The tenant's own quota does not come out of the decoder as an error: this is about one request's size.
-      if (!(caught instanceof AppError) || caught.code !== 'resource_exhausted') throw caught;
-      throw new BodyTooLargeError(caught.message);
-    } finally {
-      if (this.#decodeScratch.length > SCRATCH_BYTES_KEPT) this.#decodeScratch = new Uint8Array(0);
-      if (this.#joinScratch.length > SCRATCH_BYTES_KEPT) this.#joinScratch = new Uint8Array(0);
-    }
+    return decompressSnappy(body, this.#decodeScratch);
   }
 
   /** The body in one piece: the only chunk, or a copy in scratch. */
