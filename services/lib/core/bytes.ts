@@ -109,11 +109,17 @@ function putAscii(dst: Uint8Array, at: number, text: string): boolean {
 
 /** Writes `value` at `at`; returns the position behind it. The caller has made room for VARINT_BYTES_MAX. */
 export function putVarint(dst: Uint8Array, at: number, value: number): number {
-  let rest = value;
   let position = at;
+  let large = value;
+  // As 32-bit integers as soon as it fits: the remainder of a double is a call.
+  while (large >= 0x80000000) {
+    dst[position++] = (large >>> 0) | 128;
+    large = Math.floor(large / 128);
+  }
+  let rest = large | 0;
   while (rest > 127) {
-    dst[position++] = (rest % 128) | 128;
-    rest = rest < 0x80000000 ? rest >>> 7 : Math.floor(rest / 128);
+    dst[position++] = rest | 128;
+    rest >>>= 7;
   }
   dst[position++] = rest;
   return position;

@@ -106,8 +106,13 @@ export function putDeltas(
   let previous = base;
   for (let i = from; i < to; i++) {
     const number = column[i]!;
-    position = putVarint(dst, position, zigzag(number - previous));
+    const difference = number - previous;
     previous = number;
+    // One byte for most: the same time again, the next id.
+    if (difference < 64 && difference >= -64) {
+      const small = difference | 0;
+      dst[position++] = (small << 1) ^ (small >> 31);
+    } else position = putVarint(dst, position, zigzag(difference));
   }
   return position;
 }
@@ -165,7 +170,11 @@ function codeOf(value: number): number {
   if (!(value < UNITS_MAX / SCALE_2 && value > -UNITS_MAX / SCALE_2)) {
     return Math.abs(value) < UNITS_MAX && Math.trunc(value) === value ? zigzag(value) * 4 : -1;
   }
-  if (value === 0) return Object.is(value, -0) ? -1 : 0;
+  const integer = value | 0;
+  if (integer === value) {
+    if (integer === 0) return Object.is(value, -0) ? -1 : 0;
+    return zigzag(integer) * 4;
+  }
   if (Math.trunc(value) === value) return zigzag(value) * 4;
   const hundredths = Math.round(value * SCALE_1);
   if (hundredths / SCALE_1 === value) return zigzag(hundredths) * 4 + 1;

@@ -286,8 +286,38 @@ export class Head {
     segment: number,
   ): void {
     const valueWords = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
+    const { words: statePages, times: timePages } = this.states;
+    const { pages } = this.slots;
+    const { chunkSamplesTarget } = this.options;
+    let startMs = this.#lastRange?.startMs ?? Number.POSITIVE_INFINITY;
+    let endMs = this.#lastRange?.endMs ?? 0;
     for (let i = from; i < to; i++) {
-      this.#append(ids[i]!, timestampsMs, i, valueWords[2 * i]! | 0, valueWords[2 * i + 1]! | 0, segment);
+      const id = ids[i]!;
+      const timeMs = timestampsMs[i]!;
+      const words = statePages[id >>> PAGE_SHIFT]!;
+      const times = timePages[id >>> PAGE_SHIFT]!;
+      const base = (id & PAGE_MASK) * STATE_WORDS;
+      const lastMs = times[base >>> 1]!;
+      const slot = words[base + SLOT]! | 0;
+      const low = valueWords[2 * i]! | 0;
+      const high = valueWords[2 * i + 1]! | 0;
+      // Nearly always: behind the last one, in the range looked up last, and the chunk has room.
+      if (
+        timeMs > lastMs &&
+        lastMs >= startMs &&
+        timeMs < endMs &&
+        slot !== NO_SLOT &&
+        xorStateCount(words, base) < chunkSamplesTarget &&
+        xorStateBytes(words, base) + XOR_APPEND_BYTES_MAX <= slotBytesOf(slot)
+      ) {
+        words[base + LAST_SEGMENT] = segment;
+        const page = pages[slotPageOf(slot)]!;
+        appendXorSample(words, times, base, page, slotOffsetOf(slot), timestampsMs, i, low, high);
+        continue;
+      }
+      this.#append(id, timestampsMs, i, low, high, segment);
+      startMs = this.#lastRange?.startMs ?? Number.POSITIVE_INFINITY;
+      endMs = this.#lastRange?.endMs ?? 0;
     }
     this.counters.appended += to - from;
   }
@@ -332,7 +362,7 @@ export class Head {
     return range.extras;
   }
 
-  // Hot! Everything that does not happen for nearly every sample is in another function.
+  /** A sample that `appendSamples` does not append itself. */
   #append(
     id: number,
     timestampsMs: Float64Array,
@@ -353,10 +383,7 @@ export class Head {
     }
     let slot = words[base + SLOT]! | 0;
     if (slot !== NO_SLOT) {
-      const range = this.#lastRange;
-      const isSameRange =
-        (range !== undefined && lastMs >= range.startMs && timeMs < range.endMs) ||
-        this.#startOf(timeMs) === this.#startOf(lastMs);
+      const isSameRange = this.#startOf(timeMs) === this.#startOf(lastMs);
       const isFull = xorStateCount(words, base) >= this.options.chunkSamplesTarget;
       if (!isSameRange || isFull) {
         this.#closeChunk(id, words, base);
