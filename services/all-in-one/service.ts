@@ -15,7 +15,7 @@ import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import type { FlagValues } from '../lib/runtime/flags.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
-import { DEFAULT_QUERIER_OPTIONS } from '../querier/options.ts';
+import { DEFAULT_QUERIER_OPTIONS, labelNamesOf } from '../querier/options.ts';
 import { createQuerier } from '../querier/service.ts';
 import { SPOOL_FOLDER } from '../scraper/options.ts';
 import { createScraper } from '../scraper/service.ts';
@@ -195,6 +195,7 @@ function querierOptionsOf(flags: AllInOneFlags, logger: Logger, config: ConfigHo
     threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
     concurrencyMax: flags['query.max-concurrency'],
     lookbackMs: flags['query.lookback-delta'],
+    replicaLabels: labelNamesOf(flags['query.replica-labels']),
     noStepSubqueryIntervalMs: () => config.config.global.evaluationIntervalMs,
     features: featuresOf(flags['enable-feature'], logger),
   };

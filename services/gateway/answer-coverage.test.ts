@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { coverageStats, printCoverage, readPartialResponse } from './answer-coverage.ts';
+import { coverageStats, printCoverage, readKeepReplicas, readPartialResponse } from './answer-coverage.ts';
 import { Parameters } from './parameters.ts';
 
 const COVERAGE = {
@@ -63,4 +63,9 @@ describe('partial_response', () => {
       'invalid parameter "partial_response": cannot parse "yes" to a boolean: use true or false',
     );
   });
+});
+
+test('dedup=false shows each replica', () => {
+  const read = (pairs: [string, string][]) => readKeepReplicas(new Parameters(pairs));
+  expect([read([]), read([['dedup', 'true']]), read([['dedup', 'false']])]).toEqual([false, false, true]);
 });

@@ -1,5 +1,5 @@
 // What an answer rests on, as clients see it: the header X-Tidemark-Coverage and `stats.coverage`; and the parameter by which
-// they accept an answer that is not complete.
+// they accept an answer that is not complete, or want the series of each replica.
 import type { ServerResponse } from 'node:http';
 import type { AnswerCoverage } from '../lib/wire/contracts.ts';
 import { invalidParameter, type Parameters } from './parameters.ts';
@@ -21,8 +21,16 @@ export function readPartialResponse(parameters: Parameters): boolean {
   return readBoolean(parameters, 'partial_response') ?? false;
 }
 
-/** @throws AppError `bad_data` for anything but a boolean. */
-export function readBoolean(parameters: Parameters, name: string): boolean | undefined {
+/**
+ * `dedup`: whether series of highly available pairs are merged; by default they are. False shows each server's own.
+ *
+ * @throws AppError `bad_data` for anything but a boolean.
+ */
+export function readKeepReplicas(parameters: Parameters): boolean {
+  return readBoolean(parameters, 'dedup') === false;
+}
+
+function readBoolean(parameters: Parameters, name: string): boolean | undefined {
   const text = parameters.get(name);
   if (text === '') return undefined;
   const value = BOOLEANS.get(text);

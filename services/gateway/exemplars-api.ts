@@ -12,7 +12,7 @@ import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { ExemplarList } from '../lib/tsdb/chunk/exemplar-list.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
-import { readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
+import { readKeepReplicas, readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
 import { listing, type QuerierChoice } from './calls.ts';
 import type { Exchange } from './exchange.ts';
 import { parseTimeRange } from './parameters.ts';
@@ -61,7 +61,8 @@ async function answerExemplars(
   }
   const sets = selectors.map((matchers) => ({ matchers: toWireMatchers(matchers) }));
   const allowPartial = readPartialResponse(parameters);
-  const request = { tenant: DEFAULT_TENANT, sets, ...range, limit: 0, allowPartial };
+  const keepReplicas = readKeepReplicas(parameters);
+  const request = { tenant: DEFAULT_TENANT, sets, ...range, limit: 0, allowPartial, keepReplicas };
   await listing(deps.clock, exchange.signal, async (context) => {
     const stream = new ResponseStream(exchange, () => deps.clock.monotonicMs());
     let separator = '{"status":"success","data":[';

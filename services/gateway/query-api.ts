@@ -15,7 +15,12 @@ import {
   type QueryTrailer,
   ResultType,
 } from '../lib/wire/contracts.ts';
-import { coverageStats, readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
+import {
+  coverageStats,
+  readKeepReplicas,
+  readPartialResponse,
+  setCoverageHeader,
+} from './answer-coverage.ts';
 import { type QuerierChoice, type QuerierClient, withDeadline } from './calls.ts';
 import type { Exchange } from './exchange.ts';
 import { formatSeconds } from './json-values.ts';
@@ -123,6 +128,7 @@ function readRequest(
     timeoutMs,
     lookbackMs: readLookback(parameters.get('lookback_delta')),
     allowPartial: readPartialResponse(parameters),
+    keepReplicas: readKeepReplicas(parameters),
     perStepStats: options.features.perStepStats && parameters.get('stats') === 'all',
   };
 }

@@ -9,7 +9,7 @@ import { parseMetricSelector } from '../lib/promql/parse/parser.ts';
 import type { LabelSearchRequest, MatcherSet, MetadataResponse } from '../lib/wire/contracts.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { readSeriesFrame } from '../lib/wire/series-frame.ts';
-import { readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
+import { readKeepReplicas, readPartialResponse, setCoverageHeader } from './answer-coverage.ts';
 import { listing, type QuerierChoice } from './calls.ts';
 import type { ApiResult, Exchange } from './exchange.ts';
 import { forParameter, invalidParameter, type Parameters, parseLimit, parseTimeRange } from './parameters.ts';
@@ -94,6 +94,7 @@ async function answerSeries(exchange: Exchange, deps: SeriesApiDeps): Promise<vo
     ...range,
     limit,
     allowPartial: readPartialResponse(parameters),
+    keepReplicas: readKeepReplicas(parameters),
   };
   await listing(deps.clock, exchange.signal, async (context) => {
     const stream = new ResponseStream(exchange, () => deps.clock.monotonicMs());

@@ -1,12 +1,11 @@
 // The cluster as a source of series frames: a select goes to every ingester and store.
 import { throwIfAborted } from '../lib/core/errors.ts';
-import type { SelectRequest } from '../lib/model/queryable.ts';
 import type { CallContext } from '../lib/transport/rpc.ts';
 import { WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
 import type { Coverage, WireSelectRequest } from '../lib/wire/contracts.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { type FannedOut, type FanOutOptions, fanOut, nameOf, type Source } from './fan-out.ts';
-import type { FrameSink } from './uniting-queryable.ts';
+import type { FrameRequest, FrameSink } from './uniting-queryable.ts';
 
 /** Frame bytes per unit of the pacer: a frame of 1 MiB is unpacked in some milliseconds. */
 const BYTES_PER_UNIT = 128;
@@ -32,7 +31,7 @@ export class ClusterSelect {
    */
   fetch(
     sink: FrameSink,
-    request: SelectRequest,
+    request: FrameRequest,
     how: {
       readonly signal: AbortSignal;
       readonly isLabelsOnly: boolean;
@@ -46,7 +45,7 @@ export class ClusterSelect {
       minTimeMs: request.minTimeMs,
       maxTimeMs: request.maxTimeMs,
       labelsOnly: how.isLabelsOnly,
-      partitions: [],
+      partitions: [...(request.partitions ?? [])],
       seriesMax: this.#options.seriesMax,
       ...(request.alignMs === undefined ? {} : { alignMs: request.alignMs }),
       ...(how.wantsExemplars === true ? { exemplars: true } : {}),

@@ -1,10 +1,11 @@
 // What the main thread and the thread that evaluates a query say to each other, in one task of the worker pool.
-import type { SelectRequest } from '../lib/model/queryable.ts';
 import type { EngineOptions, QueryResult } from '../lib/promql/engine/query.ts';
 import type { PackedError } from '../lib/runtime/worker-tasks.ts';
 import type { QueryRequest, QueryTrailer } from '../lib/wire/contracts.ts';
 import type { AssistanceOrder, ParallelOptions } from './parallel.ts';
+import type { PartPush } from './pushed.ts';
 import type { UnionLimits } from './series-union.ts';
+import type { FrameRequest } from './uniting-queryable.ts';
 
 /** Opens the task. */
 export interface EvaluationOrder {
@@ -14,6 +15,8 @@ export interface EvaluationOrder {
   readonly memoryBytesMax: number;
   readonly memoryTotalBytesMax: number;
   readonly parallel: ParallelOptions;
+  /** Set: parts of the query may be evaluated by ingesters, where their windows are beyond so many Unix milliseconds. */
+  readonly horizonMs?: number;
   /** Set: not the query, but this much of it, for another thread. */
   readonly assistance?: AssistanceOrder;
   /** The query's QueryBlock. */
@@ -45,12 +48,20 @@ export type ToEvaluation =
       readonly frames?: readonly Uint8Array[];
       readonly error?: PackedError;
     }
+  /** What ingesters answered to `push`: partial results of theirs, charged to the query's account, and what none is of. */
+  | {
+      readonly kind: 'pushed';
+      readonly push: number;
+      readonly results: readonly (readonly Uint8Array[])[];
+      readonly refused: readonly number[];
+      readonly error?: PackedError;
+    }
   /** The consumer took a message of parts. */
   | { readonly kind: 'taken' }
   | { readonly kind: 'cancel'; readonly error: PackedError };
 
 export type FromEvaluation =
-  | { readonly kind: 'select'; readonly select: number; readonly request: SelectRequest }
+  | { readonly kind: 'select'; readonly select: number; readonly request: FrameRequest }
   /**
    * What these nodes sent for a select was malformed: answered with `gaps` once more, as if they had not answered, or with
    * `select-failed`.
@@ -60,6 +71,7 @@ export type FromEvaluation =
       readonly select: number;
       readonly nodes: readonly { readonly from: string; readonly error: PackedError }[];
     }
+  | { readonly kind: 'push'; readonly push: number; readonly order: PartPush }
   | { readonly kind: 'assist'; readonly assistance: number; readonly order: AssistanceOrder }
   /** A partial result (wire/partial-result.ts): all that a task of assistance says. */
   | { readonly kind: 'partial'; readonly frames: readonly Uint8Array<ArrayBuffer>[] }

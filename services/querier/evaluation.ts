@@ -3,31 +3,31 @@
 import { getHeapStatistics } from 'node:v8';
 import { assert } from '../lib/core/assert.ts';
 import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
-import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../lib/model/queryable.ts';
+import type { Queryable, QueryContext, SeriesSet } from '../lib/model/queryable.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import type { Expr } from '../lib/promql/ast.ts';
 import { createEngine } from '../lib/promql/engine/engine.ts';
 import { typeOf } from '../lib/promql/engine/expressions.ts';
 import type { PartialResult } from '../lib/promql/engine/partial.ts';
-import type { QueryResult, ResultSeries } from '../lib/promql/engine/query.ts';
+import type { Engine, QueryResult, ResultSeries } from '../lib/promql/engine/query.ts';
 import type { SampleTotals } from '../lib/promql/engine/sample-tally.ts';
 import { TYPE_NAMES } from '../lib/promql/parse/check.ts';
 import { goQuote } from '../lib/promql/parse/go-quote.ts';
-import { parseExpr } from '../lib/promql/parse/parser.ts';
 import { cut } from '../lib/promql/plan/plan.ts';
-import { propagateMatchers } from '../lib/promql/plan/propagate.ts';
+import { parseForCluster, planForNodes } from '../lib/query/part-plan.ts';
 import { type LastMessage, packError, type TaskChannel, unpackError } from '../lib/runtime/worker-tasks.ts';
 import type { QueryTrailer } from '../lib/wire/contracts.ts';
 import { decodePartialResult, encodePartialResult } from '../lib/wire/partial-result.ts';
 import type { EvaluationOrder, FromEvaluation, SentFrame, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
 import { type AssistanceOrder, executeInParallel, executeRange, KeptSet } from './parallel.ts';
+import { executePushed, type PartPush, type PushedDeps, type PushedResult } from './pushed.ts';
 import { QueryBlock } from './query-block.ts';
 import { ResultSender } from './result-sender.ts';
 import type { SeriesUnion, SharedUnion } from './series-union.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 import { UnitedSeriesSet } from './united-series-set.ts';
-import { type FrameSink, type United, UnitingQueryable } from './uniting-queryable.ts';
+import { type FrameRequest, type FrameSink, type United, UnitingQueryable } from './uniting-queryable.ts';
 
 type Channel = TaskChannel<ToEvaluation, FromEvaluation>;
 
@@ -107,6 +107,18 @@ async function execute(
 ): Promise<QueryResult> {
   const engine = createEngine(order.engine);
   const times = timesOf(order);
+  if (order.horizonMs !== undefined && order.request.perStepStats !== true) {
+    const nodePlan = planForNodes(expr, order.engine.features);
+    const result =
+      nodePlan &&
+      (await executePushed(
+        { ...times, plan: nodePlan },
+        order.horizonMs,
+        pushedDeps(engine, selects, thread),
+        thread,
+      ));
+    if (result !== undefined) return result;
+  }
   // What a step used is counted where all of it is read.
   const isCuttable = order.parallel.threads > 1 && order.request.perStepStats !== true;
   const plan = isCuttable ? cut(expr, order.engine) : undefined;
@@ -127,6 +139,15 @@ async function execute(
     if (result !== undefined) return result;
   }
   return engine.execute({ ...times, expr }, selects, thread);
+}
+
+function pushedDeps(engine: Engine, selects: QuerySelects, thread: EvaluationThread): PushedDeps {
+  return {
+    engine,
+    queryable: selects,
+    selectOf: (request, partitions, context) => selects.select({ ...request, partitions }, context),
+    push: (push) => thread.push(push),
+  };
 }
 
 /** Evaluates a range of series of a part of somebody else's query. */
@@ -174,7 +195,7 @@ function resultBytes(series: readonly ResultSeries[]): number {
   return samples * 16;
 }
 
-function parse({ request, engine }: EvaluationOrder): Expr {
+function parse({ request, engine, limits }: EvaluationOrder): Expr {
   const { startMs, endMs, stepMs } = request;
   if (stepMs < 0 || endMs < startMs || (stepMs === 0 && endMs !== startMs)) {
     throw new AppError(
@@ -182,7 +203,7 @@ function parse({ request, engine }: EvaluationOrder): Expr {
       `no steps from ${startMs} to ${endMs} every ${stepMs} ms: the end is before the start, or the step is not positive`,
     );
   }
-  const expr = parseExpr(request.query, engine.features);
+  const expr = parseForCluster(request.query, engine.features, limits.replicaLabels ?? []);
   const type = typeOf(expr);
   if (stepMs > 0 && type !== 'vector' && type !== 'scalar') {
     throw new AppError(
@@ -190,7 +211,7 @@ function parse({ request, engine }: EvaluationOrder): Expr {
       `invalid expression type ${goQuote(TYPE_NAMES[type])} for range query, must be Scalar or instant Vector`,
     );
   }
-  return propagateMatchers(expr);
+  return expr;
 }
 
 /** Bytes charged between two looks at the heap. */
@@ -198,6 +219,7 @@ const HEAP_LOOK_BYTES = 1 << 20;
 /** V8 ends the whole process when an object that does not fit is wanted at once: a query ends well before that. */
 const HEAP_USED_MAX = 0.75;
 
+type PushAnswer = ToEvaluation & { readonly kind: 'pushed' };
 type AssistanceResult = Omit<ToEvaluation & { readonly kind: 'assisted' }, 'kind' | 'assistance'>;
 
 interface OpenSelect {
@@ -216,6 +238,7 @@ class EvaluationThread implements QueryContext {
   readonly #controller = new AbortController();
   readonly #lease: MemoryLease;
   readonly #selects = new Map<number, OpenSelect>();
+  readonly #pushes = new Map<number, PromiseWithResolvers<PushAnswer>>();
   readonly #assists = new Map<number, PromiseWithResolvers<AssistanceResult>>();
   #requestCount = 0;
   #unseenBytes = 0;
@@ -257,7 +280,7 @@ class EvaluationThread implements QueryContext {
   }
 
   /** Asks the main thread for the frames of a selector. */
-  async fetch(request: SelectRequest, sink: FrameSink, signal: AbortSignal): Promise<readonly string[]> {
+  async fetch(request: FrameRequest, sink: FrameSink, signal: AbortSignal): Promise<readonly string[]> {
     throwIfAborted(signal);
     const select = this.#requestCount++;
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
@@ -284,6 +307,23 @@ class EvaluationThread implements QueryContext {
     return frames === undefined ? undefined : decodePartialResult(frames);
   }
 
+  /** Has a part evaluated by the ingesters. */
+  async push(order: PartPush): Promise<PushedResult> {
+    throwIfAborted(this.signal);
+    const push = this.#requestCount++;
+    const answered = Promise.withResolvers<PushAnswer>();
+    this.#pushes.set(push, answered);
+    this.block.enter('fetching');
+    this.#channel.post({ kind: 'push', push, order });
+    const { results, refused, error } = await answered.promise;
+    this.#pushes.delete(push);
+    if (error !== undefined) throw unpackError(error);
+    for (const frames of results) {
+      for (const { length } of frames) this.#lease.adopt(length);
+    }
+    return { partials: results.map(decodePartialResult), refused };
+  }
+
   #receive(message: ToEvaluation): void {
     switch (message.kind) {
       case 'frames':
@@ -294,6 +334,9 @@ class EvaluationThread implements QueryContext {
         break;
       case 'assisted':
         this.#assists.get(message.assistance)?.resolve(message);
+        break;
+      case 'pushed':
+        this.#pushes.get(message.push)?.resolve(message);
         break;
       case 'taken':
         this.sender.taken();
@@ -342,11 +385,12 @@ class EvaluationThread implements QueryContext {
     this.#controller.abort(error);
     for (const { reject } of this.#selects.values()) reject(error);
     for (const { reject } of this.#assists.values()) reject(error);
+    for (const { reject } of this.#pushes.values()) reject(error);
   }
 }
 
 /** Matchers and the like as plain data. */
-function toMessage({ matchers, ...rest }: SelectRequest): SelectRequest {
+function toMessage({ matchers, ...rest }: FrameRequest): FrameRequest {
   const plain = matchers.map(({ name, operator, value }) => ({ name, operator, value }));
   return { ...rest, matchers: plain };
 }
@@ -371,17 +415,18 @@ class QuerySelects implements Queryable {
     this.#buffers = buffers;
   }
 
-  async select(request: SelectRequest, context: QueryContext): Promise<SeriesSet> {
+  async select(request: FrameRequest, context: QueryContext): Promise<SeriesSet> {
     const { union, warnings } = await this.unite(request, context);
     return this.watch(new KeptSet(new UnitedSeriesSet(union, warnings)));
   }
 
-  unite(request: SelectRequest, context: QueryContext): Promise<United> {
-    const { minTimeMs, maxTimeMs, alignMs = 0, matchers } = request;
+  unite(request: FrameRequest, context: QueryContext): Promise<United> {
+    const { minTimeMs, maxTimeMs, alignMs = 0, partitions = [], matchers } = request;
     const key = JSON.stringify([
       minTimeMs,
       maxTimeMs,
       alignMs,
+      partitions,
       ...matchers.map((m) => [m.name, m.operator, m.value]),
     ]);
     let united = this.#united.get(key);
@@ -417,7 +462,7 @@ class QuerySelects implements Queryable {
     }
   }
 
-  async #fetch(request: SelectRequest, context: QueryContext): Promise<United> {
+  async #fetch(request: FrameRequest, context: QueryContext): Promise<United> {
     if (this.#underWay++ === 0) this.#sinceMs = performance.now();
     try {
       return await this.#inner.unite(request, context);

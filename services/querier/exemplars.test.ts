@@ -52,7 +52,8 @@ async function find(frames: readonly Uint8Array[], chargeMax = Number.POSITIVE_I
         if (charged > chargeMax) throw new Error('over the budget');
       },
     },
-  } as unknown as LookupScope;
+    replicaLabels: ['prometheus_replica'],
+  } as unknown as LookupScope & { readonly replicaLabels: readonly string[] };
   const cluster = {
     fetch: async (sink: FrameSink) => {
       for (const [i, frame] of frames.entries()) sink.addFrame(frame, `node ${i}`);

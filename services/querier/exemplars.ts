@@ -2,7 +2,9 @@
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { CHUNK_EXEMPLARS } from '../lib/model/chunk-sink.ts';
+import { checkLabelBytes } from '../lib/model/label-bytes.ts';
 import { decodeLabels, type Labels } from '../lib/model/labels.ts';
+import { ReplicaLabels } from '../lib/model/replica-labels.ts';
 import { ExemplarList } from '../lib/tsdb/chunk/exemplar-list.ts';
 import type { AnswerCoverage, SeriesRequest, SeriesResponse } from '../lib/wire/contracts.ts';
 import { fromWireMatchers } from '../lib/wire/matchers.ts';
@@ -21,11 +23,11 @@ const EXEMPLAR_BYTES = 128;
 export async function* findExemplars(
   request: SeriesRequest,
   cluster: Pick<ClusterSelect, 'fetch'>,
-  { fanOut: { signal }, budget }: LookupScope,
+  { fanOut: { signal }, budget, replicaLabels }: LookupScope & { readonly replicaLabels: readonly string[] },
 ): AsyncGenerator<SeriesResponse> {
   if (request.sets.length === 0) throw new AppError('bad_data', 'no selector given: at least one is needed');
   const { minTimeMs, maxTimeMs } = request;
-  const union = new ExemplarUnion(budget);
+  const union = new ExemplarUnion(budget, replicaLabels);
   const selects: AnswerCoverage[] = [];
   for (const { matchers } of request.sets) {
     const select = { matchers: fromWireMatchers(matchers), minTimeMs, maxTimeMs };
@@ -46,9 +48,11 @@ interface SeriesExemplars {
 class ExemplarUnion implements FrameSink {
   readonly #budget: Pick<MemoryBudget, 'charge'>;
   readonly #series = new Map<string, SeriesExemplars>();
+  readonly #replicaLabels: ReplicaLabels;
 
-  constructor(budget: Pick<MemoryBudget, 'charge'>) {
+  constructor(budget: Pick<MemoryBudget, 'charge'>, replicaLabels: readonly string[]) {
     this.#budget = budget;
+    this.#replicaLabels = new ReplicaLabels(replicaLabels);
   }
 
   addFrame(frame: Uint8Array, from: string): void {
@@ -57,7 +61,7 @@ class ExemplarUnion implements FrameSink {
     try {
       readSeriesFrame(frame, {
         beginSeries: (bytes, start, end) => {
-          current = this.#seriesOf(bytes.subarray(start, end));
+          current = this.#seriesOf(this.#withoutReplica(bytes, start, end));
         },
         chunk: (encoding, _minTimeMs, _maxTimeMs, bytes, start, end) => {
           // A node of an earlier version answers with samples.
@@ -93,6 +97,15 @@ class ExemplarUnion implements FrameSink {
       for (const frame of writer.takeFrames()) yield { frame, truncated: false };
     }
     for (const frame of writer.finish()) yield { frame, truncated: false };
+  }
+
+  /** What servers of a highly available pair scraped is one series. */
+  #withoutReplica(bytes: Uint8Array, start: number, end: number): Uint8Array {
+    if (!this.#replicaLabels.isIn(bytes, start, end)) return bytes.subarray(start, end);
+    checkLabelBytes(bytes, start, end);
+    const stripped = new ByteWriter(end - start);
+    this.#replicaLabels.strip(bytes, start, end, stripped);
+    return stripped.take();
   }
 
   #seriesOf(labelBytes: Uint8Array): SeriesExemplars {

@@ -40,6 +40,11 @@ export interface Hedge {
 /** Errors that are the query's own: no other node would answer otherwise. */
 const QUERY_ERRORS: ReadonlySet<AppError['code']> = new Set(['bad_data', 'execution', 'resource_exhausted']);
 
+/** Whether an error is the query's own. */
+export function isQueryError({ code }: AppError): boolean {
+  return QUERY_ERRORS.has(code);
+}
+
 /** Every node that may hold samples. */
 export function sourcesOf(cluster: Cluster): Source[] {
   return [
@@ -112,7 +117,7 @@ async function askAll(
       throwIfAborted(signal);
       const error = toAppError(caught);
       if (isEnough) return { kind, instance, coverage: undefined, failure: error.message };
-      if (QUERY_ERRORS.has(error.code)) {
+      if (isQueryError(error)) {
         over.abort(error);
         throw error;
       }

@@ -9,5 +9,10 @@ export const QUERIER_FLAGS = {
     default: 60_000,
     desc: 'Step of subqueries that name none: the evaluation interval of the rules.',
   },
+  'query.push-down': {
+    type: 'boolean',
+    default: true,
+    desc: 'Has ingesters evaluate parts of queries over the samples that they hold, instead of asking for chunks.',
+  },
   ...FEATURE_FLAGS,
 } as const satisfies FlagTable;

@@ -39,6 +39,11 @@ export class NodeLatencies {
     this.#recordOf(node).isLate = true;
   }
 
+  /** Whether the last that is known of a node is that it was late. */
+  isLate(node: string): boolean {
+    return this.#nodes.get(node)?.isLate === true;
+  }
+
   /** How long to wait for a node that nothing depends on any more, milliseconds. */
   patienceMs(node: string): number {
     const record = this.#nodes.get(node);

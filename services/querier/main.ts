@@ -3,7 +3,7 @@ import { featuresOf } from '../lib/promql/feature-names.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { QuerierDefinition } from '../lib/wire/contracts.ts';
 import { QUERIER_FLAGS } from './flags.ts';
-import { DEFAULT_QUERIER_OPTIONS } from './options.ts';
+import { DEFAULT_QUERIER_OPTIONS, labelNamesOf } from './options.ts';
 import { createQuerier } from './service.ts';
 
 runServiceProcess({
@@ -22,6 +22,8 @@ runServiceProcess({
         concurrencyMax: flags['query.max-concurrency'],
         lookbackMs: flags['query.lookback-delta'],
         noStepSubqueryIntervalMs: flags['query.default-subquery-step'],
+        pushesDown: flags['query.push-down'],
+        replicaLabels: labelNamesOf(flags['query.replica-labels']),
         features: featuresOf(flags['enable-feature'], logger),
       },
       { cluster, clock, logger, registry },

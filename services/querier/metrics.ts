@@ -16,6 +16,9 @@ export interface QuerierMetrics {
   readonly peakBytes: Counter;
   /** Nodes that did not answer a fan-out. */
   readonly sourceFailures: Counter<'kind'>;
+  /** Partitions of parts of queries that ingesters evaluated, and that they did not: these are read by chunks. */
+  readonly partitionsPushed: Counter;
+  readonly partitionsRefused: Counter;
   /** Nodes that a fan-out went on without, because the others' answers were complete. */
   readonly sourcesLate: Counter<'kind'>;
 }
@@ -88,6 +91,16 @@ export function createQuerierMetrics(
     peakBytes: new Counter({
       name: 'tidemark_querier_memory_peak_bytes_total',
       help: 'Sum over all queries of the most bytes each of them held.',
+      registers,
+    }),
+    partitionsPushed: new Counter({
+      name: 'tidemark_querier_partitions_pushed_total',
+      help: 'Partitions of parts of queries that ingesters evaluated: partial results came instead of chunks.',
+      registers,
+    }),
+    partitionsRefused: new Counter({
+      name: 'tidemark_querier_partitions_refused_total',
+      help: 'Partitions of parts of queries that an ingester refused to evaluate, failed to or was late with: they were read by chunks.',
       registers,
     }),
     sourcesLate: new Counter({

@@ -31,6 +31,13 @@ export interface QuerierOptions {
   readonly memoryTotalBytesMax: number;
   /** Series that one selector may find. */
   readonly seriesMax: number;
+  /**
+   * Labels that tell the servers of a highly available pair apart, `--query.replica-labels`: series that differ in nothing else are
+   * merged when they are read. None: they stay apart.
+   */
+  readonly replicaLabels: readonly string[];
+  /** Parts of queries are evaluated by the ingesters that hold the samples, `--query.push-down`, where these are other processes. */
+  readonly pushesDown: boolean;
   readonly features: PromqlFeatures;
   /** Seed of hash tables over label bytes, unsigned 32-bit; default: random per process. */
   readonly hashSeed?: number;
@@ -50,5 +57,16 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   memoryBytesMax: 1 << 30,
   memoryTotalBytesMax: 2 ** 31,
   seriesMax: 1_000_000,
+  // What the Prometheus operator and Mimir's users call them.
+  replicaLabels: ['prometheus_replica', '__replica__'],
+  pushesDown: true,
   features: DEFAULT_FEATURES,
 };
+
+/** Names in the text of a flag, by commas. */
+export function labelNamesOf(text: string): string[] {
+  return text
+    .split(',')
+    .map((name) => name.trim())
+    .filter((name) => name !== '');
+}

@@ -4,6 +4,7 @@
 import type { Transferable } from 'node:worker_threads';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import { namesOfFeatures } from '../lib/query/feature-list.ts';
 import type { WorkerPool, WorkerTask } from '../lib/runtime/worker-pool.ts';
 import { movable, packError, unpackError } from '../lib/runtime/worker-tasks.ts';
 import {
@@ -26,6 +27,7 @@ import type {
 import type { FannedOut } from './fan-out.ts';
 import { MemoryBudget, type MemoryPool } from './memory-budget.ts';
 import type { QuerierOptions } from './options.ts';
+import type { Horizon, PushDown } from './push-down.ts';
 import type { QueryBlock } from './query-block.ts';
 import type { QueryGate } from './query-gate.ts';
 import type { UnionLimits } from './series-union.ts';
@@ -51,6 +53,10 @@ export interface QueryRunnerDeps {
   /** What the query reads from. */
   readonly cluster: ClusterSelect;
   readonly limits: UnionLimits;
+  /** Has parts evaluated by ingesters; absent where that is off, or there are none in other processes. */
+  readonly pushDown?: PushDown;
+  /** Told when series of highly available pairs are among what the query reads. */
+  readonly onReplicas: () => void;
   /** The query's entry in the list of those that are under way. */
   readonly listed: ListedQuery;
   /** Told at the end, whatever the outcome. */
@@ -73,11 +79,12 @@ export async function* runQuery(
   const arrivedMs = deps.clock.monotonicMs();
   const leave = await deps.gate.enter(deadline.signal);
   const queueMs = deps.clock.monotonicMs() - arrivedMs;
+  const horizon = deps.pushDown?.isPossible ? await deps.pushDown.horizonOf(request.tenant) : undefined;
   deadline.phase = 'expression evaluation';
   const budget = new MemoryBudget(deps.pool, options.memoryBytesMax, block.account);
   let samplesRead = 0;
   try {
-    const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps);
+    const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps, horizon);
     try {
       for await (const part of evaluation.parts()) {
         if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
@@ -109,6 +116,9 @@ class RemoteEvaluation {
   /** Other threads that evaluate parts of the query. */
   readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
   readonly #order: EvaluationOrder;
+  readonly #horizon: Horizon | undefined;
+  /** What parts that ingesters evaluated rest on. */
+  readonly #pushed: AnswerCoverage[] = [];
   readonly #cancel = () => this.#tellCanceled();
   #messages: (readonly QueryPart[])[] = [];
   #isOver = false;
@@ -122,12 +132,14 @@ class RemoteEvaluation {
     block: QueryBlock,
     budget: MemoryBudget,
     deps: QueryRunnerDeps,
+    horizon: Horizon | undefined,
   ) {
     this.#deps = deps;
+    this.#horizon = horizon;
     this.#signal = signal;
     this.#block = block;
     this.#budget = budget;
-    this.#order = orderOf(request, options, block, deps);
+    this.#order = orderOf(request, options, block, deps, horizon);
     this.#task = deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(this.#order, (message) =>
       this.#receive(message),
     );
@@ -141,7 +153,8 @@ class RemoteEvaluation {
 
   /** What the selects so far rest on, those of the whole query once its header is there. */
   coverage(): AnswerCoverage | undefined {
-    return uniteCoverage([...this.#fetched.values()].map((fetched) => fetched.coverage()));
+    const fetched = [...this.#fetched.values()].map((each) => each.coverage());
+    return uniteCoverage([...fetched, ...this.#pushed]);
   }
 
   /**
@@ -203,6 +216,9 @@ class RemoteEvaluation {
       case 'assist':
         void this.#assist(message);
         break;
+      case 'push':
+        void this.#push(message);
+        break;
       case 'parts':
         this.#messages.push(message.parts);
         this.#wake?.();
@@ -235,6 +251,42 @@ class RemoteEvaluation {
     }
   }
 
+  /** Has a part evaluated by the ingesters, and passes on what they answer. */
+  async #push({ push, order }: FromEvaluation & { kind: 'push' }): Promise<void> {
+    const { request, engine, limits, memoryBytesMax } = this.#order;
+    this.#fetching++;
+    try {
+      const pushed = await this.#deps.pushDown!.evaluate(
+        {
+          ...order,
+          ...{ tenant: request.tenant, query: request.query, endMs: request.endMs, stepMs: request.stepMs },
+          lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
+          subqueryIntervalMs: engine.noStepSubqueryIntervalMs,
+          features: namesOfFeatures(engine.features),
+          ...{ samplesMax: engine.samplesMax, memoryMaxBytes: memoryBytesMax, seriesMax: limits.seriesMax },
+          replicaLabels: [...(limits.replicaLabels ?? [])],
+          timeoutMs: request.timeoutMs,
+        },
+        this.#horizon!,
+        this.#over.signal,
+      );
+      this.#pushed.push(pushed.coverage);
+      const results = pushed.results.map((frames) => frames.map(movable));
+      for (const { bytes } of results.flat()) this.#budget.charge(bytes.length);
+      this.#task.post(
+        {
+          ...{ kind: 'pushed', push, refused: pushed.refused },
+          results: results.map((frames) => frames.map(({ bytes }) => bytes)),
+        },
+        results.flatMap((frames) => frames.flatMap(({ transfer }) => [...transfer])),
+      );
+    } catch (caught) {
+      this.#task.post({ kind: 'pushed', push, results: [], refused: [], error: packError(caught) });
+    } finally {
+      this.#fetching--;
+    }
+  }
+
   async #fetch({ select, request }: FromEvaluation & { kind: 'select' }): Promise<void> {
     const batch = new FrameBatch((frames, transfer, gaps) => {
       const ending = gaps === undefined ? {} : { gaps };
@@ -246,6 +298,7 @@ class RemoteEvaluation {
         batch.add(frame, from);
       },
     };
+    if (request.hasReplicas === true) this.#deps.onReplicas();
     this.#fetching++;
     try {
       const how = { signal: this.#over.signal, isLabelsOnly: false };
@@ -313,6 +366,7 @@ function orderOf(
   options: QuerierOptions,
   block: QueryBlock,
   { limits, pool, threads }: QueryRunnerDeps,
+  horizon: Horizon | undefined,
 ): EvaluationOrder {
   const { lookbackMs, samplesMax, features, memoryBytesMax, memoryTotalBytesMax } = options;
   const { noStepSubqueryIntervalMs: step } = options;
@@ -330,6 +384,7 @@ function orderOf(
     memoryTotalBytesMax,
     block: block.shared,
     pool: pool.shared,
+    ...(horizon === undefined ? {} : { horizonMs: horizon.newestMs }),
   };
 }
 

@@ -1,6 +1,6 @@
 // Unites the series frames of many nodes: the same label set becomes one series with the chunks of all. Frames are kept
 // as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
-import { ByteReader } from '../lib/core/bytes.ts';
+import { ByteReader, ByteWriter } from '../lib/core/bytes.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { hash128View } from '../lib/core/hash128.ts';
 import {
@@ -13,6 +13,7 @@ import {
   isKnownEncoding,
 } from '../lib/model/chunk-sink.ts';
 import { checkLabelBytes, compareLabelBytes } from '../lib/model/label-bytes.ts';
+import { ReplicaLabels } from '../lib/model/replica-labels.ts';
 import type { SampleColumns } from '../lib/model/sample-columns.ts';
 import { compareRanges } from '../lib/tsdb/block/byte-ranges.ts';
 import { sortPaced, type WorkPacer } from '../lib/tsdb/block/work-pacer.ts';
@@ -30,9 +31,18 @@ const CHUNK_BYTES = 64;
 /** Whoever reads the set makes strings of the label bytes: about this many bytes for each of them. */
 const LABEL_STRING_FACTOR = 4;
 
+/** Labels without those of replicas are kept in pages of so many bytes. */
+const PAGE_BYTES = 64 * 1024;
+/** Replicas that one query may find: the servers of a few pairs, and those that took their place. */
+const REPLICAS_MAX = 4096;
+
 export interface UnionLimits {
   readonly seriesMax: number;
   readonly hashSeed: number;
+  /** Labels that tell the servers of a highly available pair apart: series that differ in nothing else are one. */
+  readonly replicaLabels?: readonly string[];
+  /** Such series are known to exist: what decides between them is asked for from the start. */
+  readonly expectsReplicas?: boolean;
 }
 
 /** A sorted union that other threads can read: everything is in shared memory. */
@@ -56,6 +66,8 @@ export interface SharedUnion {
   };
   readonly hasExtras: boolean;
   readonly coarsestMs: number;
+  /** By chunk: the rank of its replica. Absent where no series has one. */
+  readonly replica?: Uint16Array<SharedArrayBuffer>;
 }
 
 /** Frames of several answers, united. Fill with `addFrame`, then `sort`; read by series index. */
@@ -66,6 +78,8 @@ export class SeriesUnion implements ChunkSink {
   /** Who sent each frame, as a number. */
   readonly #frameNodes: number[] = [];
   readonly #nodes = new Map<string, number>();
+  /** The newest frame: what its series and chunks refer to. */
+  #frame = NONE;
   /** Over the newest frame. */
   #view: DataView = new DataView(new ArrayBuffer(0));
   #chargedBytes = 0;
@@ -92,6 +106,19 @@ export class SeriesUnion implements ChunkSink {
   #chunkEncoding: Uint8Array = new Uint8Array(64);
   #nextChunk: Int32Array = new Int32Array(64);
 
+  // Replicas. Labels without those that name one are written into frames of their own.
+  readonly #replicaLabels: ReplicaLabels | undefined;
+  /** Numbers by the replica's name, from 1; 0 is a series without. Once sorted, ranks in the order of the names. */
+  readonly #replicas = new Map<string, number>();
+  #chunkReplica: Uint16Array | undefined;
+  #replica = 0;
+  readonly #stripped = new ByteWriter(1024);
+  /** The newest frame of labels, and how full it is. */
+  #page = NONE;
+  #pageUsed = 0;
+  /** Set: chunks of other replicas are passed over. */
+  #only: number | undefined;
+
   /** Series numbers in label order, once sorted. */
   #order: Uint32Array = new Uint32Array(0);
   #current = NONE;
@@ -103,6 +130,8 @@ export class SeriesUnion implements ChunkSink {
   constructor(limits: UnionLimits, budget: Pick<MemoryBudget, 'charge'>) {
     this.#limits = limits;
     this.#budget = budget;
+    const names = limits.replicaLabels ?? [];
+    this.#replicaLabels = names.length > 0 ? new ReplicaLabels(names) : undefined;
   }
 
   get size(): number {
@@ -119,6 +148,11 @@ export class SeriesUnion implements ChunkSink {
     return this.#coarsestMs;
   }
 
+  /** Whether some series is of one of several replicas. */
+  get hasReplicas(): boolean {
+    return this.#chunkReplica !== undefined;
+  }
+
   get chunkCount(): number {
     return this.#chunkCount;
   }
@@ -132,8 +166,7 @@ export class SeriesUnion implements ChunkSink {
   addFrame(frame: Uint8Array, from: string): void {
     if (this.#isReleased) throw new AppError('canceled', `${from} answered after the query was over`);
     this.#charge(frame.length);
-    this.#frames.push(frame);
-    this.#frameNodes.push(this.#nodeOf(from));
+    this.#frame = this.#pushFrame(frame, this.#nodeOf(from));
     this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     const chunksBefore = this.#chunkCount;
     try {
@@ -146,6 +179,11 @@ export class SeriesUnion implements ChunkSink {
     }
   }
 
+  #pushFrame(frame: Uint8Array, node: number): number {
+    this.#frameNodes.push(node);
+    return this.#frames.push(frame) - 1;
+  }
+
   #nodeOf(from: string): number {
     let node = this.#nodes.get(from);
     if (node === undefined) this.#nodes.set(from, (node = this.#nodes.size));
@@ -153,19 +191,80 @@ export class SeriesUnion implements ChunkSink {
   }
 
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
-    hash128View(bytes, this.#view, start, end, this.#limits.hashSeed, this.#hash);
-    const hash = this.#hash[0]!;
+    if (this.#replicaLabels?.isIn(bytes, start, end)) {
+      this.#beginReplica(this.#replicaLabels, bytes, start, end);
+      return;
+    }
+    this.#replica = 0;
+    const hash = this.#hashOf(bytes, this.#view, start, end);
+    const slot = this.#slotOf(hash, bytes, start, end);
+    this.#current = this.#slots[slot]!;
+    if (this.#current !== NONE) return;
+    checkLabelBytes(bytes, start, end);
+    this.#current = this.#addSeries(hash, this.#frame, start, end);
+    this.#fillSlot(slot);
+  }
+
+  /** Begins the series that is left without the labels of the replica. */
+  #beginReplica(replicaLabels: ReplicaLabels, bytes: Uint8Array, start: number, end: number): void {
+    checkLabelBytes(bytes, start, end);
+    const stripped = this.#stripped;
+    stripped.reset();
+    this.#replica = this.#replicaOf(replicaLabels.strip(bytes, start, end, stripped));
+    const { length } = stripped;
+    const hash = this.#hashOf(stripped.bytes, stripped.view, 0, length);
+    const slot = this.#slotOf(hash, stripped.bytes, 0, length);
+    this.#current = this.#slots[slot]!;
+    if (this.#current !== NONE) return;
+    const at = this.#keepLabels(stripped.bytes, length);
+    this.#current = this.#addSeries(hash, this.#page, at, at + length);
+    this.#fillSlot(slot);
+  }
+
+  /** Copies labels into a page, a frame of our own, and answers where they stand in it. */
+  #keepLabels(bytes: Uint8Array, length: number): number {
+    if (this.#page === NONE || this.#pageUsed + length > this.#frames[this.#page]!.length) {
+      this.#page = this.#pushFrame(new Uint8Array(Math.max(PAGE_BYTES, length)), NONE);
+      this.#pageUsed = 0;
+    }
+    const at = this.#pageUsed;
+    this.#frames[this.#page]!.set(bytes.subarray(0, length), at);
+    this.#pageUsed += length;
+    return at;
+  }
+
+  #replicaOf(name: string): number {
+    const known = this.#replicas.get(name);
+    if (known !== undefined) return known;
+    if (this.#replicas.size >= REPLICAS_MAX) {
+      throw new AppError(
+        'execution',
+        `selector matches series of more than ${REPLICAS_MAX} replicas: a label of --query.replica-labels has other values than servers; select fewer series, or take it out`,
+      );
+    }
+    this.#chunkReplica ??= new Uint16Array(this.#chunkFrame.length);
+    const replica = this.#replicas.size + 1;
+    this.#replicas.set(name, replica);
+    return replica;
+  }
+
+  #hashOf(bytes: Uint8Array, view: DataView, start: number, end: number): number {
+    hash128View(bytes, view, start, end, this.#limits.hashSeed, this.#hash);
+    return this.#hash[0]!;
+  }
+
+  /** Where the series with these labels stands, or would stand. */
+  #slotOf(hash: number, bytes: Uint8Array, start: number, end: number): number {
     const mask = this.#slots.length - 1;
     let slot = hash & mask;
     for (let series = this.#slots[slot]!; series !== NONE; series = this.#slots[slot]!) {
-      if (this.#seriesHash[series] === hash && this.#hasLabels(series, bytes, start, end)) {
-        this.#current = series;
-        return;
-      }
+      if (this.#seriesHash[series] === hash && this.#hasLabels(series, bytes, start, end)) break;
       slot = (slot + 1) & mask;
     }
-    checkLabelBytes(bytes, start, end);
-    this.#current = this.#addSeries(hash, start, end);
+    return slot;
+  }
+
+  #fillSlot(slot: number): void {
     this.#slots[slot] = this.#current;
     if (this.#seriesCount * 2 > this.#slots.length) this.#growSlots();
   }
@@ -187,7 +286,8 @@ export class SeriesUnion implements ChunkSink {
     if (chunk === this.#chunkFrame.length) this.#growChunks();
     this.#charge(CHUNK_BYTES);
     this.#chunkCount++;
-    this.#chunkFrame[chunk] = this.#frames.length - 1;
+    this.#chunkFrame[chunk] = this.#frame;
+    if (this.#chunkReplica !== undefined) this.#chunkReplica[chunk] = this.#replica;
     this.#chunkStart[chunk] = start;
     this.#chunkEnd[chunk] = end;
     this.#chunkMinMs[chunk] = minTimeMs;
@@ -234,6 +334,7 @@ export class SeriesUnion implements ChunkSink {
 
   /** Brings the series into Prometheus' label order. */
   async sort(pacer: WorkPacer): Promise<void> {
+    this.#rankReplicas();
     this.#charge(this.#seriesCount * 4);
     this.#order = new Uint32Array(this.#seriesCount);
     // One node that answers from a block is in order already.
@@ -243,6 +344,16 @@ export class SeriesUnion implements ChunkSink {
       if (isSorted && i > 0 && this.#compare(i - 1, i) > 0) isSorted = false;
     }
     if (!isSorted) await sortPaced(this.#order, (a, b) => this.#compare(a, b), pacer);
+  }
+
+  /** Numbers become ranks: which replica is followed must not depend on who answered first. */
+  #rankReplicas(): void {
+    const chunkReplica = this.#chunkReplica;
+    if (chunkReplica === undefined) return;
+    const ranks = new Uint16Array(this.#replicas.size + 1);
+    const names = [...this.#replicas.keys()].sort();
+    for (const [i, name] of names.entries()) ranks[this.#replicas.get(name)!] = i + 1;
+    for (let chunk = 0; chunk < this.#chunkCount; chunk++) chunkReplica[chunk] = ranks[chunkReplica[chunk]!]!;
   }
 
   /** Makes a union of what another thread shares: its series [from, to) in label order. Nothing can be added to it. */
@@ -265,6 +376,7 @@ export class SeriesUnion implements ChunkSink {
     union.#nextChunk = chunks.next;
     union.#hasExtras = shared.hasExtras;
     union.#coarsestMs = shared.coarsestMs;
+    union.#chunkReplica = shared.replica;
     return union;
   }
 
@@ -284,8 +396,14 @@ export class SeriesUnion implements ChunkSink {
     const series = this.#seriesCount;
     const chunks = this.#chunkCount;
     const sizeOf = (bytes: number) => SharedArena.sizeOf(bytes);
+    const chunkReplica = this.#chunkReplica;
+    const replicaBytes = chunkReplica === undefined ? 0 : sizeOf(chunks * 2);
     const columnBytes =
-      5 * sizeOf(series * 4) + 4 * sizeOf(chunks * 4) + 2 * sizeOf(chunks * 8) + sizeOf(chunks);
+      5 * sizeOf(series * 4) +
+      4 * sizeOf(chunks * 4) +
+      2 * sizeOf(chunks * 8) +
+      sizeOf(chunks) +
+      replicaBytes;
     this.#charge(columnBytes);
     const frameBytes = this.#frames.reduce((sum, { length }) => sum + sizeOf(length), 0);
     const arena = new SharedArena(take(columnBytes + frameBytes));
@@ -311,6 +429,7 @@ export class SeriesUnion implements ChunkSink {
       },
       hasExtras: this.#hasExtras,
       coarsestMs: this.#coarsestMs,
+      ...(chunkReplica === undefined ? {} : { replica: arena.uint16(chunkReplica, chunks) }),
     };
   }
 
@@ -350,7 +469,7 @@ export class SeriesUnion implements ChunkSink {
       const endMs = this.#chunkMaxMs[chunk]!;
       if (startMs > maxTimeMs || endMs < minTimeMs) continue;
       const encoding = this.#chunkEncoding[chunk]!;
-      if (encoding === CHUNK_START_TIMES) continue;
+      if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
       if (startMs <= previousMs || encoding > CHUNK_COLUMNS) return false;
       previousMs = endMs;
       const at = into.count;
@@ -377,7 +496,7 @@ export class SeriesUnion implements ChunkSink {
     const series = this.#order[index]!;
     for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       const startMs = this.#chunkMinMs[chunk]!;
-      if (startMs > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
+      if (startMs > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs || this.#isOther(chunk)) continue;
       if (count === found.length) found = growUint32(found);
       found[count++] = chunk;
       if (startMs <= previousMs) isSorted = false;
@@ -397,11 +516,43 @@ export class SeriesUnion implements ChunkSink {
   readStartTimes(index: number, minTimeMs: number, maxTimeMs: number, into: StartTimes): void {
     const series = this.#order[index]!;
     for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      if (this.#chunkEncoding[chunk] !== CHUNK_START_TIMES) continue;
+      if (this.#chunkEncoding[chunk] !== CHUNK_START_TIMES || this.#isOther(chunk)) continue;
       if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
       const frame = this.#frames[this.#chunkFrame[chunk]!]!;
       into.addChunk(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
     }
+  }
+
+  /** Whether series `index` has chunks of several replicas. */
+  isReplicated(index: number): boolean {
+    const replicas = this.#chunkReplica;
+    if (replicas === undefined) return false;
+    const first = this.#firstChunk[this.#order[index]!]!;
+    for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      if (replicas[chunk] !== replicas[first]) return true;
+    }
+    return false;
+  }
+
+  /** Calls back for each replica of series `index`, in an order that never changes; only its chunks are seen meanwhile. */
+  forEachReplica(index: number, use: () => void): void {
+    const ranks = new Set<number>();
+    const first = this.#firstChunk[this.#order[index]!]!;
+    for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      ranks.add(this.#chunkReplica![chunk]!);
+    }
+    try {
+      for (const rank of [...ranks].sort((a, b) => a - b)) {
+        this.#only = rank;
+        use();
+      }
+    } finally {
+      this.#only = undefined;
+    }
+  }
+
+  #isOther(chunk: number): boolean {
+    return this.#only !== undefined && this.#chunkReplica![chunk] !== this.#only;
   }
 
   /** Whether a chunk stands for samples that are not there. */
@@ -441,7 +592,7 @@ export class SeriesUnion implements ChunkSink {
     return ownEnd - ownStart === end - start && compareRanges(own, ownStart, ownEnd, bytes, start, end) === 0;
   }
 
-  #addSeries(hash: number, start: number, end: number): number {
+  #addSeries(hash: number, frame: number, start: number, end: number): number {
     if (this.#seriesCount >= this.#limits.seriesMax) {
       throw new AppError(
         'execution',
@@ -452,7 +603,7 @@ export class SeriesUnion implements ChunkSink {
     const series = this.#seriesCount;
     if (series === this.#seriesFrame.length) this.#growSeries();
     this.#seriesCount++;
-    this.#seriesFrame[series] = this.#frames.length - 1;
+    this.#seriesFrame[series] = frame;
     this.#labelStart[series] = start;
     this.#labelEnd[series] = end;
     this.#seriesHash[series] = hash;
@@ -555,6 +706,11 @@ export class SeriesUnion implements ChunkSink {
     this.#chunkMaxMs = growFloat64(this.#chunkMaxMs);
     this.#chunkEncoding = growUint8(this.#chunkEncoding);
     this.#nextChunk = growInt32(this.#nextChunk);
+    if (this.#chunkReplica !== undefined) {
+      const grown = new Uint16Array(this.#chunkFrame.length);
+      grown.set(this.#chunkReplica);
+      this.#chunkReplica = grown;
+    }
   }
 }
 

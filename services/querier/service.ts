@@ -20,6 +20,7 @@ import { findLabels, findMetadata, findSeries, type LookupScope, sumHeadStatisti
 import { MemoryBudget, MemoryPool } from './memory-budget.ts';
 import { createQuerierMetrics, type QuerierMetrics } from './metrics.ts';
 import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from './options.ts';
+import { PushDown } from './push-down.ts';
 import { QueryGate } from './query-gate.ts';
 import { runQuery } from './query-runner.ts';
 import type { UnionLimits } from './series-union.ts';
@@ -63,6 +64,9 @@ export function createQuerier(
 /** The engine's code and its garbage take this even where queries may hold next to nothing. */
 const THREAD_HEAP_BYTES_MIN = 256 * 2 ** 20;
 
+/** Tenants that are remembered; beyond it everything is learned anew. */
+const TENANTS_MAX = 10_000;
+
 class Querier implements Service {
   readonly name = 'querier';
   readonly handlers: QuerierHandlers;
@@ -76,7 +80,10 @@ class Querier implements Service {
   readonly #metrics: QuerierMetrics;
   readonly #limits: UnionLimits;
   readonly #latencies = new NodeLatencies();
+  /** Tenants whose series have replica labels, as far as queries found out. */
+  readonly #replicated = new Set<string>();
   readonly #stopping = new AbortController();
+  readonly #pushDown: PushDown;
   readonly #active: ActiveQueries;
   readonly #running = new Set<Promise<void>>();
   #isDraining = false;
@@ -98,7 +105,16 @@ class Querier implements Service {
     this.#limits = {
       seriesMax: options.seriesMax,
       hashSeed: options.hashSeed ?? randomInt(2 ** 32),
+      replicaLabels: options.replicaLabels,
     };
+    this.#pushDown = new PushDown({
+      ...{ cluster: deps.cluster, clock: deps.clock, latencies: this.#latencies },
+      onRefused: (instance, partitions, reason) => {
+        this.#metrics.partitionsRefused.inc(partitions);
+        deps.logger.debug({ instance, partitions, reason }, 'partitions of a part are read by chunks');
+      },
+      onPushed: (partitions) => this.#metrics.partitionsPushed.inc(partitions),
+    });
     this.#active = new ActiveQueries(deps.clock);
     this.handlers = this.#makeHandlers();
   }
@@ -130,11 +146,14 @@ class Querier implements Service {
       series: (request, context) =>
         this.#lookup('series', context, request.allowPartial, (scope) => {
           const cluster = this.#select(request.tenant, request.allowPartial === true);
-          return findSeries(request, cluster, this.#limits, scope);
+          return findSeries(request, cluster, this.#limitsOf(request), scope);
         }),
       exemplars: (request, context) =>
         this.#lookup('exemplars', context, request.allowPartial, (scope) =>
-          findExemplars(request, this.#select(request.tenant, request.allowPartial === true), scope),
+          findExemplars(request, this.#select(request.tenant, request.allowPartial === true), {
+            ...scope,
+            replicaLabels: this.#limitsOf(request).replicaLabels ?? [],
+          }),
         ),
       labels: (request, context) =>
         this.#single('labels', context, request.allowPartial, (scope) => findLabels(request, scope)),
@@ -165,7 +184,12 @@ class Querier implements Service {
           pool: this.#pool,
           clock,
           cluster: this.#select(request.tenant, request.allowPartial),
-          limits: this.#limits,
+          limits: this.#limitsOf(request),
+          ...(this.#options.pushesDown ? { pushDown: this.#pushDown } : {}),
+          onReplicas: () => {
+            if (this.#replicated.size >= TENANTS_MAX) this.#replicated.clear();
+            this.#replicated.add(request.tenant);
+          },
           listed,
           onEnd: ({ samplesRead, peakBytes }) => {
             this.#metrics.samplesRead.inc(samplesRead);
@@ -247,6 +271,11 @@ class Querier implements Service {
       this.#running.delete(ended.promise);
       ended.resolve();
     }
+  }
+
+  #limitsOf({ tenant, keepReplicas }: Pick<QueryRequest, 'tenant' | 'keepReplicas'>): UnionLimits {
+    if (keepReplicas === true) return { ...this.#limits, replicaLabels: [] };
+    return this.#replicated.has(tenant) ? { ...this.#limits, expectsReplicas: true } : this.#limits;
   }
 
   #select(tenant: string, isPartialAllowed: boolean): ClusterSelect {

@@ -62,6 +62,12 @@ export class SharedArena {
     return piece;
   }
 
+  uint16(source: Uint16Array, count: number): Uint16Array<SharedArrayBuffer> {
+    const piece = new Uint16Array(this.#buffer, this.#advance(count * 2), count);
+    piece.set(source.subarray(0, count));
+    return piece;
+  }
+
   int32(source: Int32Array, count: number): Int32Array<SharedArrayBuffer> {
     const piece = new Int32Array(this.#buffer, this.#advance(count * 4), count);
     piece.set(source.subarray(0, count));

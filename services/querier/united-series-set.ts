@@ -1,14 +1,24 @@
 // What PromQL reads of a union: labels decoded when asked for, samples decoded, merged and deduplicated when read.
 
-import { CHUNK_COLUMNS, CHUNK_HISTOGRAMS } from '../lib/model/chunk-sink.ts';
+import { AggregateCells } from '../lib/model/aggregate-cells.ts';
+import {
+  CHUNK_COLUMNS,
+  CHUNK_EXEMPLARS,
+  CHUNK_HISTOGRAMS,
+  CHUNK_START_TIMES,
+} from '../lib/model/chunk-sink.ts';
 import { Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
-import type { SampleColumns } from '../lib/model/sample-columns.ts';
+import { SampleColumns } from '../lib/model/sample-columns.ts';
+import { cutToRange } from '../lib/query/cut-to-range.ts';
 import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { decodeHistogramChunk } from '../lib/tsdb/chunk/histogram-chunk-decoder.ts';
 import { HistogramSamples } from '../lib/tsdb/chunk/histogram-samples.ts';
+import { mergeAggregates } from '../lib/tsdb/chunk/merge-aggregates.ts';
 import { mergeHistograms } from '../lib/tsdb/chunk/merge-histograms.ts';
+import { mergeReplicas, REPLICA_REACH_MS } from '../lib/tsdb/chunk/merge-replicas.ts';
 import { sortAndDedupeSamples } from '../lib/tsdb/chunk/merge-samples.ts';
+import { SeriesSamples } from '../lib/tsdb/chunk/series-samples.ts';
 import { StartTimes } from '../lib/tsdb/chunk/start-times.ts';
 import type { SeriesUnion } from './series-union.ts';
 
@@ -18,6 +28,11 @@ export class UnitedSeriesSet implements SeriesSet {
   #chunks: Uint32Array = new Uint32Array(16);
   readonly #histograms = new HistogramSamples();
   readonly #startTimes = new StartTimes();
+  /** Only where something was downsampled. */
+  #series: SeriesSamples | undefined;
+  #cells: AggregateCells | undefined;
+  /** Only where series of several replicas are one. */
+  readonly #replicas: SampleColumns[] = [];
 
   /** @param union  Sorted; the set owns it from now on. */
   constructor(union: SeriesUnion, warnings: readonly string[]) {
@@ -34,9 +49,32 @@ export class UnitedSeriesSet implements SeriesSet {
   }
 
   read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    if (this.#union.isReplicated(index)) this.#readReplicas(index, minTimeMs, maxTimeMs, into);
+    else this.#readOne(index, minTimeMs, maxTimeMs, into);
+  }
+
+  /** Of what servers of a highly available pair scraped, one series. */
+  #readReplicas(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    let replicas = 0;
+    this.#union.forEachReplica(index, () => {
+      const columns = (this.#replicas[replicas++] ??= new SampleColumns());
+      this.#readOne(index, minTimeMs - REPLICA_REACH_MS, maxTimeMs + REPLICA_REACH_MS, columns);
+      // The columns keep theirs.
+      if (columns.cells !== undefined) this.#cells = undefined;
+    });
+    mergeReplicas(this.#replicas.slice(0, replicas), into);
+    const coarsestMs = into.cells?.coarsestMs ?? 0;
+    cutToRange(into, minTimeMs - coarsestMs, maxTimeMs + coarsestMs);
+  }
+
+  #readOne(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
     into.count = 0;
     into.histograms = undefined;
     into.startTimesMs = undefined;
+    into.cells = undefined;
+    const { coarsestMs } = this.#union;
+    if (coarsestMs > 0 && this.#readAggregates(index, minTimeMs - coarsestMs, maxTimeMs + coarsestMs, into))
+      return;
     if (!this.#union.decodeInOrder(index, minTimeMs, maxTimeMs, into)) {
       this.#merge(index, minTimeMs, maxTimeMs, into);
     }
@@ -68,6 +106,27 @@ export class UnitedSeriesSet implements SeriesSet {
     mergeHistograms(histograms, into);
   }
 
+  /**
+   * Reads a series of which something was downsampled, cells beyond the range included that windows may be widened by; false when
+   * nothing was.
+   */
+  #readAggregates(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
+    const chunks = this.#union.chunksOf(index, minTimeMs, maxTimeMs, this.#chunks);
+    if (chunks.buffer !== this.#chunks.buffer) this.#chunks = new Uint32Array(chunks.buffer);
+    if (!chunks.some((chunk) => this.#union.isAggregate(chunk))) return false;
+    const series = (this.#series ??= new SeriesSamples());
+    series.clear();
+    for (const chunk of chunks.sort()) {
+      this.#union.chunkBytes(chunk, (bytes, start, end, encoding) => {
+        if (encoding !== CHUNK_START_TIMES && encoding !== CHUNK_EXEMPLARS)
+          series.addChunk(encoding, bytes, start, end);
+      });
+    }
+    series.settle();
+    mergeAggregates(series, (this.#cells ??= new AggregateCells()), into);
+    return true;
+  }
+
   #layStartTimes(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
     const startTimes = this.#startTimes;
     startTimes.clear();
@@ -76,21 +135,6 @@ export class UnitedSeriesSet implements SeriesSet {
     startTimes.settle();
     startTimes.layOver(into);
   }
-}
-
-/** Drops what lies outside [minTimeMs, maxTimeMs]; timestamps ascend. */
-function cutToRange(columns: SampleColumns, minTimeMs: number, maxTimeMs: number): void {
-  const { timestampsMs } = columns;
-  let end = columns.count;
-  while (end > 0 && timestampsMs[end - 1]! > maxTimeMs) end--;
-  let start = 0;
-  while (start < end && timestampsMs[start]! < minTimeMs) start++;
-  if (start > 0) {
-    timestampsMs.copyWithin(0, start, end);
-    columns.values.copyWithin(0, start, end);
-  }
-  columns.histograms = columns.histograms?.slice(start, end);
-  columns.count = end - start;
 }
 
 /** Frames stay what they are: nothing is copied. */

@@ -107,6 +107,11 @@ export const QUERY_FLAGS = {
     default: 300_000,
     desc: 'How far back an instant looks for a sample.',
   },
+  'query.replica-labels': {
+    type: 'string',
+    default: 'prometheus_replica,__replica__',
+    desc: 'Labels, by commas, that tell the servers of a highly available pair apart: series that differ in nothing else are merged by queries. Empty: they are not.',
+  },
 } as const satisfies FlagTable;
 
 export const RULE_FLAGS = {

@@ -3,7 +3,9 @@
 import type { Placement } from '../placement/placement.ts';
 import type {
   AlertEvaluatorDefinition,
+  BlockHorizonDefinition,
   IngesterDefinition,
+  PartEvaluationDefinition,
   QuerierDefinition,
   ScraperDefinition,
   StoreDefinition,
@@ -37,6 +39,10 @@ export interface Cluster {
   /** Undefined where the live ones are all: in one process, or before it is known. */
   storeSet?(): StoreSet | undefined;
   stores(): readonly Peer<Client<typeof StoreDefinition>>[];
+  /** Ingesters in other processes that evaluate parts of queries; absent in one process, which has its samples at hand. */
+  partEvaluators?(): readonly Peer<Client<typeof PartEvaluationDefinition>>[];
+  /** What the stores say of the newest samples in blocks; absent likewise. */
+  blockHorizons?(): readonly Peer<Client<typeof BlockHorizonDefinition>>[];
   queriers(): readonly Peer<Client<typeof QuerierDefinition>>[];
   scrapers(): readonly Peer<Client<typeof ScraperDefinition>>[];
   alertEvaluators(): readonly Peer<Client<typeof AlertEvaluatorDefinition>>[];

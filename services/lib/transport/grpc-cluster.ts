@@ -2,7 +2,9 @@
 import { computePlacement, type Placement, quorumOf } from '../placement/placement.ts';
 import {
   AlertEvaluatorDefinition,
+  BlockHorizonDefinition,
   IngesterDefinition,
+  PartEvaluationDefinition,
   QuerierDefinition,
   ScraperDefinition,
   StoreDefinition,
@@ -120,6 +122,8 @@ export class GrpcCluster implements Cluster {
   readonly #unsubscribe: () => void;
   readonly #ingesters: PeerSet<typeof IngesterDefinition>;
   readonly #stores: PeerSet<typeof StoreDefinition>;
+  readonly #partEvaluators: PeerSet<typeof PartEvaluationDefinition>;
+  readonly #blockHorizons: PeerSet<typeof BlockHorizonDefinition>;
   readonly #queriers: PeerSet<typeof QuerierDefinition>;
   readonly #scrapers: PeerSet<typeof ScraperDefinition>;
   readonly #alertEvaluators: PeerSet<typeof AlertEvaluatorDefinition>;
@@ -135,6 +139,8 @@ export class GrpcCluster implements Cluster {
     };
     this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', how);
     this.#stores = new PeerSet(StoreDefinition, 'store', how);
+    this.#partEvaluators = new PeerSet(PartEvaluationDefinition, 'ingester', how);
+    this.#blockHorizons = new PeerSet(BlockHorizonDefinition, 'store', how);
     this.#queriers = new PeerSet(QuerierDefinition, 'querier', how);
     this.#scrapers = new PeerSet(ScraperDefinition, 'scraper', how);
     this.#alertEvaluators = new PeerSet(AlertEvaluatorDefinition, 'alert-evaluator', how);
@@ -166,6 +172,14 @@ export class GrpcCluster implements Cluster {
 
   stores() {
     return this.#stores.peers;
+  }
+
+  partEvaluators() {
+    return this.#partEvaluators.peers;
+  }
+
+  blockHorizons() {
+    return this.#blockHorizons.peers;
   }
 
   queriers() {
@@ -211,7 +225,10 @@ export class GrpcCluster implements Cluster {
   }
 
   #sets() {
-    return [this.#ingesters, this.#stores, this.#queriers, this.#scrapers, this.#alertEvaluators];
+    return [
+      ...[this.#ingesters, this.#stores, this.#partEvaluators, this.#blockHorizons],
+      ...[this.#queriers, this.#scrapers, this.#alertEvaluators],
+    ];
   }
 }
 

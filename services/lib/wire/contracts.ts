@@ -2,6 +2,7 @@
 // services use. Nothing else outside wire/ and transport/ knows that ts-proto made them.
 import { AlertEvaluatorDefinition } from './gen/tidemark/v1/alert_evaluator.ts';
 import { AppendOutcome, IngesterDefinition } from './gen/tidemark/v1/ingester.ts';
+import { BlockHorizonDefinition, PartEvaluationDefinition } from './gen/tidemark/v1/part_evaluation.ts';
 import { QuerierDefinition, ResultType } from './gen/tidemark/v1/querier.ts';
 import { MatchType } from './gen/tidemark/v1/read.ts';
 import { ScraperDefinition, TargetState } from './gen/tidemark/v1/scraper.ts';
@@ -37,6 +38,12 @@ export type {
   SealRequest,
   SealResponse,
 } from './gen/tidemark/v1/ingester.ts';
+export type {
+  EvaluatePartRequest,
+  EvaluatePartResponse,
+  NewestSampleRequest,
+  NewestSampleResponse,
+} from './gen/tidemark/v1/part_evaluation.ts';
 export type {
   ActiveQuery,
   AnswerCoverage,
@@ -82,8 +89,10 @@ export type {
 export {
   AlertEvaluatorDefinition,
   AppendOutcome,
+  BlockHorizonDefinition,
   IngesterDefinition,
   MatchType,
+  PartEvaluationDefinition,
   QuerierDefinition,
   ResultType,
   ScraperDefinition,

@@ -52,6 +52,31 @@ export function propagateMatchers(expr: Expr): Expr {
   }
 }
 
+/** Whether a selector has a matcher on one of the labels. */
+export function matchesAnyOf(expr: Expr, labels: readonly string[]): boolean {
+  switch (expr.kind) {
+    case 'vector-selector':
+      return expr.matchers.some(({ name }) => labels.includes(name));
+    case 'matrix-selector':
+      return matchesAnyOf(expr.vector, labels);
+    case 'paren':
+    case 'unary':
+    case 'subquery':
+      return matchesAnyOf(expr.expr, labels);
+    case 'aggregation':
+      return (
+        matchesAnyOf(expr.expr, labels) || (expr.param !== undefined && matchesAnyOf(expr.param, labels))
+      );
+    case 'binary':
+      return matchesAnyOf(expr.left, labels) || matchesAnyOf(expr.right, labels);
+    case 'call':
+      return expr.args.some((argument) => matchesAnyOf(argument, labels));
+    case 'number':
+    case 'string':
+      return false;
+  }
+}
+
 function join(expr: BinaryExpr): BinaryExpr {
   const { operator, matching, left, right } = expr;
   if (matching === undefined || operator === 'or') return expr;

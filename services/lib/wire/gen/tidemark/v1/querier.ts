@@ -55,7 +55,11 @@ export interface QueryRequest {
   /** Accept an answer that is known to be incomplete, with a warning that names what is missing. */
   allowPartial: boolean;
   /** The trailer is to have statistics of each step. */
-  perStepStats?: boolean | undefined;
+  perStepStats?:
+    | boolean
+    | undefined;
+  /** Leave series of highly available pairs as they are: with the labels that tell the servers apart, each for itself. */
+  keepReplicas?: boolean | undefined;
 }
 
 export interface QueryResponse {
@@ -166,7 +170,11 @@ export interface SeriesRequest {
   /** Most label sets; 0 means no limit. */
   limit: number;
   /** Accept an answer that is known to be incomplete; `coverage` then says what is missing. */
-  allowPartial?: boolean | undefined;
+  allowPartial?:
+    | boolean
+    | undefined;
+  /** As QueryRequest.keep_replicas. */
+  keepReplicas?: boolean | undefined;
 }
 
 export interface SeriesResponse {
@@ -265,6 +273,7 @@ function createBaseQueryRequest(): QueryRequest {
     limit: 0,
     allowPartial: false,
     perStepStats: undefined,
+    keepReplicas: undefined,
   };
 }
 
@@ -299,6 +308,9 @@ export const QueryRequest: MessageFns<QueryRequest> = {
     }
     if (message.perStepStats !== undefined) {
       writer.uint32(80).bool(message.perStepStats);
+    }
+    if (message.keepReplicas !== undefined) {
+      writer.uint32(88).bool(message.keepReplicas);
     }
     return writer;
   },
@@ -396,6 +408,14 @@ export const QueryRequest: MessageFns<QueryRequest> = {
             message.perStepStats = reader.bool();
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.keepReplicas = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -423,6 +443,7 @@ export const QueryRequest: MessageFns<QueryRequest> = {
     message.limit = object.limit ?? 0;
     message.allowPartial = object.allowPartial ?? false;
     message.perStepStats = object.perStepStats ?? undefined;
+    message.keepReplicas = object.keepReplicas ?? undefined;
     return message;
   },
 };
@@ -1210,7 +1231,15 @@ export const MatcherSet: MessageFns<MatcherSet> = {
 };
 
 function createBaseSeriesRequest(): SeriesRequest {
-  return { tenant: "", sets: [], minTimeMs: 0, maxTimeMs: 0, limit: 0, allowPartial: undefined };
+  return {
+    tenant: "",
+    sets: [],
+    minTimeMs: 0,
+    maxTimeMs: 0,
+    limit: 0,
+    allowPartial: undefined,
+    keepReplicas: undefined,
+  };
 }
 
 export const SeriesRequest: MessageFns<SeriesRequest> = {
@@ -1232,6 +1261,9 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
     }
     if (message.allowPartial !== undefined) {
       writer.uint32(48).bool(message.allowPartial);
+    }
+    if (message.keepReplicas !== undefined) {
+      writer.uint32(56).bool(message.keepReplicas);
     }
     return writer;
   },
@@ -1297,6 +1329,14 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
             message.allowPartial = reader.bool();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.keepReplicas = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1320,6 +1360,7 @@ export const SeriesRequest: MessageFns<SeriesRequest> = {
     message.maxTimeMs = object.maxTimeMs ?? 0;
     message.limit = object.limit ?? 0;
     message.allowPartial = object.allowPartial ?? undefined;
+    message.keepReplicas = object.keepReplicas ?? undefined;
     return message;
   },
 };

@@ -1,0 +1,22 @@
+// The end of reading a series: chunks hold more than was asked for.
+import type { SampleColumns } from '../model/sample-columns.ts';
+
+/** Drops what lies outside [minTimeMs, maxTimeMs]; timestamps ascend. */
+export function cutToRange(columns: SampleColumns, minTimeMs: number, maxTimeMs: number): void {
+  const { timestampsMs, cells } = columns;
+  let end = columns.count;
+  while (end > 0 && timestampsMs[end - 1]! > maxTimeMs) end--;
+  let start = 0;
+  while (start < end && timestampsMs[start]! < minTimeMs) start++;
+  if (start > 0) {
+    timestampsMs.copyWithin(0, start, end);
+    columns.values.copyWithin(0, start, end);
+  }
+  columns.histograms = columns.histograms?.slice(start, end);
+  columns.startTimesMs = columns.startTimesMs?.slice(start, end);
+  if (cells !== undefined) {
+    for (let i = start; i < end; i++) cells.copyCell(i - start, cells, i);
+    cells.count = end - start;
+  }
+  columns.count = end - start;
+}

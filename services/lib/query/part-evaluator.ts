@@ -1,0 +1,123 @@
+// Evaluation of parts on a node, as its main thread sees it: how many at a time, with how much memory, in which threads.
+import { AppError, throwIfAborted, toAppError } from '../core/errors.ts';
+import type { Logger } from '../runtime/logger.ts';
+import { WorkerPool } from '../runtime/worker-pool.ts';
+import { movable, packError } from '../runtime/worker-tasks.ts';
+import type { FromPart, PartOrder, ToPart } from './part-messages.ts';
+
+/** A thread that goes on for so long after nobody waits for it is ended itself. */
+const CANCEL_GRACE_MS = 2_000;
+/** The engine's code and its garbage take this. */
+const THREAD_HEAP_BYTES = 256 * 2 ** 20;
+
+export interface PartEvaluatorOptions {
+  /** Threads; they start when they are needed. */
+  readonly threads: number;
+  /** Parts at one time; one more is refused: the querier then reads chunks. */
+  readonly concurrencyMax: number;
+  /** Bytes that all of them may hold. */
+  readonly memoryBytesMax: number;
+}
+
+/** A part's result. */
+export type EvaluatedPart =
+  | { readonly kind: 'partial'; readonly frames: readonly Uint8Array<ArrayBuffer>[] }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+export class PartEvaluator {
+  readonly #options: PartEvaluatorOptions;
+  readonly #threads: WorkerPool;
+  #running = 0;
+
+  constructor(options: PartEvaluatorOptions, logger: Logger) {
+    this.#options = options;
+    this.#threads = new WorkerPool(
+      {
+        name: 'part',
+        module: new URL('./part-worker.ts', import.meta.url),
+        threads: options.threads,
+        heapBytesMax: Math.max(THREAD_HEAP_BYTES, options.memoryBytesMax),
+      },
+      logger,
+    );
+  }
+
+  /** Parts under way. */
+  get running(): number {
+    return this.#running;
+  }
+
+  /**
+   * Evaluates a part over the series of `frames`.
+   *
+   * @param order   Its memory limit is lowered to this node's share.
+   * @param frames  All series of the part's selector; taken as they come.
+   * @throws AppError the query's own errors, `unavailable`, whatever `frames` throws, or the signal's reason.
+   */
+  async evaluate(
+    order: Omit<PartOrder, 'frames'>,
+    frames: AsyncIterable<Uint8Array>,
+    signal: AbortSignal,
+  ): Promise<EvaluatedPart> {
+    const { concurrencyMax, memoryBytesMax } = this.#options;
+    if (this.#running >= concurrencyMax) {
+      return { kind: 'refused', reason: `${concurrencyMax} parts are being evaluated here` };
+    }
+    this.#running++;
+    try {
+      const bytesMax = Math.min(order.memoryBytesMax, memoryBytesMax / concurrencyMax);
+      const taken = await takeAll(frames, bytesMax);
+      if (taken === undefined)
+        return { kind: 'refused', reason: `the series take more than ${bytesMax} bytes` };
+      return await this.#run({ ...order, memoryBytesMax: bytesMax, frames: taken }, signal);
+    } finally {
+      this.#running--;
+    }
+  }
+
+  stop(): Promise<void> {
+    return this.#threads.stop();
+  }
+
+  async #run(order: PartOrder, signal: AbortSignal): Promise<EvaluatedPart> {
+    throwIfAborted(signal);
+    const moved = order.frames.map(movable);
+    let answer: FromPart | undefined;
+    const task = this.#threads.open<PartOrder, ToPart, FromPart>(
+      { ...order, frames: moved.map(({ bytes }) => bytes) },
+      (message) => {
+        answer = message;
+      },
+      moved.flatMap(({ transfer }) => [...transfer]),
+    );
+    const cancel = () => {
+      task.post({ kind: 'cancel', error: packError(toAppError(signal.reason)) });
+      void task.endWithin(CANCEL_GRACE_MS);
+    };
+    signal.addEventListener('abort', cancel, { once: true });
+    try {
+      const failure = await task.ended;
+      throwIfAborted(signal);
+      if (failure !== undefined) throw failure;
+      if (answer === undefined) throw new AppError('internal', 'the thread of a part answered nothing');
+      return answer;
+    } finally {
+      signal.removeEventListener('abort', cancel);
+    }
+  }
+}
+
+/** Undefined when they are more than `bytesMax`. */
+async function takeAll(
+  frames: AsyncIterable<Uint8Array>,
+  bytesMax: number,
+): Promise<Uint8Array[] | undefined> {
+  const taken: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const frame of frames) {
+    bytes += frame.length;
+    if (bytes > bytesMax) return undefined;
+    taken.push(frame);
+  }
+  return taken;
+}
