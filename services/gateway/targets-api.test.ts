@@ -1,6 +1,11 @@
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { type GatewayRig, startGateway } from '../../test/support/gateway-rig.ts';
-import { type ActiveTarget, TargetState, type TargetsRequest } from '../lib/wire/contracts.ts';
+import {
+  type ActiveTarget,
+  type TargetMetadataRequest,
+  TargetState,
+  type TargetsRequest,
+} from '../lib/wire/contracts.ts';
 
 let rig: GatewayRig;
 let asked: TargetsRequest[] = [];
@@ -77,6 +82,66 @@ test.each([
   const { data } = await get(`targets?state=${state}&scrapePool=node`);
   expect([data.activeTargets.length, data.droppedTargets.length]).toEqual([active, dropped]);
   expect(asked).toEqual([{ state: askedState, scrapePool: 'node' }]);
+});
+
+describe('metadata of targets', () => {
+  const counter = { metric: 'a_total', type: 'counter', help: 'As.', unit: '' };
+  const gauge = { metric: 'b', type: 'gauge', help: '', unit: 'bytes' };
+  const answered: TargetMetadataRequest[] = [];
+
+  async function metadata(query: string) {
+    rig = await startGateway({
+      scraper: {
+        targetMetadata: async (request) => {
+          answered.push(request);
+          const targets = [
+            { labels: { job: 'node', instance: 'x' }, families: [1, 0] },
+            { labels: { job: 'node', instance: 'y' }, families: [0] },
+          ];
+          return { families: [counter, gauge], targets };
+        },
+      },
+    });
+    const path = `targets/metadata?${new URLSearchParams(query).toString()}`;
+    return JSON.parse(await (await fetch(`${rig.url}/api/v1/${path}`)).text());
+  }
+
+  test('each metric of each target', async () => {
+    const x = { instance: 'x', job: 'node' };
+    expect(await metadata('')).toEqual({
+      status: 'success',
+      data: [
+        { target: x, ...gauge },
+        { target: x, ...counter },
+        { target: { instance: 'y', job: 'node' }, ...counter },
+      ],
+    });
+    expect(answered.at(-1)).toEqual({ matchers: [], metric: '', limit: 0 });
+  });
+
+  test('one metric is not named again; the limit holds over all scrapers', async () => {
+    const { data } = await metadata('match_target={job="node"}&metric=b&limit=1');
+    expect(data).toEqual([
+      { target: { instance: 'x', job: 'node' }, type: 'gauge', help: '', unit: 'bytes' },
+    ]);
+    expect(answered.at(-1)).toMatchObject({
+      matchers: [{ name: 'job', value: 'node' }],
+      metric: 'b',
+      limit: 1,
+    });
+  });
+
+  test.each([
+    ['limit=0', []],
+    ['limit=x', 'limit must be a number'],
+    [
+      'match_target=x{',
+      'invalid parameter "match_target": 1:3: parse error: unexpected end of input inside braces',
+    ],
+  ])('%s, as Prometheus answers', async (query, expected) => {
+    const { data, error } = await metadata(query);
+    expect(data ?? error).toEqual(expected);
+  });
 });
 
 test('scrape pools', async () => {

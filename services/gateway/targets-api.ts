@@ -1,5 +1,7 @@
-// /api/v1/targets and scrape_pools: what all scrapers together scrape.
+// /api/v1/targets, targets/metadata and scrape_pools: what all scrapers together scrape.
 import type { Clock } from '../lib/core/clock.ts';
+import { AppError } from '../lib/core/errors.ts';
+import { parseMetricSelector } from '../lib/promql/parse/parser.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import {
   type ActiveTarget,
@@ -7,10 +9,14 @@ import {
   TargetState,
   type TargetsResponse,
 } from '../lib/wire/contracts.ts';
+import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { listing } from './calls.ts';
 import type { ApiResult, Exchange } from './exchange.ts';
 import { formatTime, sortedObject } from './json-values.ts';
+import { forParameter } from './parameters.ts';
 import { apiRoute, type Route } from './route.ts';
+
+const LIMIT_MAX = 0xffffffff;
 
 export interface TargetsApiDeps {
   readonly cluster: Cluster;
@@ -20,6 +26,7 @@ export interface TargetsApiDeps {
 export function targetsRoutes(deps: TargetsApiDeps): Route[] {
   return [
     apiRoute(['GET'], '/api/v1/targets', (exchange) => answerTargets(exchange, deps)),
+    apiRoute(['GET'], '/api/v1/targets/metadata', (exchange) => answerTargetMetadata(exchange, deps)),
     apiRoute(['GET'], '/api/v1/scrape_pools', (exchange) => answerScrapePools(exchange, deps)),
   ];
 }
@@ -97,6 +104,36 @@ function activeJson(target: ActiveTarget) {
 
 function droppedJson(target: DroppedTarget) {
   return { discoveredLabels: sortedObject(target.discoveredLabels), scrapePool: target.scrapePool };
+}
+
+/** As Prometheus: a limit below 0 is none, 0 gives nothing; a metric that is asked for is not named again. */
+async function answerTargetMetadata(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {
+  const { parameters } = exchange;
+  const limitText = parameters.get('limit');
+  if (!/^([+-]?\d{1,15})?$/.test(limitText)) throw new AppError('bad_data', 'limit must be a number');
+  const limit = limitText === '' ? -1 : Number(limitText);
+  const selector = parameters.get('match_target');
+  const matchers = selector === '' ? [] : forParameter('match_target', () => parseMetricSelector(selector));
+  const metric = parameters.get('metric');
+  if (limit === 0) return { data: [] };
+  const request = {
+    matchers: toWireMatchers(matchers),
+    metric,
+    limit: Math.min(Math.max(limit, 0), LIMIT_MAX),
+  };
+  const answers = await listing(deps.clock, exchange.signal, (context) =>
+    Promise.all(deps.cluster.scrapers().map(({ client }) => client.targetMetadata(request, context))),
+  );
+  const rows = answers.flatMap(({ families, targets }) =>
+    targets.flatMap(({ labels, families: positions }) => {
+      const target = sortedObject(labels);
+      return positions.map((position) => {
+        const { metric: name, type, help, unit } = families[position]!;
+        return { target, ...(metric === '' && { metric: name }), type, help, unit };
+      });
+    }),
+  );
+  return { data: limit > 0 ? rows.slice(0, limit) : rows };
 }
 
 async function answerScrapePools(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {

@@ -10,34 +10,45 @@ const FAMILIES_MAX = 20_000;
 /** Longest text kept; what is longer is cut. */
 const TEXT_CHARACTERS_MAX = 1024;
 
+const NO_FAMILY = -1;
+
 /** Metadata of all targets of a job. */
 export class FamilyMetadata {
-  readonly #families = new Map<string, MetricMetadata>();
-  readonly #changed = new Set<string>();
+  readonly #numbers = new Map<string, number>();
+  readonly #families: MetricMetadata[] = [];
+  readonly #changed = new Set<number>();
 
-  set(metric: string, kind: MetadataKind, text: string): void {
-    let family = this.#families.get(metric);
-    if (family === undefined) {
-      if (this.#families.size >= FAMILIES_MAX) return;
-      family = { metric, type: '', help: '', unit: '' };
-      this.#families.set(metric, family);
+  /** Returns the family's number; NO_FAMILY when there are too many. */
+  set(metric: string, kind: MetadataKind, text: string): number {
+    let number = this.#numbers.get(metric);
+    if (number === undefined) {
+      if (this.#families.length >= FAMILIES_MAX) return NO_FAMILY;
+      number = this.#families.push({ metric, type: '', help: '', unit: '' }) - 1;
+      this.#numbers.set(metric, number);
     }
-    if (family[kind] === text) return;
-    this.#families.set(metric, { ...family, [kind]: text });
-    this.#changed.add(metric);
+    const family = this.#families[number]!;
+    if (family[kind] === text) return number;
+    this.#families[number] = { ...family, [kind]: text };
+    this.#changed.add(number);
+    return number;
+  }
+
+  /** The family of a number that `set` gave. */
+  family(number: number): MetricMetadata {
+    return this.#families[number]!;
   }
 
   /** What changed since the last call. */
   takeChanged(): MetricMetadata[] {
     if (this.#changed.size === 0) return [];
-    const changed = [...this.#changed].map((metric) => this.#families.get(metric)!);
+    const changed = [...this.#changed].map((number) => this.#families[number]!);
     this.#changed.clear();
     return changed;
   }
 
   /** Makes the next `takeChanged` give everything. */
   touchAll(): void {
-    for (const metric of this.#families.keys()) this.#changed.add(metric);
+    for (const number of this.#families.keys()) this.#changed.add(number);
   }
 }
 
@@ -48,6 +59,10 @@ const READ_EVERY_SCRAPES = 10;
 export class MetadataLines {
   readonly #families: FamilyMetadata;
   #hashes = new Uint32Array(64);
+  /** Family of each line. */
+  #numbers = new Int32Array(64);
+  /** Lines that were read when they were last read. */
+  #lines = 0;
   #line = 0;
   #scrape = 0;
 
@@ -59,6 +74,14 @@ export class MetadataLines {
   begin(): void {
     this.#line = 0;
     this.#scrape = (this.#scrape + 1) % READ_EVERY_SCRAPES;
+    if (this.#scrape === 1) this.#lines = 0;
+  }
+
+  /** The metrics that the target described, in its order. */
+  families(): MetricMetadata[] {
+    const numbers = new Set(this.#numbers.subarray(0, this.#lines));
+    numbers.delete(NO_FAMILY);
+    return [...numbers].map((number) => this.#families.family(number));
   }
 
   /** The lines of the next scrape are read whatever its number: it has series that were not known. */
@@ -78,15 +101,20 @@ export class MetadataLines {
     const hash = hashLine(kind, bytes, nameStart, textEnd);
     const line = this.#line++;
     if (line === this.#hashes.length) {
-      const larger = new Uint32Array(line * 2);
-      larger.set(this.#hashes);
-      this.#hashes = larger;
+      const hashes = new Uint32Array(line * 2);
+      hashes.set(this.#hashes);
+      this.#hashes = hashes;
+      const numbers = new Int32Array(line * 2);
+      numbers.set(this.#numbers);
+      this.#numbers = numbers;
     }
+    this.#lines = this.#line;
     if (this.#hashes[line] === hash) return;
     this.#hashes[line] = hash;
     const name = readEscaped(bytes, nameStart, nameEnd).replace(/^"(.*)"$/s, '$1');
     const text = readEscaped(bytes, textStart, textEnd).slice(0, TEXT_CHARACTERS_MAX);
-    this.#families.set(name, kind, kind === 'type' && text === 'untyped' ? 'unknown' : text);
+    const value = kind === 'type' && text === 'untyped' ? 'unknown' : text;
+    this.#numbers[line] = this.#families.set(name, kind, value);
   }
 }
 

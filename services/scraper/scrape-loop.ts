@@ -9,6 +9,7 @@ import { METRIC_NAME } from '../lib/model/labels.ts';
 import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
+import type { MetricMetadata } from '../lib/wire/contracts.ts';
 import { type AppendRules, ExpositionAppender, type ScrapeCounts } from './exposition-appender.ts';
 import { type FamilyMetadata, MetadataLines } from './family-metadata.ts';
 import { type ExpositionFormat, expositionFormat } from './media-type.ts';
@@ -98,6 +99,7 @@ export class ScrapeLoop {
   readonly #settings: LoopSettings;
   readonly #deps: LoopDeps;
   readonly #exposition: ExpositionAppender;
+  readonly #metadata: MetadataLines;
   /** No further scrape. */
   readonly #ending = new AbortController();
   /** The scrape under way, too. */
@@ -119,9 +121,10 @@ export class ScrapeLoop {
     this.state = state;
     this.#settings = settings;
     this.#deps = deps;
+    this.#metadata = new MetadataLines(deps.families);
     this.#exposition = new ExpositionAppender(
       state.cache,
-      new MetadataLines(deps.families),
+      this.#metadata,
       deps.appender,
       { ...settings.rules, targetLabels: target.labels },
       deps.startTimes,
@@ -130,6 +133,11 @@ export class ScrapeLoop {
 
   get report(): ScrapeReport {
     return this.#report;
+  }
+
+  /** HELP, TYPE and UNIT of the metrics that the target described. */
+  get families(): readonly MetricMetadata[] {
+    return this.#metadata.families();
   }
 
   /** Carries the report over from the loop that this one replaces. */

@@ -13,6 +13,7 @@ import { AppError } from '../lib/core/errors.ts';
 import { loadConfig } from '../lib/runtime/config/load-config.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
 import { type ActiveTarget, TargetState, type TargetsResponse } from '../lib/wire/contracts.ts';
+import { toWireMatchers } from '../lib/wire/matchers.ts';
 import type { ScraperOptions } from './options.ts';
 import { createScraper, type Scraper } from './service.ts';
 
@@ -589,6 +590,29 @@ describe('the Targets call', () => {
     expect((await rig.targets(TargetState.TARGET_STATE_ACTIVE)).dropped).toEqual([]);
     expect((await rig.targets(TargetState.TARGET_STATE_ANY, 'b')).active).toEqual([]);
   });
+});
+
+test('metadata of targets, by their labels and by metric', async () => {
+  const target = await startScrapeTarget('# TYPE a counter\n# HELP a As.\na 1\n# TYPE b untyped\nb 1\nc 1\n');
+  const rig = await createRig();
+  await rig.apply(jobOf(target.address));
+  // A scrape that finds new series reads its metadata the next time.
+  for (let i = 0; i < 2; i++) await rig.next(labelled('a', target.address));
+  const context = { signal: new AbortController().signal };
+  const ask = async (metric: string, job: string, limit = 0) => {
+    const matchers = toWireMatchers([{ name: 'job', operator: '=', value: job }]);
+    const { families, targets } = await rig.scraper.handlers.targetMetadata(
+      { matchers, metric, limit },
+      context,
+    );
+    return targets.flatMap((each) => each.families.map((position) => families[position]));
+  };
+  const a = { metric: 'a', type: 'counter', help: 'As.', unit: '' };
+  const b = { metric: 'b', type: 'unknown', help: '', unit: '' };
+  expect(await ask('', 'a')).toEqual([a, b]);
+  expect(await ask('b', 'a')).toEqual([b]);
+  expect(await ask('', 'a', 1)).toEqual([a]);
+  expect(await ask('', 'other')).toEqual([]);
 });
 
 describe('the distributor', () => {

@@ -36,6 +36,7 @@ import {
 import type { ScrapeLoop } from './scrape-loop.ts';
 import { type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
 import { globalUrl } from './target.ts';
+import { listTargetMetadata } from './target-metadata.ts';
 import { WriteBatches } from './write-batch.ts';
 import { WriteSpool } from './write-spool.ts';
 
@@ -168,6 +169,10 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       running = false;
     },
     handlers: {
+      targetMetadata: async (request) => {
+        const loops = [...pools.keys()].toSorted().flatMap((jobName) => [...pools.get(jobName)!.loops]);
+        return listTargetMetadata(request, loops);
+      },
       targets: (request) => Promise.resolve(listTargets(request, pools, options.externalHost)),
     },
   };

@@ -70,6 +70,8 @@ export type {
 export type {
   ActiveTarget,
   DroppedTarget,
+  TargetMetadataRequest,
+  TargetMetadataResponse,
   TargetsRequest,
   TargetsResponse,
 } from './gen/tidemark/v1/scraper.ts';

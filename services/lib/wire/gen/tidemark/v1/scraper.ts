@@ -6,6 +6,8 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { MetricMetadata } from "./ingester.ts";
+import { Matcher } from "./read.ts";
 
 export const protobufPackage = "tidemark.v1";
 
@@ -29,6 +31,34 @@ export namespace TargetState {
   export type TARGET_STATE_DROPPED = typeof TargetState.TARGET_STATE_DROPPED;
   export type TARGET_STATE_ANY = typeof TargetState.TARGET_STATE_ANY;
   export type UNRECOGNIZED = typeof TargetState.UNRECOGNIZED;
+}
+
+export interface TargetMetadataRequest {
+  /** Of the targets' labels, all of them have to match; none: all targets. */
+  matchers: Matcher[];
+  /** Only this metric; empty means all. */
+  metric: string;
+  /** Most pairs of target and metric; 0 means no limit. */
+  limit: number;
+}
+
+export interface TargetMetadataResponse {
+  /** What the targets refer to. */
+  families: MetricMetadata[];
+  /** By scrape pool, in the order of the configuration; several scrapers answer for their own targets each. */
+  targets: TargetFamilies[];
+}
+
+export interface TargetFamilies {
+  /** Labels after relabelling. */
+  labels: { [key: string]: string };
+  /** Positions in `families`. */
+  families: number[];
+}
+
+export interface TargetFamilies_LabelsEntry {
+  key: string;
+  value: string;
 }
 
 export interface TargetsRequest {
@@ -109,6 +139,311 @@ export interface DroppedTarget_DiscoveredLabelsEntry {
   key: string;
   value: string;
 }
+
+function createBaseTargetMetadataRequest(): TargetMetadataRequest {
+  return { matchers: [], metric: "", limit: 0 };
+}
+
+export const TargetMetadataRequest: MessageFns<TargetMetadataRequest> = {
+  encode(message: TargetMetadataRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.matchers) {
+      Matcher.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.metric !== "") {
+      writer.uint32(18).string(message.metric);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint32(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TargetMetadataRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTargetMetadataRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.matchers.push(Matcher.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.metric = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TargetMetadataRequest>): TargetMetadataRequest {
+    return TargetMetadataRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TargetMetadataRequest>): TargetMetadataRequest {
+    const message = createBaseTargetMetadataRequest();
+    message.matchers = object.matchers?.map((e) => Matcher.fromPartial(e)) || [];
+    message.metric = object.metric ?? "";
+    message.limit = object.limit ?? 0;
+    return message;
+  },
+};
+
+function createBaseTargetMetadataResponse(): TargetMetadataResponse {
+  return { families: [], targets: [] };
+}
+
+export const TargetMetadataResponse: MessageFns<TargetMetadataResponse> = {
+  encode(message: TargetMetadataResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.families) {
+      MetricMetadata.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.targets) {
+      TargetFamilies.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TargetMetadataResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTargetMetadataResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.families.push(MetricMetadata.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.targets.push(TargetFamilies.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TargetMetadataResponse>): TargetMetadataResponse {
+    return TargetMetadataResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TargetMetadataResponse>): TargetMetadataResponse {
+    const message = createBaseTargetMetadataResponse();
+    message.families = object.families?.map((e) => MetricMetadata.fromPartial(e)) || [];
+    message.targets = object.targets?.map((e) => TargetFamilies.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTargetFamilies(): TargetFamilies {
+  return { labels: {}, families: [] };
+}
+
+export const TargetFamilies: MessageFns<TargetFamilies> = {
+  encode(message: TargetFamilies, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      TargetFamilies_LabelsEntry.encode({ key: key as any, value }, writer.uint32(10).fork()).join();
+    });
+    if (message.families.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.families) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TargetFamilies {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTargetFamilies();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            const entry1 = TargetFamilies_LabelsEntry.decode(reader, reader.uint32());
+            if (entry1.value !== undefined) {
+              message.labels[entry1.key] = entry1.value;
+            }
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.families.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.families.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TargetFamilies>): TargetFamilies {
+    return TargetFamilies.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TargetFamilies>): TargetFamilies {
+    const message = createBaseTargetFamilies();
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.families = object.families?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseTargetFamilies_LabelsEntry(): TargetFamilies_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const TargetFamilies_LabelsEntry: MessageFns<TargetFamilies_LabelsEntry> = {
+  encode(message: TargetFamilies_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TargetFamilies_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTargetFamilies_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<TargetFamilies_LabelsEntry>): TargetFamilies_LabelsEntry {
+    return TargetFamilies_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<TargetFamilies_LabelsEntry>): TargetFamilies_LabelsEntry {
+    const message = createBaseTargetFamilies_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
 
 function createBaseTargetsRequest(): TargetsRequest {
   return { state: 0, scrapePool: "" };
@@ -924,6 +1259,15 @@ export const ScraperDefinition = {
       requestType: TargetsRequest as typeof TargetsRequest,
       requestStream: false,
       responseType: TargetsResponse as typeof TargetsResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** HELP, TYPE and UNIT as the targets say them. */
+    targetMetadata: {
+      name: "TargetMetadata",
+      requestType: TargetMetadataRequest as typeof TargetMetadataRequest,
+      requestStream: false,
+      responseType: TargetMetadataResponse as typeof TargetMetadataResponse,
       responseStream: false,
       options: {},
     },
