@@ -13,6 +13,7 @@ import {
 } from '../lib/tsdb/log/replay.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
 import { encodeDelete, RECORD_DELETE } from './delete-records.ts';
+import type { HeldTable } from './held-table.ts';
 import {
   encodeExtras,
   encodeMetadata,
@@ -27,6 +28,7 @@ import {
   RecordColumns,
 } from './log-records.ts';
 import type { Tenant, Tenants } from './tenants.ts';
+import { encodeHeld, RECORD_WRITES } from './write-records.ts';
 
 export const CHECKPOINT_NAME = 'checkpoint';
 /** Definitions go to the disk in records of about this size; other work gets its turn after each. */
@@ -45,11 +47,13 @@ export async function writeCheckpoint(
   tenants: Tenants,
   segment: number,
   disk: Disk,
+  held?: HeldTable,
 ): Promise<void> {
   const temporary = path.join(folder, `${CHECKPOINT_NAME}.tmp`);
   const file = await disk.open(temporary, 'create');
   try {
     const writer = new RecordFileWriter(file);
+    if (held?.isKnown === true) await writer.record(RECORD_WRITES, heldRecord(held));
     for (const tenant of [...tenants.all()]) await writeTenant(writer, tenant);
     await writeEnd(writer, segment);
   } finally {
@@ -81,6 +85,13 @@ export async function readCheckpoint(
   } finally {
     await file.close();
   }
+}
+
+/** What is held now, as a record. */
+export function heldRecord(held: HeldTable): ByteWriter {
+  const payload = new ByteWriter(1024);
+  encodeHeld(payload, held);
+  return payload;
 }
 
 async function writeTenant(writer: RecordFileWriter, tenant: Tenant): Promise<void> {

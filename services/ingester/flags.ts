@@ -11,4 +11,14 @@ export const INGESTER_FLAGS = {
     default: 120_000,
     desc: 'The longest query.timeout of all queriers: what is sealed stays readable here a little longer.',
   },
+  'cluster.leave': {
+    type: 'boolean',
+    default: false,
+    desc: 'SIGTERM hands all partitions over to other ingesters before the process ends, as a scale-in needs it. Off: a restart moves nothing.',
+  },
+  'cluster.leave-timeout': {
+    type: 'duration',
+    default: 600_000,
+    desc: 'With cluster.leave: end after so long all the same. Give the pod a longer terminationGracePeriodSeconds.',
+  },
 } as const satisfies FlagTable;

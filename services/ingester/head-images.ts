@@ -13,7 +13,7 @@ import type { RangeChunks } from '../lib/tsdb/head/range-chunks.ts';
 import { RecordFileWriter, Throttle } from '../lib/tsdb/log/record-file.ts';
 import type { LogPosition } from '../lib/tsdb/log/replay.ts';
 import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
-import { writeEnd, writeTenantState } from './checkpoint.ts';
+import { heldRecord, writeEnd, writeTenantState } from './checkpoint.ts';
 import { type ChunkFile, chunkFileName, IMAGE_NAME, type LoadedImage } from './head-image-loader.ts';
 import {
   CHUNKS_OF_FLOATS,
@@ -26,9 +26,11 @@ import {
   RECORD_IMAGE_RANGE,
   RECORD_IMAGE_SERIES,
 } from './head-image-records.ts';
+import type { HeldTable } from './held-table.ts';
 import type { IngesterMetrics } from './ingest-metrics.ts';
 import { RECORD_IMAGE_MARK } from './log-records.ts';
 import type { Tenant, Tenants } from './tenants.ts';
+import { RECORD_WRITES } from './write-records.ts';
 
 export interface HeadImagesOptions {
   readonly blockRangeMs: number;
@@ -44,6 +46,7 @@ export interface HeadImagesDeps {
   readonly folder: string;
   readonly log: SegmentLog;
   readonly tenants: Tenants;
+  readonly held?: HeldTable;
   readonly disk: Disk;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -175,11 +178,13 @@ export class HeadImages {
   }
 
   async #write(signal: AbortSignal): Promise<void> {
-    const { folder, log, tenants, disk, clock, metrics } = this.#deps;
+    const { folder, log, tenants, held, disk, clock, metrics } = this.#deps;
     await this.#checkSpace();
     const throttle = new Throttle(this.#options.imageBytesPerSecond, clock, signal);
     const position = log.position;
     const coveredBytes = log.bytesAppended;
+    // Of that very place: what comes after it is replayed, and says itself what it is.
+    const heldThen = held?.isKnown === true ? heldRecord(held) : undefined;
     const plans = tenants.all().map((tenant) => this.#plan(tenant));
     const added = await this.#writeChunks(plans, throttle);
     const keys = new Set(plans.flatMap(({ ranges }) => ranges.map(({ key }) => key)));
@@ -189,6 +194,7 @@ export class HeadImages {
     let imageBytes: number;
     try {
       const writer = new RecordFileWriter(file, throttle);
+      if (heldThen !== undefined) await writer.record(RECORD_WRITES, heldThen);
       for (const plan of plans) await this.#writeTenant(writer, plan);
       await this.#writeFiles(writer, position, files);
       for (const plan of plans) await this.#writeSlices(writer, plan);

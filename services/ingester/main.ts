@@ -2,10 +2,12 @@
 // one of them that does (transport/placement-keeper.ts).
 import { checkClusterIdentity, lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import type { Service } from '../lib/runtime/service.ts';
+import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
 import { PlacementKeeper } from '../lib/transport/placement-keeper.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
-import { IngesterDefinition } from '../lib/wire/contracts.ts';
+import { IngesterDefinition, IngesterReplicationDefinition } from '../lib/wire/contracts.ts';
 import { INGESTER_FLAGS } from './flags.ts';
+import { leaveCluster } from './leave.ts';
 import { createIngester } from './service.ts';
 
 const KEEPER_INTERVAL_MS = 500;
@@ -18,7 +20,9 @@ runServiceProcess({
   service: 'ingester',
   usage: 'Tidemark ingester: makes samples durable, answers for recent ones, turns them into blocks.',
   flags: INGESTER_FLAGS,
-  build: ({ flags, common, clock, logger, registry, cluster, control, shutdown }) => {
+  build: (context) => {
+    const { flags, common, instance, startedAtMs } = context;
+    const { clock, logger, registry, cluster, control, shutdown, announceAgain } = context;
     const dataDir = flags['storage.tsdb.path'];
     const partitionCount = flags['cluster.partitions'];
     process.on('exit', lockDataDirectory(dataDir));
@@ -30,12 +34,33 @@ runServiceProcess({
       shutdown('wrong number of partitions');
     });
     const storeReplicationFactor = flags['store.replication-factor'];
+    let replica: ReplicaRecord | undefined;
+    const isInformed = () =>
+      control
+        .members()
+        .some(
+          (member) =>
+            member.service === 'ingester' &&
+            member.instance === instance &&
+            member.startedAtMs === startedAtMs,
+        );
     const ingester = createIngester(
       {
         ...{ dataDir, partitionCount, storeReplicas: storeReplicationFactor },
         sealGraceMs: flags['query.timeout'] + SEAL_GRACE_MARGIN_MS,
       },
-      { cluster, clock, logger, registry },
+      {
+        ...{ cluster, clock, logger, registry },
+        replication: {
+          instance,
+          peers: () => cluster.ingesterReplication?.() ?? [],
+          isInformed,
+          onStatus: (status) => {
+            replica = status;
+            announceAgain();
+          },
+        },
+      },
     );
     const keeper = new PlacementKeeper(
       {
@@ -57,7 +82,16 @@ runServiceProcess({
     };
     return {
       services: [ingester, keeping],
-      serve: (server) => server.add(IngesterDefinition, ingester.handlers),
+      serve: (server) => {
+        server.add(IngesterDefinition, ingester.handlers);
+        if (ingester.replicationHandlers !== undefined)
+          server.add(IngesterReplicationDefinition, ingester.replicationHandlers);
+      },
+      member: () => (replica === undefined ? {} : { replica }),
+      beforeStop: async () => {
+        if (flags['cluster.leave'])
+          await leaveCluster(ingester, flags['cluster.leave-timeout'], { clock, logger });
+      },
     };
   },
 });

@@ -50,6 +50,14 @@ export interface IngesterOptions {
   readonly imageLogBytes?: number;
   /** And after this long at the latest, where there is something new, ms. Default 10 min. */
   readonly imageIntervalMs?: number;
+  /** Between two comparisons with other replicas when nothing seems to be missing, ms. Default 5 s. */
+  readonly catchUpIntervalMs?: number;
+  /** Writes of other replicas are taken no faster than this, bytes per second. Default 32 MiB: 1.7 million samples. */
+  readonly catchUpBytesPerSecond?: number;
+  /** A start waits at most so long until it has what others have, ms. Default 60 s. */
+  readonly catchUpStartMs?: number;
+  /** What was lost here and at all others is waited for so long, ms. Default 4 h: longer than any sample waits for its block. */
+  readonly recoveryMs?: number;
   /** Images are written no faster than this, bytes per second. Default 64 MiB. */
   readonly imageBytesPerSecond?: number;
 }
@@ -79,6 +87,10 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     imageLogBytes: 64 << 20,
     imageIntervalMs: 10 * 60_000,
     imageBytesPerSecond: 64 << 20,
+    catchUpIntervalMs: 5_000,
+    catchUpBytesPerSecond: 32 << 20,
+    catchUpStartMs: 60_000,
+    recoveryMs: 4 * 3_600_000,
     ...options,
   };
 }

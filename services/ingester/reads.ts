@@ -28,8 +28,12 @@ export interface ReadsDeps {
   readonly seriesPerSelectMax: number;
   /** Partitions that this ingester answers for now. */
   readonly ownedPartitions: () => number[];
-  /** Whether nothing can have been acknowledged without this ingester: not so with other replicas beside it. */
-  readonly isComplete: () => boolean;
+  /**
+   * Partitions of which nothing can have been acknowledged without this ingester.
+   *
+   * @param isWanted  Whether it is worth asking others, where there are some: none is said to be complete otherwise.
+   */
+  readonly completePartitions: (isWanted: boolean) => Promise<(partition: number) => boolean>;
 }
 
 const STATISTICS_LIMIT_MAX = 10_000;
@@ -51,6 +55,8 @@ export class Reads {
     const { tenants, clock, metrics, seriesPerSelectMax } = this.#deps;
     const matchers = fromWireMatchers(request.matchers);
     if (matchers.length === 0) throw new AppError('bad_data', 'a select needs at least one matcher');
+    // Before anything is read: what is read afterwards has all that was proven to be here.
+    const isComplete = await this.#deps.completePartitions(request.proveComplete === true);
     const tenant = tenants.get(request.tenant);
     if (tenant !== undefined) {
       const { minTimeMs, maxTimeMs, labelsOnly, partitions, seriesMax, exemplars } = request;
@@ -75,7 +81,7 @@ export class Reads {
         throw caught;
       }
     }
-    yield { frame: Buffer.alloc(0), coverage: this.#coverageOf(tenant, request) };
+    yield { frame: Buffer.alloc(0), coverage: this.#coverageOf(tenant, request, isComplete) };
   }
 
   async *#frames(
@@ -99,15 +105,18 @@ export class Reads {
   }
 
   /** What is in memory or was acknowledged here and is not on a store; before `leftBeforeMs` stores have the rest. */
-  #coverageOf(tenant: Tenant | undefined, { partitions, minTimeMs, maxTimeMs }: WireSelectRequest): Coverage {
+  #coverageOf(
+    tenant: Tenant | undefined,
+    { partitions, minTimeMs, maxTimeMs }: WireSelectRequest,
+    isComplete: (partition: number) => boolean,
+  ): Coverage {
     const asked = partitions.length > 0 ? new Set(partitions) : undefined;
     const from = Math.max(minTimeMs, Math.min(maxTimeMs, tenant?.leftBeforeMs ?? minTimeMs));
-    const complete = this.#deps.isComplete();
     return {
       partitions: this.#deps
         .ownedPartitions()
         .filter((partition) => asked === undefined || asked.has(partition))
-        .map((partition) => ({ partition, minTimeMs: from, maxTimeMs, complete })),
+        .map((partition) => ({ partition, minTimeMs: from, maxTimeMs, complete: isComplete(partition) })),
     };
   }
 

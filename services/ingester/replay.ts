@@ -6,6 +6,7 @@ import { ID_GAP_MAX } from '../lib/tsdb/head/head.ts';
 import { RECORD_HEAD_BYTES, type RecordView } from '../lib/tsdb/log/record.ts';
 import { isBefore, type LogPosition } from '../lib/tsdb/log/replay.ts';
 import { decodeDelete, decodeUndelete, RECORD_DELETE, RECORD_UNDELETE } from './delete-records.ts';
+import { HeldTable } from './held-table.ts';
 import {
   decodeCut,
   decodeExtras,
@@ -24,6 +25,7 @@ import {
   RecordColumns,
 } from './log-records.ts';
 import type { Tenant, Tenants } from './tenants.ts';
+import { decodeWriteRecord, RECORD_WRITES } from './write-records.ts';
 
 /** Series [from, to) of a tenant as a head image has them: with all records before `position` and none from there on. */
 export interface ImagedSlice {
@@ -41,6 +43,7 @@ interface Imaged {
 
 export class Replayer {
   readonly #tenants: Tenants;
+  readonly #held: HeldTable;
   /** Tenant number → what a head image has of it. */
   readonly #imaged: (Imaged | undefined)[] = [];
   #isFromImage = false;
@@ -54,12 +57,15 @@ export class Replayer {
   readonly #headIds: Uint32Array[] = [];
   /** Samples of series whose definition was lost with a damaged record. */
   unknownSamples = 0;
+  /** Series that have another id than their records in the log say. */
+  renumbered = 0;
   samples = 0;
   /** Segment that was being written when the checkpoint was begun. */
   checkpointSegment = 0;
 
-  constructor(tenants: Tenants) {
+  constructor(tenants: Tenants, held: HeldTable = new HeldTable()) {
     this.#tenants = tenants;
+    this.#held = held;
   }
 
   /** Applies one record. @throws AppError `bad_data` when its payload is not understood. */
@@ -71,6 +77,9 @@ export class Replayer {
         return;
       case RECORD_EXTRAS:
         this.#applyExtras(reader, record, segment);
+        return;
+      case RECORD_WRITES:
+        this.#applyWrites(record, bytes, segment);
         return;
       case RECORD_CUT: {
         const { tenant: name, startMs, generation } = decodeCut(reader);
@@ -153,9 +162,25 @@ export class Replayer {
       deletes.forget(head.frozenRanges().map(({ generation }) => generation));
       const headIds = this.#headIds[number] ?? new Uint32Array(0);
       // A series that the log knows under another id is defined again when it is written to.
-      for (let id = 0; id < headIds.length; id++) if (headIds[id] === id + 1) head.setLogged(id, true);
+      for (let id = 0; id < headIds.length; id++) {
+        if (headIds[id] === id + 1) head.setLogged(id, true);
+        else if (headIds[id] !== 0) this.renumbered++;
+      }
     }
     this.#headIds.length = 0;
+  }
+
+  /** A numbered write, or what was held at that place of the log (segment 0: in a checkpoint or an image). */
+  #applyWrites(record: RecordView, bytes: Uint8Array, segment: number): void {
+    const logged = decodeWriteRecord(bytes, record.start, record.end);
+    if ('writes' in logged) {
+      this.#held.replace(logged.writes, logged.isRecovering, segment);
+      return;
+    }
+    const unknownBefore = this.unknownSamples;
+    this.#applySamples(logged.samples, record, segment);
+    if (logged.extras !== undefined) this.#applyExtras(logged.extras, record, segment);
+    if (this.unknownSamples === unknownBefore) this.#held.take(logged, segment);
   }
 
   #applySamples(reader: ByteReader, record: RecordView, segment: number): void {
@@ -171,6 +196,7 @@ export class Replayer {
       columns,
     );
     this.samples += columns.count;
+    this.#noteUntracked(record, columns.count, segment);
     const known = this.#translate(tenant, columns);
     head.appendSamples(columns.ids, columns.timestampsMs, columns.values, 0, known, segment);
   }
@@ -179,6 +205,7 @@ export class Replayer {
     const tenant = this.#tenants.getOrMake(reader.string());
     this.#aim(tenant, record, segment);
     const logged = this.#logged;
+    this.#noteUntracked(record, 1, segment);
     decodeExtras(
       reader,
       (id, partition, labels, start, end) => {
@@ -204,6 +231,11 @@ export class Replayer {
     this.unknownSamples += unknown;
     this.samples += countHistograms(logged);
     tenant.head.appendExtras(known, segment);
+  }
+
+  /** Samples outside of numbered writes; definitions and start times of a checkpoint are none. */
+  #noteUntracked(record: RecordView, count: number, segment: number): void {
+    if (record.type !== RECORD_WRITES && count > 0 && segment > 0) this.#held.untrackedSegment = segment;
   }
 
   #define(tenant: Tenant, logId: number, headId: number): void {

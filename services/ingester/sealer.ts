@@ -27,6 +27,7 @@ import {
 } from './delete-records.ts';
 import { HEAD_DELETES_MAX } from './head-deletes.ts';
 import type { HeadImages } from './head-images.ts';
+import type { HeldTable } from './held-table.ts';
 import type { IngesterMetrics } from './ingest-metrics.ts';
 import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from './log-records.ts';
 import type { ResolvedOptions } from './options.ts';
@@ -42,6 +43,9 @@ export interface SealerDeps {
   readonly logger: Logger;
   readonly metrics: IngesterMetrics;
   readonly images: HeadImages;
+  readonly held: HeldTable;
+  /** Whether this ingester is still to see to it that a partition's samples get on stores. */
+  readonly keepsPartition: (partition: number) => boolean;
   /** Series left a head: what refers to them by id has to forget it, now. */
   readonly onSeriesLeft: (tenant: Tenant, left: LeftSeries) => void;
 }
@@ -118,6 +122,8 @@ export class Sealer {
       }
       const overlaps = ({ startMs, endMs }: RangeChunks) =>
         startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
+      // What follows stands in other segments, so that whoever reads the log can tell it from what is hidden.
+      this.#deps.log.rotate();
       for (const range of [...tenant.head.ranges()]) {
         if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
       }
@@ -263,18 +269,18 @@ export class Sealer {
 
   /** The block's id; undefined when there was nothing to put into one. */
   async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string | undefined> {
-    const { clock, cluster, logger, metrics, disk } = this.#deps;
+    const { clock, cluster, logger, metrics, disk, keepsPartition } = this.#deps;
     const startedMs = clock.monotonicMs();
     const dir = path.join(this.#options.dataDir, 'seal', `${tenant.name}-${range.generation}`);
     await disk.remove(dir);
     const builder = new BlockBuilder({ tenant: tenant.name, dir });
     try {
-      for (const _ of sealRange(tenant.head, range, clock, builder, tenant.deletes.masks)) {
+      for (const _ of sealRange(tenant.head, range, clock, builder, tenant.deletes.masks, keepsPartition)) {
         await nextTurn();
         throwIfAborted(signal);
       }
       if (builder.seriesCount === 0) {
-        // Deletes left nothing of it.
+        // Deletes left nothing of it, or others own all of it.
         await this.#markSealed(tenant, range, '');
         return undefined;
       }
@@ -326,7 +332,7 @@ export class Sealer {
 
   /** Deletes log segments whose samples are all in blocks, and lets idle series go. */
   async #truncate(): Promise<void> {
-    const { log, tenants, disk, logFolder, images } = this.#deps;
+    const { log, tenants, disk, logFolder, images, held } = this.#deps;
     let oldest = log.segment;
     for (const { head, sealed } of tenants.all()) {
       oldest = Math.min(
@@ -338,9 +344,10 @@ export class Sealer {
     const collections = tenants.all().map((tenant) => ({ tenant, collection: tenant.head.collection }));
     // The image before may need segments that go now, and know series whose ids others get.
     await images.writeOrDiscard(this.#abort.signal);
-    await writeCheckpoint(logFolder, tenants, log.segment, disk);
+    await writeCheckpoint(logFolder, tenants, log.segment, disk, held);
     for (const { tenant, collection } of collections) tenant.head.allowReuse(collection);
     await log.deleteBefore(oldest);
+    held.forgetBefore(log.firstSegment);
     for (const tenant of [...tenants.all()]) await this.#collect(tenant);
   }
 

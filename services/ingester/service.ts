@@ -16,6 +16,7 @@ import type {
   AppendRequest,
   AppendResponse,
   IngesterDefinition,
+  IngesterReplicationDefinition,
   SelectResponse,
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
@@ -24,12 +25,18 @@ import { readCheckpoint } from './checkpoint.ts';
 import { markOfRequest, pendingDeletes } from './delete-requests.ts';
 import { type LoadedImage, loadHeadImage } from './head-image-loader.ts';
 import { HeadImages } from './head-images.ts';
+import { HeldTable } from './held-table.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
 import { Reads } from './reads.ts';
 import { Replayer } from './replay.ts';
+import { Replica } from './replication.ts';
+import { createReplicationMetrics } from './replication-metrics.ts';
+import type { ReplicationDeps } from './replication-options.ts';
 import { Sealer } from './sealer.ts';
 import { Tenants } from './tenants.ts';
+import { WriteReader } from './write-reader.ts';
+import type { WriterTable } from './writer-table.ts';
 import { Writes } from './writes.ts';
 
 export interface IngesterDeps {
@@ -39,6 +46,8 @@ export interface IngesterDeps {
   readonly disk?: Disk;
   readonly logger: Logger;
   readonly registry: Registry;
+  /** The other ingesters of a cluster; absent: this is the only one. */
+  readonly replication?: ReplicationDeps;
   /** The log can no longer be trusted: must end the process at once. Default: exit with status 1. */
   readonly onFatal?: (error: AppError) => void;
 }
@@ -46,6 +55,8 @@ export interface IngesterDeps {
 /** A running ingester and the calls that it answers. */
 export interface Ingester extends Service {
   readonly handlers: Handlers<typeof IngesterDefinition>;
+  /** What other ingesters ask; undefined where there are none. */
+  readonly replicationHandlers: Handlers<typeof IngesterReplicationDefinition> | undefined;
 }
 
 export function createIngester(options: IngesterOptions, deps: IngesterDeps): Ingester {
@@ -55,6 +66,16 @@ export function createIngester(options: IngesterOptions, deps: IngesterDeps): In
 /** The watermark where none is set: this share of the disk, and no more than this. */
 const FREE_SHARE = 0.05;
 const FREE_BYTES_MAX = 256 << 20;
+
+/** What a replay found. */
+interface Replayed {
+  /** Nothing was ever written here. */
+  readonly isFresh: boolean;
+  /** Something that was acknowledged may be lost. */
+  readonly isDamaged: boolean;
+  /** Series have other ids than the log names them by. */
+  readonly isRenumbered: boolean;
+}
 
 /** What exists while the log is open. */
 interface Running {
@@ -74,6 +95,10 @@ class DurableIngester implements Ingester {
   readonly #metrics: IngesterMetrics;
   readonly #tenants: Tenants;
   readonly #reads: Reads;
+  readonly #held = new HeldTable();
+  readonly #replica: Replica | undefined;
+  /** Of append streams and of fetches from other replicas. */
+  readonly #tables = new Set<WriterTable>();
   readonly #streams = new Set<AppendStream>();
   #running: Running | undefined;
   #draining = false;
@@ -92,9 +117,32 @@ class DurableIngester implements Ingester {
       metrics: this.#metrics,
       seriesPerSelectMax: options.seriesPerSelectMax,
       ownedPartitions: () => this.#ownedPartitions(),
-      isComplete: () => deps.cluster.replicationFactor === 1,
+      completePartitions: (isWanted) => this.#completePartitions(isWanted),
     });
     this.handlers = this.#createHandlers();
+    this.#replica = this.#createReplica();
+  }
+
+  get replicationHandlers(): Handlers<typeof IngesterReplicationDefinition> | undefined {
+    return this.#replica?.handlers;
+  }
+
+  #createReplica(): Replica | undefined {
+    const { replication, cluster, clock, registry } = this.#deps;
+    if (replication === undefined) return undefined;
+    const replica: Replica = new Replica(this.#options, {
+      ...replication,
+      ...{ cluster, clock, logger: this.#logger, table: this.#held },
+      metrics: createReplicationMetrics(registry, () => replica.status),
+    });
+    return replica;
+  }
+
+  async #completePartitions(isWanted: boolean): Promise<(partition: number) => boolean> {
+    if (this.#deps.cluster.replicationFactor === 1) return () => true;
+    if (!isWanted || this.#replica === undefined) return () => false;
+    const complete = await this.#replica.prove();
+    return (partition) => complete.has(partition);
   }
 
   async start(): Promise<void> {
@@ -104,13 +152,14 @@ class DurableIngester implements Ingester {
     await this.#disk.makeFolder(logFolder);
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
     const imageFolder = path.join(this.#options.dataDir, 'head');
-    const { log, loaded } = await this.#replay(logFolder, imageFolder, startedMs);
+    const { log, loaded, replayed } = await this.#replay(logFolder, imageFolder, startedMs);
     const images = new HeadImages(
       this.#options,
       {
         folder: imageFolder,
         log,
         tenants: this.#tenants,
+        held: this.#held,
         disk: this.#disk,
         clock,
         logger: this.#logger,
@@ -124,7 +173,13 @@ class DurableIngester implements Ingester {
       log,
       tenants: this.#tenants,
       headBytesMax,
-      ownsPartition: (partition) => this.#ownsPartition(partition),
+      held: this.#held,
+      ownsPartition: (partition, epoch) =>
+        this.#ownsPartition(partition) && (this.#replica?.takes(partition, epoch) ?? true),
+    });
+    const reader = new WriteReader({
+      ...{ log, logFolder, tenants: this.#tenants, held: this.#held, disk: this.#disk, clock },
+      firstKnownSegment: replayed.isRenumbered ? log.segment : 0,
     });
     const sealer = new Sealer(this.#options, {
       log,
@@ -136,10 +191,18 @@ class DurableIngester implements Ingester {
       logger: this.#logger,
       metrics: this.#metrics,
       images,
+      held: this.#held,
+      keepsPartition: (partition) => this.#replica?.isCountedOn(partition) ?? true,
       onSeriesLeft: (tenant, left) => {
-        for (const { table } of this.#streams) table.forget(tenant, left);
+        for (const table of this.#tables) table.forget(tenant, left);
+        reader.seriesLeft();
       },
     });
+    await this.#replica?.start(
+      { log, writes, reader, tables: this.#tables },
+      replayed.isFresh,
+      replayed.isDamaged,
+    );
     this.#running = { log, writes, sealer, images };
     sealer.start();
   }
@@ -160,6 +223,7 @@ class DurableIngester implements Ingester {
   }
 
   async #stopRunning(): Promise<void> {
+    await this.#replica?.stop();
     await this.#running?.sealer.stop();
     await this.#running?.log.close();
   }
@@ -169,7 +233,7 @@ class DurableIngester implements Ingester {
     folder: string,
     logFolder: string,
   ): Promise<{ readonly loaded: LoadedImage | undefined; readonly replayer: Replayer }> {
-    const replayer = new Replayer(this.#tenants);
+    const replayer = new Replayer(this.#tenants, this.#held);
     const rangeMs = this.#options.blockRangeMs;
     const deps = { folder, logFolder, rangeMs, disk: this.#disk, clock: this.#deps.clock };
     try {
@@ -183,7 +247,8 @@ class DurableIngester implements Ingester {
         'the head image cannot be used: the whole log is replayed instead',
       );
       this.#tenants.clear();
-      return { loaded: undefined, replayer: new Replayer(this.#tenants) };
+      this.#held.clear();
+      return { loaded: undefined, replayer: new Replayer(this.#tenants, this.#held) };
     }
   }
 
@@ -191,7 +256,11 @@ class DurableIngester implements Ingester {
     logFolder: string,
     imageFolder: string,
     startedMs: number,
-  ): Promise<{ readonly log: SegmentLog; readonly loaded: LoadedImage | undefined }> {
+  ): Promise<{
+    readonly log: SegmentLog;
+    readonly loaded: LoadedImage | undefined;
+    readonly replayed: Replayed;
+  }> {
     const { clock } = this.#deps;
     const { loaded, replayer } = await this.#loadImage(imageFolder, logFolder);
     const imageMs = clock.monotonicMs() - startedMs;
@@ -226,6 +295,7 @@ class DurableIngester implements Ingester {
       visit,
     );
     replayer.finish();
+    this.#held.settle(log.segment);
     const { replayed } = log;
     this.#metrics.logQuarantined.inc(replayed.quarantined + checkpoint.quarantined);
     this.#metrics.logTruncatedBytes.inc(replayed.truncatedBytes);
@@ -244,7 +314,19 @@ class DurableIngester implements Ingester {
       },
       loaded === undefined ? 'log replayed' : 'head image read, log behind it replayed',
     );
-    return { log, loaded };
+    const quarantined = replayed.quarantined + checkpoint.quarantined;
+    return {
+      log,
+      loaded,
+      replayed: {
+        isFresh:
+          loaded === undefined &&
+          replayed.records + checkpoint.records + quarantined === 0 &&
+          !this.#held.isKnown,
+        isDamaged: quarantined + replayer.unknownSamples > 0,
+        isRenumbered: replayer.renumbered > 0,
+      },
+    };
   }
 
   async #freeBytesMin(folder: string): Promise<number> {
@@ -283,12 +365,22 @@ class DurableIngester implements Ingester {
     return this.#running;
   }
 
+  /** @throws AppError `unavailable` while something that was acknowledged here is missing: an answer would be taken for all of it. */
+  #mustRead(): Running {
+    const running = this.#mustRun();
+    if (this.#replica?.isRecovering !== true) return running;
+    throw new AppError(
+      'unavailable',
+      'this ingester lost what it held and is getting it back from other replicas; ask them',
+    );
+  }
+
   #createHandlers(): Handlers<typeof IngesterDefinition> {
     return {
       append: (requests, { signal }) => this.#append(requests, signal),
       select: (request, { signal }) => this.#select(request, signal),
       labels: async (request, { signal }) => {
-        this.#mustRun();
+        this.#mustRead();
         return await this.#reads.labels(request, signal);
       },
       metadata: async (request) => {
@@ -316,7 +408,7 @@ class DurableIngester implements Ingester {
   }
 
   async *#select(request: WireSelectRequest, signal: AbortSignal): AsyncGenerator<SelectResponse> {
-    this.#mustRun();
+    this.#mustRead();
     yield* this.#reads.select(request, signal);
   }
 
@@ -338,10 +430,12 @@ class DurableIngester implements Ingester {
       },
     );
     this.#streams.add(stream);
+    this.#tables.add(stream.table);
     try {
       yield* stream.serve(requests);
     } finally {
       this.#streams.delete(stream);
+      this.#tables.delete(stream.table);
     }
   }
 

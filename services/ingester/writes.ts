@@ -1,13 +1,16 @@
 // The write path behind the streams: one append request at a time is checked, logged and applied to the head, in one
 // turn of the event loop, so that the log and the head see the same order. Durability is awaited by the stream.
-import { ByteWriter } from '../lib/core/bytes.ts';
+import { ByteReader, ByteWriter } from '../lib/core/bytes.ts';
 import { AppError } from '../lib/core/errors.ts';
-import { checkExtra, ExtraColumns } from '../lib/model/extra-columns.ts';
+import { checkExtra, countHistograms, ExtraColumns } from '../lib/model/extra-columns.ts';
+import type { Head } from '../lib/tsdb/head/head.ts';
 import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
 import type { AppendBatch } from '../lib/wire/append-batch.ts';
 import { decodeAppendExtras } from '../lib/wire/append-extras.ts';
 import type { AppendRequest, MetricMetadata } from '../lib/wire/contracts.ts';
+import { isOrigin } from '../lib/wire/held-writes.ts';
 import { BatchScratch, decodeBatch } from '../lib/wire/packed-batch.ts';
+import type { HeldTable, WriteSections } from './held-table.ts';
 import {
   encodeExtras,
   encodeMetadata,
@@ -19,12 +22,15 @@ import {
   RecordColumns,
 } from './log-records.ts';
 import { type Tenant, type Tenants, TIME_MS_MAX } from './tenants.ts';
+import { checkStep, putSamplesPayload, putWriteHead, RECORD_WRITES } from './write-records.ts';
 import type { WriterTable } from './writer-table.ts';
 
 /** What became of a request that was applied. */
 export interface Applied {
   /** Partitions that this ingester does not own. */
   readonly failedPartitions: number[];
+  /** Samples that were kept. */
+  readonly samples: number;
   /** Rejects with `unavailable` when the log could not be written. */
   readonly durable: Promise<void>;
 }
@@ -33,8 +39,10 @@ export interface WritesDeps {
   readonly log: SegmentLog;
   readonly tenants: Tenants;
   readonly headBytesMax: number;
-  /** False for partitions that the placement gives to others. */
-  readonly ownsPartition: (partition: number) => boolean;
+  /** Notes what was taken. */
+  readonly held: HeldTable;
+  /** False for partitions that a placement after `epoch` gives to others. */
+  readonly ownsPartition: (partition: number, epoch: number) => boolean;
 }
 
 /** Head bytes are added up once for so many requests: the sum walks all ranges. */
@@ -48,6 +56,7 @@ export class Writes {
   readonly #labels = new ByteWriter(1024);
   readonly #payload = new ByteWriter(64 * 1024);
   readonly #extras = new ExtraColumns();
+  readonly #sections: number[] = [];
   #untilLook = 0;
   #headBytes = 0;
 
@@ -63,6 +72,21 @@ export class Writes {
    *         the request breaks the contract and its stream has to end.
    */
   apply(request: AppendRequest, table: WriterTable, writer: number): Applied {
+    const { ownsPartition } = this.#deps;
+    return this.#apply(request, table, writer, (partition) => ownsPartition(partition, request.epoch));
+  }
+
+  /** The same for a write out of another replica's log, whatever the placement says. */
+  applyFetched(request: AppendRequest, table: WriterTable, writer: number): Applied {
+    return this.#apply(request, table, writer, () => true);
+  }
+
+  #apply(
+    request: AppendRequest,
+    table: WriterTable,
+    writer: number,
+    isOwned: (partition: number) => boolean,
+  ): Applied {
     const { log, tenants } = this.#deps;
     this.#checkBudget();
     // Before anything is made known: what the log cannot take must not fill the head with series.
@@ -70,65 +94,99 @@ export class Writes {
     const tenant = tenants.getOrMake(request.tenant);
     let durable = this.#writeMetadata(tenant, request.metadata, writer, request.sequence);
     const failedPartitions: number[] = [];
+    const isTracked = request.origin !== undefined && request.write !== undefined;
+    this.#sections.length = 0;
+    this.#columns.count = 0;
+    this.#columns.packedValues = undefined;
     if (request.batch.length > 0) {
       const batch = decodeBatch(request.batch, this.#unpacked);
-      const isOwned = (partition: number) => this.#deps.ownsPartition(partition);
       batch.forEachDefinition((reference, partition, bytes, start, end) => {
         if (isOwned(partition))
           table.define(reference, tenant, tenant.head.define(bytes, start, end, partition));
       });
-      this.#gather(batch, tenant, table, failedPartitions);
-      if (this.#columns.count > 0) durable = this.#writeSamples(tenant, writer, request.sequence);
+      this.#gather(batch, tenant, table, isOwned, failedPartitions);
+      if (!isTracked && this.#columns.count > 0)
+        durable = this.#writeSamples(tenant, writer, request.sequence);
     }
+    this.#extras.reset();
     if (request.extras !== undefined && request.extras.length > 0) {
-      const extrasDurable = this.#applyExtras(
-        request.extras,
-        tenant,
-        table,
-        request,
-        writer,
-        failedPartitions,
-      );
-      // A later record is never durable before an earlier one of its segment, but they may stand in two.
-      durable = Promise.all([durable, extrasDurable]).then(() => undefined);
+      this.#gatherExtras(request.extras, tenant, table, isOwned, failedPartitions);
+      if (!isTracked && this.#extras.count > 0) {
+        const extrasDurable = this.#writeExtras(tenant, writer, request.sequence);
+        // A later record is never durable before an earlier one of its segment, but they may stand in two.
+        durable = Promise.all([durable, extrasDurable]).then(() => undefined);
+      }
     }
-    return { failedPartitions, durable: durable ?? Promise.resolve() };
+    if (isTracked) {
+      const sections = sectionsOf(request, this.#sections.sort(ascending), failedPartitions);
+      if (sections.partitions.length > 0) durable = this.#writeNumbered(tenant, writer, sections);
+    }
+    const samples = this.#columns.count + countHistograms(this.#extras);
+    return { failedPartitions, samples, durable: durable ?? Promise.resolve() };
   }
 
-  /** Logs and applies what came beside the batch; its partitions join those that were not kept. */
-  #applyExtras(
+  /** What came beside the batch into the columns, series ids for references; its partitions join those that were not kept. */
+  #gatherExtras(
     bytes: Uint8Array,
     tenant: Tenant,
     table: WriterTable,
-    { sequence }: AppendRequest,
-    writer: number,
+    isOwned: (partition: number) => boolean,
     failedPartitions: number[],
-  ): Promise<void> | undefined {
+  ): void {
     const decoded = decodeAppendExtras(bytes);
     decoded.forEachDefinition((reference, partition, source, start, end) => {
-      if (this.#deps.ownsPartition(partition))
+      if (isOwned(partition))
         table.define(reference, tenant, tenant.head.define(source, start, end, partition));
     });
     const extras = this.#extras;
-    extras.reset();
     for (const [index, { partition }] of decoded.sections.entries()) {
-      if (this.#deps.ownsPartition(partition)) decoded.readSection(index, extras);
+      if (!this.#sections.includes(partition)) this.#sections.push(partition);
+      if (isOwned(partition)) decoded.readSection(index, extras);
       else if (!failedPartitions.includes(partition)) failedPartitions.push(partition);
     }
-    if (extras.count === 0) return undefined;
     // All are looked into before one is logged: a replay must not meet what the head cannot take.
     for (let i = 0; i < extras.count; i++) checkExtra(extras, i);
     table.translate(tenant, extras.references, 0, extras.count, extras.references, 0);
+  }
+
+  #writeExtras(tenant: Tenant, writer: number, sequence: number): Promise<void> {
+    const extras = this.#extras;
+    this.#deps.held.untrackedSegment = this.#deps.log.segment + 1;
     return this.#writeRecord(
       tenant,
       RECORD_EXTRAS,
       writer,
       sequence,
-      extras.references,
-      extras.count,
+      [extras],
       (payload, definitions, defined) =>
         encodeExtras(payload, tenant.name, defined, definitions.bytes, definitions.length, extras),
       (segment) => tenant.head.appendExtras(extras, segment),
+    );
+  }
+
+  /** Samples and extras of a numbered write, in one record. */
+  #writeNumbered(tenant: Tenant, writer: number, sections: WriteSections): Promise<void> {
+    const columns = this.#columns;
+    const extras = this.#extras;
+    return this.#writeRecord(
+      tenant,
+      RECORD_WRITES,
+      writer,
+      sections.write,
+      [{ references: columns.ids, count: columns.count }, extras],
+      (payload, definitions, defined) => {
+        putWriteHead(payload, sections);
+        putSamplesPayload(payload, () => {
+          encodeSamples(payload, tenant.name, defined, definitions.bytes, definitions.length, columns);
+        });
+        if (extras.count > 0) encodeExtras(payload, tenant.name, 0, definitions.bytes, 0, extras);
+      },
+      (segment) => {
+        const { ids, timestampsMs, values, count } = columns;
+        tenant.head.appendSamples(ids, timestampsMs, values, 0, count, segment);
+        tenant.head.appendExtras(extras, segment);
+        this.#deps.held.take(sections, segment);
+      },
     );
   }
 
@@ -147,13 +205,19 @@ export class Writes {
   }
 
   /** Samples of owned sections into the columns, references as series ids. */
-  #gather(batch: AppendBatch, tenant: Tenant, table: WriterTable, failedPartitions: number[]): void {
+  #gather(
+    batch: AppendBatch,
+    tenant: Tenant,
+    table: WriterTable,
+    isOwned: (partition: number) => boolean,
+    failedPartitions: number[],
+  ): void {
     const columns = this.#columns;
     columns.resize(batch.sampleCount);
-    columns.count = 0;
     let from = 0;
+    for (const partition of batch.sectionPartitions) this.#sections.push(partition);
     for (let s = 0; s < batch.sectionPartitions.length; ) {
-      if (!this.#deps.ownsPartition(batch.sectionPartitions[s]!)) {
+      if (!isOwned(batch.sectionPartitions[s]!)) {
         failedPartitions.push(batch.sectionPartitions[s]!);
         from += batch.sectionSamples[s++]!;
         continue;
@@ -161,7 +225,7 @@ export class Writes {
       // Sections that are kept mostly stand side by side: one copy for all of them.
       let to = from;
       do to += batch.sectionSamples[s++]!;
-      while (s < batch.sectionPartitions.length && this.#deps.ownsPartition(batch.sectionPartitions[s]!));
+      while (s < batch.sectionPartitions.length && isOwned(batch.sectionPartitions[s]!));
       const at = columns.count;
       table.translate(tenant, batch.references, from, to, columns.ids, at);
       columns.timestampsMs.set(batch.timestampsMs.subarray(from, to), at);
@@ -175,13 +239,13 @@ export class Writes {
 
   #writeSamples(tenant: Tenant, writer: number, sequence: number): Promise<void> {
     const columns = this.#columns;
+    this.#deps.held.untrackedSegment = this.#deps.log.segment + 1;
     return this.#writeRecord(
       tenant,
       RECORD_SAMPLES,
       writer,
       sequence,
-      columns.ids,
-      columns.count,
+      [{ references: columns.ids, count: columns.count }],
       (payload, definitions, defined) =>
         encodeSamples(payload, tenant.name, defined, definitions.bytes, definitions.length, columns),
       (segment) =>
@@ -196,14 +260,13 @@ export class Writes {
     );
   }
 
-  /** Logs a record of the first `count` ids, with the definitions that the log does not have yet, and applies it. */
+  /** Logs a record of series ids, with the definitions that the log does not have yet, and applies it. */
   #writeRecord(
     tenant: Tenant,
     type: number,
     writer: number,
     sequence: number,
-    ids: Uint32Array,
-    count: number,
+    columns: readonly { readonly references: Uint32Array; readonly count: number }[],
     encode: (payload: ByteWriter, definitions: ByteWriter, definitionCount: number) => void,
     apply: (segment: number) => void,
   ): Promise<void> {
@@ -211,14 +274,11 @@ export class Writes {
     const definitions = this.#definitions;
     definitions.reset();
     const defined: number[] = [];
-    for (let i = 0; i < count; i++) {
-      const id = ids[i]!;
-      if (head.isLogged(id)) continue;
-      head.setLogged(id, true);
-      defined.push(id);
-      this.#labels.reset();
-      head.index.writeLabels(id, this.#labels);
-      putLogDefinition(definitions, id, head.partitionOf(id), this.#labels.bytes, 0, this.#labels.length);
+    for (const { references, count } of columns) {
+      for (let i = 0; i < count; i++) {
+        const id = references[i]!;
+        if (!head.isLogged(id)) this.#define(head, id, defined);
+      }
     }
     const payload = this.#payload;
     payload.reset();
@@ -232,6 +292,15 @@ export class Writes {
       for (const id of defined) head.setLogged(id, false);
       throw caught;
     }
+  }
+
+  #define(head: Head, id: number, defined: number[]): void {
+    head.setLogged(id, true);
+    defined.push(id);
+    this.#labels.reset();
+    head.index.writeLabels(id, this.#labels);
+    const { bytes, length } = this.#labels;
+    putLogDefinition(this.#definitions, id, head.partitionOf(id), bytes, 0, length);
   }
 
   #writeMetadata(
@@ -249,6 +318,43 @@ export class Writes {
     return this.#deps.log.append(RECORD_METADATA, writer, sequence, payload.bytes, 0, payload.length).durable;
   }
 }
+
+function ascending(a: number, b: number): number {
+  return a - b;
+}
+
+/**
+ * The sections of a numbered write that were kept.
+ *
+ * @param partitions  Of all sections, ascending.
+ * @throws AppError `bad_data` when its numbers are not as the contract says.
+ */
+function sectionsOf(
+  request: AppendRequest,
+  partitions: readonly number[],
+  failed: readonly number[],
+): WriteSections {
+  const { origin = '', write = 0, steps: bytes = NO_STEPS } = request;
+  if (!isOrigin(origin)) throw new AppError('bad_data', `${JSON.stringify(origin)} is no origin of writes`);
+  const reader = new ByteReader(bytes);
+  const kept: number[] = [];
+  const steps: number[] = [];
+  for (const partition of partitions) {
+    const step = checkStep(reader.varint(), write);
+    if (failed.includes(partition)) continue;
+    kept.push(partition);
+    steps.push(step);
+  }
+  if (reader.remaining !== 0) {
+    throw new AppError(
+      'bad_data',
+      `write ${write} has steps for more than its ${partitions.length} sections`,
+    );
+  }
+  return { origin, write, partitions: kept, steps };
+}
+
+const NO_STEPS = new Uint8Array(0);
 
 function checkTimes(timestampsMs: Float64Array, count: number): void {
   for (let i = 0; i < count; i++) {

@@ -118,6 +118,7 @@ class ClusterDistributor implements Distributor {
       metrics: this.#metrics,
       replicationFactor: () => deps.cluster.replicationFactor,
       partitionOfMetric,
+      origin: hexOf(randomUint32, 2),
     });
   }
 
@@ -148,8 +149,7 @@ class ClusterDistributor implements Distributor {
   #createRoutes(randomUint32: () => number): RouteTable {
     const { clock, cluster, logger } = this.#deps;
     const streamOptions = { ...this.#options, answerTimeoutMs: this.#options.writeTimeoutMs };
-    const newWriterId = (): string =>
-      Array.from({ length: 4 }, () => randomUint32().toString(16).padStart(8, '0')).join('');
+    const newWriterId = (): string => hexOf(randomUint32, 4);
     return new RouteTable(
       cluster,
       ({ instance, client, isRemote = false }) =>
@@ -191,6 +191,11 @@ class ClusterDistributor implements Distributor {
     }
     if (forgotten > 0) this.#metrics.seriesForgotten.inc(forgotten);
   }
+}
+
+/** Random words as hexadecimal digits, eight each. */
+function hexOf(randomUint32: () => number, words: number): string {
+  return Array.from({ length: words }, () => randomUint32().toString(16).padStart(8, '0')).join('');
 }
 
 /** Metadata of a metric goes to one partition's owners, by the name alone. */

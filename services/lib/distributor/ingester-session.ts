@@ -30,6 +30,16 @@ export interface Shipment {
   readonly metadata: readonly MetricMetadata[];
   /** Holds the extras of its write, sorted. */
   readonly extras: ExtraSorter;
+  /** So that replicas know what they lack; undefined where there are none. */
+  readonly number: WriteNumber | undefined;
+}
+
+/** Which of the distributor's writes this is (wire/docs/held-writes.md). */
+export interface WriteNumber {
+  readonly origin: string;
+  readonly write: number;
+  /** By partition of the shipment, as varints: writes since the one before that had samples of it. */
+  readonly steps: Uint8Array<ArrayBuffer>;
 }
 
 /** How a request ended. `failed` are the partitions that were not kept; undefined means that all were. */
@@ -125,6 +135,7 @@ export class IngesterSession {
       batch,
       metadata: shipment.metadata as MetricMetadata[],
       extras,
+      ...shipment.number,
     });
     return batch.length + (extras?.length ?? 0);
   }

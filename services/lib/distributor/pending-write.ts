@@ -28,6 +28,7 @@ export class PendingWrite {
   #targets = 0;
   #durableTargets = 0;
   #lastFailure = '';
+  #isMisplaced = false;
   readonly #onSettled: (() => void)[] = [];
 
   constructor(quorum: number) {
@@ -38,6 +39,11 @@ export class PendingWrite {
     });
     // The writer may look at it later than it rejects.
     this.promise.catch(() => {});
+  }
+
+  /** Whether an ingester refused a section because others own its partition. */
+  get isMisplaced(): boolean {
+    return this.#isMisplaced;
   }
 
   get settled(): boolean {
@@ -73,7 +79,10 @@ export class PendingWrite {
   acknowledge(sections: readonly number[], failed: ReadonlySet<number> | undefined, reason: string): void {
     this.#targets--;
     if (failed === undefined) this.#durableTargets++;
-    else this.#lastFailure = reason;
+    else {
+      this.#lastFailure = reason;
+      this.#isMisplaced = true;
+    }
     for (const index of sections) {
       const section = this.sections[index]!;
       if (failed?.has(section.partition)) this.#failSection(section);

@@ -7,12 +7,14 @@ import { quorumOf } from '../placement/placement.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
 import type { WriteColumns } from './appender.ts';
 import { type ExtraAdmission, ExtraSorter } from './extra-sorter.ts';
+import type { WriteNumber } from './ingester-session.ts';
 import type { IngesterStream } from './ingester-stream.ts';
 import type { DistributorMetrics } from './metrics.ts';
 import { PendingWrite } from './pending-write.ts';
 import type { Routes, RouteTable } from './routes.ts';
 import { type Admission, SampleSorter } from './sample-sorter.ts';
 import type { SeriesTable } from './series-table.ts';
+import { WriteNumbers } from './write-numbers.ts';
 
 /** A write with everything that decides about its samples, so that the decision can be made again. */
 export interface Write {
@@ -36,6 +38,8 @@ interface Target {
   readonly metadata: MetricMetadata[];
   samples: number;
   extras: number;
+  /** Undefined where a sample has one copy: nobody could be asked for what is missing. */
+  number: WriteNumber | undefined;
 }
 
 export interface WritePathDeps {
@@ -46,10 +50,16 @@ export interface WritePathDeps {
   readonly replicationFactor: () => number;
   /** Partition that a metric's metadata goes with. */
   readonly partitionOfMetric: (metric: string, partitionCount: number) => number;
+  /** This distributor's writes, for as long as it lives: 16 hexadecimal digits that no other has. */
+  readonly origin: string;
 }
 
 /** Deadlines are looked at this often, or ten times within a short one. */
 const SUPERVISION_MS_MAX = 100;
+
+/** Longest wait for the placement that ingesters know already: it is on its way from NATS. */
+const EPOCH_WAIT_MS = 2_000;
+const EPOCH_POLL_MS = 20;
 
 /** Header and padding of a batch, before its definitions (docs/append-batch.md). Packed ones take a quarter of it. */
 const BATCH_BYTES_MIN = 28;
@@ -68,10 +78,12 @@ export class WritePath {
   /** The write whose samples and extras the sorters hold. */
   #sorted: Write | undefined;
   #supervising = false;
+  readonly #numbers: WriteNumbers;
 
   constructor(timeoutMs: number, deps: WritePathDeps) {
     this.#timeoutMs = timeoutMs;
     this.#deps = deps;
+    this.#numbers = new WriteNumbers(deps.origin);
   }
 
   /** Writes that have not settled. */
@@ -92,6 +104,35 @@ export class WritePath {
     onAdmission: (admission: Admission, extras: ExtraAdmission) => void,
     signal: AbortSignal,
   ): Promise<void> {
+    const { epoch } = this.#deps.routes.current();
+    const pending = new PendingWrite(quorumOf(this.#deps.replicationFactor()));
+    try {
+      await this.#attempt(write, onAdmission, pending, signal);
+    } catch (caught) {
+      // Owners changed, and ingesters knew before we did: a resend is harmless, and with the owners of now it succeeds.
+      if (!pending.isMisplaced || signal.aborted || !(await this.#awaitEpochAfter(epoch))) throw caught;
+      const again = new PendingWrite(quorumOf(this.#deps.replicationFactor()));
+      await this.#attempt(write, checkAgain, again, signal);
+    }
+  }
+
+  /** True when a placement after `epoch` came within a moment. */
+  async #awaitEpochAfter(epoch: number): Promise<boolean> {
+    const { clock, routes } = this.#deps;
+    const untilMs = clock.monotonicMs() + Math.min(EPOCH_WAIT_MS, this.#timeoutMs);
+    while (routes.current().epoch <= epoch) {
+      if (clock.monotonicMs() >= untilMs) return false;
+      await clock.sleep(EPOCH_POLL_MS);
+    }
+    return true;
+  }
+
+  async #attempt(
+    write: Write,
+    onAdmission: (admission: Admission, extras: ExtraAdmission) => void,
+    pending: PendingWrite,
+    signal: AbortSignal,
+  ): Promise<void> {
     throwIfAborted(signal);
     const routes = this.#deps.routes.current();
     const sorter = this.#sorterFor(routes.partitionCount);
@@ -100,7 +141,6 @@ export class WritePath {
     const extraAdmission = this.#admitExtras(write);
     onAdmission(admission, extraAdmission);
     if (admission.admitted + extraAdmission.admitted === 0 && write.metadata.length === 0) return;
-    const pending = new PendingWrite(quorumOf(this.#deps.replicationFactor()));
     const targets = this.#plan(write, routes, sorter, pending);
     this.#sort(write, sorter);
     for (const target of targets) this.#dispatch(target, write, routes.epoch, sorter, pending);
@@ -134,7 +174,15 @@ export class WritePath {
   /** Who gets what; throws before anything is sent when a partition cannot have its quorum. */
   #plan(write: Write, routes: Routes, sorter: SampleSorter, pending: PendingWrite): Target[] {
     const targets = routes.streams.map((stream) => {
-      return { stream, partitions: [], sections: [], metadata: [], samples: 0, extras: 0 } as Target;
+      return {
+        stream,
+        partitions: [],
+        sections: [],
+        metadata: [],
+        samples: 0,
+        extras: 0,
+        number: undefined,
+      } as Target;
     });
     const down = routes.streams.map((stream) => stream.unavailableReason());
     const quorum = quorumOf(this.#deps.replicationFactor());
@@ -166,7 +214,14 @@ export class WritePath {
       throw new AppError('unavailable', `no ingester is live to take the metadata${listReasons(down)}`);
     }
     for (let i = 0; i < used.length; i++) pending.addTarget();
+    // Numbered once it is sure to be sent: a number that nobody gets leaves a hole that all replicas have.
+    if (this.#deps.replicationFactor() > 1) this.#number(used);
     return used;
+  }
+
+  #number(targets: readonly Target[]): void {
+    this.#numbers.begin();
+    for (const target of targets) target.number = this.#numbers.of(target.partitions);
   }
 
   #dispatch(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
@@ -202,9 +257,9 @@ export class WritePath {
   }
 
   #send(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
-    const { partitions, sections, metadata, stream } = target;
+    const { partitions, sections, metadata, stream, number } = target;
     const bytes = stream.send(
-      { tenant: write.tenant, epoch, partitions, metadata, extras: this.#extraSorter },
+      { tenant: write.tenant, epoch, partitions, metadata, extras: this.#extraSorter, number },
       sorter,
       (failed, reason) => pending.acknowledge(sections, failed, reason),
       (reason) => pending.failTarget(sections, reason),
@@ -246,6 +301,12 @@ export class WritePath {
     }
     this.#supervising = false;
   }
+}
+
+/** What was admitted a moment ago is counted already; series can have been forgotten since. */
+function checkAgain(admission: Admission, extras: ExtraAdmission): void {
+  if (admission.firstForgotten < 0 && extras.firstForgotten < 0) return;
+  throw new AppError('unavailable', 'the series were forgotten while the owners changed; send it again');
 }
 
 function averageExtraBytes(extras: Extras | undefined): number {

@@ -22,6 +22,10 @@ export interface Placement {
   readonly replicas: readonly (readonly string[])[];
   /** Owners at earlier epochs that may still hold samples which are on no store, partition by partition. */
   readonly former?: readonly (readonly (readonly string[])[])[];
+  /** By entry of `former`: the last epoch at which they were the owners. */
+  readonly formerEpochs?: readonly number[];
+  /** Writes by placements before this epoch are refused for every partition. */
+  readonly fence?: number;
 }
 
 /** Seed of partition and placement hashes. Part of the data format: never change it. */

@@ -43,10 +43,31 @@ export async function stopAll(services: readonly Service[], logger: Logger): Pro
 export function runUntilStopped(
   services: readonly Service[],
   logger: Logger,
-  hooks: { readonly reload: () => Promise<void> },
+  hooks: {
+    readonly reload: () => Promise<void>;
+    /** Awaited before anything is stopped, however long it takes; a second signal ends the wait. */
+    readonly beforeStop?: () => Promise<void>;
+  },
 ): { readonly stop: (reason: string) => void } {
   let stopping = false;
+  let asked = false;
   const stop = (reason: string): void => {
+    if (asked || hooks.beforeStop === undefined) {
+      stopNow(reason);
+      return;
+    }
+    asked = true;
+    hooks
+      .beforeStop()
+      .catch((caught: unknown) =>
+        logger.error({ err: toAppError(caught) }, 'what was to be done before stopping failed'),
+      )
+      .then(
+        () => stopNow(reason),
+        () => undefined,
+      );
+  };
+  const stopNow = (reason: string): void => {
     if (stopping) return;
     stopping = true;
     logger.info({ reason }, 'stopping: draining requests, flushing to disk');

@@ -5,6 +5,7 @@ import type {
   AlertEvaluatorDefinition,
   BlockHorizonDefinition,
   IngesterDefinition,
+  IngesterReplicationDefinition,
   PartEvaluationDefinition,
   QuerierDefinition,
   ScraperDefinition,
@@ -36,6 +37,8 @@ export interface Cluster {
   /** Copies that a sample should have: `--cluster.replication-factor`. */
   readonly replicationFactor: number;
   ingesters(): readonly Peer<Client<typeof IngesterDefinition>>[];
+  /** What the live ingesters say to one another; absent in one process, which has one. */
+  ingesterReplication?(): readonly Peer<Client<typeof IngesterReplicationDefinition>>[];
   /** Undefined where the live ones are all: in one process, or before it is known. */
   storeSet?(): StoreSet | undefined;
   stores(): readonly Peer<Client<typeof StoreDefinition>>[];

@@ -18,6 +18,27 @@ export interface MemberRecord extends Member {
   /** Unix milliseconds. */
   readonly startedAtMs: number;
   readonly state: MemberState;
+  /** Of an ingester that has others beside it. */
+  readonly replica?: ReplicaRecord;
+}
+
+/** Where an ingester stands among the replicas of its partitions. */
+export interface ReplicaRecord {
+  /** Newest placement by which it had every acknowledged write of its partitions; 0 when there was none. */
+  readonly settledEpoch: number;
+  /** Partitions that it owns, and those of them of which it had every write when it last compared itself. */
+  readonly partitions: number;
+  readonly complete: number;
+  /** It lost what it held and is getting it back. */
+  readonly recovering: boolean;
+  /** It was told to hand everything over. */
+  readonly leaving: boolean;
+  /** Sections of writes that it knows it lacks. */
+  readonly lackingWrites: number;
+  /** Samples got from others since its start. */
+  readonly fetchedSamples: number;
+  /** Of what it is getting now, 0 … 1. */
+  readonly progress: number;
 }
 
 /** A member as an observer sees it. */
@@ -38,6 +59,8 @@ export interface PlacementRecord {
    * it would have been so for them, too. Newest first.
    */
   readonly former: readonly FormerIngesters[];
+  /** Writes by placements before this epoch are refused: who owned partitions then handed them over. Absent means 0. */
+  readonly fence?: number;
   /** Copies of a sealed block. */
   readonly storeReplicationFactor: number;
   /** Stores that may hold blocks. One that is gone stays in the list: what it held has fewer copies. */
@@ -47,6 +70,8 @@ export interface PlacementRecord {
 /** Owners of an earlier epoch. */
 export interface FormerIngesters {
   readonly ingesters: readonly Member[];
+  /** The last epoch at which they were the owners; absent in records of earlier versions. */
+  readonly epoch?: number;
   /** When they were replaced, Unix milliseconds by the clock of who replaced them. */
   readonly untilMs: number;
 }

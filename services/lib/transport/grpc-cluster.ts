@@ -4,6 +4,7 @@ import {
   AlertEvaluatorDefinition,
   BlockHorizonDefinition,
   IngesterDefinition,
+  IngesterReplicationDefinition,
   PartEvaluationDefinition,
   QuerierDefinition,
   ScraperDefinition,
@@ -121,6 +122,7 @@ export class GrpcCluster implements Cluster {
   readonly #defaultReplicationFactor: number;
   readonly #unsubscribe: () => void;
   readonly #ingesters: PeerSet<typeof IngesterDefinition>;
+  readonly #ingesterReplication: PeerSet<typeof IngesterReplicationDefinition>;
   readonly #stores: PeerSet<typeof StoreDefinition>;
   readonly #partEvaluators: PeerSet<typeof PartEvaluationDefinition>;
   readonly #blockHorizons: PeerSet<typeof BlockHorizonDefinition>;
@@ -138,6 +140,7 @@ export class GrpcCluster implements Cluster {
       connect: deps.connect ?? connectGrpc,
     };
     this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', how);
+    this.#ingesterReplication = new PeerSet(IngesterReplicationDefinition, 'ingester', how);
     this.#stores = new PeerSet(StoreDefinition, 'store', how);
     this.#partEvaluators = new PeerSet(PartEvaluationDefinition, 'ingester', how);
     this.#blockHorizons = new PeerSet(BlockHorizonDefinition, 'store', how);
@@ -168,6 +171,10 @@ export class GrpcCluster implements Cluster {
 
   ingesters() {
     return this.#ingesters.peers;
+  }
+
+  ingesterReplication() {
+    return this.#ingesterReplication.peers;
   }
 
   stores() {
@@ -226,7 +233,13 @@ export class GrpcCluster implements Cluster {
 
   #sets() {
     return [
-      ...[this.#ingesters, this.#stores, this.#partEvaluators, this.#blockHorizons],
+      ...[
+        this.#ingesters,
+        this.#ingesterReplication,
+        this.#stores,
+        this.#partEvaluators,
+        this.#blockHorizons,
+      ],
       ...[this.#queriers, this.#scrapers, this.#alertEvaluators],
     ];
   }
@@ -234,5 +247,6 @@ export class GrpcCluster implements Cluster {
 
 function placementOf(record: PlacementRecord): Placement {
   const former = record.former.map(({ ingesters }) => computePlacement(ingesters, record).replicas);
-  return { ...computePlacement(record.ingesters, record), former };
+  const formerEpochs = record.former.map(({ epoch }) => epoch ?? record.epoch - 1);
+  return { ...computePlacement(record.ingesters, record), former, formerEpochs, fence: record.fence ?? 0 };
 }

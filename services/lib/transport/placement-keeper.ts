@@ -2,7 +2,7 @@
 // `placement` acts, and each change is a compare-and-set, so that two who believe to hold it do no harm.
 import type { Clock } from '../core/clock.ts';
 import { compareUtf8 } from '../model/labels.ts';
-import type { Member } from '../placement/placement.ts';
+import { type Member, quorumOf } from '../placement/placement.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { ControlPlane, FormerIngesters, Lease, MemberView, PlacementRecord } from './control-plane.ts';
 
@@ -82,6 +82,7 @@ export class PlacementKeeper {
     const ingesters = this.#wantedIngesters(current);
     if (ingesters.length === 0) return undefined;
     const former = this.#formerIngesters(current, ingesters);
+    const fence = fenceAfter(current, former);
     const stores = this.#knownStores(current);
     const next: PlacementRecord = {
       epoch: (current?.epoch ?? 0) + 1,
@@ -89,19 +90,37 @@ export class PlacementKeeper {
       replicationFactor,
       ingesters,
       former,
+      ...(fence === 0 ? {} : { fence }),
       storeReplicationFactor,
       stores,
     };
     return current !== undefined && isSameRecord(current, next) ? undefined : next;
   }
 
-  /** Owners that were replaced lately, at most FORMER_MAX. */
+  /** Whether each owner has everything, from whichever owners there were before: nobody needs those any more. */
+  #isHandedOver(current: PlacementRecord): boolean {
+    const replicas = new Map(
+      this.#control
+        .members()
+        .filter(({ service }) => service === 'ingester')
+        .map(({ instance, replica }) => [instance, replica]),
+    );
+    return current.ingesters.every(({ instance }) => {
+      const replica = replicas.get(instance);
+      return replica !== undefined && !replica.recovering && replica.settledEpoch >= current.epoch;
+    });
+  }
+
+  /** Owners that were replaced lately and are still needed, at most FORMER_MAX. */
   #formerIngesters(current: PlacementRecord | undefined, ingesters: readonly Member[]): FormerIngesters[] {
     if (current === undefined) return [];
     const nowMs = this.#clock.nowMs();
-    const kept = current.former.filter(({ untilMs }) => nowMs - untilMs < this.#options.formerMs);
+    const isHandedOver = this.#isHandedOver(current);
+    const kept = current.former.filter(
+      ({ untilMs }) => !isHandedOver && nowMs - untilMs < this.#options.formerMs,
+    );
     if (!sameMembers(current.ingesters, ingesters)) {
-      kept.unshift({ ingesters: current.ingesters, untilMs: nowMs });
+      kept.unshift({ ingesters: current.ingesters, epoch: current.epoch, untilMs: nowMs });
     }
     return kept.slice(0, FORMER_MAX);
   }
@@ -128,6 +147,11 @@ export class PlacementKeeper {
     for (const member of current?.ingesters ?? []) {
       if (this.#keeps(member, live.get(member.instance))) wanted.set(member.instance, member);
     }
+    for (const { instance, replica } of live.values()) {
+      // Whoever leaves stays while too few would be left to acknowledge anything.
+      if (replica?.leaving === true && wanted.size > quorumOf(this.#options.replicationFactor))
+        wanted.delete(instance);
+    }
     return [...wanted.values()].sort((a, b) => compareUtf8(a.instance, b.instance));
   }
 
@@ -142,6 +166,12 @@ export class PlacementKeeper {
     this.#absentSinceMs.set(member.instance, since);
     return now - since < this.#options.absenceMs;
   }
+}
+
+/** Writes by placements whose owners handed over are refused from then on. */
+function fenceAfter(current: PlacementRecord | undefined, former: readonly FormerIngesters[]): number {
+  const gone = (current?.former ?? []).filter((each) => !former.includes(each));
+  return Math.max(current?.fence ?? 0, ...gone.map(({ epoch = -1 }) => epoch + 1));
 }
 
 function isSameRecord(a: PlacementRecord, b: PlacementRecord): boolean {

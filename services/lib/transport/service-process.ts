@@ -11,7 +11,7 @@ import { createOperationsServer } from '../runtime/operations-server.ts';
 import type { Service } from '../runtime/service.ts';
 import { readVersion } from '../runtime/version.ts';
 import type { Cluster } from './cluster.ts';
-import type { ControlPlane, MemberState, ServiceName } from './control-plane.ts';
+import type { ControlPlane, MemberRecord, MemberState, ServiceName } from './control-plane.ts';
 import { GrpcCluster } from './grpc-cluster.ts';
 import { GrpcServer } from './grpc-server.ts';
 import { NatsControlPlane } from './nats-control-plane.ts';
@@ -42,6 +42,8 @@ export interface ProcessContext<T extends FlagTable> {
   readonly shares: WorkShares;
   /** True while this process can do its job. */
   readonly isReady: () => boolean;
+  /** Says again what this process says of itself: `member` of what was built has changed. */
+  readonly announceAgain: () => void;
   /** Begins an orderly stop. */
   readonly shutdown: (reason: string) => void;
 }
@@ -58,6 +60,10 @@ export interface BuiltProcess {
   readonly ownsHttp?: boolean;
   /** Ready only once a quorum of owners of each partition is connected, because it reads or writes samples. */
   readonly needsPlacement?: boolean;
+  /** What else this process says of itself with every heartbeat. */
+  readonly member?: () => Pick<MemberRecord, 'replica'>;
+  /** Before an orderly stop, while everything serves still; takes as long as it takes, a second signal ends it. */
+  readonly beforeStop?: () => Promise<void>;
 }
 
 export interface ServiceProcess<T extends FlagTable> {
@@ -124,7 +130,11 @@ async function main<const T extends FlagTable>(definition: ServiceProcess<T>): P
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   let stop = (_reason: string): void => {};
-  const { process: whole, reload } = await assemble(definition, {
+  const {
+    process: whole,
+    reload,
+    beforeStop,
+  } = await assemble(definition, {
     flags: parsed.values as unknown as FlagValues<T>,
     common,
     instance: instanceOf(common),
@@ -135,16 +145,19 @@ async function main<const T extends FlagTable>(definition: ServiceProcess<T>): P
     registry,
     shutdown: (reason) => stop(reason),
   });
-  ({ stop } = runUntilStopped([whole], logger, { reload }));
+  ({ stop } = runUntilStopped([whole], logger, { reload, beforeStop }));
   await startAll([whole], logger);
 }
 
-type Base<T extends FlagTable> = Omit<ProcessContext<T>, 'control' | 'cluster' | 'shares' | 'isReady'>;
+type Base<T extends FlagTable> = Omit<
+  ProcessContext<T>,
+  'control' | 'cluster' | 'shares' | 'isReady' | 'announceAgain'
+>;
 
 async function assemble<const T extends FlagTable>(
   definition: ServiceProcess<T>,
   base: Base<T>,
-): Promise<{ process: Service; reload: () => Promise<void> }> {
+): Promise<{ process: Service; reload: () => Promise<void>; beforeStop: () => Promise<void> }> {
   const { clock, logger, common } = base;
   const control = new NatsControlPlane(natsOptionsOf(common), { clock, logger });
   const traffic = createRpcTraffic(base.registry);
@@ -157,10 +170,17 @@ async function assemble<const T extends FlagTable>(
     { control, clock },
   );
   let isReady = (): boolean => false;
-  const built = await definition.build({ ...base, control, cluster, shares, isReady: () => isReady() });
+  let announceAgain = (): void => {};
+  const built = await definition.build({
+    ...{ ...base, control, cluster, shares },
+    isReady: () => isReady(),
+    announceAgain: () => announceAgain(),
+  });
   const whole = new ClusterProcess(definition.service, base, built, control, cluster, traffic);
   isReady = () => whole.isReady();
-  return { process: whole, reload: built.reload ?? (() => Promise.resolve()) };
+  announceAgain = () => whole.announceAgain();
+  const nothing = () => Promise.resolve();
+  return { process: whole, reload: built.reload ?? nothing, beforeStop: built.beforeStop ?? nothing };
 }
 
 /** A whole service process as one service. */
@@ -173,6 +193,7 @@ class ClusterProcess implements Service {
   readonly #grpc: GrpcServer | undefined;
   readonly #operations: Service | undefined;
   #grpcAddress = '';
+  #state: MemberState = 'starting';
   #isStarted = false;
   #isDraining = false;
   /** NATS gave our own record back: from then on we are a member, whatever happens to NATS. */
@@ -234,6 +255,11 @@ class ClusterProcess implements Service {
     );
   }
 
+  /** The same state as before, with what the service says of itself now. */
+  announceAgain(): void {
+    void this.#announce(this.#state);
+  }
+
   isReady(): boolean {
     if (!this.#isStarted || this.#isDraining) return false;
     this.#hasJoined ||= this.#seenAs('ready');
@@ -283,6 +309,7 @@ class ClusterProcess implements Service {
   }
 
   async #announce(state: MemberState): Promise<void> {
+    this.#state = state;
     const { instance, common, version, startedAtMs } = this.#base;
     const { port } = splitAddress(common['web.listen-address']);
     await this.#control.announce({
@@ -294,6 +321,7 @@ class ClusterProcess implements Service {
       httpAddress: advertisedAddress(common['web.listen-address'], port),
       startedAtMs,
       state,
+      ...this.#built.member?.(),
     });
   }
 

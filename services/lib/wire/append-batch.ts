@@ -77,6 +77,11 @@ function putColumn(dst: ByteWriter, column: Uint32Array | Float64Array, byteCoun
   dst.raw(new Uint8Array(column.buffer, column.byteOffset, byteCount));
 }
 
+/** Samples that a batch says it has, of either version; 0 for an empty one. Only for counting: nothing is checked. */
+export function samplesOfBatch(bytes: Uint8Array): number {
+  return bytes.length < HEADER_BYTES ? 0 : new ByteReader(bytes, 8).u32();
+}
+
 /** A batch whose columns are still to be filled in. */
 export interface AppendBatchDraft {
   /** The whole batch. */

@@ -2,6 +2,7 @@
 // services use. Nothing else outside wire/ and transport/ knows that ts-proto made them.
 import { AlertEvaluatorDefinition } from './gen/tidemark/v1/alert_evaluator.ts';
 import { AppendOutcome, IngesterDefinition } from './gen/tidemark/v1/ingester.ts';
+import { IngesterReplicationDefinition } from './gen/tidemark/v1/ingester_replication.ts';
 import { BlockHorizonDefinition, PartEvaluationDefinition } from './gen/tidemark/v1/part_evaluation.ts';
 import { QuerierDefinition, ResultType } from './gen/tidemark/v1/querier.ts';
 import { MatchType } from './gen/tidemark/v1/read.ts';
@@ -38,6 +39,14 @@ export type {
   SealRequest,
   SealResponse,
 } from './gen/tidemark/v1/ingester.ts';
+export type {
+  FetchWritesRequest,
+  FetchWritesResponse,
+  HeldWritesRequest,
+  HeldWritesResponse,
+  LeaveRequest,
+  LeaveResponse,
+} from './gen/tidemark/v1/ingester_replication.ts';
 export type {
   EvaluatePartRequest,
   EvaluatePartResponse,
@@ -93,6 +102,7 @@ export {
   AppendOutcome,
   BlockHorizonDefinition,
   IngesterDefinition,
+  IngesterReplicationDefinition,
   MatchType,
   PartEvaluationDefinition,
   QuerierDefinition,

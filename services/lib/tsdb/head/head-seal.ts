@@ -32,6 +32,7 @@ const SLICE_MS = 8;
  * Hands all series of a frozen range to the sink, in no particular order. Yields every few milliseconds of work; appends
  * may go on in between. Series of a frozen range cannot leave the head before the range. What deletes hide is left out.
  *
+ * @param keeps  False for partitions that are left out.
  * @throws AppError `internal` when a chunk in memory is corrupt.
  */
 export function* sealRange(
@@ -40,6 +41,7 @@ export function* sealRange(
   clock: Clock,
   sink: SealSink,
   masks: readonly HeadMask[] = [],
+  keeps: (partition: number) => boolean = () => true,
 ): Generator<void> {
   const series = new SeriesSamples();
   const labels = new ByteWriter(1024);
@@ -50,6 +52,8 @@ export function* sealRange(
       yield;
       sliceEndsMs = clock.monotonicMs() + SLICE_MS;
     }
+    const partition = head.partitionOf(id);
+    if (!keeps(partition)) continue;
     series.clear();
     range.readSeries(id, series.floats);
     range.extras?.readSeries(id, series);
@@ -58,7 +62,7 @@ export function* sealRange(
     head.index.writeLabels(id, labels);
     if (masks.length > 0) hideInRange(series, masks, range, labels.bytes, labels.length);
     series.settle();
-    sink.addSeries(labels.bytes, 0, labels.length, head.partitionOf(id));
+    sink.addSeries(labels.bytes, 0, labels.length, partition);
     chunker.emit(series, sink.addChunk.bind(sink));
   }
 }
