@@ -1,5 +1,5 @@
 // The ingester's own flags, beside those of every service process.
-import { DATA_FLAGS } from '../lib/runtime/flag-groups.ts';
+import { DATA_FLAGS, QUERY_FLAGS } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
 import { PLACEMENT_FLAGS } from '../lib/transport/process-flags.ts';
 
@@ -10,6 +10,12 @@ export const INGESTER_FLAGS = {
     type: 'duration',
     default: 120_000,
     desc: 'The longest query.timeout of all queriers: what is sealed stays readable here a little longer.',
+  },
+  'query.threads': QUERY_FLAGS['query.threads'],
+  'query.max-memory-total': {
+    type: 'bytes',
+    default: 2 ** 30,
+    desc: 'Most memory that parts of queries which are evaluated here may hold together.',
   },
   'cluster.leave': {
     type: 'boolean',

@@ -5,7 +5,11 @@ import type { Service } from '../lib/runtime/service.ts';
 import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
 import { PlacementKeeper } from '../lib/transport/placement-keeper.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
-import { IngesterDefinition, IngesterReplicationDefinition } from '../lib/wire/contracts.ts';
+import {
+  IngesterDefinition,
+  IngesterReplicationDefinition,
+  PartEvaluationDefinition,
+} from '../lib/wire/contracts.ts';
 import { INGESTER_FLAGS } from './flags.ts';
 import { leaveCluster } from './leave.ts';
 import { createIngester } from './service.ts';
@@ -48,6 +52,8 @@ runServiceProcess({
       {
         ...{ dataDir, partitionCount, storeReplicas: storeReplicationFactor },
         sealGraceMs: flags['query.timeout'] + SEAL_GRACE_MARGIN_MS,
+        ...(flags['query.threads'] > 0 ? { partThreads: flags['query.threads'] } : {}),
+        partMemoryBytesMax: flags['query.max-memory-total'],
       },
       {
         ...{ cluster, clock, logger, registry },
@@ -84,6 +90,7 @@ runServiceProcess({
       services: [ingester, keeping],
       serve: (server) => {
         server.add(IngesterDefinition, ingester.handlers);
+        server.add(PartEvaluationDefinition, ingester.partHandlers);
         if (ingester.replicationHandlers !== undefined)
           server.add(IngesterReplicationDefinition, ingester.replicationHandlers);
       },

@@ -1,5 +1,5 @@
 // What an ingester may be told. Everything but the first has a default that fits.
-import { totalmem } from 'node:os';
+import { availableParallelism, totalmem } from 'node:os';
 
 export interface IngesterOptions {
   /** `--data.dir`: the log lives in `<dataDir>/log`, blocks under construction in `<dataDir>/seal`. */
@@ -28,6 +28,10 @@ export interface IngesterOptions {
   readonly streamRequestsMax?: number;
   /** Most series of one select that names no limit itself. Default 5 million. */
   readonly seriesPerSelectMax?: number;
+  /** Threads that evaluate parts of queries; they start when they are needed. Default: one per core. */
+  readonly partThreads?: number;
+  /** Bytes that all parts under way may hold. Default 1 GiB. */
+  readonly partMemoryBytesMax?: number;
   /** Metrics with metadata per tenant, at most; further ones are not kept. Default 100,000. */
   readonly metadataMax?: number;
   /** How often closed ranges are looked for, ms. Default 30 s. */
@@ -78,6 +82,8 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     headBytesMax: Math.floor(memoryBytes() / 2),
     streamRequestsMax: 1024,
     seriesPerSelectMax: 5_000_000,
+    partThreads: availableParallelism(),
+    partMemoryBytesMax: 1 << 30,
     metadataMax: 100_000,
     sealCheckIntervalMs: 30_000,
     sealDelayMs: 5 * 60_000,

@@ -6,6 +6,7 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import { PartEvaluator } from '../lib/query/part-evaluator.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
@@ -15,8 +16,10 @@ import { openSegmentLog, type SegmentLog } from '../lib/tsdb/log/segment-log.ts'
 import type {
   AppendRequest,
   AppendResponse,
+  EvaluatePartRequest,
   IngesterDefinition,
   IngesterReplicationDefinition,
+  PartEvaluationDefinition,
   SelectResponse,
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
@@ -28,6 +31,7 @@ import { HeadImages } from './head-images.ts';
 import { HeldTable } from './held-table.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
+import { evaluatePart, type PartEvaluationDeps } from './part-evaluation.ts';
 import { Reads } from './reads.ts';
 import { Replayer } from './replay.ts';
 import { Replica } from './replication.ts';
@@ -55,6 +59,8 @@ export interface IngesterDeps {
 /** A running ingester and the calls that it answers. */
 export interface Ingester extends Service {
   readonly handlers: Handlers<typeof IngesterDefinition>;
+  /** What queriers in other processes have evaluated here. */
+  readonly partHandlers: Handlers<typeof PartEvaluationDefinition>;
   /** What other ingesters ask; undefined where there are none. */
   readonly replicationHandlers: Handlers<typeof IngesterReplicationDefinition> | undefined;
 }
@@ -85,9 +91,13 @@ interface Running {
   readonly images: HeadImages;
 }
 
+/** Parts of queries that are evaluated at one time: as many as a querier has queries. */
+const PARTS_MAX = 20;
+
 class DurableIngester implements Ingester {
   readonly name = 'ingester';
   readonly handlers: Handlers<typeof IngesterDefinition>;
+  readonly partHandlers: Handlers<typeof PartEvaluationDefinition>;
   readonly #options: ResolvedOptions;
   readonly #deps: IngesterDeps;
   readonly #disk: Disk;
@@ -95,6 +105,7 @@ class DurableIngester implements Ingester {
   readonly #metrics: IngesterMetrics;
   readonly #tenants: Tenants;
   readonly #reads: Reads;
+  readonly #parts: PartEvaluator;
   readonly #held = new HeldTable();
   readonly #replica: Replica | undefined;
   /** Of append streams and of fetches from other replicas. */
@@ -119,7 +130,16 @@ class DurableIngester implements Ingester {
       ownedPartitions: () => this.#ownedPartitions(),
       completePartitions: (isWanted) => this.#completePartitions(isWanted),
     });
+    this.#parts = new PartEvaluator(
+      {
+        threads: options.partThreads,
+        concurrencyMax: PARTS_MAX,
+        memoryBytesMax: options.partMemoryBytesMax,
+      },
+      this.#logger,
+    );
     this.handlers = this.#createHandlers();
+    this.partHandlers = this.#createPartHandlers();
     this.#replica = this.#createReplica();
   }
 
@@ -222,7 +242,26 @@ class DurableIngester implements Ingester {
     await this.#stopped;
   }
 
+  #createPartHandlers(): Handlers<typeof PartEvaluationDefinition> {
+    const deps: PartEvaluationDeps = {
+      ...{ tenants: this.#tenants, clock: this.#deps.clock, metrics: this.#metrics, evaluator: this.#parts },
+      seriesPerSelectMax: this.#options.seriesPerSelectMax,
+      ownedPartitions: () => this.#ownedPartitions(),
+      completePartitions: () => this.#completePartitions(true),
+    };
+    const evaluate = (request: EvaluatePartRequest, signal: AbortSignal) => {
+      this.#mustRead();
+      return evaluatePart(request, deps, signal);
+    };
+    return {
+      evaluatePart: async function* (request, { signal }) {
+        yield* evaluate(request, signal);
+      },
+    };
+  }
+
   async #stopRunning(): Promise<void> {
+    await this.#parts.stop();
     await this.#replica?.stop();
     await this.#running?.sealer.stop();
     await this.#running?.log.close();

@@ -3,7 +3,7 @@ import { NO_STORAGE_POLICY } from '../lib/runtime/config/storage-policy.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
-import { StoreDefinition } from '../lib/wire/contracts.ts';
+import { BlockHorizonDefinition, StoreDefinition } from '../lib/wire/contracts.ts';
 import { STORE_FLAGS } from './flags.ts';
 import { createStore } from './service.ts';
 
@@ -29,7 +29,10 @@ runServiceProcess({
     return {
       services: [store],
       ...(config === undefined ? {} : { reload: () => config.reload([store]) }),
-      serve: (server) => server.add(StoreDefinition, store.handlers),
+      serve: (server) => {
+        server.add(StoreDefinition, store.handlers);
+        server.add(BlockHorizonDefinition, store.horizonHandlers);
+      },
     };
   },
 });

@@ -13,6 +13,7 @@ import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import { PageCache } from '../lib/tsdb/block/page-cache.ts';
 import { replacedBlocks } from '../lib/tsdb/compact/replaced.ts';
 import type {
+  BlockHorizonDefinition,
   BlockSummary,
   PutBlockRequest,
   PutBlockResponse,
@@ -28,6 +29,7 @@ import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './delete
 import { DiskBudget } from './disk-budget.ts';
 import { Downsampler } from './downsampler.ts';
 import { fetchBlock } from './fetch-block.ts';
+import { newestSample } from './newest-sample.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { putBlock } from './put-block.ts';
 import { expiredBlocks } from './retention.ts';
@@ -51,6 +53,8 @@ export interface StoreDeps {
 /** A running store and the calls that it answers. */
 export interface Store extends Service, Configurable {
   readonly handlers: Handlers<typeof StoreDefinition>;
+  /** What queriers ask before they have parts evaluated by ingesters. */
+  readonly horizonHandlers: Handlers<typeof BlockHorizonDefinition>;
 }
 
 export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store {
@@ -239,6 +243,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
 
   return {
     name: 'store',
+    horizonHandlers: {
+      newestSample: (request, { signal }) =>
+        call(signal, () => Promise.resolve(newestSample(request, catalog))),
+    },
     handlers: {
       putBlock: (request, { signal }) => call(signal, (own) => put(request, own)),
       fetchBlock: (request, { signal }) => stream(signal, (own) => fetchBlock(request, catalog, own)),

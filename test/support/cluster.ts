@@ -31,6 +31,8 @@ export interface ClusterOptions {
   readonly config?: string;
   /** Further flags of a service. */
   readonly flags?: Readonly<Partial<Record<ServiceName, readonly string[]>>>;
+  /** And of single ones, by their names: `querier-1`. */
+  readonly nodeFlags?: Readonly<Record<string, readonly string[]>>;
   /** A NATS that runs already; otherwise one is started. */
   readonly nats?: Nats;
 }
@@ -118,10 +120,11 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
   writeFileSync(configFile, options.config ?? 'global: {}\n');
   const nodes: Node[] = [];
   for (const [service, count] of Object.entries(options.counts) as [ServiceName, number][]) {
-    const flags = options.flags?.[service] ?? [];
     for (let i = 0; i < count; i++) {
       const zone = `zone-${i}`;
-      nodes.push(await startNode(service, `${service}-${i}`, { natsUrl: nats.url, zone, configFile, flags }));
+      const instance = `${service}-${i}`;
+      const flags = [...(options.flags?.[service] ?? []), ...(options.nodeFlags?.[instance] ?? [])];
+      nodes.push(await startNode(service, instance, { natsUrl: nats.url, zone, configFile, flags }));
     }
   }
   await Promise.all(nodes.map((node) => node.ready()));
