@@ -134,8 +134,10 @@ async function askAll(
   };
 
   const sources = sourcesOf(cluster);
-  const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] =>
-    findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, cluster.storeSet?.());
+  const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] => [
+    ...(isPlacementUnknown(cluster) ? ['which ingesters own the partitions is not known yet'] : []),
+    ...findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, cluster.storeSet?.()),
+  ];
   const allOf = (answers: readonly (SourceAnswer | undefined)[]): SourceAnswer[] =>
     answers.map((answer, i) => answer ?? unanswered(sources[i]!));
   const calls = sources.map(askOne);
@@ -181,6 +183,11 @@ async function askAll(
     };
   };
   return conclude(answers);
+}
+
+/** Members may be known before the placement is, and those of them that own something may not be all. */
+function isPlacementUnknown(cluster: Cluster): boolean {
+  return cluster.storeSet !== undefined && cluster.placement() === undefined;
 }
 
 /** A node's name in messages. */

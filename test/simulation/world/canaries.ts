@@ -1,0 +1,52 @@
+// Bugs that are planted to see whether the simulation finds them. They go in where the world or the cluster's view is an argument
+// anyway, so that nothing of them is in the services.
+import { Replayer } from '../../../services/ingester/replay.ts';
+import type { Cluster } from '../../../services/lib/transport/cluster.ts';
+import type { Views } from './sim-cluster.ts';
+
+export const CANARIES = ['forget-syncs', 'quorum-of-one', 'trust-one-replica', 'drop-records'] as const;
+
+export type Canary = (typeof CANARIES)[number];
+
+/** Of the records of a replayed log, each of so many is dropped. */
+const DROPPED = 40;
+
+/** Plants a bug for good, in this process; what it answers belongs into the cluster. */
+export function plantCanary(canary: Canary | undefined): Views {
+  switch (canary) {
+    case undefined:
+      return {};
+    // What was acknowledged was in the page cache only.
+    case 'forget-syncs':
+      return { forgetsSyncs: true };
+    // Writes are acknowledged when one replica has them.
+    case 'quorum-of-one':
+      return { seenBy: (role, cluster) => (role === 'gateway' ? withReplication(cluster, 1) : cluster) };
+    // A query takes any one owner's answer for the whole: of three owners one must answer where a quorum of three would do.
+    case 'trust-one-replica':
+      return { seenBy: (role, cluster) => (role === 'querier' ? withReplication(cluster, 5) : cluster) };
+    case 'drop-records':
+      dropRecords();
+      return {};
+  }
+}
+
+function withReplication(cluster: Cluster, replicationFactor: number): Cluster {
+  return new Proxy(cluster, {
+    get: (target, key) => {
+      if (key === 'replicationFactor') return replicationFactor;
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+function dropRecords(): void {
+  type Apply = (this: Replayer, ...args: Parameters<Replayer['apply']>) => void;
+  const apply = Reflect.get(Replayer.prototype, 'apply') as Apply;
+  let count = 0;
+  const leaky: Apply = function (...args) {
+    if (++count % DROPPED !== 0) apply.apply(this, args);
+  };
+  Object.assign(Replayer.prototype, { apply: leaky });
+}

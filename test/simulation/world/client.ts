@@ -1,0 +1,224 @@
+// The clients of the simulated cluster: senders that send again until they are told 204, and an oracle that asks without a
+// pause and judges each answer. They are outside of the world's machines: nothing ever happens to them.
+import { toAppError } from '../../../services/lib/core/errors.ts';
+import { decodeLabels } from '../../../services/lib/model/labels.ts';
+import { QuerierDefinition } from '../../../services/lib/wire/contracts.ts';
+import { readResultFrame } from '../../../services/lib/wire/result-frame.ts';
+import {
+  expectedValue,
+  type FoundSeries,
+  judge,
+  type Ledger,
+  SIM_METRIC,
+  SLOT_MS,
+  TENANT,
+  timeOf,
+} from './ledger.ts';
+import { QUERY_TIMEOUT_MS, type SimCluster, type SimNode } from './sim-cluster.ts';
+import { WORLD_START_MS } from './world.ts';
+
+/** All samples of a run are younger than this at its end. */
+export const HISTORY_MS = 1_800_000;
+const RETRY_MS = 250;
+/** Slots a writer may fall behind: what it sends late is as old. */
+const LATE_SLOTS_MAX = 8_000;
+
+/** What happened in a run, for its line and its verdict. */
+export interface Tally {
+  requests: number;
+  retries: number;
+  /** Acknowledged samples. */
+  acked: number;
+  queries: number;
+  /** Answers that called themselves complete. */
+  complete: number;
+  /** Answers with a warning that something is missing. */
+  partial: number;
+  /** Queries that were refused or failed. */
+  refused: number;
+  readonly lost: string[];
+  readonly wrong: string[];
+}
+
+export function newTally(): Tally {
+  return {
+    ...{ requests: 0, retries: 0, acked: 0 },
+    ...{ queries: 0, complete: 0, partial: 0, refused: 0 },
+    ...{ lost: [], wrong: [] },
+  };
+}
+
+/** One sender with one ledger. */
+export class Writer {
+  readonly ledger: Ledger;
+  readonly #cluster: SimCluster;
+  readonly #tally: Tally;
+  #isRunning = true;
+
+  constructor(ledger: Ledger, cluster: SimCluster, tally: Tally) {
+    this.ledger = ledger;
+    this.#cluster = cluster;
+    this.#tally = tally;
+  }
+
+  stop(): void {
+    this.#isRunning = false;
+  }
+
+  /** Sends until it is stopped. */
+  async run(pauseMs: number): Promise<void> {
+    const { world } = this.#cluster;
+    while (this.#isRunning) {
+      const slots = this.#nextSlots();
+      await this.send(slots, () => this.#isRunning);
+      // As after a lost answer: the same request once more.
+      if (world.chance(0.1)) await this.#attempt(slots);
+      await world.sleep(world.random() * 2 * pauseMs);
+    }
+  }
+
+  /** Sends a request until it is acknowledged; false when `goesOn` has it given up. */
+  async send(slots: readonly number[], goesOn: () => boolean): Promise<boolean> {
+    const { world } = this.#cluster;
+    this.#tally.requests++;
+    for (const slot of slots) this.ledger.sent.add(slot);
+    while (!(await this.#attempt(slots))) {
+      if (!goesOn()) return false;
+      this.#tally.retries++;
+      await world.sleep(RETRY_MS);
+    }
+    for (const slot of slots) {
+      if (!this.ledger.acked.has(slot)) this.#tally.acked += this.ledger.series;
+      this.ledger.acked.add(slot);
+    }
+    return true;
+  }
+
+  /** Mostly now, at times late, and never a slot twice. */
+  #nextSlots(): number[] {
+    const { world } = this.#cluster;
+    const isLate = world.chance(0.15);
+    const now = Math.floor(world.nowMs / SLOT_MS);
+    const count = world.between(1, 4);
+    const slots: number[] = [];
+    for (let attempt = 0; slots.length < count && attempt < 20; attempt++) {
+      const slot = now - (isLate ? world.between(0, LATE_SLOTS_MAX) : world.between(0, 40));
+      if (!this.ledger.sent.has(slot) && !slots.includes(slot)) slots.push(slot);
+    }
+    return slots;
+  }
+
+  /** One request to one gateway; true when it answered 204. */
+  async #attempt(slots: readonly number[]): Promise<boolean> {
+    const up = this.#cluster.of('gateway').filter(({ distributor }) => distributor !== undefined);
+    if (up.length === 0) return false;
+    const gateway = up[this.#cluster.world.between(0, up.length - 1)]!;
+    try {
+      return await this.#write(gateway, slots);
+    } catch {
+      return false;
+    }
+  }
+
+  #write({ host, distributor }: SimNode, slots: readonly number[]): Promise<boolean> {
+    const process = host.process!;
+    const { series } = this.ledger;
+    const answered = Promise.withResolvers<boolean>();
+    process.onDeath.push(() => answered.resolve(false));
+    const write = async (): Promise<void> => {
+      const appender = distributor!.appender(TENANT);
+      const count = slots.length * series;
+      const columns = {
+        count,
+        references: new Uint32Array(count),
+        timestampsMs: new Float64Array(count),
+        values: new Float64Array(count),
+      };
+      for (let i = 0; i < series; i++) {
+        const reference = appender.resolve(this.ledger.labelsOf(i));
+        for (const [j, slot] of slots.entries()) {
+          columns.references[j * series + i] = reference;
+          columns.timestampsMs[j * series + i] = timeOf(slot);
+          columns.values[j * series + i] = expectedValue(slot, i);
+        }
+      }
+      const { written } = await appender.write(columns, [], new AbortController().signal);
+      answered.resolve(written === count);
+    };
+    // The request arrives after a moment, and so does its answer, if the gateway lives until then.
+    const { world } = this.#cluster;
+    const begin = (): void => {
+      write().catch(() => answered.resolve(false));
+    };
+    world.schedule(world.random(), begin, process);
+    return answered.promise;
+  }
+}
+
+/** What became of one question: `complete`, `partial`, or why it was refused. */
+export type Answer = string;
+
+/** Asks a querier for all samples of a writer and judges the answer. */
+export async function ask(
+  cluster: SimCluster,
+  ledger: Ledger,
+  tally: Tally,
+  when: string,
+  { address }: SimNode,
+  isPartialAllowed = false,
+): Promise<Answer> {
+  tally.queries++;
+  const mustHave = [...ledger.acked];
+  const found = new Map<number, FoundSeries>();
+  let warnings: readonly string[] | undefined;
+  try {
+    const { client } = cluster.network.connect(QuerierDefinition, {
+      address,
+      unaryTimeoutMs: QUERY_TIMEOUT_MS,
+    });
+    const nowMs = WORLD_START_MS + Math.ceil(cluster.world.nowMs);
+    const request = {
+      ...{ tenant: TENANT, query: `${SIM_METRIC}{writer="${ledger.writer}"}[${HISTORY_MS}ms]` },
+      ...{ startMs: nowMs, endMs: nowMs, stepMs: 0, timeoutMs: 0, lookbackMs: 0, limit: 0 },
+      allowPartial: isPartialAllowed,
+    };
+    for await (const { part } of client.query(request, { signal: new AbortController().signal })) {
+      if (part?.$case === 'frame') collect(part.value, found);
+      else if (part?.$case === 'trailer') ({ warnings } = part.value);
+    }
+  } catch (caught) {
+    const { code, message } = toAppError(caught);
+    if (code === 'internal') tally.wrong.push(`${when}: a query failed as internal: ${message}`);
+    return refused(tally, message);
+  }
+  if (warnings === undefined) return refused(tally, 'the answer has no trailer');
+  const isComplete = warnings.length === 0;
+  const verdict = judge(ledger, found, mustHave, isComplete);
+  tally[isComplete ? 'complete' : 'partial']++;
+  report(tally.lost, when, verdict.lost);
+  report(tally.wrong, when, verdict.wrong);
+  return isComplete ? 'complete' : 'partial';
+}
+
+function refused(tally: Tally, why: string): Answer {
+  tally.refused++;
+  return `refused: ${why}`;
+}
+
+function report(into: string[], when: string, found: readonly string[]): void {
+  const shown =
+    found.length > 3 ? `${found.slice(0, 3).join(', ')} and ${found.length - 3} more` : found.join(', ');
+  if (found.length > 0) into.push(`${when}: ${shown}`);
+}
+
+function collect(frame: Uint8Array, found: Map<number, FoundSeries>): void {
+  readResultFrame(frame, (bytes, start, end, timestampsMs, values, count) => {
+    const series = Number(decodeLabels(bytes, start, end).get('series'));
+    // A sample of a series in two rows must not hide.
+    const before = found.get(series);
+    found.set(series, {
+      timesMs: [...(before?.timesMs ?? []), ...timestampsMs.subarray(0, count)],
+      values: [...(before?.values ?? []), ...values.subarray(0, count)],
+    });
+  });
+}

@@ -1,0 +1,176 @@
+// One run: a cluster starts, writers and an oracle work, faults happen, everything heals, and then all that was acknowledged is
+// there, on every path: in heads, in blocks, after a restart of everything.
+import { type Canary, plantCanary } from './canaries.ts';
+import { ask, newTally, type Tally, Writer } from './client.ts';
+import { Ledger } from './ledger.ts';
+import type { Machine } from './machine.ts';
+import { runNemesis } from './nemesis.ts';
+import { BLOCK_RANGE_MS, SimCluster, type SimNode } from './sim-cluster.ts';
+import { World } from './world.ts';
+
+export interface RunOptions {
+  readonly seed: number;
+  readonly canary?: Canary | undefined;
+  readonly isVerbose: boolean;
+  readonly faults?: readonly string[] | undefined;
+}
+
+export interface RunResult {
+  readonly seed: number;
+  readonly tally: Tally;
+  readonly faults: ReadonlyMap<string, number>;
+  /** The same in every run of the seed. */
+  readonly trace: number;
+  readonly events: number;
+  /** Virtual milliseconds. */
+  readonly worldMs: number;
+  /** Processes that ended by themselves. */
+  readonly deaths: readonly string[];
+}
+
+const WRITERS = 2;
+const SERIES = 8;
+const WRITE_PAUSE_MS = 500;
+const ASK_PAUSE_MS = 1_500;
+const FAULT_MS = 60_000;
+const FAULT_INTERVAL_MS = 2_500;
+/** After the last fault a cluster answers completely within this. */
+const RECOVERY_MS = 60_000;
+const EVENTS_MAX = 3_000_000;
+
+/** Runs one seed. What goes wrong is in the tally; it throws only when the simulation itself is broken. */
+export async function runSeed(options: RunOptions, machine: Machine): Promise<RunResult> {
+  const world = new World(options.seed);
+  machine.use(world);
+  const run = new Run(world, options);
+  await world.run(run.run(), EVENTS_MAX).catch((caught: unknown) => {
+    run.tally.wrong.push(caught instanceof Error ? (caught.stack ?? caught.message) : String(caught));
+  });
+  const { tally, faults, cluster } = run;
+  return {
+    ...{ seed: options.seed, tally, faults, deaths: cluster.deaths },
+    ...{ trace: world.trace, events: world.events, worldMs: world.nowMs },
+  };
+}
+
+class Run {
+  readonly cluster: SimCluster;
+  readonly tally = newTally();
+  readonly faults = new Map<string, number>();
+  readonly #world: World;
+  readonly #options: RunOptions;
+  readonly #writers: Writer[];
+  /** Owners by epoch, as any process knows them. */
+  readonly #placements = new Map<number, string>();
+  #isAsking = true;
+
+  constructor(world: World, options: RunOptions) {
+    this.#world = world;
+    this.#options = options;
+    const counts = {
+      ingester: world.chance(0.3) ? 4 : 3,
+      store: world.chance(0.3) ? 3 : 2,
+      querier: 2,
+      gateway: 2,
+    };
+    const view = plantCanary(options.canary);
+    this.cluster = new SimCluster(world, { counts, isVerbose: options.isVerbose, ...view });
+    this.#writers = Array.from(
+      { length: WRITERS },
+      (_, i) => new Writer(new Ledger(`w${i}`, SERIES), this.cluster, this.tally),
+    );
+  }
+
+  async run(): Promise<void> {
+    const { cluster } = this;
+    for (const node of cluster.nodes) cluster.start(node);
+    await this.#untilWhole('at the start');
+    const writing = this.#writers.map((writer) => writer.run(WRITE_PAUSE_MS));
+    const asking = this.#askForever();
+    const { faults } = this.#options;
+    await runNemesis(
+      cluster,
+      { durationMs: FAULT_MS, intervalMs: FAULT_INTERVAL_MS, ...(faults === undefined ? {} : { faults }) },
+      this.faults,
+      (line) => this.#log(line),
+    );
+    this.#log('all is healed');
+    await this.#untilWhole('after the faults');
+    this.#isAsking = false;
+    for (const writer of this.#writers) writer.stop();
+    await Promise.all([...writing, asking]);
+    await this.#checkAll('in the end');
+    await cluster.seal();
+    await this.#checkAll('after sealing');
+    // Long enough for heads to drop what is sealed and stores to merge it.
+    await this.#world.sleep(BLOCK_RANGE_MS);
+    await this.#checkAll('from blocks');
+    for (const node of cluster.nodes) cluster.kill(node);
+    for (const node of cluster.nodes) {
+      node.host.disk.cutPower(this.#world.random);
+      cluster.start(node);
+    }
+    await this.#untilWhole('after the last power cut');
+    await this.#checkAll('after the last power cut');
+  }
+
+  /** Every querier about every writer. */
+  #questions(): (readonly [SimNode, Ledger])[] {
+    return this.cluster
+      .of('querier')
+      .flatMap((querier) => this.#writers.map(({ ledger }) => [querier, ledger] as const));
+  }
+
+  #log(line: string): void {
+    if (this.#options.isVerbose) process.stderr.write(`${Math.round(this.#world.nowMs)} *** ${line}\n`);
+  }
+
+  /** Every writer is answered, and every question in full. */
+  async #untilWhole(when: string): Promise<void> {
+    const untilMs = this.#world.nowMs + RECOVERY_MS;
+    for (const [querier, ledger] of this.#questions()) {
+      for (;;) {
+        const answer = await ask(this.cluster, ledger, this.tally, when, querier);
+        if (answer === 'complete') break;
+        if (this.#world.nowMs > untilMs) {
+          this.tally.wrong.push(`${when}: no complete answer within ${RECOVERY_MS} ms; ${answer}`);
+          return;
+        }
+        await this.#world.sleep(500);
+      }
+    }
+  }
+
+  async #askForever(): Promise<void> {
+    while (this.#isAsking) {
+      await this.#world.sleep(this.#world.random() * 2 * ASK_PAUSE_MS);
+      this.#checkPlacements();
+      const questions = this.#questions();
+      const [querier, ledger] = questions[this.#world.between(0, questions.length - 1)]!;
+      const when = `at ${Math.round(this.#world.nowMs)} ms`;
+      await ask(this.cluster, ledger, this.tally, when, querier, this.#world.chance(0.3));
+    }
+  }
+
+  /** Two who believe to hold the lease for the placement may both try: only one of them may have effect. */
+  #checkPlacements(): void {
+    for (const { host, placement } of this.cluster.nodes) {
+      const record = placement();
+      if (record === undefined) continue;
+      const owners = JSON.stringify([record.ingesters, record.stores]);
+      const known = this.#placements.get(record.epoch) ?? owners;
+      this.#placements.set(record.epoch, known);
+      if (known !== owners)
+        this.tally.wrong.push(
+          `${host.name} has other owners at epoch ${record.epoch}: ${owners}, not ${known}`,
+        );
+    }
+  }
+
+  async #checkAll(when: string): Promise<void> {
+    for (const [querier, ledger] of this.#questions()) {
+      const answer = await ask(this.cluster, ledger, this.tally, when, querier);
+      if (answer !== 'complete') this.tally.wrong.push(`${when}: ${answer}`);
+    }
+  }
+}
