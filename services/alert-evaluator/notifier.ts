@@ -89,7 +89,7 @@ export class Notifier {
     const { clock, logger, metrics } = this.#deps;
     const section: Section = {
       config,
-      client: new AlertmanagerClient(config.http),
+      client: new AlertmanagerClient(config.http, this.#deps),
       relabel: compileRelabeler(config.alertRelabelConfigs),
       queues: new Map(),
       dropped: [],

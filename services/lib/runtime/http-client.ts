@@ -1,16 +1,15 @@
-// GET requests with what a section of the configuration file says of HTTP: credentials, TLS, headers, redirects. Kept-alive
-// connections; files of tokens and passwords are read at each request, certificates again when they change on disk.
-import { readFile } from 'node:fs/promises';
+// Requests with what a section of the configuration file says of HTTP: credentials, tokens, headers, redirects; connections are
+// http-agents.ts. Files of tokens and passwords are read at each request.
 import http from 'node:http';
 import https from 'node:https';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { HttpClientConfig } from './config/http-client-config.ts';
+import { HttpAgents, readSecretFile } from './http-agents.ts';
+import { Oauth2Tokens } from './oauth2-tokens.ts';
 
 /** As Go's client, which Prometheus uses. */
 const REDIRECTS_MAX = 10;
-/** Certificates and keys are looked at again after this long. */
-const TLS_FILES_FRESH_MS = 30_000;
 /** A longer body costs more than a new connection. */
 const DISCARDED_BYTES_MAX = 4096;
 
@@ -18,62 +17,111 @@ export type HeaderValues = Record<string, string | string[]>;
 
 export class HttpClient {
   readonly #config: HttpClientConfig;
-  readonly #agents: Agents;
+  readonly #agents: HttpAgents;
+  readonly #tokens: Oauth2Tokens | undefined;
+  /** For the server of the tokens. */
+  readonly #tokenAgents: HttpAgents | undefined;
 
   constructor(config: HttpClientConfig, deps: { readonly clock: Clock }) {
     this.#config = config;
-    this.#agents = new Agents(config, deps.clock);
+    this.#agents = new HttpAgents(config, deps.clock);
+    const { oauth2 } = config;
+    if (oauth2 === undefined) return;
+    const agents = new HttpAgents(oauth2, deps.clock);
+    this.#tokenAgents = agents;
+    this.#tokens = new Oauth2Tokens(oauth2, {
+      clock: deps.clock,
+      readText,
+      readSecretFile,
+      post: (url, headers, body, signal) => send(agents, url, { method: 'POST', headers, body, signal }),
+    });
   }
 
   /**
    * Sends a GET and follows redirects where the configuration allows; credentials go to the first origin only.
    *
    * @returns the response of any status; its body is the caller's to read or to destroy.
-   * @throws AppError `unavailable` for a file that cannot be read or a redirect that cannot be followed; else what the
-   *   connection failed with, the signal's abort included.
+   * @throws AppError `unavailable` for a file that cannot be read, a token that is not given or a redirect that cannot be
+   *   followed; else what the connection failed with, the signal's abort included.
    */
-  async get(url: URL, headers: HeaderValues, signal: AbortSignal): Promise<http.IncomingMessage> {
+  get(url: URL, headers: HeaderValues, signal: AbortSignal): Promise<http.IncomingMessage> {
+    return this.#request(url, { method: 'GET', headers, signal }, isRedirect);
+  }
+
+  /** Sends a POST. Redirects are followed that keep method and body; all else is as with `get`. */
+  post(
+    url: URL,
+    headers: HeaderValues,
+    body: Uint8Array,
+    signal: AbortSignal,
+  ): Promise<http.IncomingMessage> {
+    return this.#request(url, { method: 'POST', headers, body, signal }, keepsMethod);
+  }
+
+  async #request(
+    url: URL,
+    outgoing: Outgoing,
+    follows: (response: http.IncomingMessage) => boolean,
+  ): Promise<http.IncomingMessage> {
+    const { signal, headers } = outgoing;
     const credentials = await readCredentials(this.#config);
+    if (this.#tokens !== undefined) credentials.authorization = await this.#tokens.authorization(signal);
     let target = url;
     for (let redirects = 0; ; redirects++) {
       const own = target.origin === url.origin;
       const all = own ? { ...headers, ...credentials } : headers;
-      const response = await this.#send(target, all, signal);
+      const response = await send(this.#agents, target, { ...outgoing, headers: all });
+      if (response.statusCode === 401) this.#tokens?.forget();
       const { location } = response.headers;
-      if (!this.#config.followRedirects || location === undefined || !isRedirect(response)) return response;
+      if (!this.#config.followRedirects || location === undefined || !follows(response)) return response;
       discard(response);
-      if (redirects === REDIRECTS_MAX)
-        throw new AppError('unavailable', `Get "${url.href}": stopped after ${REDIRECTS_MAX} redirects`);
-      target = redirectTarget(location, target);
-    }
-  }
-
-  /** A kept-alive connection that the server closed at the same moment is no error: one more attempt. */
-  async #send(url: URL, headers: HeaderValues, signal: AbortSignal): Promise<http.IncomingMessage> {
-    const secure = url.protocol === 'https:';
-    const agent = secure ? await this.#agents.https() : this.#agents.http();
-    for (let attempt = 0; ; attempt++) {
-      let reused = false;
-      try {
-        return await new Promise<http.IncomingMessage>((resolve, reject) => {
-          const request = (secure ? https : http).request(url, { agent, headers, signal });
-          request.once('response', resolve);
-          request.once('error', (error) => {
-            reused = request.reusedSocket;
-            reject(error);
-          });
-          request.end();
-        });
-      } catch (caught) {
-        const reset = (caught as NodeJS.ErrnoException).code === 'ECONNRESET';
-        if (!reset || !reused || attempt > 0 || signal.aborted) throw caught;
+      if (redirects === REDIRECTS_MAX) {
+        throw new AppError(
+          'unavailable',
+          `${outgoing.method} "${url.href}": stopped after ${REDIRECTS_MAX} redirects`,
+        );
       }
+      target = redirectTarget(location, target);
     }
   }
 
   /** Ends all connections. */
   close(): void {
     this.#agents.close();
+    this.#tokenAgents?.close();
+  }
+}
+
+interface Outgoing {
+  readonly method: 'GET' | 'POST';
+  readonly headers: HeaderValues;
+  readonly body?: Uint8Array;
+  readonly signal: AbortSignal;
+}
+
+/** A kept-alive connection that the server closed at the same moment is no error: one more attempt. */
+async function send(agents: HttpAgents, url: URL, outgoing: Outgoing): Promise<http.IncomingMessage> {
+  const { method, body, signal } = outgoing;
+  const secure = url.protocol === 'https:';
+  const agent = secure ? await agents.https() : agents.http();
+  const headers =
+    body === undefined ? outgoing.headers : { ...outgoing.headers, 'content-length': String(body.length) };
+  for (let attempt = 0; ; attempt++) {
+    let reused = false;
+    try {
+      return await new Promise<http.IncomingMessage>((resolve, reject) => {
+        const request = (secure ? https : http).request(url, { method, agent, headers, signal });
+        request.once('response', resolve);
+        request.once('error', (error) => {
+          reused = request.reusedSocket;
+          reject(error);
+        });
+        request.end(body);
+      });
+    } catch (caught) {
+      const reset = (caught as NodeJS.ErrnoException).code === 'ECONNRESET';
+      if (!reset || !reused || attempt > 0 || signal.aborted) throw caught;
+    }
   }
 }
 
@@ -105,6 +153,10 @@ function discard(response: http.IncomingMessage): void {
 
 function isRedirect({ statusCode = 0 }: http.IncomingMessage): boolean {
   return [301, 302, 303, 307, 308].includes(statusCode);
+}
+
+function keepsMethod({ statusCode }: http.IncomingMessage): boolean {
+  return statusCode === 307 || statusCode === 308;
 }
 
 function redirectTarget(location: string, from: URL): URL {
@@ -144,93 +196,13 @@ async function readCredentials(config: HttpClientConfig): Promise<HeaderValues> 
         : await readSecretFile(config.passwordFile);
     headers.authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
   }
-  if (config.authorization !== undefined) {
+  const { authorization, credentialsFile } = config;
+  if (authorization !== undefined || credentialsFile !== undefined) {
     const token =
-      config.credentialsFile === undefined
-        ? config.authorization.credentials.reveal()
-        : await readSecretFile(config.credentialsFile);
-    headers.authorization = `${config.authorization.type} ${token}`;
+      credentialsFile === undefined
+        ? authorization!.credentials.reveal()
+        : await readSecretFile(credentialsFile);
+    headers.authorization = `${authorization?.type ?? 'Bearer'} ${token}`;
   }
   return headers;
-}
-
-async function readSecretFile(file: string): Promise<string> {
-  try {
-    return (await readFile(file, 'utf8')).trim();
-  } catch (caught) {
-    throw new AppError(
-      'unavailable',
-      `cannot read ${file}: ${caught instanceof Error ? caught.message : String(caught)}`,
-    );
-  }
-}
-
-/** Connections by scheme. */
-class Agents {
-  readonly #config: HttpClientConfig;
-  readonly #clock: Clock;
-  #http: http.Agent | undefined;
-  #https: https.Agent | undefined;
-  #material: TlsMaterial | undefined;
-  #readAtMs = Number.NEGATIVE_INFINITY;
-
-  constructor(config: HttpClientConfig, clock: Clock) {
-    this.#config = config;
-    this.#clock = clock;
-  }
-
-  http(): http.Agent {
-    this.#http ??= new http.Agent({ keepAlive: true, scheduling: 'lifo' });
-    return this.#http;
-  }
-
-  async https(): Promise<https.Agent> {
-    if (this.#https !== undefined && this.#clock.monotonicMs() - this.#readAtMs < TLS_FILES_FRESH_MS)
-      return this.#https;
-    const material = await readTlsMaterial(this.#config);
-    this.#readAtMs = this.#clock.monotonicMs();
-    const { tls } = this.#config;
-    if (this.#https === undefined || !sameMaterial(material, this.#material)) {
-      this.#https?.destroy();
-      this.#material = material;
-      this.#https = new https.Agent({
-        keepAlive: true,
-        scheduling: 'lifo',
-        rejectUnauthorized: !tls.insecureSkipVerify,
-        ...(material.ca === undefined ? {} : { ca: material.ca }),
-        ...(material.cert === undefined ? {} : { cert: material.cert }),
-        ...(material.key === undefined ? {} : { key: material.key }),
-        ...(tls.serverName === undefined ? {} : { servername: tls.serverName }),
-        ...(tls.minVersion === undefined ? {} : { minVersion: tls.minVersion }),
-        ...(tls.maxVersion === undefined ? {} : { maxVersion: tls.maxVersion }),
-      });
-    }
-    return this.#https;
-  }
-
-  close(): void {
-    this.#http?.destroy();
-    this.#https?.destroy();
-    this.#http = undefined;
-    this.#https = undefined;
-  }
-}
-
-interface TlsMaterial {
-  readonly ca: string | undefined;
-  readonly cert: string | undefined;
-  readonly key: string | undefined;
-}
-
-async function readTlsMaterial({ tls }: HttpClientConfig): Promise<TlsMaterial> {
-  const [ca, cert, key] = await Promise.all([
-    tls.caFile === undefined ? tls.ca : readSecretFile(tls.caFile),
-    tls.certFile === undefined ? tls.cert : readSecretFile(tls.certFile),
-    tls.keyFile === undefined ? tls.key?.reveal() : readSecretFile(tls.keyFile),
-  ]);
-  return { ca, cert, key };
-}
-
-function sameMaterial(a: TlsMaterial, b: TlsMaterial | undefined): boolean {
-  return b !== undefined && a.ca === b.ca && a.cert === b.cert && a.key === b.key;
 }

@@ -12,6 +12,7 @@ test('a unary call arrives, and its failure as an AppError', async () => {
       if (request.scrapePool === 'bad') throw new TypeError('broken');
       return { active: [], dropped: [], droppedCounts: { [request.scrapePool]: 1 }, discoveryProblems: [] };
     },
+    targetMetadata: () => Promise.reject(new AppError('internal', 'not called')),
   };
   const client = createInProcessClient(ScraperDefinition, handlers);
   const request = { state: TargetState.TARGET_STATE_ANY, scrapePool: 'a' };

@@ -18,7 +18,35 @@ export interface HttpClientConfig {
   readonly usernameFile?: string | undefined;
   /** Header → files whose contents are further values, read at each request. */
   readonly headerFiles?: ReadonlyMap<string, readonly string[]>;
+  readonly oauth2?: Oauth2Config | undefined;
+  readonly proxy?: ProxyConfig | undefined;
 }
+
+/** Where tokens come from: OAuth 2, client credentials (RFC 6749, 4.4). */
+export interface Oauth2Config {
+  readonly clientId: string;
+  readonly clientSecret: Secret;
+  /** File read at each request for a token instead of `clientSecret`. */
+  readonly clientSecretFile: string | undefined;
+  readonly scopes: readonly string[];
+  readonly tokenUrl: string;
+  /** Further parameters of the request for a token. */
+  readonly endpointParams: ReadonlyMap<string, string>;
+  /** How the token's server is reached. */
+  readonly tls: TlsConfig;
+  readonly proxy: ProxyConfig | undefined;
+}
+
+/** Which proxy connections go through: `url`, or what the environment of the process says. */
+export type ProxyConfig =
+  | {
+      readonly kind: 'url';
+      /** May hold a user and a password. */
+      readonly url: Secret;
+      /** Hosts, domains, addresses and networks that are reached directly, by commas. */
+      readonly noProxy: string;
+    }
+  | { readonly kind: 'environment' };
 
 export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
 

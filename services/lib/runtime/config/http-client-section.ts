@@ -1,6 +1,12 @@
 // Credentials, TLS, proxies and headers of an HTTP client, as every section that speaks HTTP spells them.
 import type { Place } from './config-error.ts';
-import type { HttpClientConfig, TlsConfig, TlsVersion } from './http-client-config.ts';
+import type {
+  HttpClientConfig,
+  Oauth2Config,
+  ProxyConfig,
+  TlsConfig,
+  TlsVersion,
+} from './http-client-config.ts';
 import { Secret } from './secret.ts';
 import { REDACTED, type Section } from './section.ts';
 
@@ -85,13 +91,9 @@ export function readHttpClient(
     oauth2 !== undefined && 'oauth2',
   ].filter((kind) => kind !== false);
   if (kinds.length > 1) throw section.error(kinds[1]!, `stands beside ${kinds[0]!}; keep one of the two`);
-  if (oauth2 !== undefined) {
-    readOauth2(oauth2);
-    section.notice('oauth2', 'is checked but not run by this version; requests go without a token');
-  }
   const tlsSection = section.section('tls_config');
   const tls = readTls(tlsSection);
-  const hasProxy = readProxy(section);
+  const proxy = readProxy(section);
   const followRedirects = section.flag('follow_redirects') ?? true;
   section.flag('enable_http2');
   const headers = options.httpHeaders === false ? NO_HEADERS : readHttpHeaders(section);
@@ -110,12 +112,14 @@ export function readHttpClient(
       followRedirects,
       headers: headers.values,
       headerFiles: headers.files,
+      oauth2: oauth2 === undefined ? undefined : readOauth2(oauth2),
+      proxy,
     },
     hasBasicAuth: basic !== undefined,
     hasAuthorization: authorization !== undefined,
     hasBearerToken,
     hasOauth2: oauth2 !== undefined,
-    isCustom: kinds.length > 0 || tlsSection !== undefined || hasProxy || !followRedirects,
+    isCustom: kinds.length > 0 || tlsSection !== undefined || proxy !== undefined || !followRedirects,
   };
 }
 
@@ -162,24 +166,38 @@ function readAuthorization(parent: Section): Authorization | undefined {
   return { type, credentials, credentialsFile };
 }
 
-function readOauth2(section: Section): void {
-  section.requiredText('client_id');
-  section.secret('client_secret');
-  section.file('client_secret_file');
+function readOauth2(section: Section): Oauth2Config {
+  const clientId = section.requiredText('client_id');
+  const clientSecret = section.secret('client_secret');
+  const clientSecretFile = section.file('client_secret_file');
   atMostOne(section, ['client_secret', 'client_secret_file']);
   section.text('client_certificate_key_id');
   section.secret('client_certificate_key');
   section.file('client_certificate_key_file');
   atMostOne(section, ['client_certificate_key', 'client_certificate_key_file']);
-  for (const key of ['grant_type', 'signature_algorithm', 'iss', 'audience']) section.text(key);
+  const grantType = section.text('grant_type') ?? '';
+  for (const key of ['signature_algorithm', 'iss', 'audience']) section.text(key);
   section.mapEntries('claims');
-  section.texts('scopes');
-  section.requiredText('token_url');
+  if (grantType !== '' && grantType !== 'client_credentials') {
+    section.notice('grant_type', `${grantType} is not run by this version; client_credentials is used`);
+  }
+  const scopes = section.texts('scopes');
+  const tokenUrl = section.requiredText('token_url');
   section.url('token_url');
-  section.textMap('endpoint_params');
-  readTls(section.section('tls_config'));
-  readProxy(section);
+  const endpointParams = section.textMap('endpoint_params');
+  const tls = readTls(section.section('tls_config'));
+  const proxy = readProxy(section);
   section.finish();
+  return {
+    clientId,
+    clientSecret: clientSecret ?? new Secret(''),
+    clientSecretFile,
+    scopes,
+    tokenUrl,
+    endpointParams,
+    tls,
+    proxy,
+  };
 }
 
 /** Reads a tls_config; undefined gives the defaults. */
@@ -215,8 +233,8 @@ function readTlsVersion(section: Section, key: string): TlsVersion | undefined {
   return name === undefined ? undefined : TLS_VERSIONS[name];
 }
 
-/** Reads and checks the proxy keys; true when one is set. */
-function readProxy(section: Section): boolean {
+/** Reads and checks the proxy keys. */
+function readProxy(section: Section): ProxyConfig | undefined {
   const proxyUrl = section.url('proxy_url');
   const fromEnvironment = section.flag('proxy_from_environment') ?? false;
   const noProxy = section.text('no_proxy');
@@ -237,13 +255,11 @@ function readProxy(section: Section): boolean {
   if (fromEnvironment && noProxy)
     throw section.error('no_proxy', 'stands beside proxy_from_environment; keep one');
   if (noProxy && !hasProxyUrl) throw section.error('no_proxy', 'needs proxy_url as well');
-  if (hasProxyUrl || fromEnvironment) {
-    section.notice(
-      hasProxyUrl ? 'proxy_url' : 'proxy_from_environment',
-      'is checked but not used by this version; connections are direct',
-    );
+  if (headers.length > 0) {
+    section.notice('proxy_connect_header', 'is checked but not sent by this version');
   }
-  return hasProxyUrl || fromEnvironment;
+  if (fromEnvironment) return { kind: 'environment' };
+  return hasProxyUrl ? { kind: 'url', url: new Secret(proxyUrl), noProxy: noProxy ?? '' } : undefined;
 }
 
 const NO_HEADERS: {

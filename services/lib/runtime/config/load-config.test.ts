@@ -268,7 +268,7 @@ describe('secrets', () => {
 
 test('what is checked and not run is listed', () => {
   const { notices } = load(
-    'runtime: {gogc: 50}\nscrape_configs:\n  - job_name: a\n  - job_name: b\n    docker_sd_configs: [{host: "unix:///x"}]\n    proxy_url: http://p\n' +
+    'runtime: {gogc: 50}\nscrape_configs:\n  - job_name: a\n  - job_name: b\n    docker_sd_configs: [{host: "unix:///x"}]\n    proxy_url: http://p\n    proxy_connect_header: {X: [y]}\n' +
       'remote_write: [{url: "http://x"}]\nremote_read: [{url: "http://x"}]\ntracing: {endpoint: "x:1"}\n',
   );
   expect(notices).toContain(
@@ -276,7 +276,7 @@ test('what is checked and not run is listed', () => {
   );
   for (const start of [
     'runtime.gogc',
-    'scrape_configs[1].proxy_url',
+    'scrape_configs[1].proxy_connect_header',
     'remote_write',
     'remote_read',
     'tracing',
