@@ -1,6 +1,6 @@
 // Sends a finished block to the stores and comes back when enough of them have verified it.
 import { AppError, toAppError } from '../lib/core/errors.ts';
-import { orderForCopies } from '../lib/placement/placement.ts';
+import { GroupPlacement, groupOf } from '../lib/placement/block-groups.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Cluster, Peer } from '../lib/transport/cluster.ts';
 import type { Client } from '../lib/transport/rpc.ts';
@@ -24,10 +24,13 @@ export async function shipBlock(
 ): Promise<void> {
   const { blockId } = block.meta;
   const peers = new Map(cluster.stores().map((peer): [string, StorePeer] => [peer.instance, peer]));
-  const ordered = orderForCopies(
-    Array.from(peers.values(), ({ instance, zone = '' }) => ({ instance, zone })),
-    `block ${blockId}`,
-  );
+  // Where the stores themselves would move it; those that are not there are passed over.
+  const known = cluster.storeSet?.()?.members;
+  const live = Array.from(peers.values(), ({ instance, zone = '' }) => ({ instance, zone }));
+  const stores = known === undefined || known.length === 0 ? live : known;
+  const ordered = new GroupPlacement(stores, replicas)
+    .orderFor(groupOf(block.meta))
+    .filter((instance) => peers.has(instance));
   let copies = 0;
   const failures: string[] = [];
   for (const instance of ordered) {

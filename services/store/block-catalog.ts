@@ -61,6 +61,8 @@ export class BlockCatalog {
   readonly #logger: Logger;
   readonly #openBlocksMax: number;
   readonly #onCorrupt: () => void;
+  readonly #holdsAll: (meta: BlockMeta) => boolean;
+  readonly #onChange: (meta: BlockMeta, isHeld: boolean) => void;
   /** By `<tenant>/<id>`. */
   readonly #entries = new Map<string, Entry>();
   /** Opened entries that nobody reads, least recently used first. */
@@ -78,6 +80,10 @@ export class BlockCatalog {
       readonly cache: PageCache;
       readonly logger: Logger;
       readonly onCorrupt: () => void;
+      /** Of a block set aside: all of its samples are here again, in whatever blocks. Default: never. */
+      readonly holdsAll?: (meta: BlockMeta) => boolean;
+      /** Told of each block that comes or goes, at that moment. */
+      readonly onChange?: (meta: BlockMeta, isHeld: boolean) => void;
     },
   ) {
     this.#openBlocksMax = options.openBlocksMax;
@@ -86,6 +92,8 @@ export class BlockCatalog {
     this.#cache = deps.cache;
     this.#logger = deps.logger;
     this.#onCorrupt = deps.onCorrupt;
+    this.#holdsAll = deps.holdsAll ?? (() => false);
+    this.#onChange = deps.onChange ?? (() => undefined);
   }
 
   get size(): number {
@@ -97,14 +105,24 @@ export class BlockCatalog {
     return this.#bytes;
   }
 
-  /** Blocks of all tenants that were set aside. */
+  /** Blocks of all tenants that were set aside and whose samples are not here again. */
   get quarantinedCount(): number {
-    return this.#quarantined.size;
+    return this.quarantined().length;
   }
 
-  /** Blocks of a tenant that were set aside and not put again since, as they were found. */
+  /** Blocks of all tenants that were set aside, as they were found, and whose samples are not here again. */
+  quarantined(): QuarantinedBlock[] {
+    return [...this.#quarantined.values()].filter(({ meta }) => meta === undefined || !this.#holdsAll(meta));
+  }
+
+  /** Those of one tenant. */
   quarantinedOf(tenant: string): QuarantinedBlock[] {
-    return [...this.#quarantined.values()].filter((block) => block.tenant === tenant);
+    return this.quarantined().filter((block) => block.tenant === tenant);
+  }
+
+  /** A block set aside of which nothing is known is not missing any more: all that others hold is here. Its folder stays. */
+  settleQuarantined({ tenant, blockId }: QuarantinedBlock): void {
+    this.#quarantined.delete(keyOf(tenant, blockId));
   }
 
   /**
@@ -142,6 +160,10 @@ export class BlockCatalog {
   contains(tenant: string, blockId: string): boolean {
     const key = keyOf(tenant, blockId);
     return this.#entries.has(key) || this.#contained.has(key);
+  }
+
+  find(tenant: string, blockId: string): BlockMeta | undefined {
+    return this.#entries.get(keyOf(tenant, blockId))?.meta;
   }
 
   isQuarantined(tenant: string, blockId: string): boolean {
@@ -189,6 +211,7 @@ export class BlockCatalog {
     });
     this.#bytes += bytesOf(meta);
     this.#countContained(meta, 1);
+    this.#onChange(meta, true);
     this.#quarantined.delete(keyOf(meta.tenant, meta.blockId));
   }
 
@@ -287,6 +310,7 @@ export class BlockCatalog {
     this.#idle.delete(entry);
     this.#bytes -= bytesOf(entry.meta);
     this.#countContained(entry.meta, -1);
+    this.#onChange(entry.meta, false);
     return entry;
   }
 

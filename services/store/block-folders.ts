@@ -7,6 +7,8 @@ export class BlockFolders {
   readonly blocks: string;
   /** Blocks that are being taken, and those that are being deleted. Emptied at start. */
   readonly transit: string;
+  /** Blocks that are being copied from other stores, `<tenant>/<block id>`: what is here of one stays for the next try. */
+  readonly partial: string;
   /** Corrupt blocks, for a person to look at: `<tenant>/<block id>`. */
   readonly quarantine: string;
   /** Deletes and their audit record: `<tenant>/`. */
@@ -20,6 +22,7 @@ export class BlockFolders {
   constructor(dataDir: string, disk: Disk) {
     this.blocks = path.join(dataDir, 'blocks');
     this.transit = path.join(dataDir, 'blocks-transit');
+    this.partial = path.join(dataDir, 'blocks-partial');
     this.quarantine = path.join(dataDir, 'blocks-quarantine');
     this.tombstones = path.join(dataDir, 'tombstones');
     this.snapshots = path.join(dataDir, 'snapshots');

@@ -35,6 +35,8 @@ export interface CompactorOptions {
   /** How long a delete can be undone before a block is rewritten for it. */
   readonly deleteDelayMs: number;
   readonly hashSeed: number;
+  /** Blocks are merged within their group only. */
+  readonly groupOf: (meta: BlockMeta) => string;
 }
 
 export interface CompactorDeps {
@@ -147,7 +149,13 @@ export class Compactor {
       return { meta, arrivedMs, bytes: bytesOf(meta), deletes: state };
     });
     const policy = { rangesMs: compactionRangesMs, settleMs: compactionSettleMs, bytesMax };
-    return planCompaction(blocks, clock.nowMs(), policy);
+    let merge: Compaction | undefined;
+    for (const group of Map.groupBy(blocks, ({ meta }) => this.#options.groupOf(meta)).values()) {
+      const compaction = planCompaction(group, clock.nowMs(), policy);
+      if (compaction?.reason === 'delete') return compaction;
+      merge ??= compaction;
+    }
+    return merge;
   }
 
   #isDue({ createdAtMs }: Tombstone): boolean {

@@ -3,10 +3,17 @@ import { AppError, throwIfAborted } from '../lib/core/errors.ts';
 import { compileMatcher } from '../lib/model/matcher.ts';
 import { isBlockId } from '../lib/tsdb/block/block-name.ts';
 import type { Deletion } from '../lib/tsdb/tombstones/deletion.ts';
-import type { DeleteSeriesRequest, ListDeletesResponse, UndoDeleteRequest } from '../lib/wire/contracts.ts';
+import type { Tombstone } from '../lib/tsdb/tombstones/tombstone-file.ts';
+import type {
+  DeleteSeriesRequest,
+  ListDeletesResponse,
+  PendingDelete,
+  UndoDeleteRequest,
+} from '../lib/wire/contracts.ts';
 import { fromWireMatchers, toWireMatchers } from '../lib/wire/matchers.ts';
 import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
+import type { BlocksInTransit } from './blocks-in-transit.ts';
 import type { Compactor } from './compactor.ts';
 import { leaseOverlapping } from './select-blocks.ts';
 import type { Tombstones } from './tombstones.ts';
@@ -16,6 +23,7 @@ export interface DeleteDeps {
   readonly folders: BlockFolders;
   readonly tombstones: Tombstones;
   readonly compactor: Compactor;
+  readonly transit: BlocksInTransit;
 }
 
 /** A compaction may take a block away while the others are searched; it is over long before so many tries. */
@@ -46,7 +54,8 @@ export async function deleteSeries(
       // What took the place of a block that was searched was not.
       if (!searched.all.every((id) => deps.catalog.has(tenant, id) || deps.catalog.isQuarantined(tenant, id)))
         return false;
-      const blocks = [...searched.found, ...quarantinedIn(tenant, deletion, deps.catalog)];
+      const coming = deps.transit.overlapping(tenant, deletion);
+      const blocks = [...searched.found, ...quarantinedIn(tenant, deletion, deps.catalog), ...coming];
       await deps.tombstones.add(tenant, { id: deleteId, createdAtMs, actor, ...deletion, blocks });
       return true;
     });
@@ -113,18 +122,21 @@ export function undoDelete(
 
 /** Oldest first. */
 export function listDeletes(tenant: string, { tombstones }: DeleteDeps): ListDeletesResponse {
-  const deletes = tombstones
-    .list(tenant)
-    .map(({ id, matchers, minTimeMs, maxTimeMs, createdAtMs, actor, blocks }) => ({
-      deleteId: id,
-      matchers: toWireMatchers(matchers),
-      minTimeMs,
-      maxTimeMs,
-      createdAtMs,
-      actor,
-      concerned: blocks.length,
-    }));
+  const deletes = toPendingDeletes(tombstones.list(tenant));
   return { deletes: deletes.sort((a, b) => a.createdAtMs - b.createdAtMs) };
+}
+
+/** As they travel, without the names of the blocks. */
+export function toPendingDeletes(tombstones: readonly Tombstone[]): PendingDelete[] {
+  return tombstones.map(({ id, matchers, minTimeMs, maxTimeMs, createdAtMs, actor, blocks }) => ({
+    deleteId: id,
+    matchers: toWireMatchers(matchers),
+    minTimeMs,
+    maxTimeMs,
+    createdAtMs,
+    actor,
+    concerned: blocks.length,
+  }));
 }
 
 /** Rewrites all blocks that deletes concern; returns how many. */

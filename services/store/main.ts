@@ -3,7 +3,11 @@ import { NO_STORAGE_POLICY } from '../lib/runtime/config/storage-policy.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
-import { BlockHorizonDefinition, StoreDefinition } from '../lib/wire/contracts.ts';
+import {
+  BlockHorizonDefinition,
+  StoreDefinition,
+  StoreReplicationDefinition,
+} from '../lib/wire/contracts.ts';
 import { STORE_FLAGS } from './flags.ts';
 import { createStore } from './service.ts';
 
@@ -11,7 +15,7 @@ runServiceProcess({
   service: 'store',
   usage: 'Tidemark store: holds copies of sealed blocks and answers from them.',
   flags: STORE_FLAGS,
-  build: async ({ flags, clock, logger, registry }) => {
+  build: async ({ flags, clock, logger, registry, instance, cluster, control }) => {
     const dataDir = flags['storage.tsdb.path'];
     process.on('exit', lockDataDirectory(dataDir));
     const file = flags['config.file'];
@@ -23,15 +27,22 @@ runServiceProcess({
         retentionBytes: flags['storage.tsdb.retention.size'],
         deleteDelayMs: flags['store.delete-delay'],
         storagePolicy: config?.config.storage ?? NO_STORAGE_POLICY,
+        moveBytesPerSecond: flags['store.move-rate'],
+        rebuildDelayMs: flags['store.rebuild-delay'],
+        repairIntervalMs: flags['store.repair-interval'],
+        surplusGraceMs: flags['store.surplus-grace'],
+        scrubPeriodMs: flags['store.scrub-period'],
       },
-      { clock, logger, registry },
+      { clock, logger, registry, peers: { instance, cluster, control } },
     );
     return {
       services: [store],
       ...(config === undefined ? {} : { reload: () => config.reload([store]) }),
+      weight: flags['store.weight'],
       serve: (server) => {
         server.add(StoreDefinition, store.handlers);
         server.add(BlockHorizonDefinition, store.horizonHandlers);
+        server.add(StoreReplicationDefinition, store.replicationHandlers);
       },
     };
   },

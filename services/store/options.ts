@@ -33,6 +33,16 @@ export interface StoreOptions {
   readonly compactionShare?: number;
   /** Blocks are rewritten for a delete after this time, milliseconds; until then it can be undone. Default: a day. */
   readonly deleteDelayMs?: number;
+  /** Most bytes per second that are copied from other stores; 0: no limit. Default: 64 MiB. */
+  readonly moveBytesPerSecond?: number;
+  /** Between two looks at what this store should hold, milliseconds. Default: 10 s. */
+  readonly repairIntervalMs?: number;
+  /** A store that is gone for longer has its blocks rebuilt on others, milliseconds. Default: 10 min. */
+  readonly rebuildDelayMs?: number;
+  /** How long the right owners hold a block before this store gives its copy away, milliseconds. Default: 5 min. */
+  readonly surplusGraceMs?: number;
+  /** Every block is read and compared with its checksums once in so long, milliseconds; 0: never. Default: 7 d. */
+  readonly scrubPeriodMs?: number;
 }
 
 /** Options with their defaults. */
@@ -50,6 +60,11 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     compactionSettleMs: 30 * 60_000,
     compactionShare: 0.5,
     deleteDelayMs: 24 * 3_600_000,
+    moveBytesPerSecond: 64 << 20,
+    repairIntervalMs: 10_000,
+    rebuildDelayMs: 600_000,
+    surplusGraceMs: 300_000,
+    scrubPeriodMs: 7 * 24 * 3_600_000,
     ...options,
   };
 }

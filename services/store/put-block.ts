@@ -93,7 +93,7 @@ async function receiveBlock(
 }
 
 /** Messages of a stream one by one; a call that is cancelled ends at once, whatever the sender does. */
-class MessageReader {
+export class MessageReader {
   readonly #messages: AsyncIterator<PutBlockRequest>;
   readonly #signal: AbortSignal;
 
@@ -124,16 +124,16 @@ class MessageReader {
   }
 }
 
-async function readHeader(messages: MessageReader): Promise<BlockHeader> {
+export async function readHeader(messages: MessageReader): Promise<BlockHeader> {
   const first = await messages.next();
   if (first?.part?.$case !== 'header') {
-    throw new AppError('bad_data', 'the first message of PutBlock is not a header');
+    throw new AppError('bad_data', 'the first message of a block is not its header');
   }
   return first.part.value;
 }
 
 /** Checks names and sizes before anything is touched; returns the block's place. */
-function checkHeader(header: BlockHeader, options: PutBlockOptions, folders: BlockFolders): string {
+export function checkHeader(header: BlockHeader, options: PutBlockOptions, folders: BlockFolders): string {
   const target = blockFolder(folders.blocks, header.tenant, header.blockId);
   const names = header.files.map(({ name }) => name).sort();
   if (names.join() !== [...EXPECTED_NAMES].sort().join()) {
@@ -217,7 +217,7 @@ async function nextPiece(
 }
 
 /** The block opens, and is the one that the header named. */
-async function checkBlock(folder: string, header: BlockHeader, cache: PageCache): Promise<BlockMeta> {
+export async function checkBlock(folder: string, header: BlockHeader, cache: PageCache): Promise<BlockMeta> {
   let meta: BlockMeta;
   try {
     const reader = await BlockReader.open(folder, { cache });

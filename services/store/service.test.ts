@@ -93,7 +93,7 @@ async function startStore(options: Partial<StoreOptions> = {}, disk?: Disk): Pro
   const registry = new Registry();
   const logger = createSilentLogger();
   const store = createStore(
-    { dataDir: dataDir(), retentionMs: 0, retentionBytes: 0, ...options },
+    { dataDir: dataDir(), retentionMs: 0, retentionBytes: 0, scrubPeriodMs: 0, ...options },
     { clock, logger, registry, ...(disk === undefined ? {} : { disk }) },
   );
   await mkdir(dataDir(), { recursive: true });

@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import { groupOf, rowOf } from '../lib/placement/block-groups.ts';
 import type { Configurable } from '../lib/runtime/config-holder.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
@@ -18,20 +19,25 @@ import type {
   PutBlockRequest,
   PutBlockResponse,
   StoreDefinition,
+  StoreReplicationDefinition,
 } from '../lib/wire/contracts.ts';
 import { BlockCatalog, bytesOf } from './block-catalog.ts';
 import { BlockFolders } from './block-folders.ts';
 import { labelsOfBlocks } from './block-labels.ts';
 import { BlockResolutions } from './block-resolutions.ts';
+import { BlocksInTransit } from './blocks-in-transit.ts';
 import { CallGate } from './call-gate.ts';
 import { Compactor } from './compactor.ts';
 import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './delete-series.ts';
 import { DiskBudget } from './disk-budget.ts';
 import { Downsampler } from './downsampler.ts';
 import { fetchBlock } from './fetch-block.ts';
+import { HeldLeaves } from './held-leaves.ts';
+import { leafKeysOf } from './inventory-block.ts';
 import { newestSample } from './newest-sample.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { putBlock } from './put-block.ts';
+import { createReplication, type ReplicationPeers } from './replication.ts';
 import { expiredBlocks } from './retention.ts';
 import { RuleRetention } from './rule-retention.ts';
 import { selectBlocks } from './select-blocks.ts';
@@ -48,6 +54,8 @@ export interface StoreDeps {
   readonly registry: Registry;
   /** Where blocks are written. Default: the machine's own. (Reading goes to the machine's files in any case.) */
   readonly disk?: Disk;
+  /** The other stores; absent in one process, which has none. */
+  readonly peers?: ReplicationPeers;
 }
 
 /** A running store and the calls that it answers. */
@@ -55,6 +63,8 @@ export interface Store extends Service, Configurable {
   readonly handlers: Handlers<typeof StoreDefinition>;
   /** What queriers ask before they have parts evaluated by ingesters. */
   readonly horizonHandlers: Handlers<typeof BlockHorizonDefinition>;
+  /** What other stores ask. */
+  readonly replicationHandlers: Handlers<typeof StoreReplicationDefinition>;
 }
 
 export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store {
@@ -68,12 +78,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     { folder: folders.transit, keepFreeBytes: options.diskReserveBytes },
     { disk },
   );
+  const leaves = new HeldLeaves();
+  const transit = new BlocksInTransit();
   const catalog = new BlockCatalog(options, {
     folders,
     disk,
     cache,
     logger,
     onCorrupt: () => metrics.corrupt.inc(),
+    holdsAll: (meta) => leafKeysOf(meta).every((leaf) => leaves.has(leaf)),
+    onChange: (meta, isHeld) => {
+      if (isHeld) leaves.add(meta);
+      else leaves.remove(meta);
+      replication.changed(meta);
+    },
   });
   const resolutions = new BlockResolutions();
   let policy = options.storagePolicy;
@@ -91,7 +109,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   });
   const hashSeed = randomInt(0xffffffff);
   const compactor = new Compactor(
-    { ...options, hashSeed },
+    // In one process there is nobody to share partitions with.
+    { ...options, hashSeed, groupOf: deps.peers === undefined ? rowOf : groupOf },
     {
       ...{ catalog, folders, tombstones, budget, disk, clock, logger, metrics: metrics.compaction },
       isDerived: (meta) =>
@@ -109,14 +128,21 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const ruleRetention = new RuleRetention(options, {
     ...{ catalog, compactor, tombstones, clock, logger, metrics },
     policy: () => policy,
-    onExpired: () => undefined,
+    onExpired: (meta) => leaves.retire(meta),
   });
-  const deleteDeps = { catalog, folders, tombstones, compactor };
+  const replication = createReplication(options, {
+    ...{ catalog, folders, disk, budget, cache, tombstones, leaves, transit, clock, logger, registry },
+    peers: deps.peers,
+  });
+  const peerCalls = replication.handlers;
+  const deleteDeps = { catalog, folders, tombstones, compactor, transit };
   const gate = new CallGate();
   const stopping = new AbortController();
+  let reconfigured = new AbortController();
   let ready = false;
   let retention: Promise<void> = Promise.resolve();
   let compaction: Promise<void> = Promise.resolve();
+  let upkeep: Promise<void> = Promise.resolve();
 
   const applyRetention = async (): Promise<void> => {
     if (options.retentionMs > 0) {
@@ -128,6 +154,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       downsampling: policy.downsampling,
       isWaitedFor: (block) => downsampler.isWaitedFor(block),
     })) {
+      leaves.retire(meta);
       await catalog.delete(meta.tenant, meta.blockId);
       metrics.deleted.inc({ reason });
       logger.info(
@@ -153,7 +180,9 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     const beforeMs = options.retentionMs > 0 ? clock.nowMs() - options.retentionMs : Number.NEGATIVE_INFINITY;
     for (const tenant of tombstones.tenants()) {
       const exists = (blockId: string) =>
-        catalog.has(tenant, blockId) || catalog.isQuarantined(tenant, blockId);
+        catalog.has(tenant, blockId) ||
+        catalog.isQuarantined(tenant, blockId) ||
+        transit.has(tenant, blockId);
       await folders.exclusively(() => tombstones.forget(tenant, exists, beforeMs));
     }
   };
@@ -191,7 +220,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
         const error = toAppError(caught);
         if (!stopping.signal.aborted) logger.error({ err: error }, 'compaction failed; it is tried again');
       }
-      await clock.sleep(options.compactionCheckMs, stopping.signal).catch(() => undefined);
+      const either = AbortSignal.any([stopping.signal, reconfigured.signal]);
+      await clock.sleep(options.compactionCheckMs, either).catch(() => undefined);
     }
   };
 
@@ -218,6 +248,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     await waitAtMost(gate.idle(), STOP_WAIT_MS, clock);
     await retention;
     await compaction;
+    await upkeep;
     await compactor.idle();
     await catalog.close();
   };
@@ -243,6 +274,18 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
 
   return {
     name: 'store',
+    replicationHandlers: {
+      inventory: (request, { signal }) =>
+        stream(signal, (own) => peerCalls.inventory(request, { signal: own })),
+      pullBlock: (request, { signal }) =>
+        stream(signal, (own) => peerCalls.pullBlock(request, { signal: own })),
+      blockDeletes: (request, { signal }) =>
+        call(signal, (own) => peerCalls.blockDeletes(request, { signal: own })),
+      confirmBlocks: (request, { signal }) =>
+        call(signal, (own) => peerCalls.confirmBlocks(request, { signal: own })),
+      replicationStatus: (request, { signal }) =>
+        call(signal, (own) => peerCalls.replicationStatus(request, { signal: own })),
+    },
     horizonHandlers: {
       newestSample: (request, { signal }) =>
         call(signal, () => Promise.resolve(newestSample(request, catalog))),
@@ -287,6 +330,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
       retention = keepRetention();
       compaction = keepCompacting();
+      upkeep = replication.run(stopping.signal);
       ready = true;
     },
     applyConfig: ({ storage }) => {
@@ -298,6 +342,9 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
           );
       }
       policy = storage;
+      // There may be work now that there was not before.
+      reconfigured.abort();
+      reconfigured = new AbortController();
       return Promise.resolve();
     },
     isReady: () => ready,

@@ -133,6 +133,12 @@ export class Tombstones {
     return mask.isEmpty ? undefined : mask;
   }
 
+  /** Blocks of all tenants that deletes left nothing of. */
+  erased(): { readonly tenant: string; readonly blockId: string }[] {
+    const tables = Array.from(this.#tenants.values(), ({ table }) => table);
+    return tables.flatMap(({ tenant, erased }) => erased.map(({ blockId }) => ({ tenant, blockId })));
+  }
+
   /** True for a block that deletes left nothing of. */
   isErased(tenant: string, blockId: string): boolean {
     return this.#tableOf(tenant).erased.some((block) => block.blockId === blockId);

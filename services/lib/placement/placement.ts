@@ -56,14 +56,25 @@ export function computePlacement(
 
 /** Members by falling rendezvous weight for `key`; ties break by instance. */
 export function rankMembers(members: readonly Member[], key: string): Member[] {
-  const words = new Uint32Array(4);
-  const weighted = members.map((member) => {
-    const bytes = encodeUtf8(`${key}\u0000${member.instance}`);
-    hash128(bytes, 0, bytes.length, PLACEMENT_SEED, words);
-    return { member, weight: words[0]! * 0x200000 + (words[1]! >>> 11) };
-  });
+  const weighted = members.map((member) => ({ member, weight: hashOf(key, member.instance) }));
   weighted.sort((a, b) => b.weight - a.weight || (a.member.instance < b.member.instance ? -1 : 1));
   return weighted.map(({ member }) => member);
+}
+
+/** 53 bits of the hash of a key and a member. */
+function hashOf(key: string, instance: string): number {
+  const words = new Uint32Array(4);
+  const bytes = encodeUtf8(`${key}\u0000${instance}`);
+  hash128(bytes, 0, bytes.length, PLACEMENT_SEED, words);
+  return words[0]! * 0x200000 + (words[1]! >>> 11);
+}
+
+/**
+ * Score of a member for a key, 0 or more: multiply it by the member's weight, and the highest wins in proportion to the weights.
+ * Source: weighted rendezvous hashing, Schindelhauer and Schomaker 2005: w / -ln(u).
+ */
+export function rendezvousScore(key: string, instance: string): number {
+  return -1 / Math.log(hashOf(key, instance) / 2 ** 53);
 }
 
 /** All members in the order in which copies of `key` go to them: by rank, each zone once before any zone twice. */

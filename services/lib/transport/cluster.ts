@@ -1,5 +1,6 @@
 // The other services as one service sees them: who owns which partition, and a client for each live member. All-in-one
 // has a fixed one; in a cluster it follows the membership.
+import type { StoreMember } from '../placement/block-groups.ts';
 import type { Placement } from '../placement/placement.ts';
 import type {
   AlertEvaluatorDefinition,
@@ -10,6 +11,7 @@ import type {
   QuerierDefinition,
   ScraperDefinition,
   StoreDefinition,
+  StoreReplicationDefinition,
 } from '../wire/contracts.ts';
 import type { Client } from './rpc.ts';
 
@@ -28,6 +30,8 @@ export interface StoreSet {
   readonly instances: readonly string[];
   /** Stores that have a copy of each block, at least. */
   readonly replicationFactor: number;
+  /** The same stores with what placement needs to know of them. */
+  readonly members?: readonly StoreMember[];
 }
 
 /** A view that changes under its reader: ask again for each request, keep nothing. */
@@ -42,6 +46,8 @@ export interface Cluster {
   /** Undefined where the live ones are all: in one process, or before it is known. */
   storeSet?(): StoreSet | undefined;
   stores(): readonly Peer<Client<typeof StoreDefinition>>[];
+  /** What the live stores say to one another; absent in one process, which has one store. */
+  storeReplication?(): readonly Peer<Client<typeof StoreReplicationDefinition>>[];
   /** Ingesters in other processes that evaluate parts of queries; absent in one process, which has its samples at hand. */
   partEvaluators?(): readonly Peer<Client<typeof PartEvaluationDefinition>>[];
   /** What the stores say of the newest samples in blocks; absent likewise. */

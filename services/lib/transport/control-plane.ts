@@ -1,5 +1,6 @@
 // The control plane as services see it: who is there, who owns what, who holds a lease. NATS carries it in a cluster
 // (nats-control-plane.ts). Everything in it can be rebuilt from the members, so losing it loses no sample.
+import type { StoreMember } from '../placement/block-groups.ts';
 import type { Member } from '../placement/placement.ts';
 
 export type ServiceName = 'scraper' | 'ingester' | 'store' | 'querier' | 'alert-evaluator' | 'gateway';
@@ -20,6 +21,8 @@ export interface MemberRecord extends Member {
   readonly state: MemberState;
   /** Of an ingester that has others beside it. */
   readonly replica?: ReplicaRecord;
+  /** Of a store: its share of the blocks compared with others'; absent means 1. */
+  readonly weight?: number;
 }
 
 /** Where an ingester stands among the replicas of its partitions. */
@@ -39,6 +42,8 @@ export interface ReplicaRecord {
   readonly fetchedSamples: number;
   /** Of what it is getting now, 0 … 1. */
   readonly progress: number;
+  /** Estimate for the rest of that; 0 when it gets nothing. */
+  readonly remainingSeconds: number;
 }
 
 /** A member as an observer sees it. */
@@ -64,7 +69,7 @@ export interface PlacementRecord {
   /** Copies of a sealed block. */
   readonly storeReplicationFactor: number;
   /** Stores that may hold blocks. One that is gone stays in the list: what it held has fewer copies. */
-  readonly stores: readonly Member[];
+  readonly stores: readonly StoreMember[];
 }
 
 /** Owners of an earlier epoch. */

@@ -9,6 +9,7 @@ import {
   QuerierDefinition,
   ScraperDefinition,
   StoreDefinition,
+  StoreReplicationDefinition,
 } from '../wire/contracts.ts';
 import type { Cluster, Peer, StoreSet } from './cluster.ts';
 import type { ControlPlane, MemberView, PlacementRecord, ServiceName } from './control-plane.ts';
@@ -124,6 +125,7 @@ export class GrpcCluster implements Cluster {
   readonly #ingesters: PeerSet<typeof IngesterDefinition>;
   readonly #ingesterReplication: PeerSet<typeof IngesterReplicationDefinition>;
   readonly #stores: PeerSet<typeof StoreDefinition>;
+  readonly #storeReplication: PeerSet<typeof StoreReplicationDefinition>;
   readonly #partEvaluators: PeerSet<typeof PartEvaluationDefinition>;
   readonly #blockHorizons: PeerSet<typeof BlockHorizonDefinition>;
   readonly #queriers: PeerSet<typeof QuerierDefinition>;
@@ -142,6 +144,7 @@ export class GrpcCluster implements Cluster {
     this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', how);
     this.#ingesterReplication = new PeerSet(IngesterReplicationDefinition, 'ingester', how);
     this.#stores = new PeerSet(StoreDefinition, 'store', how);
+    this.#storeReplication = new PeerSet(StoreReplicationDefinition, 'store', how);
     this.#partEvaluators = new PeerSet(PartEvaluationDefinition, 'ingester', how);
     this.#blockHorizons = new PeerSet(BlockHorizonDefinition, 'store', how);
     this.#queriers = new PeerSet(QuerierDefinition, 'querier', how);
@@ -166,7 +169,7 @@ export class GrpcCluster implements Cluster {
     const record = this.#control.placement();
     if (record === undefined) return undefined;
     const instances = record.stores.map(({ instance }) => instance);
-    return { instances, replicationFactor: record.storeReplicationFactor };
+    return { instances, replicationFactor: record.storeReplicationFactor, members: record.stores };
   }
 
   ingesters() {
@@ -179,6 +182,10 @@ export class GrpcCluster implements Cluster {
 
   stores() {
     return this.#stores.peers;
+  }
+
+  storeReplication() {
+    return this.#storeReplication.peers;
   }
 
   partEvaluators() {
@@ -233,13 +240,8 @@ export class GrpcCluster implements Cluster {
 
   #sets() {
     return [
-      ...[
-        this.#ingesters,
-        this.#ingesterReplication,
-        this.#stores,
-        this.#partEvaluators,
-        this.#blockHorizons,
-      ],
+      ...[this.#ingesters, this.#ingesterReplication, this.#stores, this.#storeReplication],
+      ...[this.#partEvaluators, this.#blockHorizons],
       ...[this.#queriers, this.#scrapers, this.#alertEvaluators],
     ];
   }

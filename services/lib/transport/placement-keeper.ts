@@ -2,6 +2,7 @@
 // `placement` acts, and each change is a compare-and-set, so that two who believe to hold it do no harm.
 import type { Clock } from '../core/clock.ts';
 import { compareUtf8 } from '../model/labels.ts';
+import type { StoreMember } from '../placement/block-groups.ts';
 import { type Member, quorumOf } from '../placement/placement.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { ControlPlane, FormerIngesters, Lease, MemberView, PlacementRecord } from './control-plane.ts';
@@ -126,10 +127,17 @@ export class PlacementKeeper {
   }
 
   /** All stores that were ever ready: only they know which blocks they hold. */
-  #knownStores(current: PlacementRecord | undefined): Member[] {
+  #knownStores(current: PlacementRecord | undefined): StoreMember[] {
     const known = new Map((current?.stores ?? []).map((member) => [member.instance, member]));
-    for (const { service, state, instance, zone } of this.#control.members()) {
-      if (service === 'store' && state === 'ready') known.set(instance, { instance, zone });
+    for (const { service, state, instance, zone, weight } of this.#control.members()) {
+      if (service !== 'store' || state !== 'ready') continue;
+      // Whether it leaves is an operator's word, which stands until the store is forgotten.
+      const leaving = known.get(instance)?.leaving;
+      known.set(instance, {
+        ...{ instance, zone },
+        ...(weight === undefined ? {} : { weight }),
+        ...(leaving === undefined ? {} : { leaving }),
+      });
     }
     return [...known.values()].sort((a, b) => compareUtf8(a.instance, b.instance));
   }
@@ -179,7 +187,7 @@ function isSameRecord(a: PlacementRecord, b: PlacementRecord): boolean {
     a.replicationFactor === b.replicationFactor &&
     a.storeReplicationFactor === b.storeReplicationFactor &&
     sameMembers(a.ingesters, b.ingesters) &&
-    sameMembers(a.stores, b.stores) &&
+    sameStores(a.stores, b.stores) &&
     a.former.length === b.former.length
   );
 }
@@ -188,5 +196,12 @@ function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
   return (
     a.length === b.length &&
     a.every((member, i) => member.instance === b[i]!.instance && member.zone === b[i]!.zone)
+  );
+}
+
+function sameStores(a: readonly StoreMember[], b: readonly StoreMember[]): boolean {
+  return (
+    sameMembers(a, b) &&
+    a.every(({ leaving, weight }, i) => leaving === b[i]!.leaving && weight === b[i]!.weight)
   );
 }

@@ -64,6 +64,8 @@ export interface BuiltProcess {
   readonly member?: () => Pick<MemberRecord, 'replica'>;
   /** Before an orderly stop, while everything serves still; takes as long as it takes, a second signal ends it. */
   readonly beforeStop?: () => Promise<void>;
+  /** Of a store: its share of the blocks compared with others'. */
+  readonly weight?: number;
 }
 
 export interface ServiceProcess<T extends FlagTable> {
@@ -322,6 +324,7 @@ class ClusterProcess implements Service {
       startedAtMs,
       state,
       ...this.#built.member?.(),
+      ...(this.#built.weight === undefined ? {} : { weight: this.#built.weight }),
     });
   }
 

@@ -8,6 +8,7 @@ import { QuerierDefinition, ResultType } from './gen/tidemark/v1/querier.ts';
 import { MatchType } from './gen/tidemark/v1/read.ts';
 import { ScraperDefinition, TargetState } from './gen/tidemark/v1/scraper.ts';
 import { StoreDefinition } from './gen/tidemark/v1/store.ts';
+import { StoreReplicationDefinition } from './gen/tidemark/v1/store_replication.ts';
 
 export type {
   Alert,
@@ -97,6 +98,17 @@ export type {
   SnapshotRequest,
   SnapshotResponse,
 } from './gen/tidemark/v1/store.ts';
+export type {
+  BlockMove,
+  BlockName,
+  ConfirmBlocksRequest,
+  ConfirmBlocksResponse,
+  HeldBlock as WireHeldBlock,
+  InventoryRequest,
+  InventoryResponse,
+  PullBlockRequest,
+  ReplicationStatusResponse,
+} from './gen/tidemark/v1/store_replication.ts';
 export {
   AlertEvaluatorDefinition,
   AppendOutcome,
@@ -109,5 +121,6 @@ export {
   ResultType,
   ScraperDefinition,
   StoreDefinition,
+  StoreReplicationDefinition,
   TargetState,
 };

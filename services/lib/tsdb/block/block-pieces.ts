@@ -17,15 +17,21 @@ export interface BlockPieceBytes {
 /**
  * Reads files front to back. Leaving the loop closes what is open.
  *
+ * @param skipBytes  Bytes of the files, one after another, that are left out at the beginning.
  * @throws AppError `internal` when a file is shorter than it was said to be; the error of the file system as it comes.
  */
 export async function* readBlockPieces(
   files: readonly { readonly path: string; readonly sizeBytes: number }[],
+  skipBytes = 0,
 ): AsyncGenerator<BlockPieceBytes> {
+  let before = 0;
   for (const [index, { path, sizeBytes }] of files.entries()) {
+    const start = Math.max(0, skipBytes - before);
+    before += sizeBytes;
+    if (start >= sizeBytes && skipBytes > 0) continue;
     const file = await open(path, 'r');
     try {
-      for (let at = 0; at < sizeBytes; ) {
+      for (let at = start; at < sizeBytes; ) {
         const wanted = new Uint8Array(Math.min(PIECE_BYTES, sizeBytes - at));
         const { bytesRead } = await file.read(wanted, 0, wanted.length, at);
         if (bytesRead === 0) {

@@ -1,0 +1,173 @@
+// Joins what keeps a store's blocks complete and sound: the repairer, the scrubber, and the calls that other stores make.
+import type { Registry } from 'prom-client';
+import type { Clock } from '../lib/core/clock.ts';
+import type { Disk } from '../lib/core/disk.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import type { ControlPlane } from '../lib/transport/control-plane.ts';
+import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
+import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import type { PageCache } from '../lib/tsdb/block/page-cache.ts';
+import type {
+  BlockName,
+  ConfirmBlocksRequest,
+  ReplicationStatusResponse,
+  StoreReplicationDefinition,
+} from '../lib/wire/contracts.ts';
+import type { BlockCatalog } from './block-catalog.ts';
+import type { BlockFolders } from './block-folders.ts';
+import { unpackIds } from './block-ids.ts';
+import type { BlocksInTransit } from './blocks-in-transit.ts';
+import { ByteRate } from './byte-rate.ts';
+import { toPendingDeletes } from './delete-series.ts';
+import type { DiskBudget } from './disk-budget.ts';
+import { fetchBlock } from './fetch-block.ts';
+import type { HeldLeaves } from './held-leaves.ts';
+import { type InventoryBlock, leafKeyOf } from './inventory-block.ts';
+import { LostStores } from './lost-stores.ts';
+import type { StoreOptions } from './options.ts';
+import { OwnInventory } from './own-inventory.ts';
+import { Promises } from './promises.ts';
+import { Repairer } from './repairer.ts';
+import { createReplicationMetrics } from './replication-metrics.ts';
+import { Scrubber } from './scrubber.ts';
+import { StoreViews } from './store-view.ts';
+import type { Tombstones } from './tombstones.ts';
+
+/** The cluster that a store is part of; without one it has no others to copy from. */
+export interface ReplicationPeers {
+  readonly instance: string;
+  readonly cluster: Pick<Cluster, 'storeReplication'>;
+  readonly control: ControlPlane;
+}
+
+export interface ReplicationDeps {
+  readonly catalog: BlockCatalog;
+  readonly folders: BlockFolders;
+  readonly disk: Disk;
+  readonly budget: DiskBudget;
+  readonly cache: PageCache;
+  readonly tombstones: Tombstones;
+  readonly leaves: HeldLeaves;
+  readonly transit: BlocksInTransit;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly peers: ReplicationPeers | undefined;
+}
+
+export interface Replication {
+  readonly handlers: Handlers<typeof StoreReplicationDefinition>;
+  /** To be called for every block that comes or goes, after the leaves know of it. */
+  changed(meta: BlockMeta): void;
+  /** Repairs and scrubs until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+export function createReplication(options: Required<StoreOptions>, deps: ReplicationDeps): Replication {
+  const { catalog, clock, disk, folders, leaves, logger, peers, tombstones } = deps;
+  const erased = (): BlockName[] => tombstones.erased();
+  const inventory = new OwnInventory({
+    list: () => catalog.list(),
+    find: (tenant, blockId) => catalog.find(tenant, blockId),
+    erased,
+  });
+  const rate = new ByteRate(options.moveBytesPerSecond, { clock });
+  const promiseMs = Math.min(PROMISE_MS_MAX, PROMISE_GRACES * options.surplusGraceMs);
+  const promises = new Promises({ promiseMs }, { clock });
+  const bytes = (blocks: readonly InventoryBlock[]) => blocks.reduce((sum, block) => sum + block.bytes, 0);
+  const metrics = createReplicationMetrics(deps.registry, {
+    missingBlocks: () => repairer?.state.missing.length ?? 0,
+    missingBytes: () => bytes(repairer?.state.missing ?? []),
+    surplusBlocks: () => repairer?.state.surplus.length ?? 0,
+    movesRunning: () => repairer?.state.moves.length ?? 0,
+    scrubAge: () => Math.max(0, (clock.nowMs() - scrubber.checkedSinceMs()) / 1000),
+  });
+  const scrubber = new Scrubber(
+    { dataDir: options.dataDir, periodMs: options.scrubPeriodMs },
+    { catalog, disk, clock, logger, metrics },
+  );
+  const repairer = peers === undefined ? undefined : createRepairer(peers);
+
+  function createRepairer({ instance, cluster, control }: ReplicationPeers): Repairer {
+    const views = new StoreViews(
+      { instance, rebuildDelayMs: options.rebuildDelayMs },
+      { cluster, control, clock },
+    );
+    const lost = new LostStores({ instance }, { control, clock, logger });
+    return new Repairer(
+      {
+        instance,
+        blockBytesMax: options.blockBytesMax,
+        intervalMs: options.repairIntervalMs,
+        surplusGraceMs: options.surplusGraceMs,
+      },
+      {
+        ...deps,
+        metrics,
+        rate,
+        promises,
+        erased,
+        look: () => views.look(),
+        isExpired: ({ maxTimeMs }) =>
+          options.retentionMs > 0 && maxTimeMs < clock.nowMs() - options.retentionMs,
+        isSettled: (block) => block.leaves.every((leaf) => leaves.isSettled(leaf)),
+        onSettled: (view, inventories, signal) => lost.settle(view, inventories, signal),
+      },
+    );
+  }
+
+  const confirm = ({ tenant, blockIds, resolutionMs = 0 }: ConfirmBlocksRequest): boolean => {
+    const ids = unpackIds(blockIds);
+    const keys = ids.map((id) => leafKeyOf(tenant, resolutionMs, id));
+    const holdsAll = keys.every((key, i) => leaves.has(key) || tombstones.isErased(tenant, ids[i]!));
+    if (holdsAll) promises.make(keys);
+    return holdsAll;
+  };
+
+  const status = async (): Promise<ReplicationStatusResponse> => {
+    const { missing, surplus, moves, settledWithout, obstacle } = repairer?.state ?? IDLE;
+    const space = await disk.space(folders.blocks);
+    return {
+      missingBlocks: missing.length,
+      missingBytes: bytes(missing),
+      surplusBlocks: surplus.length,
+      surplusBytes: bytes(surplus),
+      moves: moves.map((move) => ({ ...move })),
+      bytesPerSecond: rate.measure(),
+      heldBlocks: catalog.size,
+      heldBytes: catalog.bytes,
+      settledWithout: [...settledWithout],
+      quarantinedBlocks: catalog.quarantinedCount,
+      scrubbedSinceMs: scrubber.checkedSinceMs(),
+      scrubCorruptBlocks: scrubber.corrupt,
+      obstacle,
+      diskFreeBytes: space.freeBytes,
+      diskTotalBytes: space.totalBytes,
+      nowMs: clock.nowMs(),
+    };
+  };
+
+  return {
+    changed: (meta) => inventory.changed(meta),
+    run: async (signal) => {
+      await Promise.all([repairer?.run(signal), scrubber.run(signal)]);
+    },
+    handlers: {
+      async *inventory(request) {
+        yield* inventory.answer(request);
+      },
+      pullBlock: (request, { signal }: CallContext) =>
+        fetchBlock(request, catalog, signal, request.skipBytes),
+      blockDeletes: ({ tenant, blockId }) =>
+        Promise.resolve({ deletes: toPendingDeletes(tombstones.of(tenant, blockId)) }),
+      confirmBlocks: (request) => Promise.resolve({ holdsAll: confirm(request) }),
+      replicationStatus: () => status(),
+    },
+  };
+}
+
+/** A confirmation binds for so many graces of surplus blocks, which all stores have alike, and a minute at most. */
+const PROMISE_GRACES = 10;
+const PROMISE_MS_MAX = 60_000;
+const IDLE = { missing: [], surplus: [], moves: [], settledWithout: [], obstacle: '' } as const;
