@@ -8,9 +8,12 @@ import { withDeadline } from './calls.ts';
 import { type Exchange, sendJson, sendResult } from './exchange.ts';
 import type { GatewayHost } from './host.ts';
 import type { Route } from './route.ts';
+import { drainStore } from './store-moves-api.ts';
 
 /** Sealing writes all of the head to disk: minutes for a large one. */
 const SEAL_TIMEOUT_MS = 600_000;
+/** It is told, and answers at once; the work goes on afterwards. */
+const DRAIN_TIMEOUT_MS = 10_000;
 
 export interface AdminApiDeps {
   readonly cluster: Cluster;
@@ -35,6 +38,9 @@ export function adminRoutes(options: { readonly adminApiEnabled: boolean }, deps
   return [
     route('/api/v1/admin/tsdb/seal', (exchange) => sealAll(exchange, deps)),
     route('/api/v1/admin/cluster/forget', (exchange) => forgetStore(exchange, deps)),
+    route('/api/v1/admin/cluster/drain', (exchange) =>
+      exchange.parameters.get('store') === '' ? drainIngester(exchange, deps) : drainStore(exchange, deps),
+    ),
   ];
 }
 
@@ -47,6 +53,30 @@ async function forgetStore(exchange: Exchange, { host }: AdminApiDeps): Promise<
   }
   await host.forgetStore(store);
   await sendResult(exchange, { data: { forgotten: store } });
+}
+
+/**
+ * Tells an ingester to hand its partitions over to others, or with `cancel=true` to stay, or with `ask=true` only asks. To be asked
+ * again until it is `released`: then nobody needs it any more.
+ */
+async function drainIngester(exchange: Exchange, { cluster, clock }: AdminApiDeps): Promise<void> {
+  const name = exchange.parameters.get('ingester');
+  if (name === '') throw new AppError('bad_data', 'parameter ingester or store: the name of what is to leave is missing');
+  const peer = cluster.ingesterReplication?.().find(({ instance }) => instance === name);
+  if (peer === undefined)
+    throw new AppError('not_found', `no ingester ${JSON.stringify(name)} is a live member`);
+  const isTrue = (parameter: string) => exchange.parameters.get(parameter) === 'true';
+  const onTimeout = () =>
+    new AppError('timeout', `ingester ${name} did not answer within ${DRAIN_TIMEOUT_MS / 1000} s`);
+  const request = { leave: !isTrue('cancel'), onlyAsk: isTrue('ask') };
+  const { leaving, released, state } = await withDeadline(
+    clock,
+    DRAIN_TIMEOUT_MS,
+    exchange.signal,
+    onTimeout,
+    (context) => peer.client.leave(request, context),
+  );
+  await sendResult(exchange, { data: { ingester: name, leaving, released, state } });
 }
 
 /** Everything in the heads of all ingesters becomes blocks; answers when they are durable. */

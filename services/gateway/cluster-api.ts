@@ -18,6 +18,7 @@ function describe(host: GatewayHost) {
     epoch: view?.epoch ?? 0,
     partitions: view?.partitionCount ?? 0,
     replicationFactor: view?.replicationFactor ?? 1,
+    storeReplicationFactor: view?.storeReplicationFactor ?? 1,
     members: (view?.members ?? []).map(memberJson),
   };
 }
@@ -34,5 +35,6 @@ function memberJson(member: ClusterMember) {
     startTime: formatTime(member.startedAtMs),
     heartbeatAgeSeconds: member.heartbeatAgeMs < 0 ? null : member.heartbeatAgeMs / 1000,
     partitionsOwned: member.partitionsOwned,
+    ...(member.replica === undefined ? {} : { replica: member.replica }),
   };
 }

@@ -1,5 +1,6 @@
 // The process that a gateway runs in, as the gateway sees it: what it is, its configuration, and the few things that an
 // operator may ask of it over HTTP. all-in-one and the gateway's own main implement it.
+import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
 
 /** What /api/v1/status/buildinfo answers, field by field as Prometheus names them. */
 export interface BuildInformation {
@@ -41,6 +42,8 @@ export interface ClusterMember {
   readonly heartbeatAgeMs: number;
   /** Partitions that it owns a replica of; ingesters only. */
   readonly partitionsOwned: number;
+  /** Where an ingester stands among the others. */
+  readonly replica?: ReplicaRecord;
 }
 
 /** Who is there and who owns what, as this gateway sees it. */
@@ -49,6 +52,8 @@ export interface ClusterView {
   readonly epoch: number;
   readonly partitionCount: number;
   readonly replicationFactor: number;
+  /** Stores that should have a copy of each block; 0 before it is known. */
+  readonly storeReplicationFactor: number;
   /** Whether the control plane answers right now; the rest is the last known otherwise. */
   readonly isControlPlaneReachable: boolean;
   readonly members: readonly ClusterMember[];
@@ -87,4 +92,10 @@ export interface GatewayHost {
    * @throws AppError as transport/forget-store.ts says.
    */
   forgetStore?(instance: string): Promise<void>;
+  /**
+   * Lets a store give its blocks away, or stay; absent where there is no cluster.
+   *
+   * @throws AppError as transport/store-membership.ts says.
+   */
+  setStoreLeaving?(instance: string, leaving: boolean): Promise<void>;
 }

@@ -17,6 +17,16 @@ export interface MembersAnswer {
     /** Null for one that is absent. */
     readonly heartbeatAgeSeconds: number | null;
     readonly partitionsOwned: number;
+    /** Of an ingester with others beside it. */
+    readonly replica?: {
+      readonly partitions: number;
+      readonly complete: number;
+      readonly recovering: boolean;
+      readonly leaving: boolean;
+      readonly lackingWrites: number;
+      readonly progress: number;
+      readonly remainingSeconds: number;
+    };
   }[];
 }
 
@@ -26,6 +36,7 @@ const HEADINGS = [
   'ZONE',
   'STATE',
   'PARTITIONS',
+  'REPLICA',
   'HEARTBEAT',
   'VERSION',
   'GRPC',
@@ -43,12 +54,25 @@ export function printMembers(answer: MembersAnswer): string {
     member.zone || '-',
     member.state,
     member.service === 'ingester' ? String(member.partitionsOwned) : '-',
+    describeReplica(member.replica),
     member.heartbeatAgeSeconds === null ? '-' : `${member.heartbeatAgeSeconds.toFixed(1)}s`,
     member.version || '-',
     member.grpcAddress || '-',
     member.httpAddress || '-',
   ]);
   return `${head}\n\n${alignColumns([HEADINGS, ...rows])}`;
+}
+
+/** `complete`, or what it lacks and how long that will take. */
+function describeReplica(replica: MembersAnswer['members'][number]['replica']): string {
+  if (replica === undefined) return '-';
+  const { partitions, complete, recovering, leaving, lackingWrites, progress, remainingSeconds } = replica;
+  const states = [...(leaving ? ['leaving'] : []), ...(recovering ? ['recovering'] : [])];
+  if (complete < partitions) states.push(`${complete}/${partitions} complete`);
+  if (lackingWrites > 0 && progress < 1) {
+    states.push(`${Math.floor(progress * 100)} %, ${Math.ceil(remainingSeconds)}s left`);
+  }
+  return states.length === 0 ? 'complete' : states.join(', ');
 }
 
 function alignColumns(rows: readonly (readonly string[])[]): string {

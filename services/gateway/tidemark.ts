@@ -6,6 +6,7 @@ import { AppError, toAppError } from '../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
 import { readVersion } from '../lib/runtime/version.ts';
 import { runBlockCommand } from './block-command.ts';
+import { runDrainCommand } from './drain-command.ts';
 import { runExportCommand } from './export-command.ts';
 import { runImportCommand } from './import-command.ts';
 import { type MembersAnswer, printMembers } from './status-table.ts';
@@ -18,11 +19,13 @@ const STATUS_FLAGS = {
 const USAGE = `Tidemark in a terminal.
 
 usage: tidemark status [--url=http://gateway:9090]
+       tidemark drain --ingester=NAME | --store=NAME      (see tidemark drain --help)
        tidemark block inspect|verify|dump BLOCK…      (see tidemark block --help)
        tidemark import prometheus DIR | openmetrics FILE  (see tidemark import --help)
        tidemark export --match=SELECTOR                   (see tidemark export --help)
 
-status prints the members of the cluster: services, zones, versions, states, partitions owned, age of the last heartbeat.
+status prints the members of the cluster: services, zones, versions, states, partitions owned, whether each replica is complete,
+age of the last heartbeat.
 Exit code 0 when all that should be there is ready, 1 otherwise or when the gateway does not answer.`;
 
 async function main(): Promise<void> {
@@ -33,6 +36,10 @@ async function main(): Promise<void> {
   }
   const output = { write: writeOut, complain: (text: string) => process.stderr.write(text) };
   const deps = { disk: systemDisk, clock: systemClock, environment: process.env };
+  if (command === 'drain') {
+    process.exitCode = await runDrainCommand(rest, output, deps);
+    return;
+  }
   if (command === 'block' || command === 'import' || command === 'export') {
     if (command === 'block') process.exitCode = await runBlockCommand(rest, output);
     else if (command === 'import') process.exitCode = await runImportCommand(rest, output, deps);

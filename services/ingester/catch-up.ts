@@ -80,6 +80,7 @@ export class CatchUp {
   #complete = 0;
   #lackingWrites = 0;
   #fetchedSamples = 0;
+  #fetchStartedMs = 0;
   #progress = 1;
   #recoveringSinceMs: number | undefined;
 
@@ -113,6 +114,13 @@ export class CatchUp {
   /** Of the fetch under way, 0 … 1. */
   get progress(): number {
     return this.#progress;
+  }
+
+  /** Of the fetch under way, as long as it goes on as it went. */
+  get remainingSeconds(): number {
+    if (this.#progress >= 1 || this.#progress <= 0) return 0;
+    const elapsedMs = this.#deps.clock.monotonicMs() - this.#fetchStartedMs;
+    return Math.round((elapsedMs * (1 - this.#progress)) / this.#progress / 1000);
   }
 
   /** Something is missing: look now. */
@@ -286,6 +294,8 @@ export class CatchUp {
   async #tryFetch(peer: ReplicaPeer, lacking: WriteSet): Promise<number> {
     const { clock, logger, metrics } = this.#deps;
     const startedMs = clock.monotonicMs();
+    this.#fetchStartedMs = startedMs;
+    this.#progress = 0;
     const fetched = { writes: 0, samples: 0, bytes: 0 };
     try {
       await this.#fetch(peer, lacking, fetched);

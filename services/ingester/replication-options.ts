@@ -31,9 +31,11 @@ export interface ReplicationStatus {
   readonly leaving: boolean;
   /** Writes that it knows it lacks. */
   readonly lackingWrites: number;
-  /** Samples got from others since the start, and what is left of the fetch under way: 0 … 1. */
+  /** Samples got from others since the start, and how far the fetch under way is: 0 … 1. */
   readonly fetchedSamples: number;
   readonly progress: number;
+  /** Estimate for what is left of it; 0 when nothing is being fetched. */
+  readonly remainingSeconds: number;
 }
 
 /** What the placement says of this ingester at one moment. */

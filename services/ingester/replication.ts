@@ -89,6 +89,7 @@ export class Replica {
       lackingWrites: catchUp?.lackingWrites ?? 0,
       fetchedSamples: catchUp?.fetchedSamples ?? 0,
       progress: catchUp?.progress ?? 0,
+      remainingSeconds: catchUp?.remainingSeconds ?? 0,
     };
   }
 

@@ -14,7 +14,7 @@ const STEP_MS = 7;
 const RETRY_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 
-const valueAt = (sequence: number, series: number): number => sequence * 100 + series;
+export const valueAt = (sequence: number, series: number): number => sequence * 100 + series;
 
 export interface AcknowledgedWrite {
   readonly timeMs: number;

@@ -16,6 +16,10 @@ export interface Node {
   readonly instance: string;
   /** Of its HTTP server: probes, metrics and, for a gateway, the API. */
   readonly url: string;
+  /** `host:port` of its gRPC server. */
+  readonly grpcAddress: string;
+  /** Of a service that keeps something. */
+  readonly dataDir: string;
   readonly pid: () => number;
   readonly output: () => string;
   readonly exited: () => number | string | undefined;
@@ -92,6 +96,8 @@ export async function startNode(
     service,
     instance,
     url,
+    grpcAddress: `127.0.0.1:${grpcPort}`,
+    dataDir,
     pid: () => running.pid,
     output: () => running.output(),
     exited: () => running.exited(),
