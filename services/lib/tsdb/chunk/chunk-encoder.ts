@@ -95,6 +95,34 @@ export class ChunkEncoder {
   }
 }
 
+/**
+ * Appends the column chunk of samples that are all the same on a regular grid, without a look at each of them. Not always
+ * what `encode` would write, and up to 8 bytes more.
+ *
+ * @param count     2 or more.
+ * @param stepMs    Above 0.
+ * @param low,high  Words of the value.
+ */
+export function putConstantChunk(
+  dst: ByteWriter,
+  count: number,
+  firstMs: number,
+  stepMs: number,
+  low: number,
+  high: number,
+): void {
+  dst.varint(count);
+  dst.varint(stepMs);
+  putZigzag(dst, firstMs);
+  // A column of zeros: order 0, no bits, base 0.
+  dst.u8(0);
+  dst.u8(0);
+  dst.u8(0);
+  dst.u8(FORM_CONSTANT);
+  dst.u32(low);
+  dst.u32(high);
+}
+
 function isConstantRun(words: Uint32Array, from: number, count: number): boolean {
   const low = words[2 * from]!;
   const high = words[2 * from + 1]!;

@@ -13,6 +13,7 @@ import { xorFirstTimeMs } from '../chunk/xor-decoder.ts';
 import { encodeXorChunk } from '../chunk/xor-encoder.ts';
 import { selectPostingsInSteps } from '../postings/select-postings.ts';
 import { NO_SLOT, slotOffsetOf, slotPageOf } from './chunk-slots.ts';
+import { closedChunkEncoding } from './closed-chunks.ts';
 import { ABSENT, grownF64 } from './columns.ts';
 import { ExtraSelect } from './extra-select.ts';
 import type { Head } from './head.ts';
@@ -167,6 +168,7 @@ class SeriesChunks {
   // Entries of the current series: where a chunk stands, and when it begins and ends. They come newest first, mostly.
   #count = 0;
   #isFalling = true;
+  readonly #encodings: number[] = [];
   readonly #pages: Uint8Array[] = [];
   #starts: Float64Array = new Float64Array(64);
   #ends: Float64Array = new Float64Array(64);
@@ -213,7 +215,9 @@ class SeriesChunks {
         const lastMs = range.chunkLastMs(c);
         if (lastMs < this.#minTimeMs || firstMs > this.#maxTimeMs) continue;
         const start = range.chunkOffset(c);
-        this.#add(range.chunkPage(c), start, start + range.chunkBytes(c), firstMs, lastMs);
+        const page = range.chunkPage(c);
+        const encoding = closedChunkEncoding(page, start);
+        this.#add(encoding, page, start, start + range.chunkBytes(c), firstMs, lastMs);
       }
       if (range.hasLoose(id)) range.readLoose(id, this.#loose);
     }
@@ -245,7 +249,7 @@ class SeriesChunks {
     }
     for (let i = this.#count - 1; i >= 0; i--) {
       sink.chunk(
-        CHUNK_XOR,
+        this.#encodings[i]!,
         this.#firstMs[i]!,
         this.#lastMs[i]!,
         this.#pages[i]!,
@@ -270,7 +274,7 @@ class SeriesChunks {
     const firstMs = xorFirstTimeMs(page, start, end);
     if (firstMs > this.#maxTimeMs) return;
     putXorHeader(words, base, page, start);
-    this.#add(page, start, end, firstMs, lastMs);
+    this.#add(CHUNK_XOR, page, start, end, firstMs, lastMs);
   }
 
   /** Late samples become chunks of their own, of those in the range only. */
@@ -291,14 +295,23 @@ class SeriesChunks {
       bounds.push(start, this.#encoded.length, timestampsMs[at]!, timestampsMs[stop - 1]!);
     }
     for (let b = 0; b < bounds.length; b += 4) {
-      this.#add(this.#encoded.bytes, bounds[b]!, bounds[b + 1]!, bounds[b + 2]!, bounds[b + 3]!);
+      const [start, end, firstMs, lastMs] = bounds.slice(b, b + 4);
+      this.#add(CHUNK_XOR, this.#encoded.bytes, start!, end!, firstMs!, lastMs!);
     }
   }
 
-  #add(page: Uint8Array, start: number, end: number, firstMs: number, lastMs: number): void {
+  #add(
+    encoding: number,
+    page: Uint8Array,
+    start: number,
+    end: number,
+    firstMs: number,
+    lastMs: number,
+  ): void {
     const at = this.#count;
     if (at === this.#starts.length) this.#grow();
     if (at > 0 && firstMs > this.#firstMs[at - 1]!) this.#isFalling = false;
+    this.#encodings[at] = encoding;
     this.#pages[at] = page;
     this.#starts[at] = start;
     this.#ends[at] = end;
@@ -310,6 +323,7 @@ class SeriesChunks {
   /** By falling first sample. Chunks of late samples are few, or nearly in order: each moves forward to its place. */
   #sort(): void {
     for (let i = 1; i < this.#count; i++) {
+      const encoding = this.#encodings[i]!;
       const page = this.#pages[i]!;
       const start = this.#starts[i]!;
       const end = this.#ends[i]!;
@@ -317,12 +331,14 @@ class SeriesChunks {
       const lastMs = this.#lastMs[i]!;
       let at = i;
       for (; at > 0 && this.#firstMs[at - 1]! < firstMs; at--) {
+        this.#encodings[at] = this.#encodings[at - 1]!;
         this.#pages[at] = this.#pages[at - 1]!;
         this.#starts[at] = this.#starts[at - 1]!;
         this.#ends[at] = this.#ends[at - 1]!;
         this.#firstMs[at] = this.#firstMs[at - 1]!;
         this.#lastMs[at] = this.#lastMs[at - 1]!;
       }
+      this.#encodings[at] = encoding;
       this.#pages[at] = page;
       this.#starts[at] = start;
       this.#ends[at] = end;

@@ -6,8 +6,8 @@ import type { ChunkSink } from '../../model/chunk-sink.ts';
 import { decodeLabels, encodeLabels, Labels } from '../../model/labels.ts';
 import { compileMatcher, type Matcher } from '../../model/matcher.ts';
 import { SampleColumns, wordsOf } from '../../model/sample-columns.ts';
+import { decodeChunk } from '../chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
-import { decodeXorChunk } from '../chunk/xor-decoder.ts';
 import { Head } from './head.ts';
 import { sealRange } from './head-seal.ts';
 import { type HeadSelection, labelsOfHead, selectHead } from './head-select.ts';
@@ -112,9 +112,9 @@ function contentOf(
       columns = new SampleColumns(4);
       lastFirstMs = Number.NEGATIVE_INFINITY;
     },
-    chunk(_encoding, minTimeMs, maxTimeMs, bytes, start, end) {
+    chunk(encoding, minTimeMs, maxTimeMs, bytes, start, end) {
       const before = columns.count;
-      decodeXorChunk(bytes, start, end, columns);
+      decodeChunk(encoding, bytes, start, end, columns);
       expect(columns.timestampsMs[before]).toBe(minTimeMs);
       expect(columns.timestampsMs[columns.count - 1]).toBe(maxTimeMs);
       expect(minTimeMs).toBeGreaterThanOrEqual(lastFirstMs);

@@ -32,6 +32,7 @@ import {
   slotOffsetOf,
   slotPageOf,
 } from './chunk-slots.ts';
+import { CLOSED_CHUNK_SAMPLES_MAX, ClosedChunkEncoder } from './closed-chunks.ts';
 import { ABSENT } from './columns.ts';
 import { LabelIndex } from './label-index.ts';
 import { RangeChunks } from './range-chunks.ts';
@@ -51,7 +52,7 @@ import { StartTable } from './start-table.ts';
 export interface HeadOptions {
   /** Length of the aligned time ranges that become blocks. */
   readonly rangeMs: number;
-  /** A chunk is closed at this many samples. */
+  /** A chunk is closed at this many samples, 1 … CLOSED_CHUNK_SAMPLES_MAX. */
   readonly chunkSamplesTarget: number;
   /** Seed of hash tables; random per process in production. */
   readonly hashSeed: number;
@@ -79,6 +80,7 @@ export class Head {
   readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0, exemplars: 0 };
   readonly states = new SeriesStates();
   readonly slots = new ChunkSlots();
+  readonly #closedChunks = new ClosedChunkEncoder();
   readonly startTimes = new StartTable();
   /** Replaced when series leave: take it anew after every pause, or keep it for ids found in it. */
   index: LabelIndex;
@@ -101,9 +103,10 @@ export class Head {
   #lastRange: RangeChunks | undefined;
 
   constructor(options: HeadOptions) {
+    assert(options.rangeMs > 0 && options.rangeMs <= 2 ** 31, `rangeMs ${options.rangeMs} in 1 … 2^31`);
     assert(
-      options.rangeMs > 0 && options.rangeMs <= 2 ** 31 && options.chunkSamplesTarget > 0,
-      `rangeMs ${options.rangeMs} in 1 … 2^31, chunkSamplesTarget ${options.chunkSamplesTarget} > 0`,
+      options.chunkSamplesTarget > 0 && options.chunkSamplesTarget <= CLOSED_CHUNK_SAMPLES_MAX,
+      `chunkSamplesTarget ${options.chunkSamplesTarget} in 1 … ${CLOSED_CHUNK_SAMPLES_MAX}`,
     );
     this.options = options;
     this.index = new LabelIndex(options.hashSeed);
@@ -461,7 +464,8 @@ export class Head {
     const range = this.#open.get(this.#startOf(lastMs));
     assert(range !== undefined, `series ${id} has an open chunk, whose range is open`);
     putXorHeader(words, base, page, start);
-    range.addChunk(id, xorFirstTimeMs(page, start, end), lastMs, page, start, end);
+    const bytes = this.#closedChunks.encode(page, start, end);
+    range.addChunk(id, xorFirstTimeMs(page, start, end), lastMs, this.#closedChunks.bytes, 0, bytes);
     this.slots.give(slot);
     words[base + SLOT] = NO_SLOT;
     endXorChunk(words, base);

@@ -3,14 +3,15 @@
 // a backfill is bounded whatever the number of ranges it touches. Dropping a range is dropping this object.
 import { ByteWriter } from '../../core/bytes.ts';
 import { SampleColumns, wordsOf } from '../../model/sample-columns.ts';
+import { ChunkEncoder } from '../chunk/chunk-encoder.ts';
+import { decodeChunk } from '../chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
-import { decodeXorChunk } from '../chunk/xor-decoder.ts';
-import { encodeXorChunk } from '../chunk/xor-encoder.ts';
 import { ChunkChains } from './chunk-chains.ts';
+import { closedChunkEncoding } from './closed-chunks.ts';
 import { ABSENT, grownF64, grownU32, U32Map } from './columns.ts';
 import type { RangeExtras } from './range-extras.ts';
 
-/** Loose samples are turned into chunks at this number: 28 bytes each while loose, about 2 afterwards. */
+/** Loose samples are turned into chunks (closed-chunks.ts) at this number: 28 bytes each while loose, about 2 afterwards. */
 const LOOSE_SAMPLES_MAX = 16_384;
 
 export interface RangeChunksOptions {
@@ -98,7 +99,8 @@ export class RangeChunks extends ChunkChains {
     into.count = 0;
     for (let chunk = this.newestChunk(series); chunk !== ABSENT; chunk = this.olderChunk(chunk)) {
       const start = this.chunkOffset(chunk);
-      decodeXorChunk(this.chunkPage(chunk), start, start + this.chunkBytes(chunk), into);
+      const page = this.chunkPage(chunk);
+      decodeChunk(closedChunkEncoding(page, start), page, start, start + this.chunkBytes(chunk), into);
     }
     this.readLoose(series, into);
     sortAndDedupeSamples(into);
@@ -134,6 +136,7 @@ export class RangeChunks extends ChunkChains {
     const series = this.#looseNewest.sortedKeys();
     const columns = new SampleColumns();
     const encoded = new ByteWriter(4096);
+    const encoder = new ChunkEncoder(this.#chunkSamplesTarget);
     for (const id of series) {
       columns.count = 0;
       this.readLoose(id, columns);
@@ -141,7 +144,7 @@ export class RangeChunks extends ChunkChains {
       for (let from = 0; from < columns.count; from += this.#chunkSamplesTarget) {
         const to = Math.min(columns.count, from + this.#chunkSamplesTarget);
         encoded.reset();
-        encodeXorChunk(columns.timestampsMs, columns.values, from, to, encoded);
+        encoder.encode(columns.timestampsMs, columns.values, from, to, encoded);
         const { timestampsMs } = columns;
         this.addChunk(id, timestampsMs[from]!, timestampsMs[to - 1]!, encoded.bytes, 0, encoded.length);
       }
