@@ -1,7 +1,7 @@
-// Fetches expositions over HTTP: what is asked for, gzip, the time-out, and a bound on the bytes of every body, compressed and
+// Fetches expositions over HTTP: what is asked for, gzip and zstd, the time-out, and a bound on the bytes of every body, compressed and
 // not. One client per job; connections and credentials are runtime/http-client.ts.
 import type http from 'node:http';
-import { gunzip } from 'node:zlib';
+import { gunzip, zstdDecompress } from 'node:zlib';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError } from '../lib/core/errors.ts';
 import type { ScrapeConfig, ScrapeProtocol } from '../lib/runtime/config/prometheus-config.ts';
@@ -63,7 +63,7 @@ export function createScrapeClient(
     fetch: async (request) => {
       const headers = {
         accept,
-        'accept-encoding': config.enableCompression ? 'gzip' : 'identity',
+        'accept-encoding': config.enableCompression ? 'zstd, gzip;q=0.9' : 'identity',
         'user-agent': `Tidemark/${options.version}`,
         'x-prometheus-scrape-timeout-seconds': String(request.timeoutMs / 1000),
       };
@@ -128,9 +128,7 @@ async function readBody(
       const own = buffer;
       return { bytes: own, length, contentType, release: () => buffers.release(own) };
     }
-    if (encoding !== 'gzip')
-      throw new AppError('unavailable', `content encoding ${JSON.stringify(encoding)} was not asked for`);
-    const plain = await decompress(buffer.subarray(0, length), bodyBytesMax);
+    const plain = await decompress(encoding, buffer.subarray(0, length), bodyBytesMax);
     buffers.release(buffer);
     return { bytes: plain, length: plain.length, contentType, release: () => {} };
   } catch (caught) {
@@ -141,13 +139,17 @@ async function readBody(
 }
 
 /** On the thread pool, so that large bodies do not stall other targets. */
-function decompress(bytes: Uint8Array, bodyBytesMax: number): Promise<Uint8Array> {
+function decompress(encoding: string, bytes: Uint8Array, bodyBytesMax: number): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
-    gunzip(bytes, { maxOutputLength: bodyBytesMax }, (error, plain) => {
+    const done = (error: Error | null, plain: Uint8Array): void => {
       if (error === null) resolve(plain);
       else if ((error as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE')
         reject(new BodyTooLargeError(bodyBytesMax));
-      else reject(new AppError('unavailable', `the gzip body is damaged: ${error.message}`));
-    });
+      else reject(new AppError('unavailable', `the ${encoding} body is damaged: ${error.message}`));
+    };
+    if (encoding === 'gzip') gunzip(bytes, { maxOutputLength: bodyBytesMax }, done);
+    else if (encoding === 'zstd') zstdDecompress(bytes, { maxOutputLength: bodyBytesMax }, done);
+    else
+      reject(new AppError('unavailable', `content encoding ${JSON.stringify(encoding)} was not asked for`));
   });
 }
