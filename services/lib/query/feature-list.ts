@@ -12,8 +12,5 @@ export function tryFeaturesOf(names: readonly string[]): PromqlFeatures | undefi
   const known = new Set<string>(NAMES);
   if (names.some((name) => !known.has(name))) return undefined;
   const on = new Set(names);
-  return NAMES.reduce<PromqlFeatures>(
-    (features, name) => ({ ...features, [name]: on.has(name) }),
-    DEFAULT_FEATURES,
-  );
+  return { ...DEFAULT_FEATURES, ...Object.fromEntries(NAMES.map((name) => [name, on.has(name)])) };
 }

@@ -28,6 +28,8 @@ export class PartEvaluator {
   readonly #options: PartEvaluatorOptions;
   readonly #threads: WorkerPool;
   #running = 0;
+  #started: Promise<void> | undefined;
+  #isReady = false;
 
   constructor(options: PartEvaluatorOptions, logger: Logger) {
     this.#options = options;
@@ -47,6 +49,14 @@ export class PartEvaluator {
     return this.#running;
   }
 
+  /** Starts the first thread; the others follow when there is work for them at one time. */
+  start(): Promise<void> {
+    this.#started ??= this.#threads.start().then(() => {
+      this.#isReady = true;
+    });
+    return this.#started;
+  }
+
   /**
    * Evaluates a part over the series of `frames`.
    *
@@ -60,6 +70,13 @@ export class PartEvaluator {
     signal: AbortSignal,
   ): Promise<EvaluatedPart> {
     const { concurrencyMax, memoryBytesMax } = this.#options;
+    if (!this.#isReady) {
+      // A query does not wait for it. Whether that fails, the next one finds out.
+      this.start().catch(() => {
+        this.#started = undefined;
+      });
+      return { kind: 'refused', reason: 'the threads for parts are starting' };
+    }
     if (this.#running >= concurrencyMax) {
       return { kind: 'refused', reason: `${concurrencyMax} parts are being evaluated here` };
     }
