@@ -26,12 +26,14 @@ import { managementRoutes } from './management.ts';
 import { DEFAULT_HTTP_LIMITS, type GatewayOptions } from './options.ts';
 import { pageRoutes } from './page-assets.ts';
 import { queryRoutes } from './query-api.ts';
+import { remoteReadRoute } from './remote-read-api.ts';
 import { createRemoteWriteHandler } from './remote-write.ts';
 import { RequestMetrics } from './request-metrics.ts';
 import { type Route, RouteTable } from './route.ts';
 import { rulesRoutes } from './rules-api.ts';
 import { seriesRoutes } from './series-api.ts';
 import { statusRoutes } from './status-api.ts';
+import { storeMovesRoutes } from './store-moves-api.ts';
 import { targetsRoutes } from './targets-api.ts';
 
 const SAMPLES_COUNTER = 'tidemark_distributor_samples_written_total';
@@ -113,6 +115,7 @@ function collectRoutes(
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),
     ...clusterRoutes({ host }),
+    ...storeMovesRoutes({ cluster, clock, host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
     ...activeQueriesRoutes(options, { cluster, clock }),
     ...adminRoutes(options, { cluster, clock, host }),
@@ -120,6 +123,7 @@ function collectRoutes(
     ...managementRoutes(options, { host, registry, logger, isStopping }),
     ...pageRoutes(),
     writeRoute(deps),
+    remoteReadRoute(options, { queriers, clock, host, registry }),
   ];
 }
 

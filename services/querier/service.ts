@@ -23,6 +23,7 @@ import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from './options.ts';
 import { PushDown } from './push-down.ts';
 import { QueryGate } from './query-gate.ts';
 import { runQuery } from './query-runner.ts';
+import { readSamples } from './read-samples.ts';
 import type { UnionLimits } from './series-union.ts';
 
 export interface QuerierDeps {
@@ -154,6 +155,10 @@ class Querier implements Service {
             ...scope,
             replicaLabels: this.#limitsOf(request).replicaLabels ?? [],
           }),
+        ),
+      samples: (request, context) =>
+        this.#lookup('samples', context, false, (scope) =>
+          readSamples(request, this.#select(request.tenant, false), this.#limits, scope),
         ),
       labels: (request, context) =>
         this.#single('labels', context, request.allowPartial, (scope) => findLabels(request, scope)),

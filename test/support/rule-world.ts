@@ -60,6 +60,7 @@ export function createRuleWorld(): RuleWorld {
     },
     series: unused,
     exemplars: unused,
+    samples: unused,
     labels: unused,
     metadata: unused,
     headStatistics: unused,

@@ -178,7 +178,10 @@ export interface SeriesRequest {
 }
 
 export interface SeriesResponse {
-  /** A series frame, sorted by labels over the whole stream; without chunks, or with exemplars where these were asked for. */
+  /**
+   * A series frame, sorted by labels over the whole stream; without chunks, or with exemplars where these were asked for. Of
+   * Samples, a result frame.
+   */
   frame: Uint8Array;
   /** On the last message. */
   truncated: boolean;
@@ -2115,6 +2118,18 @@ export const QuerierDefinition = {
      */
     exemplars: {
       name: "Exemplars",
+      requestType: SeriesRequest as typeof SeriesRequest,
+      requestStream: false,
+      responseType: SeriesResponse as typeof SeriesResponse,
+      responseStream: true,
+      options: {},
+    },
+    /**
+     * Samples of one selector as they are stored, staleness markers and native histograms included, in label order: result frames
+     * (services/lib/wire/docs/result-frame.md). The limit is not looked at; replicas of a pair stay apart.
+     */
+    samples: {
+      name: "Samples",
       requestType: SeriesRequest as typeof SeriesRequest,
       requestStream: false,
       responseType: SeriesResponse as typeof SeriesResponse,
