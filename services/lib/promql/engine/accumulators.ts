@@ -78,10 +78,12 @@ export function accumulate(
 
 function addSums(cells: Cells, offset: number, column: StepColumn): void {
   const { kinds, values, compensations } = cells;
-  for (let k = 0; k < column.kinds.length; k++) {
-    if (column.kinds[k] === ABSENT) continue;
+  const { kinds: newKinds, values: newValues } = column;
+  const steps = newKinds.length;
+  for (let k = 0; k < steps; k++) {
+    if (newKinds[k] === ABSENT) continue;
     const at = offset + k;
-    const value = column.values[k]!;
+    const value = newValues[k]!;
     if (kinds[at] === ABSENT) {
       kinds[at] = FLOAT;
       values[at] = value;

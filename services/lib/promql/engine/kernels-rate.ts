@@ -91,7 +91,8 @@ function countFromStarts(
  * First and last sample of each window, corrected for counter resets and extrapolated to the window's bounds.
  *
  * Cost: O(steps + resets in all windows): resets are rare, so the corrections are added up per window in Prometheus'
- * order and keep its bits.
+ * order and keep its bits. A window that lies like the one before, as nearly all do where samples and steps are regular,
+ * has its factor, too, unless the counter may have been zero within it: no division is left.
  */
 function extrapolateSteps(
   pass: WindowPass,
@@ -101,31 +102,53 @@ function extrapolateSteps(
   isCounter: boolean,
   isRate: boolean,
 ): void {
-  const { timestampsMs, values, low, high, firstEndMs, endStepMs, rangeMs } = pass;
+  const { timestampsMs, values, low, high, firstEndMs, endStepMs, rangeMs, steps } = pass;
+  const { values: outValues, kinds: outKinds } = out;
+  const divisor = isRate ? rangeMs / 1000 : 1;
   let reset = 0;
-  for (let k = 0; k < pass.steps; k++) {
+  // How the window lay that `usualFactor` is of, as long as its counter was above zero.
+  let spanMs = Number.NaN;
+  let beforeMs = Number.NaN;
+  let afterMs = Number.NaN;
+  let samples = 0;
+  let usualFactor = Number.NaN;
+  for (let k = 0; k < steps; k++) {
     const from = low[k]!;
     const last = high[k]! - 1;
-    out.kinds[k] = ABSENT;
-    if (last <= from) continue;
-    let result = values[last]! - values[from]!;
-    if (resets !== undefined) {
+    if (last <= from) {
+      outKinds[k] = ABSENT;
+      continue;
+    }
+    const first = values[from]!;
+    let result = values[last]! - first;
+    if (resets !== undefined && reset < resetCount) {
       while (reset < resetCount && resets[reset]! <= from) reset++;
       for (let r = reset; r < resetCount && resets[r]! <= last; r++) result += values[resets[r]! - 1]!;
     }
+    const firstMs = timestampsMs[from]!;
+    const lastMs = timestampsMs[last]!;
     const endMs = firstEndMs + k * endStepMs;
-    let factor = extrapolationFactor(
-      timestampsMs[from]!,
-      timestampsMs[last]!,
-      endMs - rangeMs,
-      endMs,
-      last - from + 1,
-      isCounter ? values[from]! : Number.NaN,
-      result,
-    );
-    if (isRate) factor /= rangeMs / 1000;
-    out.values[k] = result * factor;
-    out.kinds[k] = FLOAT;
+    const startMs = endMs - rangeMs;
+    if (
+      lastMs - firstMs !== spanMs ||
+      firstMs - startMs !== beforeMs ||
+      endMs - lastMs !== afterMs ||
+      last - from + 1 !== samples
+    ) {
+      spanMs = lastMs - firstMs;
+      beforeMs = firstMs - startMs;
+      afterMs = endMs - lastMs;
+      samples = last - from + 1;
+      usualFactor = extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, Number.NaN, 0) / divisor;
+    }
+    // With three samples or more, a counter that was above its increase cannot have been zero so shortly before.
+    const isUsual = !isCounter || (first >= result && samples > 2);
+    outValues[k] =
+      result *
+      (isUsual
+        ? usualFactor
+        : extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, first, result) / divisor);
+    outKinds[k] = FLOAT;
   }
 }
 

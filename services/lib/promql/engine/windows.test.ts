@@ -162,3 +162,63 @@ describe('rate', () => {
     expect(out.values[0]).toBeCloseTo((25 * (30 + 10 + 5)) / 30, 12);
   });
 });
+
+/** Counters and gauges on a regular grid, with holes and resets, some of them near zero: where factors are shared. */
+const regularSeries = fc
+  .array(fc.tuple(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 30 })), { maxLength: 60 })
+  .chain((steps) =>
+    fc.constantFrom(0, 1e-3, 7, 1e6).map((start) => {
+      let current: number = start;
+      const samples: (readonly [number, number])[] = [];
+      for (const [i, [kind, growth]] of steps.entries()) {
+        current = kind === 0 ? growth : current + growth / 8;
+        if (kind !== 1) samples.push([10 + i * 10, current]);
+      }
+      return samples;
+    }),
+  );
+
+test('a factor that windows share is that of each of them', () => {
+  fc.assert(
+    fc.property(
+      regularSeries,
+      fc.constantFrom(25, 40, 60),
+      fc.constantFrom(10, 20),
+      (samples, rangeMs, stepMs) => {
+        const pass = passOf(samples, rangeMs, stepMs);
+        for (const [kernel, isCounter, isRate] of [
+          [rates.rate, true, true],
+          [rates.increase, true, false],
+          [rates.delta, false, false],
+        ] as const) {
+          const out = new StepColumn(STEPS);
+          kernel(pass, out);
+          for (let k = 0; k < STEPS; k++) {
+            const [from, last] = [pass.low[k]!, pass.high[k]! - 1];
+            if (last <= from) {
+              expect(out.kinds[k]).toBe(ABSENT);
+              continue;
+            }
+            let result = pass.values[last]! - pass.values[from]!;
+            for (let i = from + 1; isCounter && i <= last; i++) {
+              if (pass.values[i]! < pass.values[i - 1]!) result += pass.values[i - 1]!;
+            }
+            const endMs = pass.firstEndMs + k * stepMs;
+            let factor = rates.extrapolationFactor(
+              pass.timestampsMs[from]!,
+              pass.timestampsMs[last]!,
+              endMs - rangeMs,
+              endMs,
+              last - from + 1,
+              isCounter ? pass.values[from]! : Number.NaN,
+              result,
+            );
+            if (isRate) factor /= rangeMs / 1000;
+            expect(out.values[k]).toBe(result * factor);
+          }
+        }
+      },
+    ),
+    { numRuns: 2000 },
+  );
+});
