@@ -1,0 +1,226 @@
+// A cluster of real processes for chaos: a nats-server and every service on loopback, each with fault proxies where others reach it
+// and where it reaches NATS, one ingester's data on a small file system of its own where this process may mount one.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { answers, findProgram, repositoryRoot, waitFor } from '../../test/support/programs.ts';
+import { FaultProxy } from './fault-proxy.ts';
+
+/** How many of each. One querier or gateway more than needed: one of them may be gone. */
+const COUNTS = { ingester: 3, store: 2, querier: 2, gateway: 2 } as const;
+export type Service = keyof typeof COUNTS;
+
+const SMALL_DISK_BYTES = 192 << 20;
+const READY_TIMEOUT_MS = 180_000;
+/** Node compiles modules once for all processes. */
+const COMPILE_CACHE = path.join(tmpdir(), 'tidemark-chaos-compile-cache');
+
+/** A process that is ended and started again. */
+export class Program {
+  readonly name: string;
+  readonly #command: string;
+  readonly #args: readonly string[];
+  #child: ChildProcess | undefined;
+  #errors = '';
+
+  constructor(name: string, command: string, args: readonly string[]) {
+    this.name = name;
+    this.#command = command;
+    this.#args = args;
+  }
+
+  start(): void {
+    if (this.isRunning) return;
+    const child = spawn(this.#command, this.#args, {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
+    });
+    child.stderr.on('data', (piece: Buffer) => {
+      this.#errors = (this.#errors + piece.toString()).slice(-16_384);
+    });
+    this.#child = child;
+  }
+
+  get isRunning(): boolean {
+    const child = this.#child;
+    return child !== undefined && child.exitCode === null && child.signalCode === null;
+  }
+
+  /** The end of what it logged. */
+  get errors(): string {
+    return this.#errors;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    if (this.isRunning) this.#child!.kill(signal);
+  }
+
+  /** Sends the signal and waits for the end: its exit code, or the signal's name. */
+  async end(signal: NodeJS.Signals): Promise<number | string | null> {
+    const child = this.#child;
+    if (child === undefined) return null;
+    if (this.isRunning) {
+      const gone = new Promise((resolve) => child.once('exit', resolve));
+      child.kill(signal);
+      await gone;
+    }
+    return child.exitCode ?? child.signalCode;
+  }
+}
+
+export interface ChaosNode {
+  readonly service: Service;
+  readonly program: Program;
+  readonly zone: number;
+  /** Of its HTTP server. */
+  readonly url: string;
+  /** Between the others and its gRPC server. */
+  readonly grpc: FaultProxy;
+  /** Between it and NATS. */
+  readonly nats: FaultProxy;
+  readonly dataDir: string;
+}
+
+export class ChaosCluster {
+  readonly nodes: readonly ChaosNode[];
+  /** Folder of the small file system; undefined where none could be made. */
+  readonly smallDisk: string | undefined;
+  readonly #nats: Program;
+  readonly #natsFolder: string;
+  readonly #folder: string;
+
+  private constructor(
+    nodes: readonly ChaosNode[],
+    nats: Program,
+    folders: { readonly whole: string; readonly nats: string; readonly small: string | undefined },
+  ) {
+    this.nodes = nodes;
+    this.#nats = nats;
+    this.#folder = folders.whole;
+    this.#natsFolder = folders.nats;
+    this.smallDisk = folders.small;
+  }
+
+  /** Starts everything on loopback ports from `basePort` on and waits until all of it is ready. */
+  static async start(basePort: number): Promise<ChaosCluster> {
+    const natsProgram = findProgram('nats-server');
+    if (natsProgram === undefined) throw new Error('nats-server is not on the PATH');
+    const whole = mkdtempSync(path.join(tmpdir(), 'tidemark-chaos-'));
+    const folders = { whole, nats: path.join(whole, 'nats'), small: mountSmall(path.join(whole, 'small')) };
+    let port = basePort;
+    const natsPort = port++;
+    const args = ['-a', '127.0.0.1', '-p', String(natsPort), '-js', '-sd', folders.nats];
+    const nats = new Program('nats', natsProgram, args);
+    const config = path.join(whole, 'prometheus.yml');
+    writeFileSync(config, 'global: {}\n');
+    const nodes: ChaosNode[] = [];
+    for (const [service, count] of Object.entries(COUNTS) as [Service, number][]) {
+      for (let i = 0; i < count; i++) {
+        const ports = [port++, port++, port++, port++] as const;
+        const isSmall = service === 'ingester' && i === 2 && folders.small !== undefined;
+        const dataDir = isSmall ? path.join(folders.small!, 'data') : path.join(whole, `${service}-${i}`);
+        nodes.push(await makeNode(service, i, ports, { natsPort, config, dataDir }));
+      }
+    }
+    const cluster = new ChaosCluster(nodes, nats, folders);
+    nats.start();
+    for (const { program } of nodes) program.start();
+    await cluster.untilReady();
+    return cluster;
+  }
+
+  of(service: Service): readonly ChaosNode[] {
+    return this.nodes.filter((node) => node.service === service);
+  }
+
+  get gateways(): readonly string[] {
+    return this.of('gateway').map(({ url }) => url);
+  }
+
+  /** Starts what is not there and waits until everything is ready. */
+  async untilReady(): Promise<void> {
+    for (const { program } of this.nodes) program.start();
+    for (const node of this.nodes) {
+      await waitFor(`${node.program.name} ready`, () => this.#isReady(node), {
+        timeoutMs: READY_TIMEOUT_MS,
+        describe: () => node.program.errors,
+      });
+    }
+  }
+
+  async killNats(isWiped: boolean): Promise<void> {
+    await this.#nats.end('SIGKILL');
+    if (isWiped) rmSync(this.#natsFolder, { recursive: true, force: true });
+  }
+
+  startNats(): void {
+    this.#nats.start();
+  }
+
+  async stop(): Promise<void> {
+    for (const { program, grpc, nats } of this.nodes) {
+      program.signal('SIGCONT');
+      await program.end('SIGKILL');
+      await grpc.stop();
+      await nats.stop();
+    }
+    await this.#nats.end('SIGKILL');
+    if (this.smallDisk !== undefined) execFileSync('umount', [this.smallDisk]);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** A process that ended by itself is started again, as an orchestrator would. */
+  async #isReady({ program, url }: ChaosNode): Promise<boolean> {
+    if (!program.isRunning) {
+      await sleep(200);
+      program.start();
+      return false;
+    }
+    return await answers(`${url}/-/ready`);
+  }
+}
+
+async function makeNode(
+  service: Service,
+  index: number,
+  [http, grpc, grpcProxy, natsProxy]: readonly [number, number, number, number],
+  shared: { readonly natsPort: number; readonly config: string; readonly dataDir: string },
+): Promise<ChaosNode> {
+  const name = `${service}-${index}`;
+  const zone = index % 3;
+  const hasData = service === 'ingester' || service === 'store';
+  const args = [
+    path.join(repositoryRoot, `services/${service}/main.ts`),
+    `--web.listen-address=127.0.0.1:${http}`,
+    `--grpc.listen-address=127.0.0.1:${grpc}`,
+    `--grpc.advertise-address=127.0.0.1:${grpcProxy}`,
+    `--nats.url=nats://127.0.0.1:${natsProxy}`,
+    `--cluster.instance=${name}`,
+    `--cluster.zone=zone-${zone}`,
+    '--cluster.member-expiry=4s',
+    '--cluster.heartbeat-interval=500ms',
+    ...(hasData ? [`--data.dir=${shared.dataDir}`] : []),
+    ...(service === 'gateway' ? [`--config.file=${shared.config}`, '--web.enable-admin-api'] : []),
+  ];
+  return {
+    ...{ service, zone, url: `http://127.0.0.1:${http}`, dataDir: shared.dataDir },
+    program: new Program(name, process.execPath, args),
+    grpc: await FaultProxy.start(grpcProxy, grpc),
+    nats: await FaultProxy.start(natsProxy, shared.natsPort),
+  };
+}
+
+/** A file system in memory of its own; undefined without the right to mount. */
+function mountSmall(folder: string): string | undefined {
+  mkdirSync(folder);
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_BYTES}`, 'tmpfs', folder], {
+      stdio: 'ignore',
+    });
+    return folder;
+  } catch {
+    return undefined;
+  }
+}

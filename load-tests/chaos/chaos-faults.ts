@@ -1,0 +1,184 @@
+// What goes wrong in a chaos run: each fault by name, with what it costs: nothing that clients notice beyond a retry, unless it
+// says otherwise. Every fault ends what it began.
+import { existsSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { pick, type Random } from '../../test/support/random.ts';
+import type { ChaosCluster, ChaosNode, Service } from './chaos-cluster.ts';
+
+export interface Fault {
+  readonly name: string;
+  /** More is gone than there are copies: writes and queries wait until it is over. */
+  readonly silences?: boolean;
+  /** Ends processes; resolves to how many when all is repaired again. */
+  readonly run: (cluster: ChaosCluster, random: Random) => Promise<number>;
+}
+
+const FREEZE_MS = 2_500;
+const CUT_MS = 3_000;
+const FILL_MS = 2_000;
+/** Left on the full disk. */
+const FULL_REST_BYTES = 256 << 10;
+
+const nodeOf = (cluster: ChaosCluster, random: Random, ...services: readonly Service[]): ChaosNode =>
+  pick(
+    random,
+    services.flatMap((service) => cluster.of(service)),
+  );
+
+async function kill(cluster: ChaosCluster, random: Random, nodes: readonly ChaosNode[]): Promise<number> {
+  await Promise.all(nodes.map(({ program }) => program.end('SIGKILL')));
+  await sleep(random() * 800);
+  for (const { program } of nodes) program.start();
+  await cluster.untilReady();
+  return nodes.length;
+}
+
+async function freeze(nodes: readonly ChaosNode[]): Promise<number> {
+  for (const { program } of nodes) program.signal('SIGSTOP');
+  await sleep(FREEZE_MS);
+  for (const { program } of nodes) program.signal('SIGCONT');
+  return 0;
+}
+
+async function partition(nodes: readonly ChaosNode[]): Promise<number> {
+  for (const { grpc, nats } of nodes) {
+    grpc.silence();
+    nats.silence();
+  }
+  await sleep(CUT_MS);
+  for (const { grpc, nats } of nodes) {
+    grpc.heal();
+    nats.heal();
+  }
+  return 0;
+}
+
+async function fillDisk(cluster: ChaosCluster): Promise<number> {
+  const folder = cluster.smallDisk;
+  if (folder === undefined) return 0;
+  const { bavail, bsize } = statfsSync(folder);
+  const filler = path.join(folder, 'filler');
+  try {
+    writeFileSync(filler, Buffer.alloc(Math.max(0, bavail * bsize - FULL_REST_BYTES)));
+    await sleep(FILL_MS);
+  } finally {
+    if (existsSync(filler)) rmSync(filler);
+  }
+  return 0;
+}
+
+async function seal(cluster: ChaosCluster): Promise<void> {
+  const url = `${cluster.gateways[0]!}/api/v1/admin/tsdb/seal`;
+  await fetch(url, { method: 'POST', signal: AbortSignal.timeout(60_000) }).catch(() => undefined);
+}
+
+const dataNodes = (cluster: ChaosCluster): readonly ChaosNode[] => [
+  ...cluster.of('ingester'),
+  ...cluster.of('store'),
+];
+
+/** Of any one zone: an ingester, and a store where there is one. */
+const zone = (cluster: ChaosCluster, random: Random): readonly ChaosNode[] => {
+  const number = pick(random, [0, 1, 2]);
+  return dataNodes(cluster).filter((node) => node.zone === number);
+};
+
+export const FAULTS: readonly Fault[] = [
+  {
+    name: 'kill an ingester',
+    run: (cluster, random) => kill(cluster, random, [nodeOf(cluster, random, 'ingester')]),
+  },
+  {
+    name: 'kill a store',
+    run: (cluster, random) => kill(cluster, random, [nodeOf(cluster, random, 'store')]),
+  },
+  {
+    name: 'kill a querier and a gateway',
+    run: (cluster, random) =>
+      kill(cluster, random, [nodeOf(cluster, random, 'querier'), nodeOf(cluster, random, 'gateway')]),
+  },
+  { name: 'kill a zone', run: (cluster, random) => kill(cluster, random, zone(cluster, random)) },
+  { name: 'kill everything', silences: true, run: (cluster, random) => kill(cluster, random, cluster.nodes) },
+  {
+    name: 'kill everything while sealing',
+    silences: true,
+    run: async (cluster, random) => {
+      void seal(cluster);
+      await sleep(random() * 400);
+      return await kill(cluster, random, cluster.nodes);
+    },
+  },
+  {
+    name: 'kill all ingesters',
+    silences: true,
+    run: (cluster, random) => kill(cluster, random, cluster.of('ingester')),
+  },
+  {
+    name: 'restart an ingester in order',
+    run: async (cluster, random) => {
+      const { program } = nodeOf(cluster, random, 'ingester');
+      const code = await program.end('SIGTERM');
+      if (code !== 0) throw new Error(`${program.name} ended with ${code} after SIGTERM\n${program.errors}`);
+      await cluster.untilReady();
+      return 0;
+    },
+  },
+  { name: 'freeze an ingester', run: (cluster, random) => freeze([nodeOf(cluster, random, 'ingester')]) },
+  { name: 'freeze a store', run: (cluster, random) => freeze([nodeOf(cluster, random, 'store')]) },
+  { name: 'freeze a zone', run: (cluster, random) => freeze(zone(cluster, random)) },
+  {
+    name: 'partition an ingester',
+    run: (cluster, random) => partition([nodeOf(cluster, random, 'ingester')]),
+  },
+  { name: 'partition a zone', run: (cluster, random) => partition(zone(cluster, random)) },
+  {
+    name: 'partition two ingesters',
+    silences: true,
+    run: (cluster, random) =>
+      partition(cluster.of('ingester').filter((_, i) => i !== Math.floor(random() * 3))),
+  },
+  {
+    name: 'reset connections',
+    run: async (cluster) => {
+      for (const { grpc } of cluster.nodes) grpc.reset();
+      await sleep(500);
+      return 0;
+    },
+  },
+  {
+    name: 'slow network',
+    run: async (cluster) => {
+      for (const { grpc } of dataNodes(cluster)) grpc.delay(100);
+      await sleep(CUT_MS);
+      for (const { grpc } of dataNodes(cluster)) grpc.heal();
+      return 0;
+    },
+  },
+  {
+    name: 'kill NATS',
+    run: async (cluster) => {
+      await cluster.killNats(false);
+      await sleep(CUT_MS);
+      cluster.startNats();
+      return 0;
+    },
+  },
+  {
+    name: 'kill and wipe NATS',
+    run: async (cluster) => {
+      await cluster.killNats(true);
+      await sleep(CUT_MS);
+      cluster.startNats();
+      return 0;
+    },
+  },
+  { name: 'full disk', run: fillDisk },
+  {
+    name: 'seal',
+    run: async (cluster) => {
+      await seal(cluster);
+      return 0;
+    },
+  },
+];
