@@ -3,14 +3,16 @@ import { assert } from '../../core/assert.ts';
 import { grownU32 } from './columns.ts';
 
 /** Slots are multiples of this: an address counts units. */
-const UNIT_BYTES = 64;
+const UNIT_BYTES = 32;
 const PAGE_BYTES = 1 << 20;
 const UNITS_PER_PAGE = PAGE_BYTES / UNIT_BYTES;
-const PAGE_SHIFT = 14;
-/** 64, 128 … 4096 bytes. A chunk of 120 samples of noise takes 2,200. */
-export const SLOT_CLASSES = 7;
+const PAGE_SHIFT = 15;
+/** 64, 96, 128, 192 … 4096 bytes. A chunk of 120 samples of noise takes 2,200. */
+export const SLOT_CLASSES = 13;
 /** Bytes of the largest slot. */
-export const SLOT_BYTES_MAX = UNIT_BYTES << (SLOT_CLASSES - 1);
+export const SLOT_BYTES_MAX = 4096;
+/** For a chunk of which nothing is known: what a constant of 120 samples takes, and the room that an append wants. */
+export const SLOT_CLASS_FIRST = 1;
 const CLASS_SHIFT = 28;
 const ADDRESS_MASK = (1 << CLASS_SHIFT) - 1;
 
@@ -31,17 +33,47 @@ export class ChunkSlots {
 
   /** A slot of class 0 … SLOT_CLASSES - 1; its bytes are arbitrary. */
   take(slotClass: number): number {
-    const tag = (slotClass + 1) * 2 ** CLASS_SHIFT;
     const free = this.#freeCounts[slotClass]!;
     if (free > 0) {
       this.#freeCounts[slotClass] = free - 1;
-      return tag + this.#free[slotClass]![free - 1]!;
+      return tagOf(slotClass) + this.#free[slotClass]![free - 1]!;
     }
-    const units = 1 << slotClass;
-    if (this.#lastPageUnits + units > UNITS_PER_PAGE) this.#addPage();
+    const units = unitsOf(slotClass);
+    if (this.#lastPageUnits + units > UNITS_PER_PAGE) {
+      // Larger ones may lie idle: what chunks need changes.
+      for (let larger = slotClass + 1; larger < SLOT_CLASSES; larger++) {
+        if (this.#freeCounts[larger]! > 0 && unitsOf(larger) - units !== 1)
+          return this.#split(larger, slotClass);
+      }
+      this.#addPage();
+    }
     const address = (this.pages.length - 1) * UNITS_PER_PAGE + this.#lastPageUnits;
     this.#lastPageUnits += units;
-    return tag + address;
+    return tagOf(slotClass) + address;
+  }
+
+  #split(larger: number, slotClass: number): number {
+    const count = --this.#freeCounts[larger]!;
+    const address = this.#free[larger]![count]!;
+    const units = unitsOf(slotClass);
+    this.#giveUnits(address + units, unitsOf(larger) - units);
+    return tagOf(slotClass) + address;
+  }
+
+  /** Gives units away as the fewest slots; a single one, which no slot has room in, stays unused. */
+  #giveUnits(address: number, units: number): void {
+    let at = address;
+    let left = units;
+    for (let slotClass = SLOT_CLASSES - 1; slotClass >= 0; ) {
+      const taken = unitsOf(slotClass);
+      if (taken > left || (left - taken === 1 && slotClass > 0)) {
+        slotClass--;
+        continue;
+      }
+      this.give(tagOf(slotClass) + at);
+      at += taken;
+      left -= taken;
+    }
   }
 
   give(slot: number): void {
@@ -54,19 +86,30 @@ export class ChunkSlots {
   }
 
   #addPage(): void {
-    // What is left of the page before goes to the smallest class.
-    for (; this.#lastPageUnits < UNITS_PER_PAGE; this.#lastPageUnits++) {
-      this.give(2 ** CLASS_SHIFT + (this.pages.length - 1) * UNITS_PER_PAGE + this.#lastPageUnits);
+    if (this.pages.length > 0) {
+      const address = (this.pages.length - 1) * UNITS_PER_PAGE + this.#lastPageUnits;
+      this.#giveUnits(address, UNITS_PER_PAGE - this.#lastPageUnits);
     }
-    assert(this.pages.length * UNITS_PER_PAGE < ADDRESS_MASK, 'open chunks take more than 16 GiB');
+    assert((this.pages.length + 1) * UNITS_PER_PAGE <= ADDRESS_MASK, 'open chunks take more than 8 GiB');
     this.pages.push(new Uint8Array(PAGE_BYTES));
     this.#lastPageUnits = 0;
   }
 }
 
-/** Class of the smallest slots that hold `bytes`, at most SLOT_BYTES_MAX. */
+/** Class of the smallest slots that hold `bytes`, at most SLOT_BYTES_MAX; the largest one for more. */
 export function slotClassFor(bytes: number): number {
-  return bytes <= UNIT_BYTES ? 0 : 26 - Math.clz32(bytes - 1);
+  let slotClass = 0;
+  while (slotClass < SLOT_CLASSES - 1 && unitsOf(slotClass) * UNIT_BYTES < bytes) slotClass++;
+  return slotClass;
+}
+
+/** 2, 3, 4, 6, 8 … */
+function unitsOf(slotClass: number): number {
+  return (2 + (slotClass & 1)) << (slotClass >>> 1);
+}
+
+function tagOf(slotClass: number): number {
+  return (slotClass + 1) * 2 ** CLASS_SHIFT;
 }
 
 export function slotClassOf(slot: number): number {
@@ -75,7 +118,7 @@ export function slotClassOf(slot: number): number {
 
 /** Bytes of a slot. */
 export function slotBytesOf(slot: number): number {
-  return UNIT_BYTES << slotClassOf(slot);
+  return unitsOf(slotClassOf(slot)) * UNIT_BYTES;
 }
 
 /** Index of the slot's page. */

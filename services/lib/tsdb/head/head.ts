@@ -25,6 +25,7 @@ import {
   ChunkSlots,
   NO_SLOT,
   SLOT_BYTES_MAX,
+  SLOT_CLASS_FIRST,
   SLOT_CLASSES,
   slotBytesOf,
   slotClassFor,
@@ -45,6 +46,7 @@ import {
   PARTITION,
   SeriesStates,
   SLOT,
+  SLOT_CLASS_SHIFT,
   STATE_WORDS,
 } from './series-states.ts';
 import { StartTable } from './start-table.ts';
@@ -262,11 +264,11 @@ export class Head {
 
   /** True once the log holds the definition. */
   isLogged(id: number): boolean {
-    return this.states.word(id, LOGGED) !== 0;
+    return (this.states.word(id, LOGGED) & 1) !== 0;
   }
 
   setLogged(id: number, isLogged: boolean): void {
-    this.states.setWord(id, LOGGED, isLogged ? 1 : 0);
+    this.states.setWord(id, LOGGED, (this.states.word(id, LOGGED) & ~1) | (isLogged ? 1 : 0));
   }
 
   /**
@@ -432,7 +434,9 @@ export class Head {
   #openChunk(words: Uint32Array, base: number, timeMs: number, segment: number): number {
     // The range has to know the oldest segment of its samples, those in open chunks too.
     this.#rangeOf(timeMs, segment);
-    const slot = this.slots.take(0);
+    // Chunks of a series are much alike: with room for the one before, none of it is copied as it grows.
+    const known = words[base + LOGGED]! >>> SLOT_CLASS_SHIFT;
+    const slot = this.slots.take(known === 0 ? SLOT_CLASS_FIRST : known - 1);
     words[base + SLOT] = slot;
     this.#openChunks++;
     return slot;
@@ -441,11 +445,13 @@ export class Head {
   /** Moves the open chunk to a slot of the next size, or closes it when there is none. */
   #growSlot(id: number, words: Uint32Array, base: number): number {
     const slot = words[base + SLOT]!;
-    const next = slotClassOf(slot) + 1;
-    if (next >= SLOT_CLASSES) {
+    if (slotClassOf(slot) === SLOT_CLASSES - 1) {
       this.#closeChunk(id, words, base);
       return NO_SLOT;
     }
+    // Twice the room while nothing is known; else it was not much that was missing.
+    const known = words[base + LOGGED]! >>> SLOT_CLASS_SHIFT;
+    const next = Math.min(SLOT_CLASSES - 1, slotClassOf(slot) + (known === 0 ? 2 : 1));
     const grown = this.slots.take(next);
     const from = slotOffsetOf(slot);
     const used = this.slots.pages[slotPageOf(slot)]!.subarray(from, from + xorStateBytes(words, base));
@@ -463,6 +469,10 @@ export class Head {
     const lastMs = this.states.lastMs(id);
     const range = this.#open.get(this.#startOf(lastMs));
     assert(range !== undefined, `series ${id} has an open chunk, whose range is open`);
+    if (xorStateCount(words, base) >= this.options.chunkSamplesTarget) {
+      const slotClass = slotClassFor(end - start + XOR_APPEND_BYTES_MAX);
+      words[base + LOGGED] = (words[base + LOGGED]! & 1) | ((slotClass + 1) << SLOT_CLASS_SHIFT);
+    }
     putXorHeader(words, base, page, start);
     const bytes = this.#closedChunks.encode(page, start, end);
     range.addChunk(id, xorFirstTimeMs(page, start, end), lastMs, this.#closedChunks.bytes, 0, bytes);

@@ -10,8 +10,10 @@ export const SLOT = XOR_STATE_WORDS;
 export const LAST_SEGMENT = XOR_STATE_WORDS + 1;
 /** Word: partition. */
 export const PARTITION = XOR_STATE_WORDS + 2;
-/** Word: 1 once the log holds the series' definition. */
+/** Word: bit 0 once the log holds the series' definition; from bit SLOT_CLASS_SHIFT on, 1 + the class of slot that its last full chunk took. */
 export const LOGGED = XOR_STATE_WORDS + 3;
+
+export const SLOT_CLASS_SHIFT = 8;
 
 const SERIES_PER_PAGE = 8192;
 export const PAGE_SHIFT = 13;
