@@ -2,6 +2,7 @@
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
+import { toAppError } from '../lib/core/errors.ts';
 import type { DiscoverySources } from '../lib/discovery/discovery.ts';
 import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import type { Distributor } from '../lib/distributor/appender.ts';
@@ -25,6 +26,7 @@ import {
 import { BodyBuffers } from './body-buffers.ts';
 import { DiskSpool } from './disk-spool.ts';
 import { createMetrics } from './metrics.ts';
+import { Monitors } from './monitors.ts';
 import {
   DEFAULT_BODY_BYTES_MAX,
   DEFAULT_DROPPED_TARGETS_MAX,
@@ -116,7 +118,10 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
 
   const change = async (config: PrometheusConfig): Promise<void> => {
     if (draining) return;
-    const wanted = new Map(config.scrapeConfigs.map((each) => [each.jobName, each]));
+    await monitors.follow(config);
+    const wanted = new Map(
+      [...monitors.scrapeConfigs(), ...config.scrapeConfigs].map((each) => [each.jobName, each]),
+    );
     const gone = [...pools].filter(([jobName]) => !wanted.has(jobName));
     for (const [jobName] of gone) pools.delete(jobName);
     await Promise.all(gone.map(([, pool]) => pool.remove()));
@@ -131,9 +136,29 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     );
   };
 
+  const apply = (config: PrometheusConfig): Promise<void> => {
+    applied = config;
+    changing = changing.catch(() => {}).then(() => change(config));
+    return changing;
+  };
+
+  let applied: PrometheusConfig | undefined;
+  const monitors = new Monitors(discovery.hub, {
+    clock: deps.clock,
+    logger,
+    onChange: () => {
+      if (applied === undefined || draining) return;
+      apply(applied).catch((caught: unknown) => {
+        logger.error({ err: toAppError(caught) }, 'the jobs of monitors were not taken over');
+      });
+    },
+    onError: () => metrics.discoveryErrors.inc(),
+  });
+
   const drain = async (): Promise<void> => {
     draining = true;
     await changing.catch(() => {});
+    await monitors.stop();
     await Promise.all([...pools.values()].map((pool) => pool.stop()));
     await spool.flush(FLUSH_TIMEOUT_MS);
   };
@@ -153,10 +178,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       running = true;
     },
     isReady: () => running && !draining,
-    applyConfig: (config) => {
-      changing = changing.catch(() => {}).then(() => change(config));
-      return changing;
-    },
+    applyConfig: apply,
     rebalance: async () => {
       await Promise.all([...pools.values()].map((pool) => pool.rebalance()));
     },
@@ -173,7 +195,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
         const loops = [...pools.keys()].toSorted().flatMap((jobName) => [...pools.get(jobName)!.loops]);
         return listTargetMetadata(request, loops);
       },
-      targets: (request) => Promise.resolve(listTargets(request, pools, options.externalHost)),
+      targets: (request) => Promise.resolve(listTargets(request, pools, monitors, options.externalHost)),
     },
   };
 }
@@ -187,11 +209,14 @@ function cachedSeries(pool: ScrapePool): number {
 function listTargets(
   request: TargetsRequest,
   pools: ReadonlyMap<string, ScrapePool>,
+  monitors: Monitors,
   externalHost: string | undefined,
 ): TargetsResponse {
   const wantsActive = request.state !== TargetState.TARGET_STATE_DROPPED;
   const wantsDropped = request.state !== TargetState.TARGET_STATE_ACTIVE;
   const response: TargetsResponse = { active: [], dropped: [], droppedCounts: {}, discoveryProblems: [] };
+  for (const problem of monitors.problems())
+    response.discoveryProblems.push({ scrapePool: 'kubernetes_monitors', problem });
   for (const jobName of [...pools.keys()].toSorted()) {
     if (request.scrapePool !== '' && request.scrapePool !== jobName) continue;
     const pool = pools.get(jobName)!;

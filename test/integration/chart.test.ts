@@ -238,6 +238,43 @@ describe.skipIf(!runs)('values', () => {
       expect(envOf(one).TIDEMARK_STORAGE_TSDB_RETENTION_TIME).toBe('40d');
   });
 
+  test('monitors: chosen by labels and namespaces, and the role grants what they need', () => {
+    const configOf = (manifests: readonly Manifest[]) =>
+      loadConfig(
+        of(manifests, 'ConfigMap').find((one) => one.data['prometheus.yml'] !== undefined)!.data[
+          'prometheus.yml'
+        ] as string,
+        '/etc/tidemark',
+        { environment: {} },
+      ).monitors;
+    const resourcesOf = (manifests: readonly Manifest[]) =>
+      of(manifests, 'Role', 'ClusterRole')[0]!.rules.flatMap(
+        ({ resources = [] }: { resources?: string[] }) => resources,
+      );
+    const plain = render();
+    expect(configOf(plain)).toMatchObject({
+      namespaces: [],
+      serviceMonitors: '',
+      scrapeConfigs: '',
+      deniesFiles: false,
+    });
+    expect(resourcesOf(plain)).toContain('podmonitors');
+    expect(resourcesOf(plain)).not.toContain('secrets');
+    const narrow = render(
+      '{monitors: {readSecrets: true, denyFileAccess: true}, rbac: {namespaced: true}, monitorSelectors: {podMonitor: {team: a, release: b}}}',
+    );
+    expect(configOf(narrow)).toMatchObject({
+      namespaces: ['metrics'],
+      serviceMonitors: '',
+      podMonitors: 'release=b,team=a',
+      deniesFiles: true,
+    });
+    expect(resourcesOf(narrow)).toContain('secrets');
+    const none = render('{monitors: {enabled: false}}');
+    expect(configOf(none)).toBeUndefined();
+    expect(resourcesOf(none)).not.toContain('servicemonitors');
+  });
+
   test('there are never more copies than there are replicas', () => {
     const one = render(VALUES.find(([name]) => name === 'one-replica-values.yaml')![1]);
     const args = argsOf(manifestNamed(one, 'StatefulSet', 'tm-tidemark-ingester'));

@@ -1,28 +1,16 @@
 // The scraper in a cluster, from discovery to samples: the jobs of Prometheus' own documents, as they stand there, and the pods that
 // carry annotations. The scripted API server is its nodes' kubelet as well.
-import { readFileSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
-import { Registry } from 'prom-client';
-import { expect, onTestFinished, test } from 'vitest';
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
 import { parse, stringify } from 'yaml';
-import { systemClock } from '../../services/lib/core/clock.ts';
-import { SYSTEM_DNS } from '../../services/lib/discovery/dns-discovery.ts';
-import { WatchHub } from '../../services/lib/discovery/kubernetes/watch-hub.ts';
-import { loadConfig } from '../../services/lib/runtime/config/load-config.ts';
-import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
-import { TargetState } from '../../services/lib/wire/contracts.ts';
-import { createScraper, type Scraper } from '../../services/scraper/service.ts';
-import { certificate } from '../support/certificate.ts';
-import { KubernetesApi } from '../support/kubernetes-api.ts';
+import type { KubernetesApi } from '../support/kubernetes-api.ts';
+import { ACCOUNT, sampled, startKubernetesScraper } from '../support/kubernetes-scraper.ts';
 import { waitFor } from '../support/programs.ts';
-import { RecordingDistributor } from '../support/recording-distributor.ts';
 import { startScrapeTarget } from '../support/scrape-target.ts';
 import { hasShared, sharedPath } from '../support/shared.ts';
-import { freshFolder } from '../support/tidemark.ts';
 
 const DOCUMENT = 'prometheus+prometheus/documentation/examples/prometheus-kubernetes.yml';
 const VALUES = 'prometheus-community+helm-charts/charts/prometheus/values.yaml';
-const ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
 const isPresent =
   hasShared('conformance', 'configs', DOCUMENT) && hasShared('conformance', 'configs', VALUES);
 
@@ -57,41 +45,6 @@ function chartJob(name: string): string {
   return stringify([{ ...job, job_name: name }]);
 }
 
-interface Rig {
-  readonly api: KubernetesApi;
-  readonly scraper: Scraper;
-  readonly distributor: RecordingDistributor;
-  apply(jobs: string): Promise<void>;
-}
-
-async function createRig(): Promise<Rig> {
-  const tls = certificate(freshFolder());
-  const api = await KubernetesApi.start({ tls, tokens: ['account'] });
-  const folder = freshFolder();
-  writeFileSync(path.join(folder, 'ca.crt'), tls.cert);
-  writeFileSync(path.join(folder, 'token'), 'account');
-  const { port } = new URL(api.url);
-  const distributor = new RecordingDistributor();
-  const environment = { clock: systemClock, logger: createSilentLogger(), registry: new Registry() };
-  const pod = {
-    variables: { KUBERNETES_SERVICE_HOST: '127.0.0.1', KUBERNETES_SERVICE_PORT: port },
-    serviceAccountFolder: folder,
-  };
-  const discovery = { hub: new WatchHub({ ...environment, pod }), dns: SYSTEM_DNS };
-  const scraper = createScraper({ version: '1' }, { ...environment, distributor, discovery });
-  onTestFinished(async () => {
-    await scraper.drain();
-    await scraper.stop();
-  });
-  await scraper.start();
-  const apply = (jobs: string): Promise<void> => {
-    // Pods find their account in a fixed folder; this process is none.
-    const yaml = `global: {scrape_interval: 200ms}\nscrape_configs:\n${jobs.replaceAll(ACCOUNT, folder)}`;
-    return scraper.applyConfig(loadConfig(yaml, '/'));
-  };
-  return { api, scraper, distributor, apply };
-}
-
 function putNode(api: KubernetesApi, name: string): void {
   api.put('nodes', {
     metadata: { name, labels: { 'kubernetes.io/arch': 'arm64' } },
@@ -102,19 +55,10 @@ function putNode(api: KubernetesApi, name: string): void {
   });
 }
 
-const sampled = (rig: Rig, series: string): Promise<unknown> =>
-  waitFor(series, async () => rig.distributor.series(series).at(-1)?.value === 1, {
-    describe: () =>
-      rig.distributor
-        .names()
-        .filter((name) => name.startsWith('up'))
-        .join('\n'),
-  });
-
 test.skipIf(!isPresent)(
   "the kubelet and API server jobs of Prometheus' documents run as they stand there",
   async () => {
-    const rig = await createRig();
+    const rig = await startKubernetesScraper();
     const { api } = rig;
     const { host, port } = new URL(api.url);
     putNode(api, 'n1');
@@ -137,7 +81,7 @@ test.skipIf(!isPresent)(
 );
 
 test("kubelets direct without verification, and through the API server's proxy", async () => {
-  const rig = await createRig();
+  const rig = await startKubernetesScraper();
   const { api } = rig;
   putNode(api, 'n1');
   putNode(api, 'n2');
@@ -172,7 +116,7 @@ test("kubelets direct without verification, and through the API server's proxy",
 test.skipIf(!isPresent)(
   'pods with annotations; a pod that is gone ends its series, its address is the next pod’s',
   async () => {
-    const rig = await createRig();
+    const rig = await startKubernetesScraper();
     const { api } = rig;
     const target = await startScrapeTarget('from_pod 1\n');
     const [, port] = target.address.split(':');
@@ -196,10 +140,7 @@ test.skipIf(!isPresent)(
       'the end of the first',
       async () => rig.distributor.series(series('web')).at(-1)?.stale === true,
     );
-    const request = { state: TargetState.TARGET_STATE_ANY, scrapePool: '' };
-    const { active, droppedCounts } = await rig.scraper.handlers.targets(request, {
-      signal: new AbortController().signal,
-    });
+    const { active, droppedCounts } = await rig.targets();
     expect(active.map(({ labels }) => labels.pod)).toEqual(['web-2']);
     expect(droppedCounts).toEqual({ 'kubernetes-pods': 1 });
   },

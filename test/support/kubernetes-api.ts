@@ -107,13 +107,17 @@ export class KubernetesApi {
     this.#bookmarks = setInterval(() => this.bookmark(), options.bookmarkMs ?? 1_000);
   }
 
-  /** Ends with the test that started it. */
+  /** Ends with the test that started it, if it was a test; else when `close` is called. */
   static async start(options: KubernetesApiOptions = {}): Promise<KubernetesApi> {
     const api = new KubernetesApi(options);
     await new Promise<void>((resolve) => api.#server.listen(0, '127.0.0.1', resolve));
     const { port } = api.#server.address() as AddressInfo;
     api.url = `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`;
-    onTestFinished(() => api.close());
+    try {
+      onTestFinished(() => api.close());
+    } catch {
+      // A load test.
+    }
     return api;
   }
 

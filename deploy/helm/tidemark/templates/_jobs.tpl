@@ -71,3 +71,24 @@ relabel_configs:
       target_label: node
 {{- end }}
 {{- end -}}
+
+{{/* Which custom resources are read: `tidemark.kubernetes_monitors` of the configuration file. */}}
+{{- define "tidemark.monitors" -}}
+{{- $namespaces := .Values.monitors.namespaces }}
+{{- if and .Values.rbac.namespaced (not $namespaces) }}
+{{- $namespaces = list (include "tidemark.namespace" .) }}
+{{- end }}
+{{- with $namespaces }}
+namespaces: {{ toJson . }}
+{{- end }}
+deny_file_access: {{ .Values.monitors.denyFileAccess }}
+{{- range $kind, $key := dict "serviceMonitor" "service_monitors" "podMonitor" "pod_monitors" "probe" "probes" "scrapeConfig" "scrape_configs" }}
+{{- $terms := list }}
+{{- range $label, $value := index $.Values.monitorSelectors $kind }}
+{{- $terms = append $terms (printf "%s=%s" $label $value) }}
+{{- end }}
+{{- with $terms }}
+{{ $key }}: {selector: {{ join "," . | quote }}}
+{{- end }}
+{{- end }}
+{{- end -}}

@@ -50,6 +50,7 @@ export class ObjectWatch {
   #objects = new Map<string, ObjectMeta>();
   #isSynced = false;
   #problem: string | undefined;
+  #problemStatus: number | undefined;
   #version = '';
   #failures = 0;
   #running: Promise<void> | undefined;
@@ -67,6 +68,11 @@ export class ObjectWatch {
   /** What went wrong last; undefined while all is well. */
   get problem(): string | undefined {
     return this.#problem;
+  }
+
+  /** Of the last failure, where the API server answered with one. */
+  get problemStatus(): number | undefined {
+    return this.#problem === undefined ? undefined : this.#problemStatus;
   }
 
   get size(): number {
@@ -203,6 +209,7 @@ export class ObjectWatch {
     const { logger, metrics, api } = this.#deps;
     const error = toAppError(caught);
     metrics.failure(this.scope.resource.name);
+    this.#problemStatus = error instanceof ApiStatusError ? error.status : undefined;
     if (error instanceof ApiStatusError && error.isGone) {
       const wasListing = this.#version === '';
       this.#version = '';

@@ -107,3 +107,20 @@ export interface ConsulSdConfig {
   readonly healthFilter: string;
   readonly http: HttpClientConfig;
 }
+
+/** Custom resources of a Kubernetes cluster that say what to scrape: `tidemark.kubernetes_monitors`. */
+export interface MonitorsConfig extends KubernetesAccess {
+  /** Where monitors are looked for; none: in all. */
+  readonly namespaces: readonly string[];
+  /** Labels of namespaces whose monitors count, as the API spells a selector; empty: all. */
+  readonly namespaceSelector: string;
+  /** Labels of monitors that count, by kind; empty: all, undefined: none of this kind. */
+  readonly serviceMonitors: string | undefined;
+  readonly podMonitors: string | undefined;
+  readonly probes: string | undefined;
+  readonly scrapeConfigs: string | undefined;
+  /** Role of ServiceMonitors that name none. */
+  readonly serviceRole: 'endpoints' | 'endpointslice';
+  /** Monitors may not name files of the scrapers. */
+  readonly deniesFiles: boolean;
+}

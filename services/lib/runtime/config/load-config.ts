@@ -12,6 +12,7 @@ import {
   parseConfigDocument,
   printRedacted,
 } from './config-node.ts';
+import { readMonitors } from './monitors-section.ts';
 import { checkOtlp, checkRuntime, checkStorage, checkTracing } from './other-sections.ts';
 import type { PrometheusConfig, ScrapeConfig } from './prometheus-config.ts';
 import { checkRemoteRead, checkRemoteWrite } from './remote-section.ts';
@@ -59,7 +60,9 @@ export function loadConfig(
   checkStorage(root.section('storage'));
   checkOtlp(root.section('otlp'));
   checkTracing(root.section('tracing'));
-  const storage = readTidemark(root.section('tidemark'));
+  const tidemark = root.section('tidemark');
+  const monitors = readMonitors(tidemark?.section('kubernetes_monitors'));
+  const storage = readTidemark(tidemark);
   root.finish();
   return Object.freeze({
     global: global.config,
@@ -67,6 +70,7 @@ export function loadConfig(
     ruleFiles,
     alerting,
     storage,
+    monitors,
     redactedYaml: redact(parsed, context),
     notices: context.notices,
   });

@@ -1,7 +1,7 @@
 // The configuration file as services see it: checked, defaults filled in, frozen. load-config.ts makes it.
 import type { Labels } from '../../model/labels.ts';
 import type { RelabelConfig } from '../../relabel/relabel-config.ts';
-import type { DiscoveryConfigs } from './discovery-config.ts';
+import type { DiscoveryConfigs, MonitorsConfig } from './discovery-config.ts';
 import type { HttpClientConfig } from './http-client-config.ts';
 import type { StoragePolicy } from './storage-policy.ts';
 
@@ -13,6 +13,8 @@ export interface PrometheusConfig {
   readonly alerting: AlertingConfig;
   /** What `tidemark:` says to stores. */
   readonly storage: StoragePolicy;
+  /** Custom resources that say what to scrape; absent: none are read. */
+  readonly monitors?: MonitorsConfig | undefined;
   /** The file as given, secrets replaced by `<secret>`: what /api/v1/status/config shows. */
   readonly redactedYaml: string;
   /** What the file asks for and this version does not run, a sentence each with the key path; for the log. */
