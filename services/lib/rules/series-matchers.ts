@@ -2,7 +2,7 @@
 import type { Matcher } from '../model/matcher.ts';
 import { parseMetricSelector } from '../promql/parse/parser.ts';
 
-/** @throws AppError `bad_data` when the text is no selector, or selects all series. */
+/** @throws AppError `bad_data` when the text is no selector. `{}` selects all series. */
 export function readSeriesMatchers(text: string): readonly Matcher[] {
   return parseMetricSelector(text);
 }
