@@ -1,24 +1,23 @@
-// A long JSON answer: text goes in piece by piece. Up to a megabyte it goes out whole; what is longer goes in pieces, compressed
-// where the client takes it, no faster than the client reads. The head is sent with the first of it, so that an error before
-// can still choose the status.
+// A long JSON answer: text goes in piece by piece, and is compressed while more of it is written where the client takes that.
+// Up to a megabyte it goes out whole; what is longer goes in pieces, no faster than the client reads. The head is sent with the
+// first of it, so that an error before can still choose the status.
 import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import type { Writable } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { createGzip, type Gzip, gzip } from 'node:zlib';
+import { gzip } from 'node:zlib';
 import { throwIfAborted } from '../lib/core/errors.ts';
 import { acceptsGzip, type Exchange, GZIP_BYTES_MIN, GZIP_LEVEL, varyByEncoding } from './exchange.ts';
+import { GZIP_PIECE_BYTES, GzipPieces } from './gzip-pieces.ts';
 
 const CHUNK_CHARACTERS = 64 * 1024;
-/**
- * Nothing is sent before there is so much, or all: an answer that is not longer is compressed in one go, which takes two
- * thirds of the CPU and a tenth of the waiting of piece by piece, and its length is known.
- */
+/** Nothing is sent before there is so much, or all: of an answer that is not longer the length is known. */
 const SEND_BYTES_MIN = 1 << 20;
 const gzipAsync = promisify(gzip);
 /** After so much work on end, other requests get their turn. */
 const SLICE_MS = 10;
+/** Pieces that may be compressed at one time, or wait for the client. */
+const GZIP_PENDING_MAX = 8;
 
 export class ResponseStream {
   readonly #exchange: Exchange;
@@ -27,7 +26,11 @@ export class ResponseStream {
   /** Chunks that wait for `flush`. */
   #full: Buffer[] = [];
   #text = '';
-  #gzip: Gzip | undefined;
+  /** Bytes in them. */
+  #fullBytes = 0;
+  #writtenBytes = 0;
+  readonly #mayCompress: boolean;
+  #gzip: GzipPieces | undefined;
   #started = false;
   #sliceStartedMs: number;
 
@@ -36,6 +39,7 @@ export class ResponseStream {
     this.#exchange = exchange;
     this.#response = exchange.response;
     this.#nowMs = nowMs;
+    this.#mayCompress = acceptsGzip(exchange.request);
     this.#sliceStartedMs = nowMs();
   }
 
@@ -47,17 +51,13 @@ export class ResponseStream {
   /** Adds text. Call `flush` now and then. */
   write(text: string): void {
     this.#text += text;
-    if (this.#text.length >= CHUNK_CHARACTERS) {
-      this.#full.push(Buffer.from(this.#text));
-      this.#text = '';
-    }
+    if (this.#text.length >= CHUNK_CHARACTERS) this.#closeText();
   }
 
   /** Adds UTF-8, which must not change any more. Call `flush` now and then. */
   writeBytes(piece: Buffer): void {
-    if (this.#text !== '') this.#full.push(Buffer.from(this.#text));
-    this.#text = '';
-    this.#full.push(piece);
+    this.#closeText();
+    this.#push(piece);
   }
 
   /**
@@ -67,7 +67,7 @@ export class ResponseStream {
    */
   async flush(): Promise<void> {
     throwIfAborted(this.#exchange.signal);
-    if (this.#totalBytes() >= SEND_BYTES_MIN) await this.#send();
+    if (this.#writtenBytes >= SEND_BYTES_MIN) await this.#send(GZIP_PENDING_MAX);
     if (this.#nowMs() - this.#sliceStartedMs >= SLICE_MS) {
       await nextTurn();
       this.#sliceStartedMs = this.#nowMs();
@@ -77,46 +77,67 @@ export class ResponseStream {
   /** Sends the rest. */
   async end(): Promise<void> {
     throwIfAborted(this.#exchange.signal);
-    if (this.#text !== '') this.#full.push(Buffer.from(this.#text));
-    this.#text = '';
-    if (!this.#started) {
+    this.#closeText();
+    if (this.#gzip === undefined && !this.#started) {
       await this.#endWhole();
       return;
     }
-    await this.#send();
-    (this.#gzip ?? this.#response).end();
+    this.#gzip?.finish(this.#takeFull());
+    if (!this.#started) await this.#endCompressed(this.#gzip!);
+    else await this.#send(0);
+    this.#response.end();
   }
 
-  /** The whole answer is here. */
+  /** The whole answer is here, and nothing of it compressed. */
   async #endWhole(): Promise<void> {
-    const response = this.#response;
-    let body = this.#full.length === 1 ? this.#full[0]! : Buffer.concat(this.#full);
-    const mayCompress = body.length >= GZIP_BYTES_MIN;
-    if (mayCompress && acceptsGzip(this.#exchange.request)) {
+    let body = this.#takeFull();
+    const isLarge = body.length >= GZIP_BYTES_MIN;
+    if (isLarge && this.#mayCompress) {
       body = await gzipAsync(body, {
         level: GZIP_LEVEL,
         chunkSize: Math.max(GZIP_BYTES_MIN, body.length >> 1),
       });
       throwIfAborted(this.#exchange.signal);
-      response.setHeader('Content-Encoding', 'gzip');
+      this.#response.setHeader('Content-Encoding', 'gzip');
     }
-    response.setHeader('Content-Length', body.length);
-    this.#writeHead(mayCompress);
-    this.#full = [body];
-    await this.#send();
-    response.end();
+    this.#response.setHeader('Content-Length', body.length);
+    this.#writeHead(isLarge);
+    await this.#sendPiece(body);
+    this.#response.end();
   }
 
-  #totalBytes(): number {
-    return this.#full.reduce((sum, chunk) => sum + chunk.length, 0);
-  }
-
-  #begin(): void {
-    this.#writeHead(true);
-    if (!acceptsGzip(this.#exchange.request)) return;
+  /** The whole answer is here, compressed or being so. */
+  async #endCompressed(gzipped: GzipPieces): Promise<void> {
+    const pieces: Buffer[] = [];
+    for (let next = gzipped.take(); next !== undefined; next = gzipped.take()) pieces.push(await next);
+    throwIfAborted(this.#exchange.signal);
+    const body = Buffer.concat(pieces);
     this.#response.setHeader('Content-Encoding', 'gzip');
-    this.#gzip = createGzip({ level: GZIP_LEVEL, chunkSize: CHUNK_CHARACTERS });
-    this.#gzip.pipe(this.#response);
+    this.#response.setHeader('Content-Length', body.length);
+    this.#writeHead(true);
+    await this.#sendPiece(body);
+  }
+
+  #closeText(): void {
+    if (this.#text !== '') this.#push(Buffer.from(this.#text));
+    this.#text = '';
+  }
+
+  #push(piece: Buffer): void {
+    this.#full.push(piece);
+    this.#fullBytes += piece.length;
+    this.#writtenBytes += piece.length;
+    if (!this.#mayCompress || this.#fullBytes < GZIP_PIECE_BYTES) return;
+    this.#gzip ??= new GzipPieces();
+    this.#gzip.add(this.#takeFull());
+  }
+
+  /** All that waits, in one. */
+  #takeFull(): Buffer {
+    const chunks = this.#full;
+    this.#full = [];
+    this.#fullBytes = 0;
+    return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
   }
 
   #writeHead(variesByEncoding: boolean): void {
@@ -128,24 +149,38 @@ export class ResponseStream {
     this.#started = true;
   }
 
-  async #send(): Promise<void> {
-    if (!this.#started) this.#begin();
-    const target: Writable = this.#gzip ?? this.#response;
-    const chunks = this.#full;
-    this.#full = [];
-    for (const chunk of chunks) {
-      if (target.write(chunk)) continue;
-      await this.#drained(target);
+  /** Sends what is there; of compressed pieces all but so many, which may not be ready. */
+  async #send(pendingMax: number): Promise<void> {
+    const gzipped = this.#gzip;
+    if (!this.#started) {
+      if (gzipped !== undefined) this.#response.setHeader('Content-Encoding', 'gzip');
+      this.#writeHead(true);
+    }
+    if (gzipped === undefined) {
+      const chunks = this.#full;
+      this.#full = [];
+      this.#fullBytes = 0;
+      for (const chunk of chunks) await this.#sendPiece(chunk);
+      return;
+    }
+    while (gzipped.pending > pendingMax) {
+      const piece = await gzipped.take()!;
+      throwIfAborted(this.#exchange.signal);
+      await this.#sendPiece(piece);
     }
   }
 
-  async #drained(target: Writable): Promise<void> {
+  async #sendPiece(piece: Buffer): Promise<void> {
+    if (!this.#response.write(piece)) await this.#drained();
+  }
+
+  async #drained(): Promise<void> {
     const { signal } = this.#exchange;
     throwIfAborted(signal);
     // Without a listener for it, Node ends a connection whose time is up; that aborts the signal.
     this.#response.setTimeout(this.#exchange.stallTimeoutMs);
     try {
-      await once(target, 'drain', { signal });
+      await once(this.#response, 'drain', { signal });
     } catch (caught) {
       throwIfAborted(signal);
       throw caught;
