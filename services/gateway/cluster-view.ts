@@ -30,6 +30,7 @@ export function viewCluster(control: ControlPlane, cluster: Cluster): ClusterVie
     epoch: placement?.epoch ?? 0,
     partitionCount: placement?.partitionCount ?? 0,
     replicationFactor: cluster.replicationFactor,
+    storeReplicationFactor: record?.storeReplicationFactor ?? 0,
     isControlPlaneReachable: control.isConnected(),
     members: members.sort(byServiceAndInstance),
   };

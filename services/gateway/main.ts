@@ -6,6 +6,7 @@ import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { forgetStore } from '../lib/transport/forget-store.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
+import { setStoreLeaving } from '../lib/transport/store-membership.ts';
 import { viewCluster } from './cluster-view.ts';
 import { GATEWAY_FLAGS } from './flags.ts';
 import { createHost } from './process-host.ts';
@@ -39,6 +40,7 @@ runServiceProcess({
         shutdown: context.shutdown,
         members: () => viewCluster(control, cluster),
         forgetStore: (instance) => forgetStore(instance, control),
+        setStoreLeaving: (instance, leaving) => setStoreLeaving(instance, leaving, control),
       },
     );
     const gateway = createGateway(

@@ -25,6 +25,7 @@ export interface HostDeps {
   /** The cluster; absent in a process that is one by itself. */
   readonly members?: () => ClusterView;
   readonly forgetStore?: (instance: string) => Promise<void>;
+  readonly setStoreLeaving?: (instance: string, leaving: boolean) => Promise<void>;
 }
 
 /** Makes the gateway's view of this process. */
@@ -44,6 +45,7 @@ export function createHost(options: HostOptions, deps: HostDeps): GatewayHost {
     shutdown: deps.shutdown,
     ...(deps.members === undefined ? {} : { members: deps.members }),
     ...(deps.forgetStore === undefined ? {} : { forgetStore: deps.forgetStore }),
+    ...(deps.setStoreLeaving === undefined ? {} : { setStoreLeaving: deps.setStoreLeaving }),
   };
 }
 

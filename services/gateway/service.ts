@@ -33,6 +33,7 @@ import { type Route, RouteTable } from './route.ts';
 import { rulesRoutes } from './rules-api.ts';
 import { seriesRoutes } from './series-api.ts';
 import { statusRoutes } from './status-api.ts';
+import { storeMovesRoutes } from './store-moves-api.ts';
 import { targetsRoutes } from './targets-api.ts';
 
 const SAMPLES_COUNTER = 'tidemark_distributor_samples_written_total';
@@ -114,6 +115,7 @@ function collectRoutes(
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),
     ...clusterRoutes({ host }),
+    ...storeMovesRoutes({ cluster, clock, host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
     ...activeQueriesRoutes(options, { cluster, clock }),
     ...adminRoutes(options, { cluster, clock, host }),

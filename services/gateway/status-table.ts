@@ -75,7 +75,8 @@ function describeReplica(replica: MembersAnswer['members'][number]['replica']): 
   return states.length === 0 ? 'complete' : states.join(', ');
 }
 
-function alignColumns(rows: readonly (readonly string[])[]): string {
+/** Lines of cells, each column as wide as its widest cell. */
+export function alignColumns(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
   const lines = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column]!)).join('  '));
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;

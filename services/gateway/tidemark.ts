@@ -2,14 +2,17 @@
 // `tidemark`: a cluster's members in a terminal, blocks on a disk, samples in and out. Each command has a file of its own.
 import { systemClock } from '../lib/core/clock.ts';
 import { systemDisk } from '../lib/core/disk.ts';
-import { AppError, toAppError } from '../lib/core/errors.ts';
+import { toAppError } from '../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
 import { readVersion } from '../lib/runtime/version.ts';
 import { runBlockCommand } from './block-command.ts';
+import { fetchData, runDoctorCommand } from './doctor-command.ts';
 import { runDrainCommand } from './drain-command.ts';
 import { runExportCommand } from './export-command.ts';
 import { runImportCommand } from './import-command.ts';
+import { printMoves } from './moves-table.ts';
 import { type MembersAnswer, printMembers } from './status-table.ts';
+import type { MovesAnswer } from './store-moves-api.ts';
 
 const STATUS_FLAGS = {
   url: { type: 'string', default: 'http://127.0.0.1:9090', desc: 'A gateway.' },
@@ -19,13 +22,14 @@ const STATUS_FLAGS = {
 const USAGE = `Tidemark in a terminal.
 
 usage: tidemark status [--url=http://gateway:9090]
+       tidemark doctor [--url=http://gateway:9090]        (see tidemark doctor --help)
        tidemark drain --ingester=NAME | --store=NAME      (see tidemark drain --help)
        tidemark block inspect|verify|dump BLOCK…      (see tidemark block --help)
        tidemark import prometheus DIR | openmetrics FILE  (see tidemark import --help)
        tidemark export --match=SELECTOR                   (see tidemark export --help)
 
 status prints the members of the cluster: services, zones, versions, states, partitions owned, whether each replica is complete,
-age of the last heartbeat.
+age of the last heartbeat; then what each store holds, lacks and copies.
 Exit code 0 when all that should be there is ready, 1 otherwise or when the gateway does not answer.`;
 
 async function main(): Promise<void> {
@@ -36,8 +40,9 @@ async function main(): Promise<void> {
   }
   const output = { write: writeOut, complain: (text: string) => process.stderr.write(text) };
   const deps = { disk: systemDisk, clock: systemClock, environment: process.env };
-  if (command === 'drain') {
-    process.exitCode = await runDrainCommand(rest, output, deps);
+  if (command === 'drain' || command === 'doctor') {
+    const run = command === 'drain' ? runDrainCommand : runDoctorCommand;
+    process.exitCode = await run(rest, output, deps);
     return;
   }
   if (command === 'block' || command === 'import' || command === 'export') {
@@ -52,8 +57,11 @@ async function main(): Promise<void> {
     if (command !== 'status' && command !== '--help' && command !== 'help') process.exitCode = 2;
     return;
   }
-  const answer = await askMembers(flags.values.url, flags.values.timeout);
+  const { url, timeout } = flags.values;
+  const ask = <T>(what: string) => fetchData<T>(`${url.replace(/\/+$/, '')}/api/v1/cluster/${what}`, timeout);
+  const answer = await ask<MembersAnswer>('members');
   process.stdout.write(printMembers(answer));
+  if (answer.controlPlane !== 'embedded') process.stdout.write(printMoves(await ask<MovesAnswer>('moves')));
   if (answer.members.some(({ state }) => state !== 'ready')) process.exitCode = 1;
 }
 
@@ -61,22 +69,6 @@ async function main(): Promise<void> {
 async function writeOut(text: string): Promise<void> {
   if (process.stdout.write(text)) return;
   await new Promise<void>((resolve) => process.stdout.once('drain', resolve));
-}
-
-async function askMembers(url: string, timeoutMs: number): Promise<MembersAnswer> {
-  const endpoint = `${url.replace(/\/+$/, '')}/api/v1/cluster/members`;
-  let text: string;
-  try {
-    const response = await fetch(endpoint, { signal: AbortSignal.timeout(timeoutMs) });
-    text = await response.text();
-    if (!response.ok) throw new AppError('unavailable', `${response.status} ${text.slice(0, 300)}`);
-  } catch (caught) {
-    const error = toAppError(caught);
-    const cause =
-      error.cause instanceof Error && error.cause.cause instanceof Error ? error.cause.cause : error;
-    throw new AppError('unavailable', `${endpoint}: ${cause.message}`, { cause: caught });
-  }
-  return (JSON.parse(text) as { data: MembersAnswer }).data;
 }
 
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

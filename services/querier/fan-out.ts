@@ -102,9 +102,11 @@ async function askAll(
   let isEnough = false;
   const context: CallContext = { signal: over.signal };
   const startedMs = hedge?.clock.monotonicMs() ?? 0;
+  // As they are now, like those who are asked: a store that joins meanwhile holds nothing that nobody else does.
+  const storeSet = cluster.storeSet?.();
   const isLastCopy = {
     ingester: cluster.replicationFactor === 1,
-    store: (cluster.storeSet?.()?.replicationFactor ?? 1) === 1,
+    store: (storeSet?.replicationFactor ?? 1) === 1,
   };
 
   const askOne = async (source: Source): Promise<SourceAnswer> => {
@@ -136,7 +138,7 @@ async function askAll(
   const sources = sourcesOf(cluster);
   const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] => [
     ...(isPlacementUnknown(cluster) ? ['which ingesters own the partitions is not known yet'] : []),
-    ...findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, cluster.storeSet?.()),
+    ...findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, storeSet),
   ];
   const allOf = (answers: readonly (SourceAnswer | undefined)[]): SourceAnswer[] =>
     answers.map((answer, i) => answer ?? unanswered(sources[i]!));
@@ -166,7 +168,7 @@ async function askAll(
     const gaps = gapsOf(known);
     if (gaps.length > 0 && !isPartialAllowed) throw incomplete(gaps, range);
     const { replicationFactor } = cluster;
-    const [placement, storeSet] = [cluster.placement(), cluster.storeSet?.()];
+    const placement = cluster.placement();
     return {
       gaps,
       coverage: () => countCoverage(allOf(known), { range, gaps, placement, replicationFactor, storeSet }),

@@ -14,6 +14,7 @@ export function playedCluster(changes: Partial<ClusterView> = {}): ClusterView {
     epoch: 7,
     partitionCount: 64,
     replicationFactor: 3,
+    storeReplicationFactor: 2,
     isControlPlaneReachable: true,
     members,
     ...changes,
