@@ -4,6 +4,7 @@ import type { Clock } from '../lib/core/clock.ts';
 import type { Disk } from '../lib/core/disk.ts';
 import { toAppError } from '../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
+import { importExact } from './import-exact.ts';
 import { importOpenMetrics } from './import-openmetrics.ts';
 import { ImportProgress } from './import-progress.ts';
 import { importPrometheus } from './import-prometheus.ts';
@@ -30,6 +31,7 @@ const USAGE = `tidemark import: history from elsewhere into a running Tidemark.
 
 usage: tidemark import prometheus DIR [--url=http://gateway:9090]     Prometheus' data directory, or a snapshot of one
        tidemark import openmetrics FILE [--url=…]                     samples with timestamps, as text
+       tidemark import exact FILE [--url=…]                           what "tidemark export --format=exact" wrote
 
 prometheus reads the blocks (index version 2; floats and native histograms; deletes are honoured) and then the write-ahead log,
 what came late included. DIR is what --storage.tsdb.path of that Prometheus names; it is read, never written. Of a running
@@ -72,8 +74,8 @@ export async function runImportCommand(
       rest.filter((argument) => !sources.includes(argument)),
       deps.environment,
     ).values;
-    if (kind !== 'prometheus' && kind !== 'openmetrics')
-      throw new Error(`${JSON.stringify(kind)} is not prometheus or openmetrics`);
+    if (kind !== 'prometheus' && kind !== 'openmetrics' && kind !== 'exact')
+      throw new Error(`${JSON.stringify(kind)} is not prometheus, openmetrics or exact`);
     if (source === undefined || sources.length > 1)
       throw new Error(`one ${kind === 'prometheus' ? 'DIR' : 'FILE'} is wanted, ${sources.length} are given`);
   } catch (caught) {
@@ -92,6 +94,7 @@ export async function runImportCommand(
     const state = await ImportState.open(stateFile, about, deps.disk);
     const all = { disk: deps.disk, clock: deps.clock, sender, state, progress };
     if (kind === 'prometheus') await importPrometheus(absolute, all);
+    else if (kind === 'exact') await importExact(absolute, all);
     else await importOpenMetrics(absolute, all);
     await output.write(progress.summary());
     if (progress.totalBytes > 0 && progress.skippedBytes === progress.totalBytes)

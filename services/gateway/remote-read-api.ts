@@ -113,7 +113,11 @@ async function answer(
   context: CallContext,
 ): Promise<void> {
   const request = await readRequest(exchange, share, context.signal);
-  const external = [...(deps.host.externalLabels?.() ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
+  // Ours: an export wants series as they are stored. (Parameters are not read where the body is the handler's.)
+  const { searchParams } = new URL(exchange.request.url ?? '', 'http://localhost');
+  const isPlain = searchParams.get('external_labels') === 'false';
+  const labels = isPlain ? [] : [...(deps.host.externalLabels?.() ?? [])];
+  const external = labels.sort(([a], [b]) => (a < b ? -1 : 1));
   const isStreamed = negotiate(request) === READ_STREAMED_XOR_CHUNKS;
   const reading: Reading = { request, external, queriers: deps.queriers, metrics, context };
   if (isStreamed) await streamChunks(exchange, reading);

@@ -2,7 +2,7 @@
 // log and native histograms, gives the same answers here; what is exported gives them again elsewhere.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test } from 'vitest';
 import { hasPrograms, startProcess } from '../support/process.ts';
 import { findProgram, repositoryRoot, waitFor } from '../support/programs.ts';
 import {
@@ -17,6 +17,7 @@ import {
   STEP_MS,
   startPrometheus,
 } from '../support/prometheus-data.ts';
+import { doubleField, field, labelV1, sample, varintField } from '../support/remote-write-encoder.ts';
 import { callApi, freshFolder, startTidemark } from '../support/tidemark.ts';
 
 async function tidemark(...args: readonly string[]): Promise<{ code: number | string; output: string }> {
@@ -239,3 +240,59 @@ test('a command line that cannot be understood, a source that is not there', asy
   const empty = await tidemark('import', 'prometheus', freshFolder());
   expect(empty).toEqual({ code: 1, output: expect.stringMatching(/has neither blocks nor a folder wal/) });
 });
+
+test('an exact export, ended and taken up again, loses nothing: floats, markers, histograms, exemplars', async () => {
+  const baseMs = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 80 * MINUTE_MS;
+  const config = 'global: {external_labels: {cluster: eu}}\n';
+  const first = await startTidemark({ config, flags: ['--enable-feature=exemplar-storage'] });
+  onTestFinished(() => first.end());
+  await load(first.url, body(baseMs, 0, 400));
+  const exemplar = Buffer.concat([
+    labelV1(['trace', 'abc']),
+    doubleField(2, 0.25),
+    varintField(3, baseMs + 10 * STEP_MS),
+  ]);
+  const name = labelV1(['__name__', 'with_exemplar_total']);
+  await load(
+    first.url,
+    field(1, Buffer.concat([name, field(2, sample(7, baseMs + 10 * STEP_MS)), field(3, exemplar)])),
+  );
+  const range = [`--start=${baseMs / 1000}`, `--end=${baseMs / 1000 + 3600}`, `--url=${first.url}`];
+  const file = path.join(freshFolder(), 'all.jsonl');
+  const args = ['export', '--format=exact', "--match={__name__!=''}", ...range];
+  const whole = await tidemark(...args, `--output=${file}`);
+  // Four series of 400; of two the last but one is a staleness marker, which is one of all kinds.
+  expect(whole.output).toMatch(/\d{4,} samples, 1598 native histograms, 1 exemplars/);
+  expect(whole.code).toBe(0);
+  const bytes = readFileSync(file);
+  expect(bytes.toString()).not.toContain('cluster');
+  expect(bytes.toString()).toContain('"stale"');
+  // As if it had been ended within its second slice.
+  const stateFile = `${file}.tidemark-export.json`;
+  const state = JSON.parse(readFileSync(stateFile, 'utf8')) as { nextMs: number; bytes: number };
+  expect(state).toMatchObject({ nextMs: baseMs + 3_600_001, bytes: bytes.length });
+  writeFileSync(stateFile, JSON.stringify({ ...state, nextMs: baseMs, bytes: 0 }));
+  writeFileSync(file, `${bytes.toString().slice(0, 5000)}{"metr`);
+  expect((await tidemark(...args, `--output=${file}`)).code).toBe(0);
+  expect(readFileSync(file).equals(bytes)).toBe(true);
+  expect((await tidemark(...args, `--output=${file}`)).output).toContain('0 samples');
+  const other = await tidemark('export', '--format=exact', '--match=up', ...range, `--output=${file}`);
+  expect(other).toEqual({ code: 1, output: expect.stringContaining('is no part of this export') });
+
+  const second = await startTidemark({ flags: ['--enable-feature=exemplar-storage'] });
+  onTestFinished(() => second.end());
+  const imported = await tidemark('import', 'exact', file, `--url=${second.url}`);
+  expect(imported).toEqual({ code: 0, output: expect.anything() });
+  const again = path.join(freshFolder(), 'again.jsonl');
+  const back = await tidemark(...args.slice(0, -1), `--url=${second.url}`, `--output=${again}`);
+  expect(back.code).toBe(0);
+  expect(readFileSync(again, 'utf8')).toBe(bytes.toString());
+  const at = [baseMs / 1000 + 1800.5];
+  const queries = [...FLOAT_QUERIES, ...HISTOGRAM_QUERIES];
+  expect(await ask(second.url, queries, at)).toEqual(await ask(first.url, queries, at));
+  writeFileSync(again, '{"metric":{},"timestamps":[1],"values":[]}\n{"metric":1}\nx\n{"metric":{"a":"b"}');
+  const damaged = await tidemark('import', 'exact', again, `--url=${second.url}`);
+  expect(damaged.code).toBe(1);
+  for (const words of ['1 timestamps, 0 values', 'there is no metric', 'not JSON', 'has no end'])
+    expect(damaged.output).toContain(words);
+}, 180_000);
