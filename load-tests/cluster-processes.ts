@@ -28,6 +28,8 @@ export interface BenchClusterOptions {
   readonly counts: Readonly<Record<string, number>>;
   /** Loopback ports from here on are taken. */
   readonly basePort: number;
+  /** Flags of single processes, by their names. */
+  readonly flags?: Readonly<Record<string, readonly string[]>>;
   /** Flags of node itself, by service: a profiler's. */
   readonly nodeFlags?: Readonly<Record<string, readonly string[]>>;
 }
@@ -91,6 +93,7 @@ function startService(
     `--cluster.instance=${name}`,
     `--cluster.zone=zone-${index}`,
   ];
+  args.push(...(options.flags?.[name] ?? []));
   if (service === 'gateway') args.push(`--config.file=${config}`);
   if (service === 'ingester') args.push(`--cluster.replication-factor=${options.replicationFactor}`);
   if (service === 'ingester') args.push('--store.replication-factor=1');

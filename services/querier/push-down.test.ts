@@ -33,7 +33,7 @@ const PLACEMENT: Placement = {
 const REQUEST: Omit<EvaluatePartRequest, 'partitions'> = {
   ...{ tenant: 't', query: 'sum(x)', part: 0, startMs: 0, endMs: 0, stepMs: 0, lookbackMs: 1, features: [] },
   ...{ subqueryIntervalMs: 1, samplesMax: 1, memoryMaxBytes: 1, seriesMax: 1, replicaLabels: [] },
-  ...{ minTimeMs: 10, maxTimeMs: 20, timeoutMs: 0 },
+  ...{ minTimeMs: 10, maxTimeMs: 20 },
 };
 const HORIZON = { newestMs: 5, blockCopies: 2, blockCopiesRead: 2 };
 const signal = new AbortController().signal;

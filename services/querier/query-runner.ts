@@ -265,7 +265,6 @@ class RemoteEvaluation {
           features: namesOfFeatures(engine.features),
           ...{ samplesMax: engine.samplesMax, memoryMaxBytes: memoryBytesMax, seriesMax: limits.seriesMax },
           replicaLabels: [...(limits.replicaLabels ?? [])],
-          timeoutMs: request.timeoutMs,
         },
         this.#horizon!,
         this.#over.signal,

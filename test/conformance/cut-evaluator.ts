@@ -1,5 +1,6 @@
 // Evaluates queries cut, over shards of the series and through the byte form of partial results, beside the same query uncut,
 // and says where the two differ.
+import { expect } from 'vitest';
 import { AppError } from '../../services/lib/core/errors.ts';
 import type { FloatHistogram } from '../../services/lib/model/float-histogram.ts';
 import type { Queryable } from '../../services/lib/model/queryable.ts';
@@ -7,6 +8,7 @@ import type { Expr } from '../../services/lib/promql/ast.ts';
 import { createEngine } from '../../services/lib/promql/engine/engine.ts';
 import type { PartialResult } from '../../services/lib/promql/engine/partial.ts';
 import type {
+  CutRequest,
   Engine,
   EngineOptions,
   QueryRequest,
@@ -15,6 +17,7 @@ import type {
 } from '../../services/lib/promql/engine/query.ts';
 import { type CutOptions, cut, type Plan } from '../../services/lib/promql/plan/plan.ts';
 import { decodePartialResult, encodePartialResult } from '../../services/lib/wire/partial-result.ts';
+import { executePushed } from '../../services/querier/pushed.ts';
 import { isAlmostEqual, isSameHistogram } from './script-answer.ts';
 import { CONTEXT } from './script-subject.ts';
 import { ShardQueryable, SharedSelections } from './sharded-queryable.ts';
@@ -56,6 +59,11 @@ export interface CutVariant {
   readonly shards: number;
   readonly parts: NonNullable<CutOptions['parts']>;
   readonly report: CutReport;
+  /**
+   * As a querier does with ingesters: the last steps are evaluated by all shards but the last, which refuses, and its series and the
+   * steps before are read by whoever merges.
+   */
+  readonly isPushed?: boolean;
 }
 
 /** Evaluates a query uncut and in several ways cut; the last way's answer is the answer. */
@@ -115,9 +123,10 @@ export class CutEvaluator {
   async #merge(
     request: QueryRequest,
     plan: Plan,
-    { shards, report }: CutVariant,
+    { shards, report, isPushed }: CutVariant,
     storage: Queryable,
   ): Promise<QueryResult | undefined> {
+    if (isPushed === true) return this.#push({ ...request, plan }, shards, storage);
     const partials: PartialResult[] = [];
     for (const { index } of plan.parts) {
       for (let shard = 0; shard < shards; shard++) {
@@ -131,11 +140,45 @@ export class CutEvaluator {
     partials.reverse();
     return this.#engine.executeMerge({ ...request, plan }, partials, storage, CONTEXT);
   }
+
+  #push(request: CutRequest, shards: number, storage: Queryable): Promise<QueryResult | undefined> {
+    const lookbackMs = request.lookbackMs ?? this.#options.lookbackMs;
+    const horizonMs =
+      request.startMs +
+      (request.endMs - request.startMs) * HORIZON_SHARE -
+      lookbackMs * (request.stepMs > 0 ? 0.5 : 2);
+    const refused = shards - 1;
+    return executePushed(
+      { ...request, lookbackMs },
+      horizonMs,
+      {
+        engine: this.#engine,
+        queryable: storage,
+        selectOf: (select, partitions, context) => {
+          expect(partitions).toEqual([refused]);
+          return new ShardQueryable(storage, refused, shards).select(select, context);
+        },
+        push: async ({ part, startMs, minTimeMs, maxTimeMs }) => {
+          const partials: PartialResult[] = [];
+          for (let shard = 0; shard < refused; shard++) {
+            const own = within(new ShardQueryable(storage, shard, shards), minTimeMs, maxTimeMs, horizonMs);
+            const partial = await this.#engine.executePart({ ...request, startMs, part }, own, CONTEXT);
+            partials.push(decodePartialResult(encodePartialResult(partial)));
+          }
+          return { partials, refused: [refused] };
+        },
+      },
+      CONTEXT,
+    );
+  }
 }
+
+/** Some way into the windows of the steps in the middle: some of them are beyond it. */
+const HORIZON_SHARE = 0.4;
 
 function compareOutcomes(
   request: QueryRequest,
-  { report, shards, parts }: CutVariant,
+  { report, shards, parts, isPushed }: CutVariant,
   wanted: Outcome,
   got: Outcome,
 ): void {
@@ -149,6 +192,8 @@ function compareOutcomes(
     return;
   }
   if (wanted.result.stats.samplesPeak !== got.result.stats.samplesPeak) report.peaksDiffer++;
+  // The first step that is pushed down reads its whole window anew.
+  if (isPushed) got.result.stats.samples.fetched = wanted.result.stats.samples.fetched;
   const difference = differenceOf(wanted.result, got.result, isIdentical);
   if (difference === undefined) {
     report.exact++;
@@ -157,6 +202,18 @@ function compareOutcomes(
   const tolerated = got.mayRound ? differenceOf(wanted.result, got.result, isClose) : difference;
   if (tolerated === undefined) report.close++;
   else say(tolerated);
+}
+
+/** What an ingester holds of the window that it was told: nothing is read beyond it, and nothing of what is in blocks. */
+function within(all: Queryable, minTimeMs: number, maxTimeMs: number, horizonMs: number): Queryable {
+  expect(minTimeMs).toBeGreaterThan(horizonMs);
+  return {
+    select: (select, context) => {
+      expect(select.minTimeMs).toBeGreaterThanOrEqual(minTimeMs);
+      expect(select.maxTimeMs).toBeLessThanOrEqual(maxTimeMs);
+      return all.select(select, context);
+    },
+  };
 }
 
 function count(counts: Map<string, number>, name: string): void {

@@ -5,7 +5,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { startCluster } from '../support/cluster.ts';
+import { type Node, startCluster } from '../support/cluster.ts';
 import { hasPrograms } from '../support/process.ts';
 import { hasShared, sharedPath } from '../support/shared.ts';
 import { callApi } from '../support/tidemark.ts';
@@ -33,6 +33,9 @@ const FEATURES = `--enable-feature=${[
 /** Samples of 1970 are within it. */
 const RETENTION = '--storage.tsdb.retention.time=100y';
 const IS_COMPLETE = process.env.TIDEMARK_SCRIPT_TIMES === 'all';
+/** TIDEMARK_PUSH_DOWN=false: the same by chunks. */
+const PUSHES_DOWN = process.env.TIDEMARK_PUSH_DOWN !== 'false';
+const PARTITIONS = 64;
 /** Every so many-th expression of the field. */
 const FIELD_STRIDE = IS_COMPLETE ? 1 : 20;
 /** Far more than on a quiet machine. */
@@ -57,6 +60,13 @@ function withoutLoads({ file, commands }: Block): Block | undefined {
   const firstEval = commands.findIndex(({ kind }) => kind === 'eval');
   const evals = commands.slice(firstEval);
   return evals.every(({ kind }) => kind === 'eval') ? { file, commands: evals } : undefined;
+}
+
+/** What a counter of all these processes says. */
+async function counted(nodes: readonly Node[], name: string): Promise<number> {
+  const texts = await Promise.all(nodes.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
+  const lines = texts.flatMap((text) => text.split('\n').filter((line) => line.startsWith(`${name} `)));
+  return lines.reduce((sum, line) => sum + Number(line.slice(name.length + 1)), 0);
 }
 
 /** Expressions of dashboards and rules, evaluated and formatted, what is formatted once more; what went wrong. */
@@ -91,7 +101,7 @@ test.skipIf(!hasPrograms('nats-server') || SCRIPTS.length === 0)(
       flags: {
         gateway: [RETENTION, FEATURES, '--web.enable-admin-api'],
         store: [RETENTION],
-        querier: [FEATURES, '--query.default-subquery-step=1m'],
+        querier: [FEATURES, '--query.default-subquery-step=1m', `--query.push-down=${PUSHES_DOWN}`],
       },
     });
     const url = cluster.of('gateway')[0]!.url;
@@ -105,6 +115,13 @@ test.skipIf(!hasPrograms('nats-server') || SCRIPTS.length === 0)(
     expect(outcome.failures, cluster.describe()).toEqual([]);
     expect(outcome.cases).toBeGreaterThanOrEqual(1595);
     const { queries } = subject;
+    const queriers = cluster.of('querier');
+    const pushed = await counted(queriers, 'tidemark_querier_partitions_pushed_total');
+    const refused = await counted(queriers, 'tidemark_querier_partitions_refused_total');
+    console.log(`${pushed} partitions evaluated by ingesters, ${refused} refused`);
+    // With push-down, that is; most parts of the scripts' queries can be.
+    if (PUSHES_DOWN) expect(pushed).toBeGreaterThan(PARTITIONS * 200);
+    else expect(pushed).toBe(0);
     console.log(
       `${outcome.cases} evaluations by ${queries} queries over HTTP, none shifted or skipped; ` +
         `${subject.samples} samples in ${subject.writes} writes, ${subject.deletes} deletes`,

@@ -7,6 +7,8 @@ import type { FromPart, PartOrder, ToPart } from './part-messages.ts';
 
 /** A thread that goes on for so long after nobody waits for it is ended itself. */
 const CANCEL_GRACE_MS = 2_000;
+/** Evaluation takes about as much again as the frames that it reads. */
+const HELD_FACTOR = 2;
 /** The engine's code and its garbage take this. */
 const THREAD_HEAP_BYTES = 256 * 2 ** 20;
 
@@ -28,6 +30,8 @@ export class PartEvaluator {
   readonly #options: PartEvaluatorOptions;
   readonly #threads: WorkerPool;
   #running = 0;
+  /** What the parts under way hold. */
+  #heldBytes = 0;
   #started: Promise<void> | undefined;
   #isReady = false;
 
@@ -60,7 +64,7 @@ export class PartEvaluator {
   /**
    * Evaluates a part over the series of `frames`.
    *
-   * @param order   Its memory limit is lowered to this node's share.
+   * @param order   Its memory limit is lowered to this node's.
    * @param frames  All series of the part's selector; taken as they come.
    * @throws AppError the query's own errors, `unavailable`, whatever `frames` throws, or the signal's reason.
    */
@@ -81,19 +85,38 @@ export class PartEvaluator {
       return { kind: 'refused', reason: `${concurrencyMax} parts are being evaluated here` };
     }
     this.#running++;
+    const held = { bytes: 0 };
     try {
-      const bytesMax = Math.min(order.memoryBytesMax, memoryBytesMax / concurrencyMax);
-      const taken = await takeAll(frames, bytesMax);
-      if (taken === undefined)
-        return { kind: 'refused', reason: `the series take more than ${bytesMax} bytes` };
+      const taken = await this.#takeAll(frames, held);
+      if (taken === undefined) {
+        return { kind: 'refused', reason: `parts under way hold more than ${memoryBytesMax} bytes here` };
+      }
+      const bytesMax = Math.min(order.memoryBytesMax, memoryBytesMax);
       return await this.#run({ ...order, memoryBytesMax: bytesMax, frames: taken }, signal);
     } finally {
       this.#running--;
+      this.#heldBytes -= held.bytes;
     }
   }
 
   stop(): Promise<void> {
     return this.#threads.stop();
+  }
+
+  /** Undefined when there is no room for them. @param held  What was taken of the room. */
+  async #takeAll(
+    frames: AsyncIterable<Uint8Array>,
+    held: { bytes: number },
+  ): Promise<Uint8Array[] | undefined> {
+    const taken: Uint8Array[] = [];
+    for await (const frame of frames) {
+      const bytes = frame.length * HELD_FACTOR;
+      held.bytes += bytes;
+      this.#heldBytes += bytes;
+      if (this.#heldBytes > this.#options.memoryBytesMax) return undefined;
+      taken.push(frame);
+    }
+    return taken;
   }
 
   async #run(order: PartOrder, signal: AbortSignal): Promise<EvaluatedPart> {
@@ -122,19 +145,4 @@ export class PartEvaluator {
       signal.removeEventListener('abort', cancel);
     }
   }
-}
-
-/** Undefined when they are more than `bytesMax`. */
-async function takeAll(
-  frames: AsyncIterable<Uint8Array>,
-  bytesMax: number,
-): Promise<Uint8Array[] | undefined> {
-  const taken: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const frame of frames) {
-    bytes += frame.length;
-    if (bytes > bytesMax) return undefined;
-    taken.push(frame);
-  }
-  return taken;
 }

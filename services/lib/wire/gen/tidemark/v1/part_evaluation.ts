@@ -49,8 +49,6 @@ export interface EvaluatePartRequest {
   maxTimeMs: number;
   /** Labels of replicas: where a series has one, its pair may be in another partition, and the answer is a refusal. */
   replicaLabels: string[];
-  /** Milliseconds that this may take. */
-  timeoutMs: number;
 }
 
 export interface EvaluatePartResponse {
@@ -97,7 +95,6 @@ function createBaseEvaluatePartRequest(): EvaluatePartRequest {
     minTimeMs: 0,
     maxTimeMs: 0,
     replicaLabels: [],
-    timeoutMs: 0,
   };
 }
 
@@ -154,9 +151,6 @@ export const EvaluatePartRequest: MessageFns<EvaluatePartRequest> = {
     }
     for (const v of message.replicaLabels) {
       writer.uint32(130).string(v!);
-    }
-    if (message.timeoutMs !== 0) {
-      writer.uint32(136).int64(message.timeoutMs);
     }
     return writer;
   },
@@ -312,14 +306,6 @@ export const EvaluatePartRequest: MessageFns<EvaluatePartRequest> = {
             message.replicaLabels.push(reader.string());
             continue;
           }
-          case 17: {
-            if (tag !== 136) {
-              break;
-            }
-
-            message.timeoutMs = longToNumber(reader.int64());
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -353,7 +339,6 @@ export const EvaluatePartRequest: MessageFns<EvaluatePartRequest> = {
     message.minTimeMs = object.minTimeMs ?? 0;
     message.maxTimeMs = object.maxTimeMs ?? 0;
     message.replicaLabels = object.replicaLabels?.map((e) => e) || [];
-    message.timeoutMs = object.timeoutMs ?? 0;
     return message;
   },
 };

@@ -1,0 +1,152 @@
+// What it saves that ingesters evaluate parts of queries: bytes that a querier receives, its CPU and the ingesters', and the time of a
+// query, on a cluster of processes with two queriers, one of which reads chunks.
+// usage: node load-tests/push-down-bench.ts [--series 50000] [--jobs 20] [--samples 24] [--factor 3] [--runs 9]
+import { parseArgs } from 'node:util';
+import { connectGrpc } from '../services/lib/transport/grpc-client.ts';
+import { createRpcTraffic } from '../services/lib/transport/rpc-traffic.ts';
+import { QuerierDefinition, type QueryRequest } from '../services/lib/wire/contracts.ts';
+import { encodeWriteRequest, sendWrite, snappyLiterals } from '../test/support/remote-write-body.ts';
+import { type BenchProcess, startBenchCluster } from './cluster-processes.ts';
+import { usageOf } from './process-usage.ts';
+
+const STEP_MS = 15_000;
+const SERIES_PER_REQUEST = 2_000;
+/** What the issue names, and what dashboards ask beside it. */
+const QUERIES: readonly (readonly [string, number])[] = [
+  ['sum by (job) (rate(x[5m]))', 0],
+  ['count(x)', 0],
+  ['topk(5, x)', 0],
+  ['sum by (job) (rate(x[1m]))', 30_000],
+];
+
+const { values: options } = parseArgs({
+  options: {
+    series: { type: 'string', default: '50000' },
+    jobs: { type: 'string', default: '20' },
+    samples: { type: 'string', default: '24' },
+    factor: { type: 'string', default: '3' },
+    runs: { type: 'string', default: '9' },
+    'base-port': { type: 'string', default: '22500' },
+  },
+});
+const [seriesCount, jobs, samples, runs] = [options.series, options.jobs, options.samples, options.runs].map(
+  Number,
+) as [number, number, number, number];
+
+async function write(url: string, endMs: number): Promise<void> {
+  for (let from = 0; from < seriesCount; from += SERIES_PER_REQUEST) {
+    const series = Array.from({ length: Math.min(SERIES_PER_REQUEST, seriesCount - from) }, (_, i) => {
+      const n = from + i;
+      const labels = { __name__: 'x', job: `job-${n % jobs}`, instance: `10.0.${n >> 8}.${n & 255}:9100` };
+      const value = (at: number): number => at * ((n % 97) + 1) * 13 + (n % 7);
+      const own = Array.from({ length: samples }, (_each, at): [number, number] => [
+        endMs - (samples - 1 - at) * STEP_MS,
+        value(at),
+      ]);
+      return { labels, samples: own };
+    });
+    const status = await sendWrite(url, snappyLiterals(encodeWriteRequest(series)), 60_000);
+    if (status !== 204) throw new Error(`a write was answered with ${status}`);
+  }
+}
+
+/** Message bytes that a process received, whatever the calls. */
+async function receivedBytes(url: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text();
+  const lines = text.split('\n').filter((line) => line.startsWith('tidemark_rpc_received_bytes_total{'));
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+}
+
+interface Measured {
+  readonly bytes: number;
+  readonly medianMs: number;
+  readonly querierMs: number;
+  readonly ingestersMs: number;
+  readonly answer: string;
+}
+
+async function measure(
+  querier: BenchProcess,
+  processes: readonly BenchProcess[],
+  query: QueryRequest,
+): Promise<Measured> {
+  const address = `127.0.0.1:${Number(new URL(querier.url).port) + 1}`;
+  const connection = connectGrpc(QuerierDefinition, { address, unaryTimeoutMs: 60_000 }, createRpcTraffic());
+  const ask = async (): Promise<{ elapsedMs: number; answer: string }> => {
+    const startedMs = performance.now();
+    const frames: string[] = [];
+    for await (const { part } of connection.client.query(query, { signal: AbortSignal.timeout(60_000) })) {
+      if (part?.$case === 'frame') frames.push(Buffer.from(part.value).toString('base64'));
+    }
+    return { elapsedMs: performance.now() - startedMs, answer: frames.join() };
+  };
+  const ingesters = processes.filter(({ service }) => service === 'ingester').map(({ pid }) => pid);
+  try {
+    // Code and threads are warm, and connections stand.
+    for (let i = 0; i < 3; i++) await ask();
+    const before = {
+      bytes: await receivedBytes(querier.url),
+      own: cpuMs([querier.pid]),
+      others: cpuMs(ingesters),
+    };
+    const times: number[] = [];
+    let answer = '';
+    for (let i = 0; i < runs; i++) {
+      const asked = await ask();
+      times.push(asked.elapsedMs);
+      answer = asked.answer;
+    }
+    const after = {
+      own: cpuMs([querier.pid]),
+      others: cpuMs(ingesters),
+      bytes: await receivedBytes(querier.url),
+    };
+    times.sort((a, b) => a - b);
+    return {
+      bytes: (after.bytes - before.bytes) / runs,
+      medianMs: times[times.length >> 1]!,
+      querierMs: (after.own - before.own) / runs,
+      ingestersMs: (after.others - before.others) / runs,
+      answer,
+    };
+  } finally {
+    connection.close();
+  }
+}
+
+function cpuMs(pids: readonly number[]): number {
+  return pids.reduce((sum, pid) => sum + usageOf([pid]).cpuSeconds * 1000, 0);
+}
+
+const cluster = await startBenchCluster({
+  replicationFactor: Number(options.factor),
+  counts: { ingester: 3, store: 1, querier: 2, gateway: 1 },
+  basePort: Number(options['base-port']),
+  flags: { 'querier-1': ['--query.push-down=false'] },
+});
+try {
+  const endMs = Math.floor(Date.now() / STEP_MS) * STEP_MS;
+  await write(cluster.url, endMs);
+  console.log(`${seriesCount} series in ${jobs} jobs, ${samples} samples each, RF ${options.factor}:`);
+  const queriers = cluster.processes.filter(({ service }) => service === 'querier');
+  for (const [query, stepMs] of QUERIES) {
+    const startMs = stepMs === 0 ? endMs : endMs - 10 * stepMs;
+    const request: QueryRequest = {
+      ...{ tenant: 'anonymous', query, startMs, endMs, stepMs, timeoutMs: 0, lookbackMs: 0, limit: 0 },
+      allowPartial: false,
+    };
+    const [pushed, chunks] = [
+      await measure(queriers[0]!, cluster.processes, request),
+      await measure(queriers[1]!, cluster.processes, request),
+    ];
+    const print = ({ bytes, medianMs, querierMs, ingestersMs }: Measured): string =>
+      `${Math.round(bytes)} B, ${medianMs.toFixed(0)} ms, CPU querier ${querierMs.toFixed(0)} + ingesters ${ingestersMs.toFixed(0)} ms`;
+    console.log(`${query}${stepMs > 0 ? `, ${(endMs - startMs) / stepMs + 1} steps` : ''}`);
+    console.log(`  pushed down ${print(pushed)}\n  by chunks   ${print(chunks)}`);
+    console.log(
+      `  ${(chunks.bytes / pushed.bytes).toFixed(0)} × fewer bytes; answers ${pushed.answer === chunks.answer ? 'equal byte for byte' : 'differ in bytes'}`,
+    );
+  }
+} finally {
+  await cluster.stop();
+}
