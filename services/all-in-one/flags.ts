@@ -15,7 +15,7 @@ import {
   SCRAPE_FLAGS,
 } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
-import { COMPACTION_FLAGS } from '../store/flags.ts';
+import { COMPACTION_FLAGS, SCRUB_FLAGS } from '../store/flags.ts';
 
 export const ALL_IN_ONE_FLAGS = {
   ...CONFIG_FLAGS,
@@ -23,6 +23,7 @@ export const ALL_IN_ONE_FLAGS = {
   ...RETENTION_FLAGS,
   ...RETENTION_SIZE_FLAGS,
   ...COMPACTION_FLAGS,
+  ...SCRUB_FLAGS,
   ...API_FLAGS,
   ...QUERY_FLAGS,
   ...RULE_FLAGS,

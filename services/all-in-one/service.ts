@@ -100,6 +100,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       retentionMs,
       retentionBytes: flags['storage.tsdb.retention.size'],
       deleteDelayMs: flags['store.delete-delay'],
+      scrubPeriodMs: flags['store.scrub-period'],
     },
     deps,
   );

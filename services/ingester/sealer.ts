@@ -7,9 +7,9 @@ import { ByteWriter } from '../lib/core/bytes.ts';
 import type { Clock } from '../lib/core/clock.ts';
 import type { Disk } from '../lib/core/disk.ts';
 import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
+import { GROUP_SHARDS } from '../lib/placement/block-groups.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
-import { BlockBuilder } from '../lib/tsdb/block/block-writer.ts';
 import type { LeftSeries } from '../lib/tsdb/head/head.ts';
 import { sealRange } from '../lib/tsdb/head/head-seal.ts';
 import { selectHead } from '../lib/tsdb/head/head-select.ts';
@@ -31,6 +31,7 @@ import type { HeldTable } from './held-table.ts';
 import type { IngesterMetrics } from './ingest-metrics.ts';
 import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from './log-records.ts';
 import type { ResolvedOptions } from './options.ts';
+import { SealedBlocks } from './sealed-blocks.ts';
 import type { Tenant, Tenants } from './tenants.ts';
 
 export interface SealerDeps {
@@ -256,8 +257,7 @@ export class Sealer {
       if (tenant.sealed.has(range.generation)) continue;
       throwIfAborted(signal);
       try {
-        const blockId = await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal]));
-        if (blockId !== undefined) blockIds.push(blockId);
+        blockIds.push(...(await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal]))));
         this.#deps.metrics.seals.inc({ result: 'sealed' });
       } catch (caught) {
         this.#deps.metrics.seals.inc({ result: 'failed' });
@@ -267,45 +267,48 @@ export class Sealer {
     return blockIds;
   }
 
-  /** The block's id; undefined when there was nothing to put into one. */
-  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string | undefined> {
+  /** The blocks' ids; none when there was nothing to put into one. */
+  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string[]> {
     const { clock, cluster, logger, metrics, disk, keepsPartition } = this.#deps;
     const startedMs = clock.monotonicMs();
     const dir = path.join(this.#options.dataDir, 'seal', `${tenant.name}-${range.generation}`);
     await disk.remove(dir);
-    const builder = new BlockBuilder({ tenant: tenant.name, dir });
+    const blocks = new SealedBlocks({ tenant: tenant.name, dir, shards: this.#shards() });
+    const about = { tenant: tenant.name, startMs: range.startMs, endMs: range.endMs };
+    const sum = { series: 0, samples: 0, bytes: 0 };
+    const blockIds: string[] = [];
     try {
-      for (const _ of sealRange(tenant.head, range, clock, builder, tenant.deletes.masks, keepsPartition)) {
+      for (const _ of sealRange(tenant.head, range, clock, blocks, tenant.deletes.masks, keepsPartition)) {
         await nextTurn();
         throwIfAborted(signal);
       }
-      if (builder.seriesCount === 0) {
-        // Deletes left nothing of it, or others own all of it.
-        await this.#markSealed(tenant, range, '');
-        return undefined;
+      for await (const block of blocks.finish(signal)) {
+        await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
+        sum.series += block.meta.seriesCount;
+        sum.samples += block.meta.sampleCount;
+        sum.bytes += block.files.reduce((bytes, file) => bytes + file.sizeBytes, 0);
+        blockIds.push(block.meta.blockId);
       }
-      const block = await builder.finish(signal);
-      await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
-      const { blockId, seriesCount, sampleCount } = block.meta;
-      await this.#markSealed(tenant, range, blockId);
-      metrics.sealedSamples.inc(sampleCount);
-      logger.info(
-        {
-          tenant: tenant.name,
-          blockId,
-          startMs: range.startMs,
-          endMs: range.endMs,
-          series: seriesCount,
-          samples: sampleCount,
-          bytes: block.files.reduce((sum, file) => sum + file.sizeBytes, 0),
-          elapsedMs: Math.round(clock.monotonicMs() - startedMs),
-        },
-        'range sealed',
-      );
-      return blockId;
+      // Where deletes left nothing of it, or others own all of it, there is none.
+      await this.#markSealed(tenant, range, blockIds[0] ?? '');
     } finally {
-      await builder.discard();
+      await blocks.discard();
+      await disk.remove(dir);
     }
+    if (blockIds.length === 0) return blockIds;
+    metrics.sealedSamples.inc(sum.samples);
+    const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
+    logger.info(
+      { ...about, ...sum, blockId: blockIds[0], blocks: blockIds.length, elapsedMs },
+      'range sealed',
+    );
+    return blockIds;
+  }
+
+  /** Where every store has a copy of everything, a share of the partitions needs no block of its own. */
+  #shards(): number {
+    const stores = this.#deps.cluster.storeSet?.()?.instances.length ?? 0;
+    return stores > this.#options.storeReplicas ? GROUP_SHARDS : 1;
   }
 
   async #markSealed(tenant: Tenant, range: RangeChunks, blockId: string): Promise<void> {
