@@ -16,7 +16,7 @@ runServiceProcess({
   usage:
     'Tidemark scraper: discovers targets, scrapes those that fall to it, and hands the samples to the ingesters.',
   flags: SCRAPER_FLAGS,
-  build: async ({ flags, cluster, clock, logger, registry, version, shares }) => {
+  build: async ({ flags, cluster, clock, control, instance, logger, registry, version, shares }) => {
     const dataDirectory = flags['storage.tsdb.path'];
     const spoolBytesMax = flags['scrape.spool-size'];
     const unlock = spoolBytesMax > 0 ? lockDataDirectory(dataDirectory) : () => undefined;
@@ -32,7 +32,21 @@ runServiceProcess({
     const spoolFolder = path.join(dataDirectory, SPOOL_FOLDER);
     const scraper = createScraper(
       { version, spoolFolder, spoolBytesMax },
-      { distributor, clock, logger, registry, owns: shares.owns },
+      {
+        distributor,
+        clock,
+        logger,
+        registry,
+        owns: shares.owns,
+        sharing: {
+          tryAcquire: (name) => control.tryAcquire(name),
+          others: () =>
+            cluster
+              .scrapers()
+              .filter((peer) => peer.instance !== instance)
+              .map(({ client }) => client.discover),
+        },
+      },
     );
     shares.onChange(() => {
       scraper.rebalance().catch((caught: unknown) => {

@@ -103,7 +103,7 @@ export function createMetrics(registry: Registry, state: ScraperState): ScraperM
     }),
     discoveryErrors: new Counter({
       name: 'tidemark_scraper_discovery_errors_total',
-      help: 'Target files that could not be read or understood.',
+      help: 'Attempts of service discovery that failed, and monitors that cannot be used.',
       registers,
     }),
   };

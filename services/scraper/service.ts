@@ -2,7 +2,7 @@
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
-import { toAppError } from '../lib/core/errors.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { DiscoverySources } from '../lib/discovery/discovery.ts';
 import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import type { Distributor } from '../lib/distributor/appender.ts';
@@ -37,6 +37,7 @@ import {
 } from './options.ts';
 import type { ScrapeLoop } from './scrape-loop.ts';
 import { type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
+import { SharedDiscovery, type SharingDeps } from './shared-discovery.ts';
 import { globalUrl } from './target.ts';
 import { listTargetMetadata } from './target-metadata.ts';
 import { WriteBatches } from './write-batch.ts';
@@ -56,6 +57,8 @@ export interface ScraperDeps {
   readonly disk?: Disk;
   /** Shared with others of this process; one of its own by default. */
   readonly discovery?: DiscoverySources;
+  /** How scrapers of a cluster discover once for all; absent: this one discovers by itself. */
+  readonly sharing?: SharingDeps;
 }
 
 export interface Scraper extends Service {
@@ -97,7 +100,12 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     bodyBytesMax: options.bodyBytesMax ?? DEFAULT_BODY_BYTES_MAX,
     droppedTargetsMax: options.droppedTargetsMax ?? DEFAULT_DROPPED_TARGETS_MAX,
   };
-  const discovery = deps.discovery ?? createDiscoverySources(deps);
+  const sources = deps.discovery ?? createDiscoverySources(deps);
+  const shared =
+    deps.sharing === undefined
+      ? undefined
+      : new SharedDiscovery({ ...deps.sharing, clock: deps.clock, logger, registry: deps.registry });
+  const discovery = shared === undefined ? sources : { ...sources, share: shared.share };
   const poolDeps: PoolDeps = {
     appender,
     spool,
@@ -160,6 +168,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     await changing.catch(() => {});
     await monitors.stop();
     await Promise.all([...pools.values()].map((pool) => pool.stop()));
+    await shared?.stop();
     await spool.flush(FLUSH_TIMEOUT_MS);
   };
 
@@ -175,6 +184,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
         );
         spool.useDisk(diskSpool);
       }
+      shared?.start();
       running = true;
     },
     isReady: () => running && !draining,
@@ -191,6 +201,10 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       running = false;
     },
     handlers: {
+      discover: (request, context) => {
+        if (shared !== undefined) return shared.discover(request, context);
+        throw new AppError('failed_precondition', 'this scraper shares no discovery');
+      },
       targetMetadata: async (request) => {
         const loops = [...pools.keys()].toSorted().flatMap((jobName) => [...pools.get(jobName)!.loops]);
         return listTargetMetadata(request, loops);

@@ -16,6 +16,12 @@ export type Discovery = GroupSource;
 export interface DiscoverySources {
   readonly hub: WatchHub;
   readonly dns: DnsEnvironment;
+  /** Where several processes share what one of them discovers: makes the source of an item of which `createLocal` is the whole work. */
+  readonly share?: (
+    config: AskedDiscoveryConfig,
+    deps: GroupSourceDeps,
+    createLocal: (deps: GroupSourceDeps) => GroupSource,
+  ) => GroupSource;
 }
 
 export interface DiscoveryDeps extends GroupSourceDeps {
@@ -26,7 +32,10 @@ export interface DiscoveryDeps extends GroupSourceDeps {
 export function createDiscovery(configs: DiscoveryConfigs, deps: DiscoveryDeps): Discovery {
   const sources: readonly GroupSource[] = [
     ...configs.fileSdConfigs.map((config) => new FileDiscovery(config, deps)),
-    ...(configs.askedConfigs ?? []).map((config) => createSource(config, deps)),
+    ...(configs.askedConfigs ?? []).map((config) => {
+      const createLocal = (own: GroupSourceDeps): GroupSource => createSource(config, deps.sources, own);
+      return deps.sources.share?.(config, deps, createLocal) ?? createLocal(deps);
+    }),
   ];
   return {
     start: async () => {
@@ -40,14 +49,18 @@ export function createDiscovery(configs: DiscoveryConfigs, deps: DiscoveryDeps):
   };
 }
 
-function createSource(config: AskedDiscoveryConfig, deps: DiscoveryDeps): GroupSource {
+function createSource(
+  config: AskedDiscoveryConfig,
+  sources: DiscoverySources,
+  deps: GroupSourceDeps,
+): GroupSource {
   switch (config.kind) {
     case 'kubernetes':
-      return new KubernetesDiscovery(config, deps.sources.hub, deps);
+      return new KubernetesDiscovery(config, sources.hub, deps);
     case 'http':
       return createHttpDiscovery(config, deps);
     case 'dns':
-      return createDnsDiscovery(config, deps.sources.dns, deps);
+      return createDnsDiscovery(config, sources.dns, deps);
     case 'consul':
       return new ConsulDiscovery(config, deps);
     default:

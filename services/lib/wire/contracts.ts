@@ -79,6 +79,9 @@ export type {
 } from './gen/tidemark/v1/read.ts';
 export type {
   ActiveTarget,
+  DiscoveredGroup,
+  DiscoverRequest,
+  DiscoverUpdate,
   DroppedTarget,
   TargetMetadataRequest,
   TargetMetadataResponse,

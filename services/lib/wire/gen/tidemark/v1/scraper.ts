@@ -33,6 +33,38 @@ export namespace TargetState {
   export type UNRECOGNIZED = typeof TargetState.UNRECOGNIZED;
 }
 
+export interface DiscoverRequest {
+  /** SHA-256 of the item's configuration, in hexadecimal: equal in all scrapers that have the same file. */
+  item: string;
+}
+
+/** A part of a change. The first change of a stream is all that there is. */
+export interface DiscoverUpdate {
+  /** Groups that are new or others than before, by their source. */
+  groups: DiscoveredGroup[];
+  /** Sources that have no group any more. */
+  gone: string[];
+  /** What does not work at the moment, a sentence each; of the last part only. */
+  problems: string[];
+  /** The last part of a change: all parts are taken over together. Without a change one comes every few seconds. */
+  isLast: boolean;
+}
+
+export interface DiscoveredGroup {
+  /** Unique within the item. */
+  source: string;
+  /** Labels of all its targets, as label bytes (services/lib/model/labels.ts). */
+  labels: Uint8Array;
+  targets: DiscoveredTarget[];
+}
+
+export interface DiscoveredTarget {
+  /** host:port. */
+  address: string;
+  /** Its own labels, as label bytes; empty when it has none. */
+  labels: Uint8Array;
+}
+
 export interface TargetMetadataRequest {
   /** Of the targets' labels, all of them have to match; none: all targets. */
   matchers: Matcher[];
@@ -139,6 +171,298 @@ export interface DroppedTarget_DiscoveredLabelsEntry {
   key: string;
   value: string;
 }
+
+function createBaseDiscoverRequest(): DiscoverRequest {
+  return { item: "" };
+}
+
+export const DiscoverRequest: MessageFns<DiscoverRequest> = {
+  encode(message: DiscoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.item !== "") {
+      writer.uint32(10).string(message.item);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoverRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoverRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.item = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoverRequest>): DiscoverRequest {
+    return DiscoverRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoverRequest>): DiscoverRequest {
+    const message = createBaseDiscoverRequest();
+    message.item = object.item ?? "";
+    return message;
+  },
+};
+
+function createBaseDiscoverUpdate(): DiscoverUpdate {
+  return { groups: [], gone: [], problems: [], isLast: false };
+}
+
+export const DiscoverUpdate: MessageFns<DiscoverUpdate> = {
+  encode(message: DiscoverUpdate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.groups) {
+      DiscoveredGroup.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.gone) {
+      writer.uint32(18).string(v!);
+    }
+    for (const v of message.problems) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.isLast !== false) {
+      writer.uint32(32).bool(message.isLast);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoverUpdate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoverUpdate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.groups.push(DiscoveredGroup.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.gone.push(reader.string());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.problems.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isLast = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoverUpdate>): DiscoverUpdate {
+    return DiscoverUpdate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoverUpdate>): DiscoverUpdate {
+    const message = createBaseDiscoverUpdate();
+    message.groups = object.groups?.map((e) => DiscoveredGroup.fromPartial(e)) || [];
+    message.gone = object.gone?.map((e) => e) || [];
+    message.problems = object.problems?.map((e) => e) || [];
+    message.isLast = object.isLast ?? false;
+    return message;
+  },
+};
+
+function createBaseDiscoveredGroup(): DiscoveredGroup {
+  return { source: "", labels: new Uint8Array(0), targets: [] };
+}
+
+export const DiscoveredGroup: MessageFns<DiscoveredGroup> = {
+  encode(message: DiscoveredGroup, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== "") {
+      writer.uint32(10).string(message.source);
+    }
+    if (message.labels.length !== 0) {
+      writer.uint32(18).bytes(message.labels);
+    }
+    for (const v of message.targets) {
+      DiscoveredTarget.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoveredGroup {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoveredGroup();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.labels = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.targets.push(DiscoveredTarget.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoveredGroup>): DiscoveredGroup {
+    return DiscoveredGroup.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoveredGroup>): DiscoveredGroup {
+    const message = createBaseDiscoveredGroup();
+    message.source = object.source ?? "";
+    message.labels = object.labels ?? new Uint8Array(0);
+    message.targets = object.targets?.map((e) => DiscoveredTarget.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseDiscoveredTarget(): DiscoveredTarget {
+  return { address: "", labels: new Uint8Array(0) };
+}
+
+export const DiscoveredTarget: MessageFns<DiscoveredTarget> = {
+  encode(message: DiscoveredTarget, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.address !== "") {
+      writer.uint32(10).string(message.address);
+    }
+    if (message.labels.length !== 0) {
+      writer.uint32(18).bytes(message.labels);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DiscoveredTarget {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDiscoveredTarget();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.labels = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DiscoveredTarget>): DiscoveredTarget {
+    return DiscoveredTarget.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DiscoveredTarget>): DiscoveredTarget {
+    const message = createBaseDiscoveredTarget();
+    message.address = object.address ?? "";
+    message.labels = object.labels ?? new Uint8Array(0);
+    return message;
+  },
+};
 
 function createBaseTargetMetadataRequest(): TargetMetadataRequest {
   return { matchers: [], metric: "", limit: 0 };
@@ -1269,6 +1593,18 @@ export const ScraperDefinition = {
       requestStream: false,
       responseType: TargetMetadataResponse as typeof TargetMetadataResponse,
       responseStream: false,
+      options: {},
+    },
+    /**
+     * What an item of service discovery finds, now and after every change. The scraper that discovers for the cluster answers, others
+     * with FAILED_PRECONDITION; an item that it does not have in its configuration is NOT_FOUND. Ends when the lease is lost.
+     */
+    discover: {
+      name: "Discover",
+      requestType: DiscoverRequest as typeof DiscoverRequest,
+      requestStream: false,
+      responseType: DiscoverUpdate as typeof DiscoverUpdate,
+      responseStream: true,
       options: {},
     },
   },
