@@ -104,19 +104,89 @@ export function* labelsOfHead(
         : [...index.labelValues(labelName)];
     return cut(all, limit);
   }
-  const found = new Set<string>();
-  const pairs = new Set<number>();
-  let pairsOf: LabelIndex | undefined;
-  yield* walkSeries(head, { ...selection, isUnordered: true }, clock, (id, index) => {
-    pairsOf = index;
-    index.forEachPair(id, (pair) => pairs.add(pair));
-  });
-  for (const pair of pairs) {
-    const name = pairsOf!.pairs.name(pair);
-    if (labelName === '') found.add(name);
-    else if (name === labelName) found.add(pairsOf!.pairs.value(pair));
+  // Ids mean what they mean in this index until the selection ends.
+  const { index } = head;
+  const token = head.beginSelection();
+  try {
+    const ids = yield* selectPostingsInSteps(index, selection.matchers);
+    const isBroad = ids.length * BROAD_FACTOR > index.seriesCount && ids.length > BROAD_SERIES_MIN;
+    const found = isBroad
+      ? yield* textsOfMany(head, index, selection, clock, ids, labelName)
+      : yield* textsOfFew(head, index, selection, clock, ids, labelName);
+    return cut([...found], limit);
+  } finally {
+    head.endSelection(token);
   }
-  return cut([...found], limit);
+}
+
+/** From so large a share of all series on, it is the label's values that are looked at and not the series. */
+const BROAD_FACTOR = 16;
+const BROAD_SERIES_MIN = 1000;
+
+/** The texts of labelsOfHead by a look at each of the series. */
+function* textsOfFew(
+  head: Head,
+  index: LabelIndex,
+  selection: HeadSelection,
+  clock: Clock,
+  ids: Uint32Array,
+  labelName: string,
+): Generator<void, Set<string>> {
+  const pairs = new Set<number>();
+  yield* visitSeries(head, index, selection, clock, ids, readersOf(head, selection), (id) => {
+    index.forEachPair(id, (pair) => pairs.add(pair));
+    return false;
+  });
+  const found = new Set<string>();
+  for (const pair of pairs) {
+    const name = index.pairs.name(pair);
+    if (labelName === '') found.add(name);
+    else if (name === labelName) found.add(index.pairs.value(pair));
+  }
+  return found;
+}
+
+/** The same by the first series of each value, or of each name, that is one of them: most are found at once. */
+function* textsOfMany(
+  head: Head,
+  index: LabelIndex,
+  selection: HeadSelection,
+  clock: Clock,
+  ids: Uint32Array,
+  labelName: string,
+): Generator<void, Set<string>> {
+  const isSelected = new Uint32Array((head.idEnd >>> 5) + 1);
+  for (const id of ids) isSelected[id >>> 5]! |= 1 << (id & 31);
+  const found = new Set<string>();
+  const names = labelName === '' ? Array.from(index.pairs.names(), ({ name }) => name) : [labelName];
+  const readers = readersOf(head, selection);
+  let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+  for (const name of names) {
+    for (const value of index.labelValues(name)) {
+      const having = index.postings(name, value);
+      let hasOne = false;
+      for (let from = 0; from < having.length && !hasOne; ) {
+        const some: number[] = [];
+        for (; from < having.length && some.length < SERIES_PER_LOOK; from++) {
+          const id = having[from]!;
+          if ((isSelected[id >>> 5]! & (1 << (id & 31))) !== 0) some.push(id);
+        }
+        if (clock.monotonicMs() >= sliceEndsMs) {
+          yield;
+          readers.chunks.refreshRanges();
+          sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+        }
+        yield* visitSeries(head, index, selection, clock, some, readers, () => {
+          hasOne = true;
+          return true;
+        });
+      }
+      if (!hasOne) continue;
+      found.add(labelName === '' ? name : value);
+      if (labelName === '') break;
+    }
+  }
+  return found;
 }
 
 function cut(values: string[], limit: number): LabelList {
@@ -138,23 +208,52 @@ function* walkSeries(
   try {
     const found = yield* selectPostingsInSteps(index, selection.matchers);
     const ids = selection.isUnordered === true ? found : yield* index.order.sort(found);
-    const chunks = new SeriesChunks(head, selection);
-    const masked = new MaskedSeries(head, selection.masks ?? []);
-    let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
-    for (let i = 0; i < ids.length; i++) {
-      if (i % SERIES_PER_LOOK === 0 && clock.monotonicMs() >= sliceEndsMs) {
-        yield;
-        chunks.refreshRanges();
-        sliceEndsMs = clock.monotonicMs() + SLICE_MS;
-      }
-      const id = ids[i]!;
-      if (selection.partitions !== undefined && !selection.partitions.has(head.partitionOf(id))) continue;
-      if (masked.concerns(id, index)) {
-        if (chunks.collectMasked(id, masked)) visit(id, index, masked);
-      } else if (chunks.collect(id)) visit(id, index, chunks);
-    }
+    yield* visitSeries(head, index, selection, clock, ids, readersOf(head, selection), (id, chunks) => {
+      visit(id, index, chunks);
+      return false;
+    });
   } finally {
     head.endSelection(token);
+  }
+}
+
+/** What reads one series after the other; costly to make for each of many small lists. */
+interface SeriesReaders {
+  readonly chunks: SeriesChunks;
+  readonly masked: MaskedSeries;
+}
+
+function readersOf(head: Head, selection: HeadSelection): SeriesReaders {
+  return {
+    chunks: new SeriesChunks(head, selection),
+    masked: new MaskedSeries(head, selection.masks ?? []),
+  };
+}
+
+/** The same for given ids of an index, in their order, until `visit` says true. */
+function* visitSeries(
+  head: Head,
+  index: LabelIndex,
+  selection: HeadSelection,
+  clock: Clock,
+  ids: ArrayLike<number>,
+  { chunks, masked }: SeriesReaders,
+  visit: (id: number, chunks: { emit(sink: ChunkSink): void }) => boolean,
+): Generator<void> {
+  let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+  for (let i = 0; i < ids.length; i++) {
+    if (i % SERIES_PER_LOOK === 0 && clock.monotonicMs() >= sliceEndsMs) {
+      yield;
+      chunks.refreshRanges();
+      sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+    }
+    const id = ids[i]!;
+    if (selection.partitions !== undefined && !selection.partitions.has(head.partitionOf(id))) continue;
+    let isEnough = false;
+    if (masked.concerns(id, index)) {
+      if (chunks.collectMasked(id, masked)) isEnough = visit(id, masked);
+    } else if (chunks.collect(id)) isEnough = visit(id, chunks);
+    if (isEnough) return;
   }
 }
 

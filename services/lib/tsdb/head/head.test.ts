@@ -360,6 +360,42 @@ test('label names and values, with and without matchers, cut at the limit', () =
   expect(labels('unknown', [])).toEqual({ values: [], truncated: false });
 });
 
+test('labels of most series are those that a look at each series finds', () => {
+  const head = newHead();
+  for (let i = 0; i < 4000; i++) {
+    const id = define(head, {
+      __name__: i % 5 === 0 ? 'up' : 'down',
+      job: i < 3990 ? 'a' : 'b',
+      pod: `p${i % 300}`,
+      ...(i % 1000 === 7 ? { rare: `r${i}` } : {}),
+      ...(i === 3995 ? { elsewhere: 'x' } : {}),
+    });
+    // A tenth lies behind the time range; some have nothing.
+    if (i % 97 !== 0) appendNumbers(head, id, [[i % 10 === 3 || i === 7 ? 5000 : 100, 1]]);
+  }
+  const matchersOf: Matcher[][] = [
+    [{ name: 'job', operator: '=', value: 'a' }],
+    [{ name: 'pod', operator: '!=', value: 'p7' }],
+    [{ name: '__name__', operator: '=~', value: 'up|down' }],
+  ];
+  for (const matchers of matchersOf) {
+    for (const partitions of [undefined, new Set([0]), new Set([99])]) {
+      const selection = { minTimeMs: 50, maxTimeMs: 200, partitions };
+      const series = [...contentOf(head, { ...selection, matchers }).keys()];
+      const labelsIn = (pattern: RegExp) =>
+        [
+          ...new Set(series.flatMap((text) => Array.from(text.matchAll(pattern), (found) => found[1]!))),
+        ].sort();
+      const list = (name: string) =>
+        drain(labelsOfHead(head, { ...ALL, ...selection, matchers }, name, 0, systemClock)).values;
+      expect(list('pod')).toEqual(labelsIn(/pod="(.*?)"/g));
+      expect(list('rare')).toEqual(labelsIn(/rare="(.*?)"/g));
+      expect(list('').filter((name) => name !== '__name__')).toEqual(labelsIn(/([a-z]+)="/g));
+      expect(list('elsewhere')).toEqual(labelsIn(/elsewhere="(.*?)"/g));
+    }
+  }
+});
+
 test('statistics are exact', () => {
   const head = newHead();
   expect(headStatistics(head, 10)).toMatchObject({ series: 0, chunks: 0, minTimeMs: 0, maxTimeMs: 0 });
