@@ -35,8 +35,9 @@ async function tidemark(...args: readonly string[]): Promise<{ code: number | st
 /** An hour in a block (a snapshot makes one), ten minutes in the log only. */
 async function makeDirectory(
   baseMs: number,
+  options: Parameters<typeof startPrometheus>[0] = {},
 ): Promise<{ url: string; dir: string; end: () => Promise<void> }> {
-  const prometheus = await startPrometheus();
+  const prometheus = await startPrometheus(options);
   await load(prometheus.url, body(baseMs, 0, 400));
   await load(prometheus.url, body(baseMs, 400, 720));
   const response = await fetch(`${prometheus.url}/api/v1/admin/tsdb/snapshot`, { method: 'POST' });
@@ -296,3 +297,27 @@ test('an exact export, ended and taken up again, loses nothing: floats, markers,
   for (const words of ['1 timestamps, 0 values', 'there is no metric', 'not JSON', 'has no end'])
     expect(damaged.output).toContain(words);
 }, 180_000);
+
+test.skipIf(!hasPrograms('prometheus-3.14'))(
+  'a data directory of Prometheus 3.14, a block and its log: the same answers',
+  async () => {
+    const baseMs = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 80 * MINUTE_MS;
+    const options = { program: 'prometheus-3.14', features: 'exemplar-storage' } as const;
+    const made = await makeDirectory(baseMs, options);
+    const times = [baseMs / 1000 + 1800.5, baseMs / 1000 + 3300.5, baseMs / 1000 + 4000.5];
+    const queries = [...FLOAT_QUERIES, ...HISTOGRAM_QUERIES];
+    const theirs = await ask(made.url, queries, times);
+    await made.end();
+    const imported = await startTidemark();
+    onTestFinished(() => imported.end());
+    const command = await tidemark(
+      'import',
+      'prometheus',
+      path.dirname(path.dirname(made.dir)),
+      `--url=${imported.url}`,
+    );
+    expect(command).toEqual({ code: 0, output: expect.anything() });
+    expect(await ask(imported.url, queries, times)).toEqual(theirs);
+  },
+  180_000,
+);
