@@ -17,6 +17,13 @@ export const INGESTER_FLAGS = {
     default: 2 ** 30,
     desc: 'Most memory that parts of queries which are evaluated here may hold together.',
   },
+  'cluster.weight': {
+    type: 'number',
+    default: 1,
+    min: 0.01,
+    max: 100,
+    desc: 'Share of the partitions compared with other ingesters: twice the memory and cores, twice the weight.',
+  },
   'cluster.leave': {
     type: 'boolean',
     default: false,

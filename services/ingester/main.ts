@@ -94,6 +94,7 @@ runServiceProcess({
         if (ingester.replicationHandlers !== undefined)
           server.add(IngesterReplicationDefinition, ingester.replicationHandlers);
       },
+      weight: flags['cluster.weight'],
       member: () => (replica === undefined ? {} : { replica }),
       beforeStop: async () => {
         if (flags['cluster.leave'])

@@ -144,7 +144,7 @@ export class Replica {
 
   /** Whether a section of a write that was routed by the placement of `epoch` may be taken. */
   takes(partition: number, epoch: number): boolean {
-    if (epoch > this.#seenEpoch) this.#seenEpoch = epoch;
+    if (epoch > this.#seenEpoch && Number.isFinite(epoch)) this.#seenEpoch = epoch;
     const placement = this.#deps.cluster.placement();
     if (placement === undefined) return true;
     if (placement !== this.#fencedPlacement) this.#raiseFences(placement);

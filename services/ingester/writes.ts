@@ -101,7 +101,7 @@ export class Writes {
     if (request.batch.length > 0) {
       const batch = decodeBatch(request.batch, this.#unpacked);
       batch.forEachDefinition((reference, partition, bytes, start, end) => {
-        if (isOwned(partition))
+        if (this.#mayDefine(partition))
           table.define(reference, tenant, tenant.head.define(bytes, start, end, partition));
       });
       this.#gather(batch, tenant, table, isOwned, failedPartitions);
@@ -125,6 +125,11 @@ export class Writes {
     return { failedPartitions, samples, durable: durable ?? Promise.resolve() };
   }
 
+  /** Also where the writer's placement is too old: what it sends on the stream before it learns of that relies on it. */
+  #mayDefine(partition: number): boolean {
+    return this.#deps.ownsPartition(partition, Number.POSITIVE_INFINITY);
+  }
+
   /** What came beside the batch into the columns, series ids for references; its partitions join those that were not kept. */
   #gatherExtras(
     bytes: Uint8Array,
@@ -135,7 +140,7 @@ export class Writes {
   ): void {
     const decoded = decodeAppendExtras(bytes);
     decoded.forEachDefinition((reference, partition, source, start, end) => {
-      if (isOwned(partition))
+      if (this.#mayDefine(partition))
         table.define(reference, tenant, tenant.head.define(source, start, end, partition));
     });
     const extras = this.#extras;

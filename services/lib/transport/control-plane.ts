@@ -1,5 +1,6 @@
 // The control plane as services see it: who is there, who owns what, who holds a lease. NATS carries it in a cluster
 // (nats-control-plane.ts). Everything in it can be rebuilt from the members, so losing it loses no sample.
+import type { OwnerMember } from '../placement/assignment.ts';
 import type { StoreMember } from '../placement/block-groups.ts';
 import type { Member } from '../placement/placement.ts';
 
@@ -21,7 +22,7 @@ export interface MemberRecord extends Member {
   readonly state: MemberState;
   /** Of an ingester that has others beside it. */
   readonly replica?: ReplicaRecord;
-  /** Of a store: its share of the blocks compared with others'; absent means 1. */
+  /** Of a store or an ingester: its share of blocks or partitions compared with others'; absent means 1. */
   readonly weight?: number;
 }
 
@@ -58,7 +59,12 @@ export interface PlacementRecord {
   readonly epoch: number;
   readonly partitionCount: number;
   readonly replicationFactor: number;
-  readonly ingesters: readonly Member[];
+  readonly ingesters: readonly OwnerMember[];
+  /**
+   * Owners of each partition, as indexes into `ingesters`. Absent in clusters that an earlier version made: there they follow from a hash
+   * of the ingesters' names, for all their life.
+   */
+  readonly owners?: OwnerTable;
   /**
    * Ingesters that owned partitions before and may still have samples that are on no store: an answer is complete only when
    * it would have been so for them, too. Newest first.
@@ -72,9 +78,13 @@ export interface PlacementRecord {
   readonly stores: readonly StoreMember[];
 }
 
+/** By partition: indexes into a list of ingesters. */
+export type OwnerTable = readonly (readonly number[])[];
+
 /** Owners of an earlier epoch. */
 export interface FormerIngesters {
-  readonly ingesters: readonly Member[];
+  readonly ingesters: readonly OwnerMember[];
+  readonly owners?: OwnerTable;
   /** The last epoch at which they were the owners; absent in records of earlier versions. */
   readonly epoch?: number;
   /** When they were replaced, Unix milliseconds by the clock of who replaced them. */

@@ -1,5 +1,5 @@
 // The cluster over gRPC: a connection per live member that the control plane knows, and the placement that its record gives.
-import { computePlacement, type Placement, quorumOf } from '../placement/placement.ts';
+import { type Placement, quorumOf } from '../placement/placement.ts';
 import {
   AlertEvaluatorDefinition,
   BlockHorizonDefinition,
@@ -15,6 +15,7 @@ import type { Cluster, Peer, StoreSet } from './cluster.ts';
 import type { ControlPlane, MemberView, PlacementRecord, ServiceName } from './control-plane.ts';
 import { withFailover } from './failover.ts';
 import { connectGrpc, type GrpcConnection } from './grpc-client.ts';
+import { ownersOf } from './owner-table.ts';
 import type { Client, ServiceDefinition } from './rpc.ts';
 import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
 
@@ -248,7 +249,8 @@ export class GrpcCluster implements Cluster {
 }
 
 function placementOf(record: PlacementRecord): Placement {
-  const former = record.former.map(({ ingesters }) => computePlacement(ingesters, record).replicas);
+  const former = record.former.map((each) => ownersOf(each, record));
   const formerEpochs = record.former.map(({ epoch }) => epoch ?? record.epoch - 1);
-  return { ...computePlacement(record.ingesters, record), former, formerEpochs, fence: record.fence ?? 0 };
+  const { epoch, partitionCount, fence = 0 } = record;
+  return { epoch, partitionCount, replicas: ownersOf(record, record), former, formerEpochs, fence };
 }

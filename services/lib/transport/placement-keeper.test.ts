@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
 import { FakeControlPlane, ManualClock } from '../../../test/support/fake-control-plane.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
-import type { MemberRecord } from './control-plane.ts';
+import type { MemberRecord, ReplicaRecord } from './control-plane.ts';
 import { PlacementKeeper } from './placement-keeper.ts';
 
 const ABSENCE_MS = 60_000;
@@ -82,4 +82,77 @@ test('nothing is changed without the lease, or out of reach of the control plane
   control.isReachable = true;
   await clock.advance(2_000);
   expect(control.placement()?.epoch).toBe(1);
+});
+
+const replica = (settledEpoch: number, changes: Partial<ReplicaRecord> = {}): ReplicaRecord => ({
+  ...{ settledEpoch, partitions: 8, complete: 8, recovering: false, leaving: false, lackingWrites: 0 },
+  ...{ fetchedSamples: 0, progress: 1, remainingSeconds: 0 },
+  ...changes,
+});
+
+test('former owners go when every owner has everything, and writers that know only them are refused then', async () => {
+  const { control, clock, owners, former } = keep();
+  control.set(ingesters('a', 'b', 'c'));
+  await clock.advance(1_000);
+  const names = ['a', 'b', 'c', 'd'];
+  control.set(ingesters(...names));
+  await clock.advance(1_000);
+  expect([control.placement()?.epoch, former()]).toEqual([2, [['a', 'b', 'c']]]);
+  control.set(names.map((instance) => ({ instance, replica: replica(instance === 'd' ? 1 : 2) })));
+  await clock.advance(2_000);
+  expect(former()).toHaveLength(1);
+  control.set(names.map((instance) => ({ instance, replica: replica(2, { recovering: instance === 'a' }) })));
+  await clock.advance(2_000);
+  expect(former()).toHaveLength(1);
+  control.set(names.map((instance) => ({ instance, replica: replica(2) })));
+  await clock.advance(2_000);
+  expect([control.placement()?.epoch, owners(), former(), control.placement()?.fence]).toEqual([
+    3,
+    names,
+    [],
+    2,
+  ]);
+});
+
+test('who leaves owns nothing any more and is a former owner, unless too few would be left', async () => {
+  const { control, clock, owners, former } = keep();
+  control.set(ingesters('a', 'b', 'c', 'd'));
+  await clock.advance(1_000);
+  const leaving = (...names: string[]) =>
+    control.set(
+      ['a', 'b', 'c', 'd'].map((instance) => ({
+        instance,
+        replica: replica(0, { leaving: names.includes(instance) }),
+      })),
+    );
+  leaving('d');
+  await clock.advance(1_000);
+  expect([owners(), former()]).toEqual([['a', 'b', 'c'], [['a', 'b', 'c', 'd']]]);
+  leaving('b', 'c', 'd');
+  await clock.advance(1_000);
+  expect(owners()).toHaveLength(2);
+  leaving();
+  await clock.advance(1_000);
+  expect(owners()).toEqual(['a', 'b', 'c', 'd']);
+});
+
+test('owners stand in the record; few partitions move; a cluster of an earlier version keeps its hash', async () => {
+  const { control, clock } = keep();
+  control.set(ingesters('a', 'b', 'c'));
+  await clock.advance(1_000);
+  const before = control.placement()!;
+  expect(before.owners).toHaveLength(8);
+  control.set([...ingesters('a', 'b', 'c'), { instance: 'd', weight: 2 }]);
+  await clock.advance(1_000);
+  const after = control.placement()!;
+  const moved = after.owners!.flat().filter((index) => after.ingesters[index]!.instance === 'd').length;
+  // Two fifths of 24 copies, but no more than one of each partition.
+  expect(moved).toBe(8);
+  expect(after.former[0]!.owners).toEqual(before.owners);
+  const { owners: _, ...old } = after;
+  await control.replacePlacement({ ...old, epoch: after.epoch + 1 });
+  control.set(ingesters('a', 'b', 'c', 'd', 'e'));
+  await clock.advance(1_000);
+  expect(control.placement()!.ingesters).toHaveLength(5);
+  expect(control.placement()!.owners).toBeUndefined();
 });

@@ -1,11 +1,14 @@
 // Keeps the placement record in step with the ingesters that are there. Runs on every ingester; the holder of the lease
 // `placement` acts, and each change is a compare-and-set, so that two who believe to hold it do no harm.
 import type { Clock } from '../core/clock.ts';
+import { toAppError } from '../core/errors.ts';
 import { compareUtf8 } from '../model/labels.ts';
+import { assignPartitions, type OwnerMember } from '../placement/assignment.ts';
 import type { StoreMember } from '../placement/block-groups.ts';
 import { type Member, quorumOf } from '../placement/placement.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { ControlPlane, FormerIngesters, Lease, MemberView, PlacementRecord } from './control-plane.ts';
+import { ownersOf, ownerTableOf } from './owner-table.ts';
 
 export interface PlacementKeeperOptions {
   readonly partitionCount: number;
@@ -59,7 +62,10 @@ export class PlacementKeeper {
 
   async #run(): Promise<void> {
     while (!this.#stopping.signal.aborted) {
-      await this.#step();
+      // Whatever happens, the next look must come: without it no owner would ever change again.
+      await this.#step().catch((caught: unknown) =>
+        this.#logger.error({ err: toAppError(caught) }, 'the placement could not be looked at'),
+      );
       await this.#clock.sleep(this.#options.intervalMs, this.#stopping.signal).catch(() => {});
     }
   }
@@ -90,12 +96,35 @@ export class PlacementKeeper {
       partitionCount: current?.partitionCount ?? partitionCount,
       replicationFactor,
       ingesters,
+      ...this.#ownersAfter(current, ingesters),
       former,
       ...(fence === 0 ? {} : { fence }),
       storeReplicationFactor,
       stores,
     };
     return current !== undefined && isSameRecord(current, next) ? undefined : next;
+  }
+
+  /** As few partitions as possible move. A cluster whose owners follow from names goes on so: all would move at once. */
+  #ownersAfter(
+    current: PlacementRecord | undefined,
+    ingesters: readonly OwnerMember[],
+  ): Pick<PlacementRecord, 'owners'> {
+    if (current !== undefined && current.owners === undefined) return {};
+    const isSame = current !== undefined && this.#hasSameOwners(current, ingesters);
+    if (isSame && current.owners !== undefined) return { owners: current.owners };
+    const { partitionCount = this.#options.partitionCount } = current ?? {};
+    const { replicationFactor } = this.#options;
+    const before = current === undefined ? [] : ownersOf(current, current);
+    const owners = assignPartitions(ingesters, before, { partitionCount, replicationFactor });
+    return { owners: ownerTableOf(owners, ingesters) };
+  }
+
+  #hasSameOwners(current: PlacementRecord, ingesters: readonly OwnerMember[]): boolean {
+    return (
+      sameMembers(current.ingesters, ingesters) &&
+      current.replicationFactor === this.#options.replicationFactor
+    );
   }
 
   /** Whether each owner has everything, from whichever owners there were before: nobody needs those any more. */
@@ -120,8 +149,14 @@ export class PlacementKeeper {
     const kept = current.former.filter(
       ({ untilMs }) => !isHandedOver && nowMs - untilMs < this.#options.formerMs,
     );
-    if (!sameMembers(current.ingesters, ingesters)) {
-      kept.unshift({ ingesters: current.ingesters, epoch: current.epoch, untilMs: nowMs });
+    if (!this.#hasSameOwners(current, ingesters)) {
+      const { owners } = current;
+      kept.unshift({
+        ingesters: current.ingesters,
+        ...(owners === undefined ? {} : { owners }),
+        epoch: current.epoch,
+        untilMs: nowMs,
+      });
     }
     return kept.slice(0, FORMER_MAX);
   }
@@ -142,18 +177,18 @@ export class PlacementKeeper {
     return [...known.values()].sort((a, b) => compareUtf8(a.instance, b.instance));
   }
 
-  #wantedIngesters(current: PlacementRecord | undefined): Member[] {
+  #wantedIngesters(current: PlacementRecord | undefined): OwnerMember[] {
     const live = new Map<string, MemberView>();
     for (const member of this.#control.members()) {
       if (member.service === 'ingester') live.set(member.instance, member);
     }
-    const wanted = new Map<string, Member>();
+    const wanted = new Map<string, OwnerMember>();
     for (const member of live.values()) {
-      if (member.state === 'ready')
-        wanted.set(member.instance, { instance: member.instance, zone: member.zone });
+      if (member.state === 'ready') wanted.set(member.instance, ownerOf(member));
     }
     for (const member of current?.ingesters ?? []) {
-      if (this.#keeps(member, live.get(member.instance))) wanted.set(member.instance, member);
+      const isKept = this.#keeps(member, live.get(member.instance));
+      if (isKept && !wanted.has(member.instance)) wanted.set(member.instance, member);
     }
     for (const { instance, replica } of live.values()) {
       // Whoever leaves stays while too few would be left to acknowledge anything.
@@ -182,6 +217,10 @@ function fenceAfter(current: PlacementRecord | undefined, former: readonly Forme
   return Math.max(current?.fence ?? 0, ...gone.map(({ epoch = -1 }) => epoch + 1));
 }
 
+function ownerOf({ instance, zone, weight }: MemberView): OwnerMember {
+  return { instance, zone, ...(weight === undefined || weight === 1 ? {} : { weight }) };
+}
+
 function isSameRecord(a: PlacementRecord, b: PlacementRecord): boolean {
   return (
     a.replicationFactor === b.replicationFactor &&
@@ -192,10 +231,13 @@ function isSameRecord(a: PlacementRecord, b: PlacementRecord): boolean {
   );
 }
 
-function sameMembers(a: readonly Member[], b: readonly Member[]): boolean {
+function sameMembers(a: readonly OwnerMember[], b: readonly OwnerMember[]): boolean {
   return (
     a.length === b.length &&
-    a.every((member, i) => member.instance === b[i]!.instance && member.zone === b[i]!.zone)
+    a.every(
+      ({ instance, zone, weight = 1 }, i) =>
+        instance === b[i]!.instance && zone === b[i]!.zone && weight === (b[i]!.weight ?? 1),
+    )
   );
 }
 

@@ -64,7 +64,7 @@ export interface BuiltProcess {
   readonly member?: () => Pick<MemberRecord, 'replica'>;
   /** Before an orderly stop, while everything serves still; takes as long as it takes, a second signal ends it. */
   readonly beforeStop?: () => Promise<void>;
-  /** Of a store: its share of the blocks compared with others'. */
+  /** Of a store or an ingester: its share of blocks or partitions compared with others'. */
   readonly weight?: number;
 }
 
