@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { Registry } from 'prom-client';
+import type { Disk } from '../../services/lib/core/disk.ts';
 import type { StoreMember } from '../../services/lib/placement/block-groups.ts';
 import { GroupPlacement, groupOf } from '../../services/lib/placement/block-groups.ts';
 import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
@@ -66,7 +67,7 @@ export class StoreCluster {
   }
 
   /** Starts a store, with the data that it had under that name. */
-  async start(instance: string, options: Partial<StoreOptions> = {}): Promise<StoreNode> {
+  async start(instance: string, options: Partial<StoreOptions> = {}, disk?: Disk): Promise<StoreNode> {
     const dataDir = path.join(this.#root, instance);
     mkdirSync(path.join(dataDir, 'blocks-transit'), { recursive: true });
     const registry = new Registry();
@@ -79,6 +80,7 @@ export class StoreCluster {
       { dataDir, retentionMs: 0, retentionBytes: 0, ...QUICK, ...this.#options, ...options },
       {
         ...{ clock: this.clock, logger: createSilentLogger(), registry },
+        ...(disk === undefined ? {} : { disk }),
         peers: { instance, cluster: { storeReplication }, control: this.control },
       },
     );
