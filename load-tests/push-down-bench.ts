@@ -84,27 +84,23 @@ async function measure(
   try {
     // Code and threads are warm, and connections stand.
     for (let i = 0; i < 3; i++) await ask();
-    const before = {
-      bytes: await receivedBytes(querier.url),
-      own: cpuMs([querier.pid]),
-      others: cpuMs(ingesters),
-    };
+    const before = { own: cpuMs([querier.pid]), others: cpuMs(ingesters) };
+    const bytes: number[] = [];
+    let received = await receivedBytes(querier.url);
     const times: number[] = [];
     let answer = '';
     for (let i = 0; i < runs; i++) {
       const asked = await ask();
       times.push(asked.elapsedMs);
+      const now = await receivedBytes(querier.url);
+      bytes.push(now - received);
+      received = now;
       answer = asked.answer;
     }
-    const after = {
-      own: cpuMs([querier.pid]),
-      others: cpuMs(ingesters),
-      bytes: await receivedBytes(querier.url),
-    };
-    times.sort((a, b) => a - b);
+    const after = { own: cpuMs([querier.pid]), others: cpuMs(ingesters) };
     return {
-      bytes: (after.bytes - before.bytes) / runs,
-      medianMs: times[times.length >> 1]!,
+      bytes: medianOf(bytes),
+      medianMs: medianOf(times),
       querierMs: (after.own - before.own) / runs,
       ingestersMs: (after.others - before.others) / runs,
       answer,
@@ -112,6 +108,10 @@ async function measure(
   } finally {
     connection.close();
   }
+}
+
+function medianOf(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[numbers.length >> 1]!;
 }
 
 function cpuMs(pids: readonly number[]): number {

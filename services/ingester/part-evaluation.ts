@@ -58,6 +58,8 @@ export async function* evaluatePart(
     yield refusal('not known to be complete');
     return;
   }
+  // It may take as long as it takes: whoever asked knows that this ingester is at work.
+  yield { frame: Buffer.alloc(0), partitions: [] };
   const { query, startMs, endMs, stepMs, lookbackMs, subqueryIntervalMs, replicaLabels } = request;
   const evaluated = await deps.evaluator.evaluate(
     {

@@ -202,7 +202,7 @@ function unanswered({ kind, instance }: Source): SourceAnswer {
 }
 
 /** Settles as `call` does, or with the signal's reason: a node that hangs does not hold up the query's end. */
-function untilAborted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
+export function untilAborted<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const giveUp = () => reject(toAppError(signal.reason));
     if (signal.aborted) giveUp();

@@ -4,17 +4,19 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, throwIfAborted, toAppError } from '../lib/core/errors.ts';
 import type { Placement } from '../lib/placement/placement.ts';
 import type { Cluster, Peer } from '../lib/transport/cluster.ts';
-import type { CallContext, Client } from '../lib/transport/rpc.ts';
+import type { Client } from '../lib/transport/rpc.ts';
 import type { AnswerCoverage, EvaluatePartRequest, PartEvaluationDefinition } from '../lib/wire/contracts.ts';
-import { isQueryError } from './fan-out.ts';
+import { isQueryError, untilAborted } from './fan-out.ts';
 import { type NodeLatencies, PATIENCE_MAX_MS, settleEnough } from './hedge.ts';
 
 /** For so long what stores said of their newest samples holds: far less than ingesters keep what they have shipped. */
 const HORIZON_TTL_MS = 1_000;
-/** The longest wait for what stores say. */
+/** The longest wait for what stores say, and for a late one when the others' answers suffice. */
 const HORIZON_TIMEOUT_MS = 250;
-/** A node is late at so many times what the slowest of the others took. */
+const HORIZON_PATIENCE_MS = 25;
+/** Who has begun has stopped at so many times what the others took, and not before so long. */
 const SLOWEST_FACTOR = 3;
+const STALL_MS = 5_000;
 const TENANTS_MAX = 10_000;
 
 export interface PushDownDeps {
@@ -103,7 +105,7 @@ export class PushDown {
     const settled = settleEnough(peers.map(ask), {
       clock,
       isEnough: (answers) => isEnough(answers) < blockCopies,
-      patienceMs: () => HORIZON_TIMEOUT_MS,
+      patienceMs: () => HORIZON_PATIENCE_MS,
     });
     const answers = await Promise.race([settled, timeout]);
     over.abort(new AppError('canceled', 'the horizon is known'));
@@ -135,7 +137,7 @@ export class PushDown {
     const entries = [...shares];
     let slowestMs = 0;
     const calls = entries.map(async ([peer, partitions]): Promise<PartAnswer> => {
-      const answer = await this.#askOne(peer, { ...request, partitions }, { signal: over.signal }, signal);
+      const answer = await this.#askOne(peer, { ...request, partitions }, over.signal);
       slowestMs = Math.max(slowestMs, clock.monotonicMs() - startedMs);
       return answer;
     });
@@ -143,9 +145,9 @@ export class PushDown {
       throwIfAborted(signal);
       const answers = await settleEnough(calls, {
         clock,
-        // The others' answers show how long it takes.
+        // Who has begun is at work, or was: the others' answers show how long it takes.
         isEnough: (settled) => settled.some((answer) => answer !== undefined),
-        patienceMs: () => Math.max(PATIENCE_MAX_MS, SLOWEST_FACTOR * slowestMs),
+        patienceMs: () => Math.max(STALL_MS, SLOWEST_FACTOR * slowestMs),
       });
       return this.#conclude(entries, answers, request, horizon);
     } finally {
@@ -173,33 +175,36 @@ export class PushDown {
     return shares;
   }
 
-  async #askOne(
-    { instance, client }: PartPeer,
-    request: EvaluatePartRequest,
-    context: CallContext,
-    signal: AbortSignal,
-  ): Promise<PartAnswer> {
-    const frames: Uint8Array[] = [];
+  async #askOne(peer: PartPeer, request: EvaluatePartRequest, over: AbortSignal): Promise<PartAnswer> {
+    const { clock, latencies, onRefused } = this.#deps;
+    const { instance } = peer;
+    const call = new AbortController();
+    const end = () => call.abort(over.reason);
+    over.addEventListener('abort', end, { once: true });
+    const begun = new AbortController();
+    let isLate = false;
+    clock.sleep(PATIENCE_MAX_MS, begun.signal).then(
+      () => {
+        isLate = true;
+        call.abort(new AppError('canceled', `it did not begin within ${PATIENCE_MAX_MS} ms`));
+      },
+      () => undefined,
+    );
     try {
-      let partitions: readonly number[] = [];
-      let refusal: string | undefined;
-      for await (const message of client.evaluatePart(request, context)) {
-        if (message.frame.length > 0) frames.push(message.frame);
-        partitions = message.partitions;
-        refusal = message.refusal ?? refusal;
-      }
-      const asked = new Set(request.partitions);
-      const done = partitions.filter((partition) => asked.has(partition));
-      if (done.length < asked.size) {
-        this.#deps.onRefused(instance, asked.size - done.length, refusal ?? 'it does not say why');
-      }
-      return { frames, partitions: done };
+      const answer = await untilAborted(readAnswer(peer, request, call.signal, begun), call.signal);
+      const left = request.partitions.length - answer.partitions.length;
+      if (left > 0) onRefused(instance, left, answer.refusal ?? 'it does not say why');
+      return answer;
     } catch (caught) {
-      throwIfAborted(signal);
+      throwIfAborted(over);
       const error = toAppError(caught);
-      if (isQueryError(error)) throw error;
-      this.#deps.onRefused(instance, request.partitions.length, error.message);
-      return { frames: [], partitions: [] };
+      if (!isLate && isQueryError(error)) throw error;
+      if (isLate) latencies.late(`ingester ${instance}`);
+      onRefused(instance, request.partitions.length, error.message);
+      return { frames: [], partitions: [], refusal: error.message };
+    } finally {
+      begun.abort();
+      over.removeEventListener('abort', end);
     }
   }
 
@@ -246,6 +251,27 @@ export class PushDown {
 interface PartAnswer {
   readonly frames: readonly Uint8Array[];
   readonly partitions: readonly number[];
+  readonly refusal: string | undefined;
+}
+
+/** @param begun  Aborted with the first message. */
+async function readAnswer(
+  { client }: PartPeer,
+  request: EvaluatePartRequest,
+  signal: AbortSignal,
+  begun: AbortController,
+): Promise<PartAnswer> {
+  const frames: Uint8Array[] = [];
+  let partitions: readonly number[] = [];
+  let refusal: string | undefined;
+  for await (const message of client.evaluatePart(request, { signal })) {
+    begun.abort();
+    if (message.frame.length > 0) frames.push(message.frame);
+    partitions = message.partitions;
+    refusal = message.refusal ?? refusal;
+  }
+  const asked = new Set(request.partitions);
+  return { frames, partitions: partitions.filter((partition) => asked.has(partition)), refusal };
 }
 
 /**

@@ -52,7 +52,10 @@ export interface EvaluatePartRequest {
 }
 
 export interface EvaluatePartResponse {
-  /** The next frame of the partial result, its head first: services/lib/wire/docs/partial-result.md. */
+  /**
+   * The next frame of the partial result, its head first: services/lib/wire/docs/partial-result.md. Empty in the first message, which says
+   * that the evaluation begins, and in the last one.
+   */
   frame: Uint8Array;
   /**
    * On the last message: the partitions that the result is of. Those that were asked for and are not among them were refused: the
