@@ -1,11 +1,15 @@
-// /api/v1/targets, targets/metadata and scrape_pools: what all scrapers together scrape.
+// /api/v1/targets, targets/metadata, targets/relabel_steps and scrape_pools: what all scrapers together scrape.
 import type { Clock } from '../lib/core/clock.ts';
-import { AppError } from '../lib/core/errors.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import { parseMetricSelector } from '../lib/promql/parse/parser.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
+import type { CallContext } from '../lib/transport/rpc.ts';
 import {
   type ActiveTarget,
   type DroppedTarget,
+  type RelabelStep,
+  type RelabelStepsRequest,
+  type RelabelStepsResponse,
   TargetState,
   type TargetsResponse,
 } from '../lib/wire/contracts.ts';
@@ -27,6 +31,7 @@ export function targetsRoutes(deps: TargetsApiDeps): Route[] {
   return [
     apiRoute(['GET'], '/api/v1/targets', (exchange) => answerTargets(exchange, deps)),
     apiRoute(['GET'], '/api/v1/targets/metadata', (exchange) => answerTargetMetadata(exchange, deps)),
+    apiRoute(['GET'], '/api/v1/targets/relabel_steps', (exchange) => answerRelabelSteps(exchange, deps)),
     apiRoute(['GET'], '/api/v1/scrape_pools', (exchange) => answerScrapePools(exchange, deps)),
   ];
 }
@@ -134,6 +139,77 @@ async function answerTargetMetadata(exchange: Exchange, deps: TargetsApiDeps): P
     }),
   );
   return { data: limit > 0 ? rows.slice(0, limit) : rows };
+}
+
+async function answerRelabelSteps(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {
+  const scrapePool = exchange.parameters.get('scrapePool');
+  if (scrapePool === '') throw new AppError('bad_data', 'no scrapePool parameter provided');
+  const text = exchange.parameters.get('labels');
+  if (text === '') throw new AppError('bad_data', 'no labels parameter provided');
+  const request = { scrapePool, labels: labelsOf(text) };
+  const { steps } = await listing(deps.clock, exchange.signal, (context) =>
+    firstThatKnows(request, deps, context),
+  );
+  return { data: { steps: steps.map(stepJson) } };
+}
+
+/** Scrapers may have read different versions of the file: the first that has the job answers. */
+async function firstThatKnows(
+  request: RelabelStepsRequest,
+  { cluster }: TargetsApiDeps,
+  context: CallContext,
+): Promise<RelabelStepsResponse> {
+  let last: AppError | undefined;
+  for (const { client } of cluster.scrapers()) {
+    try {
+      return await client.relabelSteps(request, context);
+    } catch (caught) {
+      last = toAppError(caught);
+      if (last.code !== 'not_found' && last.code !== 'unavailable') throw last;
+    }
+  }
+  if (last?.code === 'not_found')
+    throw new AppError('bad_data', `error retrieving scrape config: ${last.message}`);
+  throw last ?? new AppError('unavailable', 'no scraper is reachable: wait until one has joined the cluster');
+}
+
+function labelsOf(text: string): Record<string, string> {
+  let labels: unknown;
+  try {
+    labels = JSON.parse(text);
+  } catch (caught) {
+    throw new AppError(
+      'bad_data',
+      `error parsing labels: ${caught instanceof Error ? caught.message : String(caught)}`,
+    );
+  }
+  if (typeof labels !== 'object' || labels === null || Array.isArray(labels))
+    throw new AppError('bad_data', 'error parsing labels: an object of names and values is expected');
+  const entries = Object.entries(labels);
+  const wrong = entries.find(([, value]) => typeof value !== 'string');
+  if (wrong !== undefined)
+    throw new AppError(
+      'bad_data',
+      `error parsing labels: the value of ${JSON.stringify(wrong[0])} is not a string`,
+    );
+  return Object.fromEntries(entries as [string, string][]);
+}
+
+function stepJson({ rule, output, keep }: RelabelStep) {
+  const { sourceLabels, separator, regex, modulus, targetLabel, replacement, action } = rule!;
+  return {
+    rule: {
+      ...(sourceLabels.length === 0 ? {} : { source_labels: sourceLabels }),
+      separator,
+      regex,
+      ...(modulus === 0 ? {} : { modulus }),
+      ...(targetLabel === '' ? {} : { target_label: targetLabel }),
+      replacement,
+      action,
+    },
+    output: sortedObject(output),
+    keep,
+  };
 }
 
 async function answerScrapePools(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {

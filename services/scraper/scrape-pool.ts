@@ -12,10 +12,12 @@ import { configPrint } from '../lib/runtime/config/config-print.ts';
 import type { TargetGroup } from '../lib/runtime/config/discovery-config.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
+import type { RelabelStepsResponse } from '../lib/wire/contracts.ts';
 import type { BodyBuffers } from './body-buffers.ts';
 import { FamilyMetadata } from './family-metadata.ts';
 import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
+import { relabelSteps } from './relabel-steps.ts';
 import { createScrapeClient, type ScrapeClient } from './scrape-client.ts';
 import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
 import { buildTargets, type Target, type TargetOutcome } from './target.ts';
@@ -100,6 +102,11 @@ export class ScrapePool {
   /** Labels before relabelling of dropped targets, as many as are kept. */
   get dropped(): readonly Labels[] {
     return this.#dropped;
+  }
+
+  /** What relabelling makes of labels, step by step. */
+  relabelSteps(labels: Readonly<Record<string, string>>): RelabelStepsResponse {
+    return relabelSteps(this.#config.relabelConfigs, namesOf(this.#config), labels);
   }
 
   /** What does not work in finding targets. */

@@ -201,6 +201,12 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       running = false;
     },
     handlers: {
+      relabelSteps: async ({ scrapePool, labels }) => {
+        const pool = pools.get(scrapePool);
+        if (pool === undefined)
+          throw new AppError('not_found', `scrape pool ${JSON.stringify(scrapePool)} not found`);
+        return pool.relabelSteps(labels);
+      },
       discover: (request, context) => {
         if (shared !== undefined) return shared.discover(request, context);
         throw new AppError('failed_precondition', 'this scraper shares no discovery');

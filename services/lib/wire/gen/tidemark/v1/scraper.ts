@@ -33,6 +33,51 @@ export namespace TargetState {
   export type UNRECOGNIZED = typeof TargetState.UNRECOGNIZED;
 }
 
+export interface RelabelStepsRequest {
+  /** The job_name of the scrape configuration. */
+  scrapePool: string;
+  /** Labels before relabelling. */
+  labels: { [key: string]: string };
+}
+
+export interface RelabelStepsRequest_LabelsEntry {
+  key: string;
+  value: string;
+}
+
+export interface RelabelStepsResponse {
+  /** One for each item of relabel_configs, in its order. */
+  steps: RelabelStep[];
+}
+
+export interface RelabelStep {
+  rule:
+    | RelabelRule
+    | undefined;
+  /** Labels after the step; none once the target is dropped. */
+  output: { [key: string]: string };
+  /** Whether the target is still there. */
+  keep: boolean;
+}
+
+export interface RelabelStep_OutputEntry {
+  key: string;
+  value: string;
+}
+
+/** An item of relabel_configs, defaults filled in. */
+export interface RelabelRule {
+  sourceLabels: string[];
+  separator: string;
+  /** As configured, without anchors. */
+  regex: string;
+  /** Of hashmod; 0 for others. */
+  modulus: number;
+  targetLabel: string;
+  replacement: string;
+  action: string;
+}
+
 export interface DiscoverRequest {
   /** SHA-256 of the item's configuration, in hexadecimal: equal in all scrapers that have the same file. */
   item: string;
@@ -171,6 +216,492 @@ export interface DroppedTarget_DiscoveredLabelsEntry {
   key: string;
   value: string;
 }
+
+function createBaseRelabelStepsRequest(): RelabelStepsRequest {
+  return { scrapePool: "", labels: {} };
+}
+
+export const RelabelStepsRequest: MessageFns<RelabelStepsRequest> = {
+  encode(message: RelabelStepsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.scrapePool !== "") {
+      writer.uint32(10).string(message.scrapePool);
+    }
+    globalThis.Object.entries(message.labels).forEach(([key, value]: [string, string]) => {
+      RelabelStepsRequest_LabelsEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RelabelStepsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRelabelStepsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.scrapePool = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = RelabelStepsRequest_LabelsEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.labels[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RelabelStepsRequest>): RelabelStepsRequest {
+    return RelabelStepsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RelabelStepsRequest>): RelabelStepsRequest {
+    const message = createBaseRelabelStepsRequest();
+    message.scrapePool = object.scrapePool ?? "";
+    message.labels = (globalThis.Object.entries(object.labels ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    return message;
+  },
+};
+
+function createBaseRelabelStepsRequest_LabelsEntry(): RelabelStepsRequest_LabelsEntry {
+  return { key: "", value: "" };
+}
+
+export const RelabelStepsRequest_LabelsEntry: MessageFns<RelabelStepsRequest_LabelsEntry> = {
+  encode(message: RelabelStepsRequest_LabelsEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RelabelStepsRequest_LabelsEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRelabelStepsRequest_LabelsEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RelabelStepsRequest_LabelsEntry>): RelabelStepsRequest_LabelsEntry {
+    return RelabelStepsRequest_LabelsEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RelabelStepsRequest_LabelsEntry>): RelabelStepsRequest_LabelsEntry {
+    const message = createBaseRelabelStepsRequest_LabelsEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseRelabelStepsResponse(): RelabelStepsResponse {
+  return { steps: [] };
+}
+
+export const RelabelStepsResponse: MessageFns<RelabelStepsResponse> = {
+  encode(message: RelabelStepsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.steps) {
+      RelabelStep.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RelabelStepsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRelabelStepsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.steps.push(RelabelStep.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RelabelStepsResponse>): RelabelStepsResponse {
+    return RelabelStepsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RelabelStepsResponse>): RelabelStepsResponse {
+    const message = createBaseRelabelStepsResponse();
+    message.steps = object.steps?.map((e) => RelabelStep.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseRelabelStep(): RelabelStep {
+  return { rule: undefined, output: {}, keep: false };
+}
+
+export const RelabelStep: MessageFns<RelabelStep> = {
+  encode(message: RelabelStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.rule !== undefined) {
+      RelabelRule.encode(message.rule, writer.uint32(10).fork()).join();
+    }
+    globalThis.Object.entries(message.output).forEach(([key, value]: [string, string]) => {
+      RelabelStep_OutputEntry.encode({ key: key as any, value }, writer.uint32(18).fork()).join();
+    });
+    if (message.keep !== false) {
+      writer.uint32(24).bool(message.keep);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RelabelStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRelabelStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.rule = RelabelRule.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            const entry2 = RelabelStep_OutputEntry.decode(reader, reader.uint32());
+            if (entry2.value !== undefined) {
+              message.output[entry2.key] = entry2.value;
+            }
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.keep = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RelabelStep>): RelabelStep {
+    return RelabelStep.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RelabelStep>): RelabelStep {
+    const message = createBaseRelabelStep();
+    message.rule = (object.rule !== undefined && object.rule !== null)
+      ? RelabelRule.fromPartial(object.rule)
+      : undefined;
+    message.output = (globalThis.Object.entries(object.output ?? {}) as [string, string][]).reduce(
+      (acc: { [key: string]: string }, [key, value]: [string, string]) => {
+        if (value !== undefined) {
+          acc[key] = globalThis.String(value);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.keep = object.keep ?? false;
+    return message;
+  },
+};
+
+function createBaseRelabelStep_OutputEntry(): RelabelStep_OutputEntry {
+  return { key: "", value: "" };
+}
+
+export const RelabelStep_OutputEntry: MessageFns<RelabelStep_OutputEntry> = {
+  encode(message: RelabelStep_OutputEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== "") {
+      writer.uint32(18).string(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RelabelStep_OutputEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRelabelStep_OutputEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.value = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RelabelStep_OutputEntry>): RelabelStep_OutputEntry {
+    return RelabelStep_OutputEntry.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RelabelStep_OutputEntry>): RelabelStep_OutputEntry {
+    const message = createBaseRelabelStep_OutputEntry();
+    message.key = object.key ?? "";
+    message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseRelabelRule(): RelabelRule {
+  return { sourceLabels: [], separator: "", regex: "", modulus: 0, targetLabel: "", replacement: "", action: "" };
+}
+
+export const RelabelRule: MessageFns<RelabelRule> = {
+  encode(message: RelabelRule, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.sourceLabels) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.separator !== "") {
+      writer.uint32(18).string(message.separator);
+    }
+    if (message.regex !== "") {
+      writer.uint32(26).string(message.regex);
+    }
+    if (message.modulus !== 0) {
+      writer.uint32(32).uint64(message.modulus);
+    }
+    if (message.targetLabel !== "") {
+      writer.uint32(42).string(message.targetLabel);
+    }
+    if (message.replacement !== "") {
+      writer.uint32(50).string(message.replacement);
+    }
+    if (message.action !== "") {
+      writer.uint32(58).string(message.action);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RelabelRule {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRelabelRule();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sourceLabels.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.separator = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.regex = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.modulus = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.targetLabel = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.replacement = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.action = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RelabelRule>): RelabelRule {
+    return RelabelRule.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RelabelRule>): RelabelRule {
+    const message = createBaseRelabelRule();
+    message.sourceLabels = object.sourceLabels?.map((e) => e) || [];
+    message.separator = object.separator ?? "";
+    message.regex = object.regex ?? "";
+    message.modulus = object.modulus ?? 0;
+    message.targetLabel = object.targetLabel ?? "";
+    message.replacement = object.replacement ?? "";
+    message.action = object.action ?? "";
+    return message;
+  },
+};
 
 function createBaseDiscoverRequest(): DiscoverRequest {
   return { item: "" };
@@ -1592,6 +2123,18 @@ export const ScraperDefinition = {
       requestType: TargetMetadataRequest as typeof TargetMetadataRequest,
       requestStream: false,
       responseType: TargetMetadataResponse as typeof TargetMetadataResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * What relabelling makes of a label set, step by step. Works on the configuration: any scraper may answer. NOT_FOUND for a job that it
+     * does not have.
+     */
+    relabelSteps: {
+      name: "RelabelSteps",
+      requestType: RelabelStepsRequest as typeof RelabelStepsRequest,
+      requestStream: false,
+      responseType: RelabelStepsResponse as typeof RelabelStepsResponse,
       responseStream: false,
       options: {},
     },
