@@ -269,6 +269,10 @@ class EvaluationThread implements QueryContext {
     this.#lease.charge(bytes);
   }
 
+  throwIfOver(): void {
+    this.block.throwIfCanceled();
+  }
+
   #lookAtHeap(): void {
     this.#unseenBytes = 0;
     const { used_heap_size: usedBytes, heap_size_limit: bytesMax } = getHeapStatistics();

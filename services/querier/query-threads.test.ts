@@ -40,10 +40,10 @@ const REQUEST: QueryRequest = {
 
 const NEVER = { signal: new AbortController().signal };
 
-function setUp(options: Partial<QuerierOptions> = {}, pool = threads) {
+function setUp(options: Partial<QuerierOptions> = {}, pool = threads, series = SERIES) {
   const registry = new Registry();
   const querier = createQuerier(options, {
-    cluster: createFakeCluster({ ingesters: [{ instance: 'i', series: SERIES }] }),
+    cluster: createFakeCluster({ ingesters: [{ instance: 'i', series }] }),
     clock: systemClock,
     logger: createSilentLogger(),
     registry,
@@ -100,6 +100,33 @@ test.each([1, 60, 300])('cancelled after %d ms, all is free within 100 ms', asyn
   // The median: one of them may meet a pause of the machine.
   tookMs.sort((a, b) => a - b);
   expect(tookMs[Math.floor(CANCEL_ROUNDS / 2)]).toBeLessThan(100 * loadFactor());
+});
+
+test('cancelled within a kernel over one long series, all is free within 100 ms', async () => {
+  const series: FakeSeries[] = [
+    {
+      labels: Labels.from([['__name__', 'long']]),
+      samples: regularSamples(0, 10, 60_000, (s) => (s * 7919) % 1009),
+    },
+  ];
+  const setup = setUp({}, threads, series);
+  // Seconds, all of them in one call: 11,000 windows of all 60,000 samples.
+  const times = { startMs: 600_000, endMs: 611_000, stepMs: 1 };
+  const tookMs: number[] = [];
+  for (let round = 0; round < 3; round++) {
+    const controller = new AbortController();
+    const query = run(setup, { query: 'stddev_over_time(long[10m])', ...times }, controller.signal);
+    query.catch(() => undefined);
+    await systemClock.sleep(300);
+    const canceledMs = performance.now();
+    controller.abort(new AppError('canceled', 'gone'));
+    await expect(query).rejects.toMatchObject({ code: 'canceled' });
+    tookMs.push(performance.now() - canceledMs);
+    expect(threads.busy).toBe(0);
+    expect(await setup.gauge('tidemark_querier_memory_bytes')).toBe(0);
+  }
+  tookMs.sort((a, b) => a - b);
+  expect(tookMs[1]).toBeLessThan(100 * loadFactor());
 });
 
 test('a time-out ends a loop', async () => {

@@ -48,6 +48,12 @@ export interface QueryContext {
    * @throws AppError `execution` when the budget is used up; the message names the limit and its flag.
    */
   chargeBytes(bytes: number): void;
+  /**
+   * For loops that run long without charging anything or letting a message in: looks whether the query is over.
+   *
+   * @throws AppError `canceled`. Cost: an atomic load.
+   */
+  throwIfOver?(): void;
 }
 
 export interface Queryable {

@@ -194,9 +194,12 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   const kinds = new Uint8Array(size);
   const scratch = new Float64Array(Math.max(0, ...members.map((rows) => rows.length)));
   for (const group of order.groups) {
+    session.charge(members[group]!.length * ROW_PLACE_BYTES);
+    const rows = placesOf(table, members[group]!);
     for (let k = 0; k < grid.steps; k++) {
       if (session.isSliceOver()) await session.pause();
-      const count = gather(table, members[group]!, k, scratch);
+      session.spend(rows.length);
+      const count = gather(rows, k, scratch);
       if (count === 0) continue;
       values[group * grid.steps + k] = quantileOf(phi[k]!, scratch.subarray(0, count));
       kinds[group * grid.steps + k] = FLOAT;
@@ -206,12 +209,30 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   return new CellsOperand(order, values, kinds, grid.steps);
 }
 
+/** An object of three fields, and its place in a list. */
+const ROW_PLACE_BYTES = 48;
+
+/** Where a row stands: looked up once, not at every step. */
+interface RowPlace {
+  readonly values: Float64Array;
+  readonly kinds: Uint8Array;
+  readonly offset: number;
+}
+
+function placesOf(table: StepTable, rows: readonly number[]): RowPlace[] {
+  return rows.map((row) => ({
+    values: table.values(row),
+    kinds: table.kinds(row),
+    offset: table.offset(row),
+  }));
+}
+
 /** Values that the rows have at a step. */
-function gather(table: StepTable, rows: readonly number[], step: number, into: Float64Array): number {
+function gather(rows: readonly RowPlace[], step: number, into: Float64Array): number {
   let count = 0;
-  for (const row of rows) {
-    const at = table.offset(row) + step;
-    if (table.kinds(row)[at] === FLOAT) into[count++] = table.values(row)[at]!;
+  for (let i = 0; i < rows.length; i++) {
+    const { values, kinds, offset } = rows[i]!;
+    if (kinds[offset + step] === FLOAT) into[count++] = values[offset + step]!;
   }
   return count;
 }

@@ -78,7 +78,9 @@ export function sumOverTime(pass: WindowPass, out: StepColumn): void {
     const from = pass.low[k]!;
     const to = pass.high[k]!;
     out.kinds[k] = to > from ? FLOAT : ABSENT;
-    if (to > from) out.values[k] = exact ? sums[to]! - sums[from]! : sumWindow(pass.values, from, to);
+    if (to <= from) continue;
+    if (!exact) pass.spend?.(to - from);
+    out.values[k] = exact ? sums[to]! - sums[from]! : sumWindow(pass.values, from, to);
   }
 }
 
@@ -104,6 +106,7 @@ export function avgOverTime(pass: WindowPass, out: StepColumn): void {
     const to = pass.high[k]!;
     out.kinds[k] = to > from ? FLOAT : ABSENT;
     if (to <= from) continue;
+    if (!exact) pass.spend?.(to - from);
     out.values[k] = exact ? (sums[to]! - sums[from]!) / (to - from) : averageWindow(pass.values, from, to);
   }
 }
@@ -205,7 +208,9 @@ export function stddevOverTime(pass: WindowPass, out: StepColumn): void {
     const from = pass.low[k]!;
     const to = pass.high[k]!;
     out.kinds[k] = to > from ? FLOAT : ABSENT;
-    if (to > from) out.values[k] = Math.sqrt(varianceWindow(pass.values, from, to));
+    if (to <= from) continue;
+    pass.spend?.(to - from);
+    out.values[k] = Math.sqrt(varianceWindow(pass.values, from, to));
   }
 }
 
@@ -214,7 +219,9 @@ export function stdvarOverTime(pass: WindowPass, out: StepColumn): void {
     const from = pass.low[k]!;
     const to = pass.high[k]!;
     out.kinds[k] = to > from ? FLOAT : ABSENT;
-    if (to > from) out.values[k] = varianceWindow(pass.values, from, to);
+    if (to <= from) continue;
+    pass.spend?.(to - from);
+    out.values[k] = varianceWindow(pass.values, from, to);
   }
 }
 
@@ -269,6 +276,7 @@ export function madOverTime(pass: WindowPass, out: StepColumn): void {
 }
 
 function copyWindow(pass: WindowPass, from: number, to: number): Float64Array<ArrayBuffer> {
+  pass.spend?.(to - from);
   const window = scratchOf(pass, to - from).subarray(0, to - from);
   window.set(pass.values.subarray(from, to));
   return window;

@@ -19,6 +19,7 @@ class Regression {
 
   fit(pass: WindowPass, from: number, to: number, originMs: number, line: Line): void {
     const { timestampsMs, values } = pass;
+    pass.spend?.(to - from);
     this.#x.reset();
     this.#y.reset();
     this.#xy.reset();
@@ -89,6 +90,7 @@ export function doubleExponentialSmoothing(pass: WindowPass, out: StepColumn): v
     if (to <= from) continue;
     checkFactors(pass, k);
     if (to - from < 2) continue;
+    pass.spend?.(to - from);
     out.values[k] = smoothWindow(pass.values, from, to, smoothing![k]!, trend![k]!);
     out.kinds[k] = FLOAT;
   }

@@ -170,7 +170,7 @@ class RangeFunctionOperand implements VectorOperand {
     this.#tally = grid.tally;
     this.#windowOrder = orderOf(source, this.#reach);
     session.charge(grid.steps * 8);
-    this.#pass = newPass(source, params, grid);
+    this.#pass = { ...newPass(source, params, grid), spend: (samples) => session.spend(samples) };
   }
 
   next(into: StepColumn): void {

@@ -13,6 +13,9 @@ import { QueryTally } from './sample-tally.ts';
 
 const TOO_MANY_SAMPLES = 'query processing would load too many samples into memory in query execution';
 
+/** Samples that a kernel looks at between two looks at the query's end: 1 to 20 ms. */
+const SAMPLES_PER_LOOK = 1 << 18;
+
 /** Evaluates expressions; what operators use to open their operands. */
 export interface Evaluator {
   readonly session: QuerySession;
@@ -54,6 +57,7 @@ export class QuerySession {
   readonly #nowMs: () => number;
   #sliceStartMs: number;
   #chargedBytes = 0;
+  #spentSamples = 0;
 
   constructor(options: EngineOptions, request: QueryRequest, queryable: Queryable, context: QueryContext) {
     this.options = options;
@@ -93,6 +97,19 @@ export class QuerySession {
     await new Promise<void>((resolve) => setImmediate(resolve));
     throwIfAborted(this.#context.signal);
     this.#sliceStartMs = this.#nowMs();
+  }
+
+  /**
+   * Counts samples that a loop is about to look at, and looks now and then whether the query is over: one series may be
+   * long, and its windows as long as it is.
+   *
+   * @throws AppError when it is.
+   */
+  spend(samples: number): void {
+    this.#spentSamples += samples;
+    if (this.#spentSamples < SAMPLES_PER_LOOK) return;
+    this.#spentSamples = 0;
+    this.#context.throwIfOver?.();
   }
 
   /** Charges bytes to the query; all are given back by close(). */

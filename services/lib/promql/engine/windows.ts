@@ -29,6 +29,12 @@ export interface WindowPass {
   /** Room for a kernel's own numbers, at least `count` long where scratchOf() was asked. */
   scratch: Float64Array<ArrayBuffer>;
   indexes: Int32Array<ArrayBuffer>;
+  /**
+   * Told by kernels that look at every sample of every window before they do: how many samples it is.
+   *
+   * @throws AppError when the query is over.
+   */
+  readonly spend?: (samples: number) => void;
 }
 
 /** Samples in all windows together, and in the largest. */
