@@ -77,6 +77,7 @@ class Scraper {
     this.shared = new SharedDiscovery({
       ...environment,
       aloneAfterMs: 1_500,
+      acquireMs: 200,
       tryAcquire: async (name) => {
         if (world.holder !== undefined || !this.isAlive) return undefined;
         world.holder = this;

@@ -14,8 +14,7 @@ import type { DiscoverRequest, DiscoverUpdate } from '../lib/wire/contracts.ts';
 import { SharedItem } from './shared-item.ts';
 
 const LEASE = 'discovery';
-/** How often a scraper without the lease asks for it. */
-const ACQUIRE_MS = 2_000;
+const DEFAULT_ACQUIRE_MS = 2_000;
 /** A lease that was lost is taken by another long before. */
 const DEFAULT_ALONE_AFTER_MS = 15_000;
 /** Longest that a job's start waits for the first result. */
@@ -37,6 +36,8 @@ export interface SharedDiscoveryDeps extends SharingDeps {
   readonly registry: Registry;
   /** How long nobody may answer before a scraper discovers by itself. */
   readonly aloneAfterMs?: number;
+  /** How often a scraper without the lease asks for it. */
+  readonly acquireMs?: number;
 }
 
 interface UsedItem {
@@ -98,7 +99,7 @@ export class SharedDiscovery {
   }
 
   async #keepLease(): Promise<void> {
-    const { clock, logger, tryAcquire } = this.#deps;
+    const { clock, logger, tryAcquire, acquireMs = DEFAULT_ACQUIRE_MS } = this.#deps;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
       if (!this.#isHolder()) {
@@ -110,7 +111,7 @@ export class SharedDiscovery {
           logger.debug({ err: toAppError(caught) }, 'the discovery lease cannot be asked for');
         }
       }
-      await clock.sleep(ACQUIRE_MS, signal).catch(() => undefined);
+      await clock.sleep(acquireMs, signal).catch(() => undefined);
     }
   }
 
