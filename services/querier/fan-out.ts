@@ -40,11 +40,6 @@ export interface Hedge {
 /** Errors that are the query's own: no other node would answer otherwise. */
 const QUERY_ERRORS: ReadonlySet<AppError['code']> = new Set(['bad_data', 'execution', 'resource_exhausted']);
 
-/** Whether an error is the query's own. */
-export function isQueryError({ code }: AppError): boolean {
-  return QUERY_ERRORS.has(code);
-}
-
 /** Every node that may hold samples. */
 export function sourcesOf(cluster: Cluster): Source[] {
   return [
@@ -119,7 +114,7 @@ async function askAll(
       throwIfAborted(signal);
       const error = toAppError(caught);
       if (isEnough) return { kind, instance, coverage: undefined, failure: error.message };
-      if (isQueryError(error)) {
+      if (QUERY_ERRORS.has(error.code)) {
         over.abort(error);
         throw error;
       }

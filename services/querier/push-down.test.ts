@@ -117,11 +117,18 @@ test('what is refused, fails or has no owner is left over', async () => {
   expect(pushed.coverage.groups).toMatchObject([{ partitions: [0, 2] }]);
 });
 
-test('errors of the query are the query’s', async () => {
-  const { pushDown } = setUp({
-    nodes: { ...ALL, b: failing(new AppError('execution', 'too many samples')) },
-  });
-  await expect(pushDown.evaluate(REQUEST, HORIZON, signal)).rejects.toMatchObject({ code: 'execution' });
+test('errors of the query are left to the querier, which words them', async () => {
+  const tooMany = failing(new AppError('execution', 'too many samples'));
+  const { pushDown } = setUp({ nodes: { ...ALL, b: tooMany } });
+  expect((await pushDown.evaluate(REQUEST, HORIZON, signal)).refused).toEqual([1]);
+});
+
+test('a query that is over is not answered', async () => {
+  const { pushDown } = setUp({ nodes: { ...ALL, b: hanging } });
+  const controller = new AbortController();
+  const pushing = pushDown.evaluate(REQUEST, HORIZON, controller.signal);
+  controller.abort(new AppError('canceled', 'the client left'));
+  await expect(pushing).rejects.toMatchObject({ code: 'canceled' });
 });
 
 test('who is late is done without, and asked last from then on', async () => {

@@ -6,7 +6,7 @@ import type { Placement } from '../lib/placement/placement.ts';
 import type { Cluster, Peer } from '../lib/transport/cluster.ts';
 import type { Client } from '../lib/transport/rpc.ts';
 import type { AnswerCoverage, EvaluatePartRequest, PartEvaluationDefinition } from '../lib/wire/contracts.ts';
-import { isQueryError, untilAborted } from './fan-out.ts';
+import { untilAborted } from './fan-out.ts';
 import { type NodeLatencies, PATIENCE_MAX_MS, settleEnough } from './hedge.ts';
 
 /** For so long what stores said of their newest samples holds: far less than ingesters keep what they have shipped. */
@@ -120,7 +120,7 @@ export class PushDown {
    * Has a part evaluated over all partitions.
    *
    * @param request  Without partitions.
-   * @throws AppError the query's own errors, or the signal's reason. Everything else is a refusal.
+   * @throws AppError the signal's reason. Everything else is a refusal.
    */
   async evaluate(
     request: Omit<EvaluatePartRequest, 'partitions'>,
@@ -197,8 +197,8 @@ export class PushDown {
       return answer;
     } catch (caught) {
       throwIfAborted(over);
+      // Also an error of the query itself: reading chunks, the querier comes to it in the order of evaluation, and in its own words.
       const error = toAppError(caught);
-      if (!isLate && isQueryError(error)) throw error;
       if (isLate) latencies.late(`ingester ${instance}`);
       onRefused(instance, request.partitions.length, error.message);
       return { frames: [], partitions: [], refusal: error.message };

@@ -122,7 +122,7 @@ async function askPushing(
 
 test.skipIf(!hasPrograms('nats-server'))(
   'a querier that pushes parts down answers as one that does not',
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const cluster = await startCluster({
       counts: { ingester: 3, store: 2, gateway: 1, querier: 2 },

@@ -90,11 +90,12 @@ async function end(node: Node, gateway: string): Promise<void> {
 
 test.skipIf(!hasPrograms('nats-server'))(
   'answers tell what they rest on, and what is missing',
-  { timeout: 300_000 },
+  { timeout: 600_000 },
   async () => {
     const cluster = await startCluster({
       counts: { ingester: 3, store: 3, querier: 1, gateway: 1 },
-      flags: { gateway: ['--web.enable-admin-api'] },
+      // Otherwise parts rest on one complete replica each.
+      flags: { gateway: ['--web.enable-admin-api'], querier: ['--query.push-down=false'] },
     });
     onTestFinished(({ task }) => {
       if (task.result?.state === 'fail') console.log(cluster.describe());
