@@ -372,3 +372,23 @@ test('what retention took here does not come back from a store whose turn is lat
   expect(await listedBlocks(third)).toEqual([]);
   expect(await counter(third, 'tidemark_store_block_copies_total{result="done"}')).toBe(2);
 });
+
+test('aggregates that outlive their samples are copied as well', async () => {
+  const storagePolicy = {
+    downsampling: [{ resolutionMs: 300_000, afterMs: 10 * HOUR_MS, retentionMs: 0 }],
+    retention: [],
+  };
+  const aging = { storagePolicy, retentionMs: 48 * HOUR_MS, retentionCheckMs: 10 };
+  const cluster = await startStores(['s-0'], aging);
+  await cluster.ship(await blockOf(3840, 1));
+  // The samples go by their retention once there are aggregates of them.
+  await eventually(async () => (await listedBlocks(cluster.node('s-0'))).length).toBe(1);
+  await eventually(() =>
+    counter(cluster.node('s-0'), 'tidemark_store_blocks_deleted_total{reason="time"}'),
+  ).toBe(1);
+  const second = await cluster.start('s-1');
+  await eventually(async () => (await listedBlocks(second)).map(({ blockId }) => blockId)).toEqual(
+    (await listedBlocks(cluster.node('s-0'))).map(({ blockId }) => blockId),
+  );
+  expect(await listedBlocks(second)).toHaveLength(1);
+});

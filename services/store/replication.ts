@@ -54,6 +54,8 @@ export interface ReplicationDeps {
   readonly logger: Logger;
   readonly registry: Registry;
   readonly peers: ReplicationPeers | undefined;
+  /** How long blocks of a resolution are kept now, milliseconds; 0 for ever. Resolution 0: samples. */
+  readonly retentionMsOf: (resolutionMs: number) => number;
 }
 
 export interface Replication {
@@ -109,8 +111,10 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
         promises,
         erased,
         look: () => views.look(),
-        isExpired: ({ maxTimeMs }) =>
-          options.retentionMs > 0 && maxTimeMs < clock.nowMs() - options.retentionMs,
+        isExpired: ({ maxTimeMs, resolutionMs }) => {
+          const retentionMs = deps.retentionMsOf(resolutionMs);
+          return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
+        },
         isSettled: (block) => block.leaves.every((leaf) => leaves.isSettled(leaf)),
         onSettled: (view, inventories, signal) => lost.settle(view, inventories, signal),
       },

@@ -20,7 +20,10 @@ export interface ExpiredBlock {
 }
 
 /** How long a block is kept, ms; 0 for ever. Aggregates of a resolution that is configured no more go as samples do. */
-export function retentionOf(meta: BlockMeta, { retentionMs, downsampling = [] }: RetentionPolicy): number {
+export function retentionOf(
+  meta: Pick<BlockMeta, 'resolutionMs'>,
+  { retentionMs, downsampling = [] }: RetentionPolicy,
+): number {
   const level = downsampling.find(({ resolutionMs }) => resolutionMs === meta.resolutionMs);
   return level === undefined ? retentionMs : level.retentionMs;
 }

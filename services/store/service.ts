@@ -38,7 +38,7 @@ import { newestSample } from './newest-sample.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { putBlock } from './put-block.ts';
 import { createReplication, type ReplicationPeers } from './replication.ts';
-import { expiredBlocks } from './retention.ts';
+import { expiredBlocks, retentionOf } from './retention.ts';
 import { RuleRetention } from './rule-retention.ts';
 import { selectBlocks } from './select-blocks.ts';
 import { takeSnapshot } from './snapshot.ts';
@@ -133,6 +133,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const replication = createReplication(options, {
     ...{ catalog, folders, disk, budget, cache, tombstones, leaves, transit, clock, logger, registry },
     peers: deps.peers,
+    retentionMsOf: (resolutionMs) =>
+      retentionOf({ resolutionMs }, { ...options, downsampling: policy.downsampling }),
   });
   const peerCalls = replication.handlers;
   const deleteDeps = { catalog, folders, tombstones, compactor, transit };
