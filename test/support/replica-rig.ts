@@ -22,7 +22,10 @@ import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import type { Cluster } from '../../services/lib/transport/cluster.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client } from '../../services/lib/transport/rpc.ts';
+import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append-batch.ts';
 import {
+  type AppendOutcome,
+  type AppendRequest,
   type Coverage,
   IngesterDefinition,
   IngesterReplicationDefinition,
@@ -236,6 +239,33 @@ export class ReplicaRig {
     return new Set(
       this.placement.replicas.flatMap((owners, partition) => (owners.includes(instance) ? [partition] : [])),
     );
+  }
+
+  /** Sends one sample of a series to one ingester, as a writer does that knows the placement of `epoch`. */
+  async append(instance: string, epoch: number, name: string): Promise<AppendOutcome> {
+    const definitions = new ByteWriter();
+    const labels = new ByteWriter();
+    encodeLabels(labelsOf(name), labels);
+    const partition = partitionOfSeries(name);
+    putDefinition(definitions, 0, partition, labels.bytes, 0, labels.length);
+    const sections = [{ partition, samples: 1 }];
+    const draft = draftAppendBatch(sections, 1, 1, definitions.bytes, definitions.length);
+    draft.references[0] = 0;
+    draft.timestampsMs[0] = 1;
+    draft.values[0] = 1;
+    const request: AppendRequest = {
+      ...{ tenant: DEFAULT_TENANT, writerId: 'test', sequence: 1, epoch, batch: draft.bytes, metadata: [] },
+      ...{ origin: 'ffffffffffffffff', write: 1, steps: new Uint8Array([1]) },
+    };
+    const requests = (async function* () {
+      yield request;
+    })();
+    for await (const { outcome } of this.of(instance).client.append(requests, {
+      signal: new AbortController().signal,
+    })) {
+      return outcome;
+    }
+    throw new Error('no answer');
   }
 
   /** All that an ingester holds. */

@@ -48,7 +48,16 @@ function create(
   const registry = new Registry();
   let random = 1;
   const distributor = createDistributor(
-    { outOfOrderWindowMs: 3_600_000, writeTimeoutMs: 300, backoffMinMs: 10, backoffMaxMs: 40, ...options },
+    {
+      ...{
+        outOfOrderWindowMs: 3_600_000,
+        writeTimeoutMs: 300,
+        epochWaitMs: 0,
+        backoffMinMs: 10,
+        backoffMaxMs: 40,
+      },
+      ...options,
+    },
     {
       cluster,
       clock,
@@ -376,6 +385,36 @@ describe('three replicas', () => {
     expect(await write(rig, 2)).toBe('ok');
     rig.ingesters[1]!.failedPartitions = [other, partition];
     expect(await write(rig, 3)).toBe('unavailable');
+  });
+
+  test('owners changed, and the ingesters know before the writer: it waits for the placement and writes again', async () => {
+    const rig = create(['a', 'b', 'c'], 3, { epochWaitMs: 10_000 });
+    await write(rig, 1);
+    for (const ingester of rig.ingesters) {
+      ingester.behaviour = 'partial';
+      ingester.failedPartitions = [0, 1, 2, 3, 4, 5, 6, 7];
+    }
+    const pending = write(rig, 2);
+    await expect.poll(() => rig.ingesters[0]!.requests.length).toBe(2);
+    for (const ingester of rig.ingesters) ingester.behaviour = 'keep';
+    rig.cluster.placed = { ...rig.cluster.placed!, epoch: 2 };
+    expect(await pending).toBe('ok');
+    const numbers = rig.ingesters.map(({ requests }) =>
+      requests.map(({ epoch, origin, write: number }) => [epoch, origin?.length, number]),
+    );
+    // The same number to all replicas, another one for what is sent again.
+    for (const each of numbers)
+      expect(each).toEqual([
+        [1, 16, 1],
+        [1, 16, 2],
+        [2, 16, 3],
+      ]);
+  });
+
+  test('one replica: writes have no numbers, there is nobody to compare with', async () => {
+    const rig = create(['a'], 1);
+    expect(await write(rig, 1)).toBe('ok');
+    expect(rig.ingesters[0]!.requests[0]).not.toHaveProperty('origin');
   });
 
   test('five ingesters: each section goes to its owners and to nobody else', async () => {

@@ -32,6 +32,8 @@ export interface DistributorOptions {
   readonly referenceIdleMs?: number;
   /** A write without its quorum after this long fails as `unavailable`. Default 10 seconds. */
   readonly writeTimeoutMs?: number;
+  /** An ingester knew a newer placement: longest wait until it is here, too, and the write goes on. Default 2 seconds. */
+  readonly epochWaitMs?: number;
   /** Most requests in flight to one ingester. Default 256. */
   readonly windowRequestsMax?: number;
   /** Most bytes in flight to one ingester. Default 32 MiB. */
@@ -58,6 +60,7 @@ const DEFAULTS = {
   labelLimits: DEFAULT_LABEL_LIMITS,
   referenceIdleMs: 3 * 3_600_000,
   writeTimeoutMs: 10_000,
+  epochWaitMs: 2_000,
   windowRequestsMax: 256,
   windowBytesMax: 32 * 1024 * 1024,
   backoffMinMs: 100,
@@ -119,6 +122,7 @@ class ClusterDistributor implements Distributor {
       replicationFactor: () => deps.cluster.replicationFactor,
       partitionOfMetric,
       origin: hexOf(randomUint32, 2),
+      epochWaitMs: options.epochWaitMs,
     });
   }
 

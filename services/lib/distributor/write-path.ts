@@ -52,13 +52,13 @@ export interface WritePathDeps {
   readonly partitionOfMetric: (metric: string, partitionCount: number) => number;
   /** This distributor's writes, for as long as it lives: 16 hexadecimal digits that no other has. */
   readonly origin: string;
+  /** Longest wait for a placement that ingesters know already: it is on its way from NATS. */
+  readonly epochWaitMs: number;
 }
 
 /** Deadlines are looked at this often, or ten times within a short one. */
 const SUPERVISION_MS_MAX = 100;
 
-/** Longest wait for the placement that ingesters know already: it is on its way from NATS. */
-const EPOCH_WAIT_MS = 2_000;
 const EPOCH_POLL_MS = 20;
 
 /** Header and padding of a batch, before its definitions (docs/append-batch.md). Packed ones take a quarter of it. */
@@ -118,8 +118,8 @@ export class WritePath {
 
   /** True when a placement after `epoch` came within a moment. */
   async #awaitEpochAfter(epoch: number): Promise<boolean> {
-    const { clock, routes } = this.#deps;
-    const untilMs = clock.monotonicMs() + Math.min(EPOCH_WAIT_MS, this.#timeoutMs);
+    const { clock, routes, epochWaitMs } = this.#deps;
+    const untilMs = clock.monotonicMs() + epochWaitMs;
     while (routes.current().epoch <= epoch) {
       if (clock.monotonicMs() >= untilMs) return false;
       await clock.sleep(EPOCH_POLL_MS);
