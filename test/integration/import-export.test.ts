@@ -298,16 +298,25 @@ test('an exact export, ended and taken up again, loses nothing: floats, markers,
     expect(damaged.output).toContain(words);
 }, 180_000);
 
-test.skipIf(!hasPrograms('prometheus-3.14'))(
-  'a data directory of Prometheus 3.14, a block and its log: the same answers',
-  async () => {
+test.skipIf(!hasPrograms('prometheus-3.14')).each(['xor', 'xor2'])(
+  'a data directory of Prometheus 3.14, a block of %s chunks and its log: the same answers',
+  async (floats) => {
     const baseMs = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS - 80 * MINUTE_MS;
-    const options = { program: 'prometheus-3.14', features: 'exemplar-storage' } as const;
+    const config = `storage: {tsdb: {chunk_encoding: {floats: ${floats}}}}\n`;
+    const options = {
+      program: 'prometheus-3.14',
+      features: 'exemplar-storage,xor2-encoding',
+      config,
+    } as const;
     const made = await makeDirectory(baseMs, options);
     const times = [baseMs / 1000 + 1800.5, baseMs / 1000 + 3300.5, baseMs / 1000 + 4000.5];
     const queries = [...FLOAT_QUERIES, ...HISTOGRAM_QUERIES];
     const theirs = await ask(made.url, queries, times);
     await made.end();
+    const [block] = readdirSync(made.dir).filter((name) => name !== 'wal');
+    const chunks = readFileSync(path.join(made.dir, block!, 'chunks', '000001'));
+    // Behind the header of the file and the length of its first chunk.
+    expect(chunks[chunks[8]! < 128 ? 9 : 10]).toBe(floats === 'xor' ? 1 : 4);
     const imported = await startTidemark();
     onTestFinished(() => imported.end());
     const command = await tidemark(

@@ -94,7 +94,12 @@ export class BitReader {
   /** `<varbit_xor>`: moves the state to the next value. */
   nextXor(state: XorState): void {
     if (this.bits(1) === 0) return;
-    if (this.bits(1) === 1) {
+    this.xorBits(state, this.bits(1) === 1);
+  }
+
+  /** The bits that change: of a new window, which is said first, or of the one before. */
+  xorBits(state: XorState, isNewWindow: boolean): void {
+    if (isNewWindow) {
       state.leading = this.bits(5);
       const significant = this.bits(6);
       state.significant = significant === 0 ? 64 : significant;

@@ -10,6 +10,7 @@ import { decodeHistogramChunk, type OnHistogram } from './histogram-chunk.ts';
 import { type OnDamage, PrometheusFileError } from './prometheus-error.ts';
 import { type ChunkPlace, checkSum, named, PrometheusIndex } from './prometheus-index.ts';
 import { Tombstones } from './tombstones.ts';
+import { decodeXor2Chunk } from './xor2-chunk.ts';
 
 const META_BYTES_MAX = 16 << 20;
 const TOMBSTONE_BYTES_MAX = 256 << 20;
@@ -24,6 +25,8 @@ const CHUNK_BYTES_MAX = 4 << 20;
 const CHUNKS_PER_TURN = 200;
 
 const ENCODING_XOR = 1;
+/** Since 3.13, where `chunk_encoding` asks for it. */
+const ENCODING_XOR2 = 4;
 const ENCODING_HISTOGRAM = 2;
 const ENCODING_FLOAT_HISTOGRAM = 3;
 
@@ -167,10 +170,11 @@ export class PrometheusBlock {
     checkSum(file.name, place.offset, bytes, start, end);
     const encoding = bytes[start]!;
     const isDeleted = (timeMs: number): boolean => this.#tombstones.covers(reference, timeMs, timeMs);
-    if (encoding === ENCODING_XOR) {
+    if (encoding === ENCODING_XOR || encoding === ENCODING_XOR2) {
       const columns = this.#columns;
       columns.count = 0;
-      decodeFloats(bytes, start + 1, end, columns);
+      if (encoding === ENCODING_XOR) decodeFloats(bytes, start + 1, end, columns);
+      else decodeXor2Chunk(bytes, start + 1, end, columns);
       if (this.#tombstones.has(reference)) dropSamples(columns, isDeleted);
       if (columns.count > 0) sink.floats(columns);
     } else if (encoding === ENCODING_HISTOGRAM || encoding === ENCODING_FLOAT_HISTOGRAM) {
@@ -182,7 +186,7 @@ export class PrometheusBlock {
       throw new PrometheusFileError(
         file.name,
         place.offset,
-        `chunk encoding ${encoding}; read are ${ENCODING_XOR} (floats), ${ENCODING_HISTOGRAM} and ${ENCODING_FLOAT_HISTOGRAM} (histograms)`,
+        `chunk encoding ${encoding}; read are ${ENCODING_XOR} and ${ENCODING_XOR2} (floats), ${ENCODING_HISTOGRAM} and ${ENCODING_FLOAT_HISTOGRAM} (histograms)`,
       );
     }
   }
