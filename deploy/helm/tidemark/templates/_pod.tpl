@@ -4,7 +4,7 @@
 {{- define "tidemark.args" -}}
 {{- $root := .root -}}
 {{- $values := include "tidemark.componentValues" . | fromYaml -}}
-{{- $config := has .component (list "scraper" "alertEvaluator" "gateway") }}
+{{- $config := has .component (list "scraper" "store" "alertEvaluator" "gateway") }}
 - services/{{ include "tidemark.service" .component }}/main.ts
 {{- if has .component (list "ingester" "store" "scraper") }}
 - --storage.tsdb.path=/data
@@ -101,7 +101,7 @@
 {{- $component := .component -}}
 {{- $values := include "tidemark.componentValues" . | fromYaml -}}
 {{- $stateful := has .component (list "ingester" "store") -}}
-{{- $config := has .component (list "scraper" "alertEvaluator" "gateway") -}}
+{{- $config := has .component (list "scraper" "store" "alertEvaluator" "gateway") -}}
 {{- $external := not $root.Values.nats.enabled -}}
 metadata:
   labels:
@@ -114,7 +114,12 @@ metadata:
     {{- end }}
   annotations:
     {{- if and $config (not $root.Values.existingConfigMap) }}
+    {{- if eq .component "store" }}
+    {{- /* Of the file it reads our own section only: no restart for a new scrape job. */}}
+    checksum/config: {{ default dict $root.Values.config.tidemark | toJson | sha256sum }}
+    {{- else }}
     checksum/config: {{ include (print $root.Template.BasePath "/configmap.yaml") $root | sha256sum }}
+    {{- end }}
     {{- end }}
     {{- if not $stateful }}
     prometheus.io/scrape: "true"
