@@ -99,6 +99,10 @@ test('the table aligns its columns', () => {
         state: 'ready',
         heartbeatAgeSeconds: 0.31,
         partitionsOwned: 8,
+        replica: {
+          ...{ partitions: 8, complete: 6, recovering: false, leaving: false },
+          ...{ lackingWrites: 3, progress: 0.412, remainingSeconds: 6.3 },
+        },
       },
       {
         ...member,
@@ -112,8 +116,8 @@ test('the table aligns its columns', () => {
   });
   expect(text).toBe(`control plane reachable, placement epoch 2, 8 partitions, replication factor 3
 
-SERVICE   INSTANCE  ZONE  STATE   PARTITIONS  HEARTBEAT  VERSION  GRPC  HTTP
-ingester  a         -     ready   8           0.3s       1.2      -     h:1
-store     long      -     absent  -           -          1.2      -     h:1
+SERVICE   INSTANCE  ZONE  STATE   PARTITIONS  REPLICA                      HEARTBEAT  VERSION  GRPC  HTTP
+ingester  a         -     ready   8           6/8 complete, 41 %, 7s left  0.3s       1.2      -     h:1
+store     long      -     absent  -           -                            -          1.2      -     h:1
 `);
 });
