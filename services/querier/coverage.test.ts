@@ -50,7 +50,7 @@ describe('three replicas', () => {
     [
       'owners that are gone',
       [ingester('a')],
-      ['recent samples of 2 of 2 partitions are missing (0, 1): their owners are not members now'],
+      ['recent samples of 2 of 2 partitions are missing (0, 1): not members now: ingesters b, c, d'],
     ],
     ['a store', [ingester('b'), ingester('c'), failed('store', 's')], ['store s did not answer: no route']],
     ['nobody', [], ['no ingester is known']],

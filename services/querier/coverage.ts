@@ -14,7 +14,7 @@ export interface SourceAnswer {
   readonly failure: string | undefined;
 }
 
-/** Partition numbers named in a message at most. */
+/** Partitions and members named in a message at most. */
 const NAMED_MAX = 10;
 
 /**
@@ -36,7 +36,10 @@ export function findGaps(
   const reasons = failed.map(({ instance, failure }) => `ingester ${instance} did not answer: ${failure}`);
   if (placement === undefined) return [...gaps, ...reasons];
   const open = openPartitions(ingesters, placement, replicationFactor);
-  if (ingesters.length > 0 && open.length > 0) gaps.push(describePartitions(open, placement, reasons));
+  if (ingesters.length > 0 && open.length > 0) {
+    const why = [...reasons, ...absentOwners(open, placement, ingesters)];
+    gaps.push(describePartitions(open, placement, why));
+  }
   return gaps;
 }
 
@@ -64,7 +67,7 @@ function lossOf(coverage: Coverage | undefined): string | undefined {
   if (coverage?.missing !== undefined) return coverage.missing;
   const open = (coverage?.partitions ?? []).filter(({ complete }) => !complete);
   if (open.length === 0) return undefined;
-  return `of partitions ${listPartitions(open.map(({ partition }) => partition))} not all is there`;
+  return `of partitions ${listNames(open.map(({ partition }) => partition))} not all is there`;
 }
 
 /** Partitions for which, by the placement now or one that was in force lately, an acknowledged sample may be missing. */
@@ -101,16 +104,32 @@ export function completePartitions(coverage: Coverage | undefined): ReadonlySet<
   return complete;
 }
 
+/** Owners of partitions that could not be asked, as a reason. */
+function absentOwners(
+  partitions: readonly number[],
+  placement: Placement,
+  ingesters: readonly SourceAnswer[],
+): string[] {
+  const asked = new Set(ingesters.map(({ instance }) => instance));
+  const absent = new Set<string>();
+  for (const replicas of [placement.replicas, ...(placement.former ?? [])]) {
+    for (const owner of partitions.flatMap((partition) => replicas[partition]!)) {
+      if (!asked.has(owner)) absent.add(owner);
+    }
+  }
+  if (absent.size === 0) return [];
+  return [`not members now: ingesters ${listNames([...absent].sort())}`];
+}
+
 function describePartitions(
   open: readonly number[],
   placement: Placement,
   reasons: readonly string[],
 ): string {
-  const why = reasons.length > 0 ? reasons.join('; ') : 'their owners are not members now';
-  return `recent samples of ${open.length} of ${placement.partitionCount} partitions are missing (${listPartitions(open)}): ${why}`;
+  return `recent samples of ${open.length} of ${placement.partitionCount} partitions are missing (${listNames(open)}): ${reasons.join('; ')}`;
 }
 
-function listPartitions(partitions: readonly number[]): string {
-  const more = partitions.length > NAMED_MAX ? `, and ${partitions.length - NAMED_MAX} more` : '';
-  return `${partitions.slice(0, NAMED_MAX).join(', ')}${more}`;
+function listNames(names: readonly (string | number)[]): string {
+  const more = names.length > NAMED_MAX ? `, and ${names.length - NAMED_MAX} more` : '';
+  return `${names.slice(0, NAMED_MAX).join(', ')}${more}`;
 }

@@ -132,7 +132,11 @@ test.skipIf(!hasPrograms('nats-server'))(
       /^partial; partitions=\d+\/64; replicas=1\/3; /,
     );
     await end(second, url);
-    await expectIncomplete(url, ['of 64 partitions'], /^partial; partitions=\d+\/64; replicas=1\/3; /);
+    await expectIncomplete(
+      url,
+      [first.instance, second.instance],
+      /^partial; partitions=\d+\/64; replicas=1\/3; /,
+    );
 
     for (const node of [first, second]) await node.start();
     await Promise.all([first, second].map((node) => node.ready()));
