@@ -86,6 +86,7 @@ export async function expectSame(
   ours: () => Promise<Found>,
   least: number,
   signs: readonly string[] = [],
+  timeoutMs = 40_000,
 ): Promise<number> {
   let theirs: Found = {};
   let own: Found = {};
@@ -101,7 +102,7 @@ export async function expectSame(
         text === JSON.stringify(sortKeys(own))
       );
     },
-    { timeoutMs: 40_000 },
+    { timeoutMs },
   ).catch(() => {
     for (const job of new Set([...Object.keys(theirs), ...Object.keys(own)])) {
       const missing = (theirs[job] ?? []).filter((set) => !own[job]?.includes(set));
