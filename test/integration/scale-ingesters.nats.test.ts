@@ -51,6 +51,7 @@ test.skipIf(!hasPrograms('nats-server'))(
           natsUrl: cluster.nats.url,
           zone: `zone-${name}`,
           configFile,
+          flags: name === 'ingester-4' ? ['--cluster.leave'] : [],
         });
         newcomers.push(node);
         added.push(node);
@@ -76,11 +77,16 @@ test.skipIf(!hasPrograms('nats-server'))(
       await sleep(1_000);
       load.enter(`scale in ${cycle}`);
       sinceMs = performance.now();
-      for (const node of newcomers) {
-        await drain(gateway, node.instance);
-        await node.end('SIGTERM');
-        expect(node.exited()).toBe(0);
-      }
+      const [drained, leaving] = newcomers as [Node, Node];
+      await drain(gateway, drained.instance);
+      await drained.end('SIGTERM');
+      expect(drained.exited()).toBe(0);
+      // The other one was told that a SIGTERM is for good.
+      process.kill(leaving.pid(), 'SIGTERM');
+      await waitFor(`${leaving.instance} has left`, () => Promise.resolve(leaving.exited() !== undefined), {
+        timeoutMs: 60_000,
+      });
+      expect([leaving.exited(), leaving.output().includes('all is handed over')]).toEqual([0, true]);
       await waitFor('three ingesters', async () => (await standings()).length === 3);
       moves.push(`in ${((performance.now() - sinceMs) / 1000).toFixed(1)} s`);
       await sleep(1_000);
