@@ -54,7 +54,7 @@ export async function createAllInOne(flags: AllInOneFlags, deps: AllInOneDeps): 
   const startedAtMs = deps.clock.nowMs();
   const config = await ConfigHolder.open(flags['config.file'], deps);
   const inner = createServices(flags, deps, config);
-  const configurable = [inner.scraper, inner.alertEvaluator];
+  const configurable = [inner.store, inner.scraper, inner.alertEvaluator];
   const reload = () => config.reload(configurable);
   const gateway = createGateway(gatewayOptionsOf(flags, deps.logger), {
     ...deps,
@@ -101,6 +101,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       retentionBytes: flags['storage.tsdb.retention.size'],
       deleteDelayMs: flags['store.delete-delay'],
       scrubPeriodMs: flags['store.scrub-period'],
+      storagePolicy: config.config.storage,
     },
     deps,
   );
@@ -148,7 +149,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     stop: () => distributor.stop(),
   };
   const services = [store, ingester, querier, writing, scraper, alertEvaluator];
-  return { cluster, distributor, scraper, alertEvaluator, services };
+  return { cluster, distributor, store, scraper, alertEvaluator, services };
 }
 
 /** The gateway listens first, so that probes are answered while the log is replayed, and takes no more work first. */
@@ -196,8 +197,8 @@ function querierOptionsOf(flags: AllInOneFlags, logger: Logger, config: ConfigHo
     threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
     concurrencyMax: flags['query.max-concurrency'],
     lookbackMs: flags['query.lookback-delta'],
-    replicaLabels: labelNamesOf(flags['query.replica-labels']),
     noStepSubqueryIntervalMs: () => config.config.global.evaluationIntervalMs,
+    replicaLabels: labelNamesOf(flags['query.replica-labels']),
     features: featuresOf(flags['enable-feature'], logger),
   };
 }
