@@ -61,7 +61,8 @@ async function forgetStore(exchange: Exchange, { host }: AdminApiDeps): Promise<
  */
 async function drainIngester(exchange: Exchange, { cluster, clock }: AdminApiDeps): Promise<void> {
   const name = exchange.parameters.get('ingester');
-  if (name === '') throw new AppError('bad_data', 'parameter ingester or store: the name of what is to leave is missing');
+  if (name === '')
+    throw new AppError('bad_data', 'parameter ingester or store: the name of what is to leave is missing');
   const peer = cluster.ingesterReplication?.().find(({ instance }) => instance === name);
   if (peer === undefined)
     throw new AppError('not_found', `no ingester ${JSON.stringify(name)} is a live member`);
