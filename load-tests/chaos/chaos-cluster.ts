@@ -126,8 +126,12 @@ export class ChaosCluster {
     }
     const cluster = new ChaosCluster(nodes, nats, folders);
     nats.start();
-    for (const { program } of nodes) program.start();
-    await cluster.untilReady();
+    try {
+      await cluster.untilReady();
+    } catch (caught) {
+      await cluster.stop();
+      throw caught;
+    }
     return cluster;
   }
 

@@ -97,6 +97,10 @@ async function main(): Promise<number> {
     for (const [name, count] of result.faults) faults.set(name, (faults.get(name) ?? 0) + count);
     const isBad = tally.lost.length + tally.wrong.length > 0;
     if (isBad || values.verbose) process.stdout.write(`${describe(result)}\n`);
+    if (sums.seeds % 10 === 0)
+      process.stdout.write(
+        `seed ${seed}: acked=${sums.acked} lost=${sums.lost} wrong=${sums.wrong} so far\n`,
+      );
     // It is found, and that was the question.
     if (isBad && values.canary !== undefined) break;
   }

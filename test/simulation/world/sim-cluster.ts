@@ -9,6 +9,7 @@ import type { Service } from '../../../services/lib/runtime/service.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
 import type {
   ControlPlane,
+  MemberRecord,
   MemberState,
   PlacementRecord,
   ServiceName,
@@ -17,9 +18,12 @@ import { GrpcCluster } from '../../../services/lib/transport/grpc-cluster.ts';
 import { NatsControlPlane } from '../../../services/lib/transport/nats-control-plane.ts';
 import { PlacementKeeper } from '../../../services/lib/transport/placement-keeper.ts';
 import {
+  BlockHorizonDefinition,
   IngesterDefinition,
+  IngesterReplicationDefinition,
   QuerierDefinition,
   StoreDefinition,
+  StoreReplicationDefinition,
 } from '../../../services/lib/wire/contracts.ts';
 import { createQuerier } from '../../../services/querier/service.ts';
 import { createStore } from '../../../services/store/service.ts';
@@ -77,6 +81,12 @@ export interface Views {
 interface Base {
   readonly process: SimProcess;
   readonly control: ControlPlane;
+  readonly startedAtMs: number;
+  readonly view: GrpcCluster;
+  /** What the process says of itself changed. */
+  readonly announceAgain: () => void;
+  /** What it says beside its state. */
+  own: Pick<MemberRecord, 'replica'>;
   readonly deps: {
     readonly clock: typeof systemClock;
     readonly logger: Logger;
@@ -171,13 +181,17 @@ export class SimCluster {
   }
 
   async #boot(node: SimNode, process: SimProcess): Promise<void> {
-    const base = this.#base(node, process);
+    let said: MemberState = 'starting';
     const startedAtMs = Date.now();
-    const announce = (state: MemberState) =>
-      base.control.announce({
+    const base = this.#base(node, process, startedAtMs, () => void announce(said));
+    const announce = (state: MemberState): Promise<void> => {
+      said = state;
+      return base.control.announce({
         ...{ service: node.role, instance: node.host.name, zone: node.host.zone, version: 'simulated' },
         ...{ grpcAddress: state === 'starting' ? '' : node.address, httpAddress: '', startedAtMs, state },
+        ...base.own,
       });
+    };
     await base.control.start();
     await announce('starting');
     const services = this.#build(node, base);
@@ -186,7 +200,7 @@ export class SimCluster {
     node.isReady = true;
   }
 
-  #base(node: SimNode, process: SimProcess): Base {
+  #base(node: SimNode, process: SimProcess, startedAtMs: number, announceAgain: () => void): Base {
     const { host, role } = node;
     const logger = this.#logger.child({ host: host.name });
     const control = new NatsControlPlane(
@@ -203,8 +217,7 @@ export class SimCluster {
     );
     const seen = this.#options.seenBy?.(role, cluster) ?? cluster;
     return {
-      process,
-      control,
+      ...{ process, control, startedAtMs, announceAgain, view: cluster, own: {} },
       deps: { clock: systemClock, logger, registry: new Registry(), cluster: seen },
     };
   }
@@ -223,7 +236,8 @@ export class SimCluster {
     }
   }
 
-  #ingester(node: SimNode, { process, control, deps }: Base): Service[] {
+  #ingester(node: SimNode, base: Base): Service[] {
+    const { process, control, deps } = base;
     const { name } = node.host;
     const ingester = createIngester(
       {
@@ -232,8 +246,13 @@ export class SimCluster {
         ...{ sealCheckIntervalMs: 3_000, sealDelayMs: 5_000, lateSealDelayMs: 10_000 },
         ...{ sealGraceMs: QUERY_TIMEOUT_MS + 3_000, storeReplicas: STORE_REPLICATION_FACTOR },
         ...{ imageLogBytes: 32 << 10, imageIntervalMs: 20_000, diskFreeBytesMin: RESERVE_BYTES },
+        ...{ catchUpIntervalMs: 2_000, catchUpStartMs: 5_000 },
       },
-      { ...deps, onFatal: (error) => this.#die(node, process, error) },
+      {
+        ...deps,
+        onFatal: (error) => this.#die(node, process, error),
+        replication: replicationOf(name, base),
+      },
     );
     const keeper = new PlacementKeeper(
       {
@@ -243,6 +262,7 @@ export class SimCluster {
       { control, clock: deps.clock, logger: deps.logger },
     );
     this.network.listen(process, node.address, IngesterDefinition, ingester.handlers);
+    this.network.listen(process, node.address, IngesterReplicationDefinition, ingester.replicationHandlers!);
     const keeping: Service = {
       name: 'placement-keeper',
       start: async () => keeper.start(),
@@ -253,28 +273,53 @@ export class SimCluster {
     return [ingester, keeping];
   }
 
-  #store(node: SimNode, { process, deps }: Base): Service[] {
+  #store(node: SimNode, { process, control, view, deps }: Base): Service[] {
     const store = createStore(
       {
         ...{ dataDir: `${SIM_ROOT}${node.host.name}/data`, retentionMs: 0, retentionBytes: 0 },
         ...{ compactionRangesMs: [BLOCK_RANGE_MS, 3 * BLOCK_RANGE_MS], compactionCheckMs: 5_000 },
         ...{ compactionSettleMs: 10_000, compactionShare: 1, diskReserveBytes: RESERVE_BYTES },
-        indexCacheBytes: 4 << 20,
+        ...{ indexCacheBytes: 4 << 20, repairIntervalMs: 3_000, rebuildDelayMs: 15_000 },
+        ...{ surplusGraceMs: QUERY_TIMEOUT_MS + 3_000, scrubPeriodMs: 20_000 },
       },
-      deps,
+      { ...deps, peers: { instance: node.host.name, cluster: view, control } },
     );
     this.network.listen(process, node.address, StoreDefinition, store.handlers);
+    this.network.listen(process, node.address, StoreReplicationDefinition, store.replicationHandlers);
+    this.network.listen(process, node.address, BlockHorizonDefinition, store.horizonHandlers);
     return [store];
   }
 
   #querier(node: SimNode, { process, deps }: Base): Service[] {
     const querier = createQuerier(
-      { timeoutMs: QUERY_TIMEOUT_MS, threads: 1 },
+      { timeoutMs: QUERY_TIMEOUT_MS, threads: 1, pushesDown: false },
       { ...deps, threads: createInlineThreads(this.world) },
     );
     this.network.listen(process, node.address, QuerierDefinition, querier.handlers);
     return [querier];
   }
+}
+
+/** As services/ingester/main.ts has it. */
+function replicationOf(instance: string, base: Base) {
+  const { control, view, startedAtMs } = base;
+  return {
+    instance,
+    peers: () => view.ingesterReplication(),
+    isInformed: () =>
+      control
+        .members()
+        .some(
+          (member) =>
+            member.service === 'ingester' &&
+            member.instance === instance &&
+            member.startedAtMs === startedAtMs,
+        ),
+    onStatus: (status: NonNullable<MemberRecord['replica']>) => {
+      base.own = { replica: status };
+      base.announceAgain();
+    },
+  };
 }
 
 function createTimedLogger(world: World): Logger {

@@ -61,6 +61,8 @@ export class SimNats {
   restart(isEmptied: boolean): void {
     this.isUp = true;
     if (!isEmptied) return;
+    // Another fault may have started it meanwhile: it is stopped once more.
+    this.#watchers.clear();
     this.#entries.clear();
     this.#revision = 0;
   }
