@@ -24,6 +24,7 @@ runServiceProcess({
   service: 'ingester',
   usage: 'Tidemark ingester: makes samples durable, answers for recent ones, turns them into blocks.',
   flags: INGESTER_FLAGS,
+  remembersPlacement: true,
   build: (context) => {
     const { flags, common, instance, startedAtMs } = context;
     const { clock, logger, registry, cluster, control, shutdown, announceAgain } = context;

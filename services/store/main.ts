@@ -15,6 +15,7 @@ runServiceProcess({
   service: 'store',
   usage: 'Tidemark store: holds copies of sealed blocks and answers from them.',
   flags: STORE_FLAGS,
+  remembersPlacement: true,
   build: async ({ flags, clock, logger, registry, instance, cluster, control }) => {
     const dataDir = flags['storage.tsdb.path'];
     process.on('exit', lockDataDirectory(dataDir));

@@ -4,10 +4,11 @@ import { rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { systemClock } from '../../services/lib/core/clock.ts';
-import { createSilentLogger, type Logger } from '../../services/lib/runtime/logger.ts';
+import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import type { MemberRecord } from '../../services/lib/transport/control-plane.ts';
 import {
   NatsControlPlane,
+  type NatsControlPlaneDeps,
   type NatsControlPlaneOptions,
 } from '../../services/lib/transport/nats-control-plane.ts';
 import { hasPrograms, type RunningProcess, startProcess } from './process.ts';
@@ -90,9 +91,13 @@ export const memberRecordOf = (instance: string): MemberRecord => ({
 export async function joinControlPlane(
   options: NatsControlPlaneOptions,
   instance: string,
-  logger: Logger = createSilentLogger(),
+  deps: Partial<Pick<NatsControlPlaneDeps, 'logger' | 'memory'>> = {},
 ): Promise<NatsControlPlane> {
-  const plane = new NatsControlPlane(options, { clock: systemClock, logger });
+  const plane = new NatsControlPlane(options, {
+    clock: systemClock,
+    logger: createSilentLogger(),
+    ...deps,
+  });
   onTestFinished(() => plane.stop());
   await plane.start();
   await plane.announce(memberRecordOf(instance));

@@ -121,7 +121,8 @@ function overwrite(file: string, text: string): void {
   }
 }
 
-function writeDurably(file: string, text: string): void {
+/** Replaces a small file at once; durable when it returns. */
+export function writeDurably(file: string, text: string): void {
   const temporary = `${file}.tmp`;
   const descriptor = openSync(temporary, 'w');
   try {

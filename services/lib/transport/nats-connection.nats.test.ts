@@ -29,7 +29,7 @@ const TIMES = [`--cluster.heartbeat-interval=${HEARTBEAT_MS}ms`, `--cluster.memb
 
 function connect(argv: readonly string[], instance: string, logger: Logger = createSilentLogger()) {
   const options = natsOptionsOf(parseFlags(PROCESS_FLAGS, [...TIMES, ...argv], {}).values);
-  return joinControlPlane(options, instance, logger);
+  return joinControlPlane(options, instance, { logger });
 }
 
 function secretFile(content: string): string {

@@ -1,5 +1,7 @@
 // The control plane on real NATS servers, the oldest that must do and the newest: members, placement, leases; NATS killed, restarted,
 // and emptied.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import {
@@ -14,8 +16,10 @@ import {
 } from '../../../test/support/nats.ts';
 import { startProcess } from '../../../test/support/process.ts';
 import { waitFor } from '../../../test/support/programs.ts';
+import { freshFolder } from '../../../test/support/tidemark.ts';
 import type { PlacementRecord } from './control-plane.ts';
 import type { NatsControlPlane, NatsControlPlaneOptions } from './nats-control-plane.ts';
+import { createPlacementFile } from './placement-file.ts';
 
 const servers = natsServers();
 
@@ -116,4 +120,32 @@ describe.each(servers)('$name', ({ program }) => {
     await until('all three', () => namesAt(a) === 'a b c' && namesAt(late) === 'a b c');
     await until('c follows', () => late.placement()?.epoch === 8);
   });
+
+  test('NATS is emptied while everybody is down: the placement comes back from a disk', async () => {
+    const nats = await startNats({ program });
+    const memory = createPlacementFile(freshFolder());
+    const before = await joinControlPlane(optionsOf(nats), 'a', { memory });
+    await until('connected', () => before.isConnected());
+    expect(await before.replacePlacement(placementOf(7))).toBe(true);
+    await before.stop();
+    await nats.restart({ emptied: true });
+    const stranger = await join(nats, 'b');
+    await until('connected', () => stranger.isConnected());
+    expect(await stranger.replacePlacement(placementOf(1))).toBe(true);
+    const after = await joinControlPlane(optionsOf(nats), 'a', { memory });
+    expect(after.placement()).toEqual(placementOf(7));
+    await until('the other one learns of it', () => stranger.placement()?.epoch === 7);
+    const late = await join(nats, 'c');
+    await until('NATS has it', () => late.placement()?.epoch === 7);
+  });
+});
+
+test('a placement on a disk that cannot be read says which file, and what to do', () => {
+  const folder = freshFolder();
+  expect(createPlacementFile(folder).read()).toBeUndefined();
+  const file = path.join(folder, 'placement.json');
+  writeFileSync(file, '{"epoch":');
+  expect(() => createPlacementFile(folder).read()).toThrow(
+    `cannot read the last known placement, ${file}: Unexpected end of JSON input; remove the file`,
+  );
 });

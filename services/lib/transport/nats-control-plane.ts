@@ -1,6 +1,7 @@
 // The control plane over NATS JetStream key-value buckets. Works with nats-server 2.9.10: expiry is judged by the observer's
 // monotonic clock since the last revision seen, never by bucket time-outs, and leases move by compare-and-set alone.
-// With NATS gone the last known members and placement stay; with NATS back and empty, every member says again what it knows.
+// With NATS gone the last known members and placement stay; with NATS back and empty, every member says again what it knows,
+// and those that hold samples know it from their disks.
 import { jetstream } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node';
@@ -8,6 +9,7 @@ import type { Clock } from '../core/clock.ts';
 import { toAppError } from '../core/errors.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { ControlPlane, Lease, MemberRecord, MemberView, PlacementRecord } from './control-plane.ts';
+import type { PlacementMemory } from './placement-file.ts';
 
 export interface NatsControlPlaneOptions {
   /** nats:// or tls:// URLs; any one of them is enough to begin with. */
@@ -32,6 +34,8 @@ export interface NatsControlPlaneDeps {
   readonly logger: Logger;
   /** Opens the bucket. Default: connects to NATS, and makes it there when it is not there yet. */
   readonly openBucket?: () => Promise<ControlBucket>;
+  /** Keeps the placement over restarts. Default: it is known once NATS or another member says it. */
+  readonly memory?: PlacementMemory;
 }
 
 /** Longest answer of NATS that we wait for. */
@@ -66,6 +70,7 @@ export class NatsControlPlane implements ControlPlane {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #openBucket: () => Promise<ControlBucket>;
+  readonly #memory: PlacementMemory | undefined;
   readonly #heard = new Map<string, Heard>();
   readonly #leases = new Map<string, HeardLease>();
   readonly #held = new Map<string, HeldLease>();
@@ -95,6 +100,8 @@ export class NatsControlPlane implements ControlPlane {
     this.#clock = deps.clock;
     this.#logger = deps.logger;
     this.#openBucket = deps.openBucket ?? (() => this.#openNatsBucket());
+    this.#memory = deps.memory;
+    this.#placement = deps.memory?.read();
   }
 
   async start(): Promise<void> {
@@ -318,7 +325,20 @@ export class NatsControlPlane implements ControlPlane {
     this.#storedEpoch = record.epoch;
     if (this.#placement !== undefined && record.epoch <= this.#placement.epoch) return;
     this.#placement = record;
+    this.#remember(record);
     this.#changed();
+  }
+
+  #remember(record: PlacementRecord): void {
+    try {
+      this.#memory?.write(record);
+    } catch (caught) {
+      // A full disk: the next change, or the next start beside the others, makes up for it.
+      this.#logger.warn(
+        { err: toAppError(caught), epoch: record.epoch },
+        'the placement could not be written down',
+      );
+    }
   }
 
   #forgetStored(): void {

@@ -16,6 +16,7 @@ import { GrpcCluster } from './grpc-cluster.ts';
 import { GrpcServer } from './grpc-server.ts';
 import { NatsControlPlane } from './nats-control-plane.ts';
 import { natsOptionsOf } from './nats-options.ts';
+import { createPlacementFile } from './placement-file.ts';
 import {
   advertisedAddress,
   instanceOf,
@@ -74,6 +75,8 @@ export interface ServiceProcess<T extends FlagTable> {
   readonly usage: string;
   /** The service's own flags, beside PROCESS_FLAGS; one of the same name replaces it. */
   readonly flags: T;
+  /** It has a data directory, and keeps the placement there. */
+  readonly remembersPlacement?: boolean;
   readonly build: (context: ProcessContext<T>) => Promise<BuiltProcess> | BuiltProcess;
 }
 
@@ -161,7 +164,14 @@ async function assemble<const T extends FlagTable>(
   base: Base<T>,
 ): Promise<{ process: Service; reload: () => Promise<void>; beforeStop: () => Promise<void> }> {
   const { clock, logger, common } = base;
-  const control = new NatsControlPlane(natsOptionsOf(common), { clock, logger });
+  const memory = definition.remembersPlacement
+    ? createPlacementFile(String((base.flags as FlagValues<FlagTable>)['storage.tsdb.path']))
+    : undefined;
+  const control = new NatsControlPlane(natsOptionsOf(common), {
+    clock,
+    logger,
+    ...(memory !== undefined && { memory }),
+  });
   const traffic = createRpcTraffic(base.registry);
   const cluster = new GrpcCluster(
     { replicationFactor: 1, unaryTimeoutMs: UNARY_TIMEOUT_MS },
