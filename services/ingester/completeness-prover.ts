@@ -30,6 +30,8 @@ export class CompletenessProver {
   readonly #deps: CompletenessProverDeps;
   #waiting: ((complete: ReadonlySet<number>) => void)[] = [];
   #running = false;
+  /** Who did not answer when it was last asked. */
+  readonly #silent = new Set<string>();
 
   constructor(deps: CompletenessProverDeps) {
     this.#deps = deps;
@@ -76,19 +78,37 @@ export class CompletenessProver {
   }
 
   async #ask(view: ReplicaView): Promise<PeerAnswer[]> {
-    const { table, clock } = this.#deps;
-    const peers = this.#deps.peers().filter(({ instance }) => instance !== view.instance);
-    const self = { instance: view.instance, counted: !table.isRecovering };
+    const others = this.#deps.peers().filter(({ instance }) => instance !== view.instance);
+    const isSilent = ({ instance }: ReplicaPeer): boolean => this.#silent.has(instance);
+    const preferred = others.toSorted((a, b) => Number(isSilent(a)) - Number(isSilent(b)));
+    const first = this.#choose(view, preferred);
+    const answers = await this.#askThese(view, first);
+    if (answers.length === first.length) return answers;
+    // Who died a moment ago is a member still: whoever else there is may do in its place.
+    const again = this.#choose(
+      view,
+      others.filter((peer) => !isSilent(peer)),
+    ).filter((peer) => !first.includes(peer));
+    return [...answers, ...(await this.#askThese(view, again))];
+  }
+
+  /** Few that are enough, the earlier ones if there is a choice. */
+  #choose(view: ReplicaView, peers: readonly ReplicaPeer[]): ReplicaPeer[] {
+    const self = { instance: view.instance, counted: !this.#deps.table.isRecovering };
     const reachable = peers.map(({ instance }) => instance);
     const chosen = chooseWitnesses(view.placement, view.owned, view.quorum, reachable, self);
-    const asked = peers.filter(({ instance }) => chosen.has(instance));
-    if (asked.length === 0) return [];
+    return peers.filter(({ instance }) => chosen.has(instance));
+  }
+
+  async #askThese(view: ReplicaView, peers: readonly ReplicaPeer[]): Promise<PeerAnswer[]> {
+    if (peers.length === 0) return [];
     const over = new AbortController();
-    const limit = clock.sleep(ASK_TIMEOUT_MS, over.signal).then(
+    const limit = this.#deps.clock.sleep(ASK_TIMEOUT_MS, over.signal).then(
       () => over.abort(),
       () => undefined,
     );
-    const answers = await askPeers(asked, view, over.signal, () => undefined);
+    for (const { instance } of peers) this.#silent.delete(instance);
+    const answers = await askPeers(peers, view, over.signal, ({ instance }) => this.#silent.add(instance));
     over.abort();
     await limit;
     return answers;
