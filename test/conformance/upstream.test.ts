@@ -84,6 +84,7 @@ beforeAll(async () => {
   await waitFor('prometheus ready', () => answers(`${url}/-/ready`), { describe: running.output });
   const { status, text } = await postWrite(url, request);
   expect(status, text).toBe(204);
+  return () => running.end('SIGKILL');
 }, 60_000);
 
 async function askUs(query: string, times: Times): Promise<Answer> {
