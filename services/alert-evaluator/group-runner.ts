@@ -1,5 +1,5 @@
 // Drives one rule group: waits for its slots, evaluates, counts what was missed, restores the clocks of `for` once. A group
-// that is taken over begins with the slots that its former evaluator may not have come to.
+// that is taken over, or resumed after a restart, begins with the slots that nobody may have come to.
 import type { Clock } from '../lib/core/clock.ts';
 import { toAppError } from '../lib/core/errors.ts';
 import type { RuleGroup, RuleIo, RuleSettings } from '../lib/rules/rule-group.ts';
@@ -24,6 +24,12 @@ export function groupKey(file: string, name: string): string {
   return `${file};${name}`;
 }
 
+/**
+ * What was before: nobody ran the group (`new`), another evaluator did until moments ago (`taken-over`), or this one may have, in a
+ * former life that ended moments ago, or long ago, or never was (`resumed`).
+ */
+export type GroupOrigin = 'new' | 'taken-over' | 'resumed';
+
 /** A group and the loop that evaluates it. */
 export class GroupRunner {
   readonly group: RuleGroup;
@@ -31,15 +37,18 @@ export class GroupRunner {
   readonly #stop = new AbortController();
   readonly #labels: { rule_group: string };
   #loop: Promise<void> | undefined;
-  #evaluations = 0;
+  readonly #origin: GroupOrigin;
   /** Slots after this time are made up for. */
-  readonly #resumeFromMs: number | undefined;
+  readonly #fromMs: number;
+  /** Evaluations at their time. */
+  #evaluations = 0;
 
-  /** @param resumeFromMs  Unix ms since when nobody may have evaluated a group that is taken over. */
-  constructor(group: RuleGroup, deps: GroupRunnerDeps, resumeFromMs?: number) {
+  /** @param fromMs  Unix ms since when nobody may have evaluated a group that is taken over or resumed. */
+  constructor(group: RuleGroup, deps: GroupRunnerDeps, origin: GroupOrigin, fromMs: number) {
     this.group = group;
     this.#deps = deps;
-    this.#resumeFromMs = resumeFromMs;
+    this.#origin = origin;
+    this.#fromMs = fromMs;
     this.#labels = { rule_group: groupKey(group.spec.file, group.spec.name) };
   }
 
@@ -66,10 +75,12 @@ export class GroupRunner {
     metrics.iterationsMissed.inc(this.#labels, 0);
     const offsetMs = groupOffsetMs(spec.file, spec.name, intervalMs);
     const io = this.#deps.createIo(this.group, this.#stop.signal);
-    let slotMs = slotBefore(this.#resumeFromMs ?? clock.nowMs(), intervalMs, offsetMs) + intervalMs;
-    if (this.#resumeFromMs !== undefined) slotMs = await this.#makeUp(slotMs, io);
+    const isNew = this.#origin === 'new';
+    let slotMs = slotBefore(isNew ? clock.nowMs() : this.#fromMs, intervalMs, offsetMs) + intervalMs;
+    if (!isNew) slotMs = await this.#makeUp(slotMs, io);
     while (!this.#stop.signal.aborted) {
       await this.#sleepUntil(slotMs);
+      this.#evaluations++;
       await this.#evaluate(slotMs, io);
       const next = slotAfter(slotMs, clock.nowMs(), intervalMs);
       metrics.iterations.inc(this.#labels, 1 + next.missed);
@@ -95,13 +106,13 @@ export class GroupRunner {
     const { clock, logger, metrics } = this.#deps;
     const settings = this.#deps.settings();
     await this.group.evaluate(slotMs, settings, io, this.#stop.signal);
-    this.#evaluations++;
     metrics.lastDuration.set(this.#labels, this.group.evaluationSeconds);
     metrics.lastEvaluation.set(this.#labels, this.group.lastEvaluationMs / 1000);
+    if (!this.group.needsRestore) return;
+    const isSettled = this.#origin === 'taken-over' || this.#evaluations >= EVALUATIONS_BEFORE_RESTORE;
     // Where there was no outage, nothing has to come back first.
-    const before = this.#resumeFromMs === undefined ? EVALUATIONS_BEFORE_RESTORE : 1;
-    if (this.#evaluations < before || !this.group.needsRestore) return;
-    const restored = await this.group.restore(clock.nowMs(), settings, io);
+    if (!isSettled && this.#origin === 'new') return;
+    const restored = await this.group.restore(clock.nowMs(), settings, io, isSettled ? 'all' : 'recent');
     metrics.restored.inc(restored);
     if (restored > 0)
       logger.info({ ...this.#labels, alerts: restored }, "restored the 'for' clocks of alerts");

@@ -4,7 +4,7 @@ import type { Labels } from '../lib/model/labels.ts';
 import type { RuleGroupSpec } from '../lib/rules/rule-file.ts';
 import { isSameGroup, RuleGroup, type RuleIo } from '../lib/rules/rule-group.ts';
 import { RuleSamples } from '../lib/rules/rule-samples.ts';
-import { GroupRunner, type GroupRunnerDeps, groupKey } from './group-runner.ts';
+import { type GroupOrigin, GroupRunner, type GroupRunnerDeps, groupKey } from './group-runner.ts';
 
 /** Intervals to wait before the series of a removed group get their staleness markers: a renamed group may go on with them. */
 const INTERVALS_BEFORE_STALE = 2;
@@ -21,7 +21,10 @@ export interface RuleManagerDeps extends GroupRunnerDeps {
   readonly owns?: ((groupKey: string) => boolean) | undefined;
   /** Whether another live evaluator evaluates the group of that key. */
   readonly othersOwn?: ((groupKey: string) => boolean) | undefined;
-  /** Longest time between the last evaluation of an evaluator that dies and the hand-over of its groups, milliseconds. */
+  /**
+   * Longest time between the last evaluation of an evaluator that dies and the hand-over of its groups, milliseconds. Absent where there is
+   * nobody to take a group over from, and an evaluator that was away for so long was alone.
+   */
   readonly handOverMs?: number | undefined;
 }
 
@@ -37,6 +40,8 @@ export class RuleManager {
   readonly #cleanups = new Set<Promise<void>>();
   /** Groups that other evaluators ran when we last looked. */
   #others: ReadonlySet<string> = new Set();
+  /** Groups that were there when this process started and that nobody was seen to run since: its former life may have. */
+  #unclaimed: Set<string> | undefined;
 
   constructor(deps: RuleManagerDeps) {
     this.#deps = deps;
@@ -69,11 +74,15 @@ export class RuleManager {
     const next = new Map<string, GroupRunner>();
     const elsewhere = new Set<string>();
     const others = new Set<string>();
+    this.#unclaimed ??= new Set(specs.map(({ file, name }) => groupKey(file, name)));
     for (const spec of specs) {
       const key = groupKey(spec.file, spec.name);
       if (this.#deps.owns?.(key) === false) {
         elsewhere.add(key);
-        if (this.#deps.othersOwn?.(key) === true) others.add(key);
+        if (this.#deps.othersOwn?.(key) === true) {
+          others.add(key);
+          this.#unclaimed.delete(key);
+        }
         continue;
       }
       const intervalMs = spec.intervalMs ?? defaults.intervalMs;
@@ -85,14 +94,15 @@ export class RuleManager {
       }
       // A group that another evaluator had restores its clocks from its series, as after a start.
       const restored = !this.#isFirst && this.#deps.owns === undefined;
-      const handOverMs = this.#others.has(key) ? (this.#deps.handOverMs ?? 0) + intervalMs : 0;
+      const origin = this.#originOf(key);
+      const handOverMs = origin === 'new' ? 0 : (this.#deps.handOverMs ?? 0) + intervalMs;
       const group = new RuleGroup({ spec, intervalMs, queryOffsetMs, restored, handOverMs });
       if (former !== undefined) {
         await former.stop();
         group.copyStateFrom(former.group);
       }
-      const resumeFromMs = handOverMs > 0 ? this.#deps.clock.nowMs() - handOverMs : undefined;
-      next.set(key, new GroupRunner(group, this.#deps, resumeFromMs));
+      const fromMs = this.#deps.clock.nowMs() - handOverMs;
+      next.set(key, new GroupRunner(group, this.#deps, origin, fromMs));
     }
     this.#runners = next;
     this.#others = others;
@@ -103,6 +113,14 @@ export class RuleManager {
         .filter(([key]) => !next.has(key))
         .map(([key, runner]) => this.#remove(key, runner, elsewhere.has(key))),
     );
+  }
+
+  /** What was before this process runs the group, which is taken as claimed. */
+  #originOf(key: string): GroupOrigin {
+    const isUnclaimed = this.#unclaimed?.delete(key) === true;
+    if (this.#deps.handOverMs === undefined) return 'new';
+    if (this.#others.has(key)) return 'taken-over';
+    return isUnclaimed ? 'resumed' : 'new';
   }
 
   async #remove(key: string, runner: GroupRunner, goesOn: boolean): Promise<void> {

@@ -75,7 +75,11 @@ async function startEvaluator(sharing?: Sharing) {
   const clock = new TestClock();
   const registry = new Registry();
   const evaluator = createAlertEvaluator(
-    { externalUrl: 'http://x/', features: DEFAULT_FEATURES, handOverMs: sharing?.handOverMs ?? 0 },
+    {
+      externalUrl: 'http://x/',
+      features: DEFAULT_FEATURES,
+      ...(sharing !== undefined && { handOverMs: sharing.handOverMs }),
+    },
     {
       cluster: world.cluster,
       distributor: world.distributor,
@@ -342,15 +346,73 @@ describe('a group that is taken over from another evaluator', () => {
     expect((await alert()).state).toBe('firing');
   });
 
-  test('starts anew after a reload, and where nobody ran it', async () => {
+  test('starts anew after a reload', async () => {
     const { world, clock, write, apply } = await startEvaluator({
       owns: () => true,
       handOverMs: HAND_OVER_MS,
     });
+    await apply();
     write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
     await apply();
     await clock.settle();
     expect(world.asked).toEqual([]);
+  });
+});
+
+describe('an evaluator that starts, and may have been there moments ago under its name', () => {
+  const HAND_OVER_MS = 3 * INTERVAL_MS;
+  const FOR_MS = 15 * INTERVAL_MS;
+
+  /** An alert that was active for 10 intervals when it was written for the last time, `agoMs` before the start. */
+  async function start(rule: string, agoMs: number) {
+    const started = await startEvaluator({ owns: () => true, handOverMs: HAND_OVER_MS });
+    const { world, clock, write, apply } = started;
+    const startMs = clock.nowMs();
+    const writtenMs = startMs - agoMs;
+    const activeAtMs = writtenMs - 10 * INTERVAL_MS;
+    world.answer = ({ query }) => {
+      if (query.startsWith('timestamp(')) return [[{ alertname: 'A' }, writtenMs / 1000]];
+      if (query.startsWith('ALERTS_FOR_STATE')) return [[{ alertname: 'A' }, activeAtMs / 1000]];
+      return [[{}, 1]];
+    };
+    write('a.yml', `groups:\n${group('g', rule)}`);
+    await apply();
+    await clock.settle();
+    const alert = async () => (await started.groups())[0]!.rules[0]!.alerting!.alerts[0]!;
+    return { ...started, startMs, activeAtMs, alert };
+  }
+
+  test('makes up for the slots that it missed', async () => {
+    const { world, clock, startMs, metric } = await start('record: r, expr: up', 0);
+    expect(world.written).toHaveLength(4);
+    expect(startMs - world.written[0]!.timeMs).toBeGreaterThanOrEqual(HAND_OVER_MS);
+    await clock.advance(2 * INTERVAL_MS);
+    const times = world.written.map(({ timeMs }) => timeMs);
+    expect(new Set(times.slice(1).map((timeMs, i) => timeMs - times[i]!))).toEqual(new Set([INTERVAL_MS]));
+    expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(4);
+  });
+
+  test('goes on with the clocks of alerts at once, when it was away for a moment', async () => {
+    const { alert, activeAtMs, world } = await start(`alert: A, expr: up, for: ${FOR_MS}ms`, INTERVAL_MS);
+    expect((await alert()).activeAtMs).toBe(activeAtMs);
+    expect(world.written.length).toBeGreaterThan(0);
+  });
+
+  test('restores them after the second evaluation, when it was away for long', async () => {
+    const agoMs = 10 * INTERVAL_MS;
+    const { alert, activeAtMs, startMs, world, clock } = await start('alert: A, expr: up, for: 1h', agoMs);
+    expect((await alert()).activeAtMs).toBeGreaterThan(startMs - HAND_OVER_MS - 2 * INTERVAL_MS);
+    await clock.advance(INTERVAL_MS);
+    expect(world.written).toEqual([]);
+    await clock.advance(INTERVAL_MS);
+    const awayMs = clock.nowMs() - startMs + agoMs;
+    expect(Math.abs((await alert()).activeAtMs - activeAtMs - awayMs)).toBeLessThanOrEqual(INTERVAL_MS);
+  });
+
+  test('does not make a clock longer that is shorter than the grace period', async () => {
+    const { alert, startMs, clock } = await start('alert: A, expr: up, for: 9m', 10 * INTERVAL_MS);
+    await clock.advance(3 * INTERVAL_MS);
+    expect((await alert()).activeAtMs).toBeLessThanOrEqual(startMs);
   });
 });
 

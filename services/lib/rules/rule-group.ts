@@ -245,18 +245,31 @@ export class RuleGroup {
    * Restores the clocks of `for`. Called after the second evaluation, when what alerts depend on is there again, until
    * nothing is left to restore. A rule whose series cannot be read for good starts anew.
    *
-   * @returns  Alerts that got their old time back.
+   * @param which  `recent`: only rules whose alerts were written within `handOverMs`, for which there was no outage; may be called before
+   *               the second evaluation.
+   * @returns      Alerts that got their old time back.
    */
-  async restore(nowMs: number, settings: RuleSettings, io: RuleIo): Promise<number> {
+  async restore(
+    nowMs: number,
+    settings: RuleSettings,
+    io: RuleIo,
+    which: 'all' | 'recent' = 'all',
+  ): Promise<number> {
     let restored = 0;
     for (const rule of this.rules) {
       if (rule.restored || rule.spec.kind !== 'alerting') continue;
       if (rule.alerting.alerts.size === 0) {
-        rule.restored = true;
+        rule.restored = which === 'all';
         continue;
       }
       try {
         const samples = await forStateSamples(rule.spec.name, nowMs, settings.outageToleranceMs, io);
+        const isRecent = samples.some(({ timeMs }) => nowMs - timeMs <= this.#handOverMs);
+        if (!isRecent && rule.spec.forMs < settings.gracePeriodMs) {
+          rule.restored = true;
+          continue;
+        }
+        if (!isRecent && which === 'recent') continue;
         restored += restoreAlerts(rule.alerting.active(), samples, {
           nowMs,
           gracePeriodMs: settings.gracePeriodMs,
