@@ -25,7 +25,15 @@ export interface System {
   readonly folder: string;
   /** Everything it was sent is in its long-term form on disk afterwards, as far as the system can be asked to. */
   readonly settle: () => Promise<void>;
-  readonly stop: () => Promise<void>;
+  /** With SIGKILL unless told otherwise. */
+  readonly stop: (signal?: NodeJS.Signals) => Promise<void>;
+}
+
+export interface SystemOptions {
+  /** Text of prometheus.yml. */
+  readonly config?: string;
+  /** Flags of node itself, where the system runs on it. */
+  readonly nodeFlags?: readonly string[];
 }
 
 /** What is on this machine. */
@@ -37,10 +45,10 @@ export function availableSystems(): SystemName[] {
 }
 
 /** Starts a system and waits until it answers. */
-export async function startSystem(name: SystemName): Promise<System> {
+export async function startSystem(name: SystemName, options: SystemOptions = {}): Promise<System> {
   const folder = mkdtempSync(path.join(tmpdir(), `bench-${name}-`));
   const port = await freePort();
-  const { command, args } = commandOf(name, folder, port);
+  const { command, args } = commandOf(name, folder, port, options);
   const child = spawn(command, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
   let errors = '';
   child.stderr.on('data', (piece: Buffer) => {
@@ -55,26 +63,32 @@ export async function startSystem(name: SystemName): Promise<System> {
     pid: child.pid ?? -1,
     folder,
     settle: () => settle(name, url),
-    stop: async () => {
+    stop: async (signal = 'SIGKILL') => {
       const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill('SIGKILL');
+      child.kill(signal);
       await gone;
       rmSync(folder, { recursive: true, force: true });
     },
   };
 }
 
-function commandOf(name: SystemName, folder: string, port: number): { command: string; args: string[] } {
+function commandOf(
+  name: SystemName,
+  folder: string,
+  port: number,
+  options: SystemOptions,
+): { command: string; args: string[] } {
   const address = `127.0.0.1:${port}`;
   const config = path.join(folder, 'prometheus.yml');
   const storage = path.join(folder, 'data');
   mkdirSync(storage);
-  writeFileSync(config, 'global: {}\n');
+  writeFileSync(config, options.config ?? 'global: {}\n');
   switch (name) {
     case 'tidemark':
       return {
         command: process.execPath,
         args: [
+          ...(options.nodeFlags ?? []),
           path.join(repositoryRoot, 'services/all-in-one/main.ts'),
           `--config.file=${config}`,
           `--data.dir=${storage}`,
@@ -100,6 +114,7 @@ function commandOf(name: SystemName, folder: string, port: number): { command: s
           `-storageDataPath=${storage}`,
           '-search.disableCache',
           '-retentionPeriod=1y',
+          ...(options.config === undefined ? [] : [`-promscrape.config=${config}`]),
         ],
       };
   }
