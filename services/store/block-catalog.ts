@@ -1,14 +1,15 @@
 // The blocks that the store holds: which there are, who reads them, and how one goes. A block that is removed while it is
 // read leaves the catalog at once and the disk when its last reader is done.
 import path from 'node:path';
-import type { Disk } from '../lib/core/disk.ts';
-import { toAppError } from '../lib/core/errors.ts';
+import { type Disk, replaceFile } from '../lib/core/disk.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
-import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import { type BlockMeta, META_BYTES_MAX, renderBlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import { blockFolder, isBlockId, isTenantName } from '../lib/tsdb/block/block-name.ts';
 import { BlockReader, readBlockMeta } from '../lib/tsdb/block/block-reader.ts';
 import type { PageCache } from '../lib/tsdb/block/page-cache.ts';
 import { CorruptBlockError } from '../lib/tsdb/block/page-codec.ts';
+import { leavesOf } from '../lib/tsdb/compact/merge-blocks.ts';
 import type { BlockFolders } from './block-folders.ts';
 
 /** Bytes of all files of a block. meta.json is small and not counted in its own sizes. */
@@ -45,7 +46,7 @@ export interface HeldBlock {
 export const LONG_AGO_MS = Number.NEGATIVE_INFINITY;
 
 interface Entry {
-  readonly meta: BlockMeta;
+  meta: BlockMeta;
   readonly dir: string;
   readonly arrivedMs: number;
   opened: Promise<BlockReader> | undefined;
@@ -227,6 +228,30 @@ export class BlockCatalog {
     return async () => {
       for (const entry of gone) if (entry !== undefined) await this.#leaveIfUnused(entry);
     };
+  }
+
+  /**
+   * Notes that a block that is here holds the samples of further sealed blocks: equal samples have an equal id, whatever they were merged
+   * from. Await it inside of `BlockFolders.exclusively`.
+   *
+   * @param leaves  Ids of sealed blocks.
+   */
+  async adopt(tenant: string, blockId: string, leaves: readonly string[]): Promise<void> {
+    const entry = this.#entries.get(keyOf(tenant, blockId));
+    if (entry === undefined) return;
+    const sources = [...new Set([...leavesOf(entry.meta), ...leaves])].sort();
+    if (sources.length === leavesOf(entry.meta).length) return;
+    const meta = { ...entry.meta, level: Math.max(2, entry.meta.level), sources };
+    const text = Buffer.from(renderBlockMeta(meta));
+    if (text.length > META_BYTES_MAX)
+      throw new AppError('resource_exhausted', `block ${blockId} stands for ${sources.length} sealed blocks`);
+    await replaceFile(this.#disk, entry.dir, 'meta.json', text);
+    if (this.#entries.get(keyOf(tenant, blockId)) !== entry) return;
+    this.#countContained(entry.meta, -1);
+    this.#onChange(entry.meta, false);
+    entry.meta = meta;
+    this.#countContained(meta, 1);
+    this.#onChange(meta, true);
   }
 
   #countContained({ tenant, sources, resolutionMs }: BlockMeta, by: 1 | -1): void {

@@ -111,6 +111,26 @@ test('a block that came lately waits, so that others can come too', async () => 
   expect((await storedContent(rig, everything)).get(labelsOf('late').toString())?.size).toBe(5);
 });
 
+test('a block that brought nothing new is known to be held, also after a restart', async () => {
+  const { root, dataDir, clock } = await filledFolder();
+  const rig = await startStoreRig(dataDir, clock, RANGES);
+  await eventually(async () => (await listedBlocks(rig)).length).toBe(2);
+  const before = await listedBlocks(rig);
+  const part = [seriesOf(labelsOf('b'), samplesFrom(24 * HOUR_MS, 30_000, 20, 2), 40)];
+  const late = await buildBlock(path.join(root, 'part'), part);
+  expect(await putBuilt(rig, late)).toEqual({ existed: false });
+  clock.wallMs += 2 * HOUR_MS;
+  await eventually(async () => (await listedBlocks(rig)).length).toBe(2);
+  expect((await listedBlocks(rig)).map(({ blockId }) => blockId)).toEqual(
+    before.map(({ blockId }) => blockId),
+  );
+  expect(await putBuilt(rig, late)).toEqual({ existed: true });
+  await rig.store.stop();
+  const again = await startStoreRig(dataDir, clock, RANGES);
+  onTestFinished(() => again.store.stop());
+  expect(await putBuilt(again, late)).toEqual({ existed: true });
+});
+
 test('retention takes merged blocks by their newest sample, and by size', async () => {
   const { dataDir, clock } = await filledFolder();
   const rig = await startStoreRig(dataDir, clock, {

@@ -320,6 +320,7 @@ export class Compactor {
       });
       if (isKept) {
         const others = sources.filter(({ blockId }) => blockId !== meta.blockId);
+        await catalog.adopt(tenant, meta.blockId, meta.sources);
         return catalog.replace(undefined, others);
       }
       if (meta !== undefined) {

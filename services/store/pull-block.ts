@@ -16,6 +16,7 @@ import type { BlockCatalog } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
 import type { ByteRate } from './byte-rate.ts';
 import type { DiskBudget } from './disk-budget.ts';
+import { fileCrc } from './file-crc.ts';
 import type { InventoryBlock } from './inventory-block.ts';
 import type { StorePeer } from './peer-inventories.ts';
 import { checkBlock, checkHeader, MessageReader, readHeader } from './put-block.ts';
@@ -42,7 +43,6 @@ export interface PullOptions {
 
 /** Files in the order in which they travel. */
 const ORDER = ['meta.json', 'index', 'chunks'];
-const READ_BYTES = 1 << 20;
 
 /**
  * Copies the block and adds it to the catalog.
@@ -222,7 +222,7 @@ async function finish(
   const { catalog, clock, disk, folders, tombstones } = deps;
   const { tenant, blockId } = block;
   for (const { name, crc32: crc } of header.files) {
-    const found = await crcOf(path.join(folder, name), disk);
+    const found = await fileCrc(path.join(folder, name), disk);
     if (found !== crc >>> 0)
       throw new AppError('bad_data', `block ${blockId}: ${name} arrived with CRC ${found}, not ${crc >>> 0}`);
   }
@@ -252,22 +252,6 @@ async function finish(
     await folders.exclusively(async () => {
       if (catalog.has(tenant, blockId)) await tombstones.add(tenant, tombstone);
     });
-  }
-}
-
-async function crcOf(file: string, disk: Disk): Promise<number> {
-  const handle = await disk.open(file, 'read');
-  const bytes = new Uint8Array(READ_BYTES);
-  try {
-    let crc = 0;
-    for (let at = 0; ; ) {
-      const count = await handle.read(bytes, 0, bytes.length, at);
-      if (count === 0) return crc;
-      crc = crc32(bytes.subarray(0, count), crc);
-      at += count;
-    }
-  } finally {
-    await handle.close();
   }
 }
 

@@ -204,11 +204,15 @@ export class Repairer {
     return pulled;
   }
 
-  /** Copies a block from the first store that can give it. */
+  /** Copies a block from the first store that can give it, unless it is here and only stands for less. */
   async #pull({ block, from, copies }: WantedBlock, view: StoreView, signal: AbortSignal): Promise<boolean> {
-    const { clock, leaves, logger, metrics, transit } = this.#deps;
+    const { catalog, clock, folders, leaves, logger, metrics, transit } = this.#deps;
     if (block.leaves.every((leaf) => leaves.isSettled(leaf))) return false;
     const { tenant, blockId } = block;
+    if (catalog.has(tenant, blockId)) {
+      await folders.exclusively(() => catalog.adopt(tenant, blockId, block.leaves.map(leafIdOf)));
+      return true;
+    }
     const startedMs = clock.monotonicMs();
     // Different blocks from different stores, as far as may be.
     const busy = new Set(Array.from(this.#moves.values(), (move) => move.from));

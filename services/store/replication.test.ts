@@ -6,7 +6,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../test/support/blocks.ts';
 import { seriesOf, type TestSample } from '../../test/support/sample-blocks.ts';
 import { StoreCluster, type StoreNode } from '../../test/support/store-cluster.ts';
-import { HandClock, listedBlocks, storedContent } from '../../test/support/store-rig.ts';
+import { HandClock, listedBlocks, putBuilt, storedContent } from '../../test/support/store-rig.ts';
 import { AppError } from '../lib/core/errors.ts';
 import { Labels } from '../lib/model/labels.ts';
 import { GroupPlacement, groupOf } from '../lib/placement/block-groups.ts';
@@ -34,8 +34,13 @@ async function startStores(
   return cluster;
 }
 
-/** Two hours of eight series of one partition, with values that tell the block. */
-async function blockOf(startHour: number, partition: number, samples = 60): Promise<BuiltBlock> {
+/** Two hours of eight series of one partition, with values that tell the block; only the first `kept` samples of each when given. */
+async function blockOf(
+  startHour: number,
+  partition: number,
+  samples = 60,
+  kept = samples,
+): Promise<BuiltBlock> {
   const folder = await temporaryFolder();
   onTestFinished(() => folder[Symbol.asyncDispose]());
   const words = new Uint32Array(Float64Array.of(startHour * 100 + partition + 0.1).buffer);
@@ -46,7 +51,7 @@ async function blockOf(startHour: number, partition: number, samples = 60): Prom
       ['partition', `${partition}`],
       ['i', `${i}`],
     ]);
-    const points = Array.from({ length: samples }, (_unused, at): TestSample => {
+    const points = Array.from({ length: kept }, (_unused, at): TestSample => {
       const timeMs = startHour * HOUR_MS + Math.round(at * stepMs);
       return [timeMs, (words[0]! + Math.imul(at * (i + 1), 0x9e3779b1)) >>> 0, words[1]!];
     });
@@ -350,6 +355,38 @@ test('stores that merge each in their own time do not copy from one another what
   const third = await cluster.start('s-2');
   await eventually(() => misplaced(cluster, blocks)).toEqual([]);
   expect(await counter(third, 'tidemark_store_block_copies_total{result="done"}')).toBe(1);
+});
+
+test('stores that hold the same samples, merged from other blocks, learn what they stand for and copy nothing', async () => {
+  const merging = { compactionRangesMs: [2 * HOUR_MS, 12 * HOUR_MS] };
+  const cluster = await startStores([]);
+  let isApart = true;
+  cluster.meddle = (client) => ({
+    ...client,
+    inventory: (request, context) => {
+      if (isApart) throw new AppError('unavailable', 'apart');
+      return client.inventory(request, context);
+    },
+  });
+  const first = await cluster.start('s-0', merging);
+  const second = await cluster.start('s-1', merging);
+  // The third block has half of the first one's samples: merged with them or not, the content is the same.
+  const blocks = [await blockOf(3840, 1), await blockOf(3842, 1), await blockOf(3840, 1, 60, 30)];
+  for (const block of blocks.slice(0, 2)) await putBuilt(first, block);
+  for (const block of blocks) await putBuilt(second, block);
+  cluster.clock.wallMs += 24 * HOUR_MS;
+  for (const node of [first, second]) await eventually(async () => (await listedBlocks(node)).length).toBe(1);
+  expect((await listedBlocks(first))[0]!.blockId).toBe((await listedBlocks(second))[0]!.blockId);
+  expect((await misplaced(cluster, blocks)).length).toBe(1);
+  isApart = false;
+  await eventually(() => misplaced(cluster, blocks)).toEqual([]);
+  await eventually(async () => (await statusOf(first)).missingBlocks).toBe(0);
+  for (const node of [first, second])
+    expect(await counter(node, 'tidemark_store_copied_bytes_total')).toBe(0);
+  // It is written down.
+  await cluster.stop('s-0');
+  await cluster.start('s-0', merging);
+  expect((await holders(cluster)).get('s-0')).toEqual((await holders(cluster)).get('s-1'));
 });
 
 test('what retention took here does not come back from a store whose turn is later', async () => {

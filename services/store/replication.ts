@@ -87,7 +87,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
   });
   const scrubber = new Scrubber(
     { dataDir: options.dataDir, periodMs: options.scrubPeriodMs },
-    { catalog, disk, clock, logger, metrics },
+    { catalog, folders, disk, clock, logger, metrics },
   );
   const repairer = peers === undefined ? undefined : createRepairer(peers);
 

@@ -2,7 +2,6 @@
 // met it; other stores have it, and the repairer copies it back. What was checked when is kept in a file, so that a store that is
 // restarted every day still gets through.
 import path from 'node:path';
-import { crc32 } from 'node:zlib';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, errorCodeOf, replaceFile, tryReadFile } from '../lib/core/disk.ts';
 import { toAppError } from '../lib/core/errors.ts';
@@ -10,7 +9,9 @@ import type { Logger } from '../lib/runtime/logger.ts';
 import { BLOCK_FILE_NAMES, META_BYTES_MAX, renderBlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import { corruptBlock } from '../lib/tsdb/block/page-codec.ts';
 import { type BlockCatalog, type BlockLease, bytesOf } from './block-catalog.ts';
+import type { BlockFolders } from './block-folders.ts';
 import { ByteRate } from './byte-rate.ts';
+import { fileCrc } from './file-crc.ts';
 import type { ReplicationMetrics } from './replication-metrics.ts';
 
 export interface ScrubberOptions {
@@ -21,6 +22,7 @@ export interface ScrubberOptions {
 
 export interface ScrubberDeps {
   readonly catalog: BlockCatalog;
+  readonly folders: BlockFolders;
   readonly disk: Disk;
   readonly clock: Clock;
   readonly logger: Logger;
@@ -30,7 +32,6 @@ export interface ScrubberDeps {
 const STATE_FILE = 'scrub.json';
 const STATE_BYTES_MAX = 256 << 20;
 const SAVE_INTERVAL_MS = 5 * 60_000;
-const READ_BYTES = 256 * 1024;
 /** Faster than the period asks for, so that it is done in time with rests and restarts. */
 const HEADROOM = 1.5;
 const BYTES_PER_SECOND_MIN = 4 << 20;
@@ -116,16 +117,23 @@ export class Scrubber {
   }
 
   async #check(lease: BlockLease, rate: ByteRate, signal: AbortSignal): Promise<void> {
-    const { disk, metrics } = this.#deps;
+    const { catalog, disk, folders, metrics } = this.#deps;
     const { dir, meta } = lease;
     try {
       const metaFile = path.join(dir, 'meta.json');
-      const text = await tryReadFile(disk, metaFile, META_BYTES_MAX);
-      if (text === undefined || Buffer.from(text).toString() !== renderBlockMeta(meta))
-        throw corruptBlock(metaFile, 'it is not what it was when the block was opened');
+      await folders.exclusively(async () => {
+        const known = catalog.find(meta.tenant, meta.blockId);
+        if (known === undefined) return;
+        const text = await tryReadFile(disk, metaFile, META_BYTES_MAX);
+        if (text === undefined || Buffer.from(text).toString() !== renderBlockMeta(known))
+          throw corruptBlock(metaFile, 'it is not what it was when the block was opened');
+      });
       for (const name of BLOCK_FILE_NAMES) {
         const file = path.join(dir, name);
-        const crc = await this.#crcOf(file, rate, signal);
+        const crc = await fileCrc(file, disk, (length) => {
+          metrics.scrubbedBytes.inc(length);
+          return rate.take(length, signal);
+        });
         if (crc !== meta.files[name].crc32 >>> 0)
           throw corruptBlock(file, 'a scrub found that its CRC is another');
       }
@@ -138,24 +146,6 @@ export class Scrubber {
       if (this.#deps.catalog.has(meta.tenant, meta.blockId)) throw thrown;
       this.corrupt++;
       metrics.scrubCorrupt.inc();
-    }
-  }
-
-  async #crcOf(file: string, rate: ByteRate, signal: AbortSignal): Promise<number> {
-    const handle = await this.#deps.disk.open(file, 'read');
-    const bytes = new Uint8Array(READ_BYTES);
-    try {
-      let crc = 0;
-      for (let at = 0; ; ) {
-        const count = await handle.read(bytes, 0, bytes.length, at);
-        if (count === 0) return crc;
-        crc = crc32(bytes.subarray(0, count), crc);
-        at += count;
-        this.#deps.metrics.scrubbedBytes.inc(count);
-        await rate.take(count, signal);
-      }
-    } finally {
-      await handle.close();
     }
   }
 
