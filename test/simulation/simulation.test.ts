@@ -5,7 +5,7 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { repositoryRoot } from '../support/programs.ts';
 
-const SEEDS = process.env.TIDEMARK_SIMULATION_SEEDS ?? '14';
+const SEEDS = process.env.TIDEMARK_SIMULATION_SEEDS ?? '14..19';
 const HOUR_MS = 3_600_000;
 
 function simulate(...args: readonly string[]): { readonly status: number | null; readonly output: string } {

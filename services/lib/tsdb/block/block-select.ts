@@ -169,7 +169,7 @@ export class BlockSelect {
 
 /** Series and chunk places of one batch, as columns that are reused. */
 class SelectBatch {
-  readonly labels = new ByteWriter(64 * 1024);
+  readonly labels = new ByteWriter(4096);
   /** End of each series' labels, and of its chunks in the columns below. */
   readonly series = new Uint32Column();
   readonly chunkEnds = new Uint32Column();

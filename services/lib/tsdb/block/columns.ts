@@ -1,7 +1,7 @@
 // Typed arrays that grow: columns of what is being collected, without an object per row.
 
 export class Uint32Column {
-  array: Uint32Array<ArrayBuffer> = new Uint32Array(1024);
+  array: Uint32Array<ArrayBuffer> = new Uint32Array(64);
   length = 0;
 
   push(value: number): void {
@@ -15,7 +15,7 @@ export class Uint32Column {
 }
 
 export class Float64Column {
-  array: Float64Array<ArrayBuffer> = new Float64Array(1024);
+  array: Float64Array<ArrayBuffer> = new Float64Array(64);
   length = 0;
 
   push(value: number): void {
