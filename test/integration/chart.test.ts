@@ -305,6 +305,28 @@ describe.skipIf(!runs)('values', () => {
     expect(of(manifests, 'Secret')).toEqual([]);
   });
 
+  test('certificates are a Secret of your own or cert-manager makes them; without them plaintext is chosen in so many words', () => {
+    const named = (values: string) => manifestNamed(render(values), 'Deployment', 'tm-tidemark-gateway');
+    const plain = envOf(named('{}'));
+    expect(plain).toMatchObject({ TIDEMARK_CLUSTER_INSECURE: 'true' });
+    expect(Object.keys(plain).filter((name) => name.includes('CLUSTER_TLS'))).toEqual([]);
+    const own = named('{tls: {enabled: true, existingSecret: mine, peerName: tm.example}}');
+    expect(envOf(own)).toMatchObject({
+      TIDEMARK_CLUSTER_TLS_CERT_FILE: '/etc/tidemark-tls/tls.crt',
+      TIDEMARK_CLUSTER_TLS_PEER_NAME: 'tm.example',
+    });
+    expect(envOf(own)).not.toHaveProperty('TIDEMARK_CLUSTER_INSECURE');
+    expect(own.spec.template.spec.volumes).toContainEqual({ name: 'tls', secret: { secretName: 'mine' } });
+    const made = render('{tls: {enabled: true, issuerRef: {name: authority, kind: Issuer}}}');
+    const certificate = manifestNamed(made, 'Certificate', 'tm-tidemark-tls');
+    expect(certificate.spec).toMatchObject({
+      secretName: 'tm-tidemark-tls',
+      dnsNames: ['tidemark'],
+      issuerRef: { name: 'authority', kind: 'Issuer' },
+    });
+    expect(certificate.spec.usages).toEqual(expect.arrayContaining(['server auth', 'client auth']));
+  });
+
   test('a change of the configuration restarts the pods that read it, and no others', () => {
     const before = render();
     const after = render('{alertmanagers: ["am:9093"]}');
@@ -334,6 +356,8 @@ describe.skipIf(!runs)('values', () => {
 
   test.each([
     ['retention: soon', '/retention'],
+    ['tls: {enabled: true}', 'tls.existingSecret'],
+    ['tls: {peerName: "a b"}', '/tls/peerName'],
     ['retention: 15', '/retention'],
     ['retentionSize: lots', '/retentionSize'],
     ['retentoin: 15d', 'retentoin'],

@@ -1,6 +1,10 @@
 // What both channels promise, run over each: the in-process one and gRPC on loopback.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createCertificateAuthority } from '../../../test/support/certificate-authority.ts';
+import { hasPrograms } from '../../../test/support/process.ts';
+import { systemClock } from '../core/clock.ts';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
 import {
@@ -11,11 +15,15 @@ import {
   type SelectResponse,
   type WireSelectRequest,
 } from '../wire/contracts.ts';
+import { type ClusterSecurity, createTlsSecurity, PLAINTEXT } from './cluster-security.ts';
 import { connectGrpc } from './grpc-client.ts';
 import { GrpcServer } from './grpc-server.ts';
 import { createInProcessClient } from './in-process.ts';
 import type { CallContext, Client, Handlers } from './rpc.ts';
+import { TlsIdentity } from './tls-identity.ts';
+import { TlsRefusals } from './tls-refusals.ts';
 
+const canEncrypt = hasPrograms('openssl');
 const CODES: readonly ErrorCode[] = [
   'bad_data',
   'execution',
@@ -86,25 +94,38 @@ async function* append(requests: AsyncIterable<AppendRequest>, seen: Seen): Asyn
 const seenOver: Record<string, Seen> = {
   'in-process': { sent: 0, aborted: 0, left: 0 },
   gRPC: { sent: 0, aborted: 0, left: 0 },
+  'gRPC with TLS': { sent: 0, aborted: 0, left: 0 },
 };
 const clients: Record<string, Client<typeof IngesterDefinition>> = {};
 const closers: (() => Promise<void>)[] = [];
 
 beforeAll(async () => {
   clients['in-process'] = createInProcessClient(IngesterDefinition, createHandlers(seenOver['in-process']!));
+  await serve('gRPC', PLAINTEXT);
+  if (canEncrypt) await serve('gRPC with TLS', await selfSigned());
+});
+
+async function serve(name: string, security: ClusterSecurity): Promise<void> {
   const server = new GrpcServer(
     { listenAddress: '127.0.0.1:0', concurrentStreamsMax: 100 },
-    { logger: createSilentLogger() },
+    { logger: createSilentLogger(), tls: security.tls },
   );
-  server.add(IngesterDefinition, createHandlers(seenOver.gRPC!));
-  const port = await server.start();
-  const connection = connectGrpc(IngesterDefinition, { address: `127.0.0.1:${port}`, unaryTimeoutMs: 5000 });
-  clients.gRPC = connection.client;
+  server.add(IngesterDefinition, createHandlers(seenOver[name]!));
+  const address = `127.0.0.1:${await server.start()}`;
+  const connection = connectGrpc(IngesterDefinition, { address, unaryTimeoutMs: 5000 }, undefined, security);
+  clients[name] = connection.client;
   closers.push(async () => {
     connection.close();
     await server.stop(1000);
   });
-});
+}
+
+async function selfSigned(): Promise<ClusterSecurity> {
+  const deps = { clock: systemClock, logger: createSilentLogger(), registry: new Registry() };
+  const files = createCertificateAuthority().issue();
+  const identity = await TlsIdentity.open({ files, intervalMs: 60_000 }, deps);
+  return createTlsSecurity({ identity, refusals: new TlsRefusals(deps), peerName: '' });
+}
 
 afterAll(async () => {
   for (const close of closers) await close();
@@ -120,7 +141,7 @@ const appendRequest = (sequence: number, ...bytes: number[]): AppendRequest => (
   ...{ batch: Uint8Array.from(bytes), metadata: [] },
 });
 
-describe.each(['in-process', 'gRPC'])('%s', (name) => {
+describe.each(['in-process', 'gRPC', ...(canEncrypt ? ['gRPC with TLS'] : [])])('%s', (name) => {
   const labels = (labelName: string) => ({
     ...{ tenant: 't', matchers: [], minTimeMs: 0, maxTimeMs: 0, labelName, limit: 1 },
   });
@@ -142,7 +163,7 @@ describe.each(['in-process', 'gRPC'])('%s', (name) => {
     const call = clients[name]!.metadata({ tenant: '', metric: '', limit: 0 }, { signal: controller.signal });
     await sleep(50);
     controller.abort(new AppError('timeout', 'too long'));
-    await expect(call).rejects.toMatchObject({ code: name === 'gRPC' ? 'timeout' : 'canceled' });
+    await expect(call).rejects.toMatchObject({ code: name === 'in-process' ? 'canceled' : 'timeout' });
     await expect.poll(() => seenOver[name]!.aborted).toBe(before + 1);
   });
 

@@ -6,12 +6,12 @@ import {
   type ClientReadableStream,
   type ClientWritableStream,
   connectivityState,
-  credentials,
   Client as GrpcChannel,
   type MethodDefinition,
   type ServiceError,
 } from '@grpc/grpc-js';
 import { AppError, throwIfAborted, toAppError } from '../core/errors.ts';
+import { type ClusterSecurity, PLAINTEXT } from './cluster-security.ts';
 import { CHANNEL_OPTIONS, grpcMethodsOf } from './grpc-methods.ts';
 import { fromServiceError } from './grpc-status.ts';
 import { MessageQueue } from './message-queue.ts';
@@ -39,9 +39,12 @@ interface Connection {
   readonly channel: GrpcChannel;
   readonly peer: string;
   readonly unaryTimeoutMs: number;
+  readonly isEncrypted: boolean;
   readonly underWay: Set<{ cancel(): void }>;
   isClosed: boolean;
 }
+
+const REFUSAL_HINT = ', whose log says whether it refused the certificate of this process';
 
 type Method = MethodDefinition<unknown, unknown>;
 
@@ -50,11 +53,13 @@ export function connectGrpc<D extends ServiceDefinition>(
   definition: D,
   options: GrpcClientOptions,
   traffic: RpcTraffic = createRpcTraffic(),
+  security: ClusterSecurity = PLAINTEXT,
 ): GrpcConnection<D> {
   const connection: Connection = {
-    channel: new GrpcChannel(options.address, credentials.createInsecure(), CHANNEL_OPTIONS),
+    channel: new GrpcChannel(options.address, security.channelCredentials(options.address), CHANNEL_OPTIONS),
     peer: `${definition.name} at ${options.address}`,
     unaryTimeoutMs: options.unaryTimeoutMs,
+    isEncrypted: security.tls !== undefined,
     underWay: new Set(),
     isClosed: false,
   };
@@ -79,7 +84,9 @@ export function connectGrpc<D extends ServiceDefinition>(
 function failureOf(error: ServiceError, connection: Connection, context: CallContext): AppError {
   if (context.signal.aborted) return toAppError(context.signal.reason);
   if (connection.isClosed) return gone(connection);
-  return fromServiceError(error, connection.peer);
+  // With TLS 1.3 a server that refuses a client's certificate closes a connection that the client takes for open.
+  const hint = connection.isEncrypted && /Failed to connect/.test(error.details) ? REFUSAL_HINT : '';
+  return fromServiceError(error, connection.peer + hint);
 }
 
 function gone({ peer }: Connection): AppError {

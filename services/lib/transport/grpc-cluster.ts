@@ -12,6 +12,7 @@ import {
   StoreReplicationDefinition,
 } from '../wire/contracts.ts';
 import type { Cluster, Peer, StoreSet } from './cluster.ts';
+import { type ClusterSecurity, PLAINTEXT } from './cluster-security.ts';
 import type { ControlPlane, MemberView, PlacementRecord, ServiceName } from './control-plane.ts';
 import { withFailover } from './failover.ts';
 import { connectGrpc, type GrpcConnection } from './grpc-client.ts';
@@ -29,6 +30,8 @@ export interface GrpcClusterOptions {
 export interface GrpcClusterDeps {
   readonly control: ControlPlane;
   readonly traffic?: RpcTraffic;
+  /** Default: plaintext. */
+  readonly security?: ClusterSecurity;
   /** How a member is reached. Default: gRPC. */
   readonly connect?: typeof connectGrpc;
 }
@@ -43,6 +46,7 @@ interface OpenConnection<D extends ServiceDefinition> {
 interface ConnectOptions {
   readonly unaryTimeoutMs: number;
   readonly traffic: RpcTraffic;
+  readonly security: ClusterSecurity;
   readonly connect: typeof connectGrpc;
 }
 
@@ -52,6 +56,7 @@ class PeerSet<D extends ServiceDefinition> {
   readonly #service: ServiceName;
   readonly #unaryTimeoutMs: number;
   readonly #traffic: RpcTraffic;
+  readonly #security: ClusterSecurity;
   readonly #connect: typeof connectGrpc;
   readonly #connections = new Map<string, OpenConnection<D>>();
   #peers: readonly Peer<Client<D>>[] = [];
@@ -61,6 +66,7 @@ class PeerSet<D extends ServiceDefinition> {
     this.#service = service;
     this.#unaryTimeoutMs = how.unaryTimeoutMs;
     this.#traffic = how.traffic;
+    this.#security = how.security;
     this.#connect = how.connect;
   }
 
@@ -91,6 +97,7 @@ class PeerSet<D extends ServiceDefinition> {
         this.#definition,
         { address: member.grpcAddress, unaryTimeoutMs: this.#unaryTimeoutMs },
         this.#traffic,
+        this.#security,
       );
       const peer = { instance, client: connection.client, zone: member.zone, isRemote: true };
       this.#connections.set(instance, { identity: identityOf(member), connection, peer });
@@ -140,6 +147,7 @@ export class GrpcCluster implements Cluster {
     const how: ConnectOptions = {
       unaryTimeoutMs: options.unaryTimeoutMs,
       traffic: deps.traffic ?? createRpcTraffic(),
+      security: deps.security ?? PLAINTEXT,
       connect: deps.connect ?? connectGrpc,
     };
     this.#ingesters = new PeerSet(IngesterDefinition, 'ingester', how);

@@ -12,11 +12,14 @@ import {
 } from '@grpc/grpc-js';
 import { AppError, toAppError } from '../core/errors.ts';
 import type { Logger } from '../runtime/logger.ts';
+import type { TlsServerSecurity } from './cluster-security.ts';
 import { CHANNEL_OPTIONS, grpcMethodsOf } from './grpc-methods.ts';
 import { CODE_KEY, grpcStatusOf } from './grpc-status.ts';
 import { MessageQueue } from './message-queue.ts';
+import { splitAddress } from './process-flags.ts';
 import type { CallContext, Handlers, ServiceDefinition } from './rpc.ts';
 import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
+import { TlsListener } from './tls-listener.ts';
 
 export interface GrpcServerOptions {
   /** `host:port`; port 0 takes a free one. */
@@ -34,14 +37,22 @@ export class GrpcServer {
   readonly #options: GrpcServerOptions;
   readonly #logger: Logger;
   readonly #traffic: RpcTraffic;
+  readonly #tls: TlsServerSecurity | undefined;
+  #listener: TlsListener | undefined;
 
+  /** @param deps Without `tls` connections are in plaintext. */
   constructor(
     options: GrpcServerOptions,
-    deps: { readonly logger: Logger; readonly traffic?: RpcTraffic | undefined },
+    deps: {
+      readonly logger: Logger;
+      readonly traffic?: RpcTraffic | undefined;
+      readonly tls?: TlsServerSecurity | undefined;
+    },
   ) {
     this.#options = options;
     this.#logger = deps.logger;
     this.#traffic = deps.traffic ?? createRpcTraffic();
+    this.#tls = deps.tls;
     this.#server = new Server({
       ...CHANNEL_OPTIONS,
       'grpc.max_concurrent_streams': options.concurrentStreamsMax,
@@ -62,7 +73,14 @@ export class GrpcServer {
 
   /** Listens; resolves to the bound port. */
   async start(): Promise<number> {
-    const port = await new Promise<number>((resolve, reject) => {
+    const port = await (this.#tls === undefined ? this.#listenInPlaintext() : this.#listen(this.#tls));
+    const { listenAddress } = this.#options;
+    this.#logger.info({ address: listenAddress, port, tls: this.#tls !== undefined }, 'gRPC listening');
+    return port;
+  }
+
+  #listenInPlaintext(): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(
         this.#options.listenAddress,
         ServerCredentials.createInsecure(),
@@ -72,12 +90,22 @@ export class GrpcServer {
         },
       );
     });
-    this.#logger.info({ address: this.#options.listenAddress, port }, 'gRPC listening');
-    return port;
+  }
+
+  /** Connections reach gRPC only once both sides have shown who they are. */
+  #listen(tls: TlsServerSecurity): Promise<number> {
+    const { host, port } = splitAddress(this.#options.listenAddress);
+    const injector = this.#server.createConnectionInjector(ServerCredentials.createInsecure());
+    this.#listener = new TlsListener(
+      { host: host.replaceAll(/[[\]]/g, '') || '0.0.0.0', port, peerName: tls.peerName },
+      { ...tls, accept: (socket) => injector.injectConnection(socket) },
+    );
+    return this.#listener.listen();
   }
 
   /** Takes no new calls and waits for those under way; after `timeoutMs` they are cancelled. */
   async stop(timeoutMs: number): Promise<void> {
+    this.#listener?.close();
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
         this.#server.forceShutdown();

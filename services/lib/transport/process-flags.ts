@@ -41,6 +41,27 @@ export const PROCESS_FLAGS = {
     default: 8_000,
     desc: 'A process not heard of for so long is gone; the same in all processes.',
   },
+  'cluster.tls-cert-file': {
+    type: 'string',
+    default: '',
+    desc: 'Certificate (PEM) that this process shows to other services; they verify each other. Read again when it changes.',
+  },
+  'cluster.tls-key-file': { type: 'string', default: '', desc: 'Key of cluster.tls-cert-file.' },
+  'cluster.tls-ca-file': {
+    type: 'string',
+    default: '',
+    desc: 'Certificates of the authorities that those of other services may come from.',
+  },
+  'cluster.tls-peer-name': {
+    type: 'string',
+    default: '',
+    desc: 'DNS name that the certificate of every service must have. Default: the host that is called; any name of callers.',
+  },
+  'cluster.insecure': {
+    type: 'boolean',
+    default: false,
+    desc: 'Services call each other in plaintext, also over a network. Without it and without certificates: on loopback only.',
+  },
   'nats.url': {
     type: 'list',
     default: ['nats://127.0.0.1:4222'],

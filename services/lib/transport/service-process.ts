@@ -11,6 +11,7 @@ import { createOperationsServer } from '../runtime/operations-server.ts';
 import type { Service } from '../runtime/service.ts';
 import { readVersion } from '../runtime/version.ts';
 import type { Cluster } from './cluster.ts';
+import { assertMayServe, type ClusterSecurity, openClusterSecurity } from './cluster-security.ts';
 import type { ControlPlane, MemberRecord, MemberState, ServiceName } from './control-plane.ts';
 import { GrpcCluster } from './grpc-cluster.ts';
 import { GrpcServer } from './grpc-server.ts';
@@ -173,9 +174,10 @@ async function assemble<const T extends FlagTable>(
     ...(memory !== undefined && { memory }),
   });
   const traffic = createRpcTraffic(base.registry);
+  const security = await openClusterSecurity(common, base);
   const cluster = new GrpcCluster(
     { replicationFactor: 1, unaryTimeoutMs: UNARY_TIMEOUT_MS },
-    { control, traffic },
+    { control, traffic, security },
   );
   const shares = createWorkShares(
     { service: definition.service, instance: base.instance, settleMs: SHARES_SETTLE_MS },
@@ -188,11 +190,24 @@ async function assemble<const T extends FlagTable>(
     isReady: () => isReady(),
     announceAgain: () => announceAgain(),
   });
-  const whole = new ClusterProcess(definition.service, base, built, control, cluster, traffic);
+  if (built.serve !== undefined) assertMayServe(common, security);
+  const whole = new ClusterProcess(definition.service, base, built, { control, cluster, traffic, security });
   isReady = () => whole.isReady();
   announceAgain = () => whole.announceAgain();
   const nothing = () => Promise.resolve();
-  return { process: whole, reload: built.reload ?? nothing, beforeStop: built.beforeStop ?? nothing };
+  const reload = async (): Promise<void> => {
+    await security.tls?.identity.reload();
+    await built.reload?.();
+  };
+  return { process: whole, reload, beforeStop: built.beforeStop ?? nothing };
+}
+
+/** How a process reaches the others, and they it. */
+interface Ties {
+  readonly control: NatsControlPlane;
+  readonly cluster: GrpcCluster;
+  readonly traffic: RpcTraffic;
+  readonly security: ClusterSecurity;
 }
 
 /** A whole service process as one service. */
@@ -202,6 +217,7 @@ class ClusterProcess implements Service {
   readonly #built: BuiltProcess;
   readonly #control: NatsControlPlane;
   readonly #cluster: GrpcCluster;
+  readonly #security: ClusterSecurity;
   readonly #grpc: GrpcServer | undefined;
   readonly #operations: Service | undefined;
   #grpcAddress = '';
@@ -214,25 +230,19 @@ class ClusterProcess implements Service {
   #hasReachedOwners = false;
   #waitedFor = '';
 
-  constructor(
-    name: ServiceName,
-    base: Base<FlagTable>,
-    built: BuiltProcess,
-    control: NatsControlPlane,
-    cluster: GrpcCluster,
-    traffic: RpcTraffic,
-  ) {
+  constructor(name: ServiceName, base: Base<FlagTable>, built: BuiltProcess, ties: Ties) {
     this.name = name;
     this.#base = base;
     this.#built = built;
-    this.#control = control;
-    this.#cluster = cluster;
+    this.#control = ties.control;
+    this.#cluster = ties.cluster;
+    this.#security = ties.security;
     const { logger, registry, common } = base;
     if (built.serve !== undefined) {
       const listenAddress = common['grpc.listen-address'];
       this.#grpc = new GrpcServer(
         { listenAddress, concurrentStreamsMax: CONCURRENT_STREAMS_MAX },
-        { logger, traffic },
+        { logger, traffic: ties.traffic, tls: ties.security.tls },
       );
       built.serve(this.#grpc);
     }
@@ -248,6 +258,7 @@ class ClusterProcess implements Service {
   async start(): Promise<void> {
     const { logger, version, common } = this.#base;
     await this.#operations?.start();
+    this.#security.tls?.identity.start();
     // Connections to owners open as soon as they are known, not at the first probe.
     if (this.#built.needsPlacement === true) this.#control.onChange(() => this.#canReachOwners());
     await this.#control.start();
@@ -312,6 +323,7 @@ class ClusterProcess implements Service {
     await this.#grpc?.stop(GRPC_STOP_TIMEOUT_MS);
     for (const service of this.#built.services.toReversed()) await service.stop();
     this.#cluster.close();
+    this.#security.tls?.identity.stop();
     await this.#control.stop();
     await this.#operations?.stop();
   }

@@ -105,6 +105,18 @@ annotations:
 {{- if .Values.nats.enabled -}}{{- .Values.nats.replicas -}}{{- else -}}{{- .Values.externalNats.replicas -}}{{- end -}}
 {{- end -}}
 
+{{/* The Secret with the certificate that all services share. */}}
+{{- define "tidemark.tlsSecret" -}}
+{{- if .Values.tls.existingSecret -}}
+{{- .Values.tls.existingSecret -}}
+{{- else -}}
+{{- if not .Values.tls.issuerRef.name -}}
+{{- fail "tls.enabled needs tls.existingSecret, or tls.issuerRef.name for cert-manager to make one" -}}
+{{- end -}}
+{{- printf "%s-tls" (include "tidemark.fullname" .) -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "tidemark.configMapName" -}}
 {{- default (printf "%s-config" (include "tidemark.fullname" .)) .Values.existingConfigMap -}}
 {{- end -}}

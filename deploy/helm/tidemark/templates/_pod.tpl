@@ -64,6 +64,19 @@
   value: {{ $root.Values.log.level | quote }}
 - name: TIDEMARK_LOG_FORMAT
   value: {{ $root.Values.log.format | quote }}
+{{- if $root.Values.tls.enabled }}
+- name: TIDEMARK_CLUSTER_TLS_CERT_FILE
+  value: /etc/tidemark-tls/tls.crt
+- name: TIDEMARK_CLUSTER_TLS_KEY_FILE
+  value: /etc/tidemark-tls/tls.key
+- name: TIDEMARK_CLUSTER_TLS_CA_FILE
+  value: /etc/tidemark-tls/ca.crt
+- name: TIDEMARK_CLUSTER_TLS_PEER_NAME
+  value: {{ $root.Values.tls.peerName | quote }}
+{{- else }}
+- name: TIDEMARK_CLUSTER_INSECURE
+  value: "true"
+{{- end }}
 - name: TIDEMARK_NATS_URL
   value: {{ include "tidemark.natsUrl" $root | quote }}
 - name: TIDEMARK_NATS_REPLICAS
@@ -221,6 +234,9 @@ spec:
         {{- if $config }}
         - {name: config, mountPath: /etc/tidemark, readOnly: true}
         {{- end }}
+        {{- if $root.Values.tls.enabled }}
+        - {name: tls, mountPath: /etc/tidemark-tls, readOnly: true}
+        {{- end }}
         {{- if and $external (ne $root.Values.externalNats.auth "none") }}
         - {name: nats, mountPath: /etc/tidemark-nats, readOnly: true}
         {{- end }}
@@ -245,6 +261,11 @@ spec:
     - name: config
       configMap:
         name: {{ include "tidemark.configMapName" $root }}
+    {{- end }}
+    {{- if $root.Values.tls.enabled }}
+    - name: tls
+      secret:
+        secretName: {{ include "tidemark.tlsSecret" $root }}
     {{- end }}
     {{- if and $external (ne $root.Values.externalNats.auth "none") }}
     - name: nats
