@@ -108,10 +108,14 @@ export function putDeltas(
     const number = column[i]!;
     const difference = number - previous;
     previous = number;
-    // One byte for most: the same time again, the next id.
+    // One byte for most: the same time again, the next id. Two for times of one scrape.
     if (difference < 64 && difference >= -64) {
       const small = difference | 0;
       dst[position++] = (small << 1) ^ (small >> 31);
+    } else if (difference < 8192 && difference >= -8192) {
+      const code = ((difference | 0) << 1) ^ ((difference | 0) >> 31);
+      dst[position++] = code | 128;
+      dst[position++] = code >>> 7;
     } else position = putVarint(dst, position, zigzag(difference));
   }
   return position;

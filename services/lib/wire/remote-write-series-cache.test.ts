@@ -86,6 +86,35 @@ test('long keys do not make the cache large', () => {
   for (let round = 0; round < 3; round++) {
     expect(lookUp(cache, keys, references).found).toEqual(keys.map((_, i) => i));
   }
-  // An entry, two slots, and 64 bytes of labels each.
-  expect(cache.memoryBytes).toBeLessThanOrEqual(4096 * (32 + 8 + 64));
+  // An entry, two slots, and 48 bytes of labels each.
+  expect(cache.memoryBytes).toBeLessThanOrEqual(4096 * (32 + 8 + 48));
+});
+
+test('while the cache grows nothing is forgotten; one that fills up by and by stays as large as it is', () => {
+  const cache = new RemoteWriteSeriesCache(1 << 20);
+  const hash = new Uint32Array(4);
+  let inserted = 0;
+  const has = (key: number) => {
+    hash.set([key, key, 1, 2]);
+    return cache.find(hash) >= 0;
+  };
+  const use = (from: number, to: number) => {
+    for (let key = from; key < to; key++) {
+      if (has(key)) continue;
+      inserted++;
+      cache.insert(hash, key, 0);
+    }
+  };
+  cache.maintain(1, 5000);
+  use(0, 20_000);
+  use(0, 20_000);
+  expect(inserted).toBe(20_000);
+  const { memoryBytes } = cache;
+  for (let round = 1; round <= 40; round++) {
+    cache.maintain(round * 2000, 5000);
+    use(round * 1000, 20_000 + round * 1000);
+  }
+  expect(inserted).toBe(20_000 + 40 * 1000);
+  cache.maintain(1_000_000, 5000);
+  expect(cache.memoryBytes).toBeLessThanOrEqual(memoryBytes);
 });

@@ -1,8 +1,8 @@
 // Hash of a series' bytes as they came → its reference, so that a series which was seen before costs a hash and a comparison
 // and no label work. Entries lie in order of first use: senders repeat their order, so the entry behind the last one found is
-// tried first, by its bytes (remembered-bytes.ts), which spares the hash and the random access of a hash table. Two generations:
-// a full one becomes the previous one, and what is asked for again moves over, so that nothing is rehashed in one go and what is
-// no longer sent goes away.
+// tried first, by its bytes (remembered-bytes.ts), which spares the hash and the random access of a hash table. Generations: a full
+// one becomes a previous one, and what is asked for again moves over, so that nothing is rehashed in one go and what is no longer
+// sent goes away. One that filled up within minutes was too small; the next is twice as large, and what came before it stays, too.
 import {
   createRememberedBytes,
   matchesRemembered,
@@ -17,8 +17,8 @@ const REFERENCE = 4;
 const FINGERPRINT = 5;
 const BYTES = 6;
 const ENTRIES_MIN = 1 << 12;
-/** On average: a third of the 110 bytes of a usual series, and room for longer ones. */
-const REMEMBERED_BYTES_EACH = 64;
+/** On average: a usual series has 25 bytes of its own, and there is room for longer ones. */
+const REMEMBERED_BYTES_EACH = 48;
 
 /** One generation: entries, and a hash table of entry numbers + 1 (0 = free) with twice as many slots. */
 interface Generation {
@@ -34,18 +34,21 @@ interface Generation {
 export class RemoteWriteSeriesCache {
   readonly #entriesMax: number;
   #current = createGeneration(ENTRIES_MIN);
-  #previous: Generation | undefined;
+  /** Newest first. Invariant: together they have room for no more entries than the current one. */
+  readonly #previous: Generation[] = [];
   /** Entry that is tried first. */
   #next = 0;
-  /** The entry whose bytes were met last in this request, and where they begin in it; −1 when none was. */
+  /** The entry whose bytes were met last in this request, and where they are in it; −1 when none was. */
   #before = -1;
   #beforeAt = -1;
+  #beforeEnd = -1;
   #nowMs = 0;
+  #previousKeptMs = 0;
   #turnedOverAtMs = 0;
 
   /**
-   * @param seriesMax  Most series in one generation, rounded up to a power of two; 40 bytes each, and up to 64 of their labels.
-   *                   As much again while the generation before is kept.
+   * @param seriesMax  Most series in one generation, rounded up to a power of two; 40 bytes each, and up to 48 of their labels.
+   *                   As much again while generations before are kept.
    */
   constructor(seriesMax: number) {
     this.#entriesMax = Math.max(ENTRIES_MIN, 2 ** Math.ceil(Math.log2(seriesMax)));
@@ -53,7 +56,7 @@ export class RemoteWriteSeriesCache {
 
   /** Bytes held, for the metric. */
   get memoryBytes(): number {
-    return bytesOf(this.#current) + (this.#previous === undefined ? 0 : bytesOf(this.#previous));
+    return this.#previous.reduce((sum, generation) => sum + bytesOf(generation), bytesOf(this.#current));
   }
 
   /**
@@ -66,10 +69,11 @@ export class RemoteWriteSeriesCache {
     const next = this.#next;
     if (next >= used) return -1;
     const beforeAt = next > 0 && this.#before === next - 1 ? this.#beforeAt : -1;
-    if (!matchesRemembered(remembered, entries, next * ENTRY_WORDS + BYTES, view, beforeAt, start, end))
-      return -1;
+    const at = next * ENTRY_WORDS + BYTES;
+    if (!matchesRemembered(remembered, entries, at, view, beforeAt, this.#beforeEnd, start, end)) return -1;
     this.#before = next;
     this.#beforeAt = start;
+    this.#beforeEnd = end;
     this.#next = next + 1;
     return next;
   }
@@ -78,9 +82,11 @@ export class RemoteWriteSeriesCache {
   remember(position: number, view: DataView, start: number, end: number): void {
     const { entries, remembered } = this.#current;
     const beforeAt = position > 0 && this.#before === position - 1 ? this.#beforeAt : -1;
-    rememberBytes(remembered, entries, position * ENTRY_WORDS + BYTES, view, beforeAt, start, end);
+    const at = position * ENTRY_WORDS + BYTES;
+    rememberBytes(remembered, entries, at, view, beforeAt, this.#beforeEnd, start, end);
     this.#before = position;
     this.#beforeAt = start;
+    this.#beforeEnd = end;
   }
 
   /** Position of the key's entry, valid until the next `insert`; −1 when it is not known. */
@@ -103,12 +109,13 @@ export class RemoteWriteSeriesCache {
       this.#next = found + 1;
       return found;
     }
-    const previous = this.#previous;
-    if (previous === undefined) return -1;
-    const old = probe(previous, h0, h1, h2, h3);
-    if (old < 0) return -1;
-    const at = old * ENTRY_WORDS;
-    return this.insert(hash, previous.entries[at + REFERENCE]!, previous.entries[at + FINGERPRINT]!);
+    for (const previous of this.#previous) {
+      const old = probe(previous, h0, h1, h2, h3);
+      if (old < 0) continue;
+      const at = old * ENTRY_WORDS;
+      return this.insert(hash, previous.entries[at + REFERENCE]!, previous.entries[at + FINGERPRINT]!);
+    }
+    return -1;
   }
 
   /** The reference at a position that `find` or `insert` returned. */
@@ -145,21 +152,33 @@ export class RemoteWriteSeriesCache {
   /** Forgets everything: after the distributor said that a reference is no longer known. */
   clear(): void {
     this.#current = createGeneration(ENTRIES_MIN);
-    this.#previous = undefined;
+    this.#previous.length = 0;
     this.#next = 0;
     this.#before = -1;
   }
 
-  /** Before each request: lets go of the previous generation once everything that is still sent has moved over. */
+  /** Before each request: lets go of previous generations once everything that is still sent has moved over. */
   maintain(nowMs: number, previousKeptMs: number): void {
     this.#nowMs = nowMs;
+    this.#previousKeptMs = previousKeptMs;
     this.#before = -1;
-    if (nowMs - this.#turnedOverAtMs > previousKeptMs) this.#previous = undefined;
+    if (nowMs - this.#turnedOverAtMs > previousKeptMs) this.#previous.length = 0;
   }
 
   #turnOver(): void {
-    this.#previous = this.#current;
-    this.#current = createGeneration(Math.min(this.#entriesMax, this.#current.capacity * 2));
+    const { capacity } = this.#current;
+    // One that lasted is full of what is no longer sent.
+    const wasTooSmall =
+      this.#nowMs - this.#turnedOverAtMs <= this.#previousKeptMs || this.#turnedOverAtMs === 0;
+    this.#previous.unshift(this.#current);
+    this.#current = createGeneration(wasTooSmall ? Math.min(this.#entriesMax, capacity * 2) : capacity);
+    let kept = 0;
+    let entries = 0;
+    for (const previous of this.#previous) {
+      entries += previous.capacity;
+      if (entries <= this.#current.capacity) kept++;
+    }
+    this.#previous.length = kept;
     this.#next = 0;
     this.#before = -1;
     this.#turnedOverAtMs = this.#nowMs;

@@ -222,6 +222,24 @@ describe('malformed requests name what and where', () => {
 });
 
 describe('the cache', () => {
+  test('a known series whose sample has its fields the other way round, and series that are new behind it', () => {
+    const { decode, rows } = create();
+    const t = 1_700_000_000_000;
+    const known = seriesV1([NAME], [[1, t]]);
+    decode(known);
+    // Sixteen bytes as usual, but the timestamp comes first.
+    const swapped = Buffer.concat([varintField(2, t + 1), doubleField(1, 1)]);
+    const reversed = field(1, Buffer.concat([labelV1(NAME), field(2, swapped)]));
+    const next = seriesV1([['__name__', 'a_longer_name_than_the_one_before']], [[1, t]]);
+    expect(decode(Buffer.concat([known, reversed, next, known]))).toMatchObject({ samples: 4, series: 4 });
+    expect(rows()).toEqual([
+      ['m', t, ...ONE],
+      ['m', t + 1, ...ONE],
+      ['a_longer_name_than_the_one_before', t, ...ONE],
+      ['m', t, ...ONE],
+    ]);
+  });
+
   test('a series is resolved once, whatever its samples', () => {
     const { decode, resolver, rows } = create();
     for (let i = 1; i <= 5; i++)

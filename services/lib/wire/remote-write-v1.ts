@@ -42,12 +42,13 @@ export function decodeRequestV1(
 ): void {
   const cursor = new ProtobufCursor(REQUEST_SUBJECT, bytes, 0, length);
   while (cursor.at < length) {
+    cursor.at = takeKnownSeries(context, cursor, length, columns, decoded);
+    cursor.end = length;
+    if (cursor.at === length) break;
     const tag = cursor.tag();
     if (tag === TAG_TIMESERIES) {
       const end = cursor.lengthEnd();
-      if (!tryKnownSeries(context, cursor, end, columns, decoded)) {
-        decodeSeries(context, cursor, end, columns, decoded);
-      }
+      decodeSeries(context, cursor, end, columns, decoded);
       cursor.at = end;
     } else if (tag === TAG_METADATA) {
       const end = cursor.lengthEnd();
@@ -62,21 +63,47 @@ export function decodeRequestV1(
   }
 }
 
+/** Hot! Takes known series from cursor.at on, as long as there is one after another; returns where the first other field begins. */
+function takeKnownSeries(
+  context: RemoteWriteContext,
+  cursor: ProtobufCursor,
+  length: number,
+  columns: RemoteWriteColumns,
+  decoded: DecodedWrite,
+): number {
+  const { bytes } = cursor;
+  let at = cursor.at;
+  // A tag, and a length of one or two bytes.
+  while (at + 3 <= length && bytes[at] === TAG_TIMESERIES) {
+    let start = at + 2;
+    let count = bytes[at + 1]!;
+    if (count >= 128) {
+      const high = bytes[start++]!;
+      if (high >= 128) return at;
+      count = (count & 127) | (high << 7);
+    }
+    const end = start + count;
+    if (end > length || !tryKnownSeries(context, cursor, start, end, columns, decoded)) return at;
+    at = end;
+  }
+  return at;
+}
+
 /**
- * Hot! Takes a TimeSeries [cursor.at, end) that is a known series' label fields and then one sample of the usual size; false,
+ * Hot! Takes a TimeSeries [start, end) that is a known series' label fields and then one sample of the usual size; false,
  * with nothing changed, when it is anything else. Keys of the cache are whole label fields, so bytes that are one's, or hash
  * to it, are such fields too and need no walk: what stands behind them is a sample by its tag and length.
  */
 function tryKnownSeries(
   context: RemoteWriteContext,
   cursor: ProtobufCursor,
+  start: number,
   end: number,
   columns: RemoteWriteColumns,
   decoded: DecodedWrite,
 ): boolean {
   const { bytes, view } = cursor;
   const { cache } = context;
-  const start = cursor.at;
   const labelsEnd = end - USUAL_SAMPLE_FIELD_BYTES;
   if (labelsEnd <= start || labelsEnd - start > SERIES_LABEL_BYTES_MAX) return false;
   if (bytes[labelsEnd] !== TAG_SAMPLES || bytes[labelsEnd + 1] !== USUAL_SAMPLE_BYTES) return false;
