@@ -33,7 +33,7 @@ const OPENMETRICS = { 'content-type': 'application/openmetrics-text; version=1.0
 async function createRig(options = '') {
   const distributor = new RecordingDistributor();
   const scraper = createScraper(
-    { version: '9.9.9' },
+    { version: '9.9.9', writeGatherMs: 0 },
     { distributor, clock: systemClock, logger: createSilentLogger(), registry: new Registry() },
   );
   onTestFinished(async () => {

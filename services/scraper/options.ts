@@ -20,6 +20,8 @@ export interface ScraperOptions {
   readonly spoolBytesMax?: number;
   /** Most writes under way at one time: enough to fill group commits, few enough to bound what is in flight. */
   readonly writesInFlightMax?: number;
+  /** Scrapes of so many milliseconds are written together; 0: each by itself. */
+  readonly writeGatherMs?: number;
   /** Most dropped targets kept per job for the targets API, whatever keep_dropped_targets says. */
   readonly droppedTargetsMax?: number;
 }
@@ -30,4 +32,6 @@ export const DEFAULT_BODY_BYTES_MAX = 256 * 1024 * 1024;
 export const DEFAULT_SPOOL_SAMPLES_MAX = 2_000_000;
 export const DEFAULT_SPOOL_BYTES_MAX = 2 ** 30;
 export const DEFAULT_WRITES_IN_FLIGHT_MAX = 32;
+/** At 130 scrapes a second 13 are one write, which costs little more than one of them. */
+export const DEFAULT_WRITE_GATHER_MS = 100;
 export const DEFAULT_DROPPED_TARGETS_MAX = 10_000;

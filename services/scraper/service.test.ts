@@ -36,7 +36,7 @@ async function createRig(options: Partial<ScraperOptions> = {}): Promise<Rig> {
   const distributor = new RecordingDistributor();
   const registry = new Registry();
   const scraper = createScraper(
-    { version: '9.9.9', ...options },
+    { version: '9.9.9', writeGatherMs: 0, ...options },
     { distributor, clock: systemClock, logger: createSilentLogger(), registry },
   );
   onTestFinished(async () => {
@@ -740,6 +740,22 @@ describe('the distributor', () => {
     );
     expectOnGrid(rig.distributor.series(labelled('a', target.address)).map((each) => each.timestampMs));
     expect(rig.distributor.series(labelled('up', target.address)).length).toBeGreaterThanOrEqual(scraped);
+  });
+
+  test('takes scrapes of a moment in one write, each by itself where one of them is refused', async () => {
+    const targets = await Promise.all([1, 2, 3].map(() => startScrapeTarget('a 1\n')));
+    const rig = await createRig({ writeGatherMs: 50 });
+    const addresses = targets.map(({ address }) => `"${address}"`).join(', ');
+    await rig.apply(`{job_name: a, static_configs: [{targets: [${addresses}]}]}`);
+    const series = targets.map(({ address }) => labelled('a', address));
+    const written = (): number => series.reduce((sum, name) => sum + rig.distributor.series(name).length, 0);
+    await waitFor('thirty scrapes', async () => written() >= 30);
+    expect(rig.distributor.writes).toBeLessThan(written() * 0.75);
+    // References of a part are forgotten: all are written in the end, and none twice.
+    rig.distributor.forgetReferences();
+    const before = written();
+    await waitFor('thirty more', async () => written() >= before + 30);
+    for (const name of series) expectOnGrid(rig.distributor.series(name).map((each) => each.timestampMs));
   });
 
   test('refuses a series: the others are written, the refused are counted', async () => {

@@ -32,6 +32,7 @@ import {
   DEFAULT_DROPPED_TARGETS_MAX,
   DEFAULT_SPOOL_BYTES_MAX,
   DEFAULT_SPOOL_SAMPLES_MAX,
+  DEFAULT_WRITE_GATHER_MS,
   DEFAULT_WRITES_IN_FLIGHT_MAX,
   type ScraperOptions,
 } from './options.ts';
@@ -92,7 +93,11 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
   });
   const appender = deps.distributor.appender(options.tenant ?? DEFAULT_TENANT);
   const spool: WriteSpool = new WriteSpool(
-    { samplesMax: options.spoolSamplesMax ?? DEFAULT_SPOOL_SAMPLES_MAX, inFlightMax },
+    {
+      samplesMax: options.spoolSamplesMax ?? DEFAULT_SPOOL_SAMPLES_MAX,
+      inFlightMax,
+      gatherMs: options.writeGatherMs ?? DEFAULT_WRITE_GATHER_MS,
+    },
     { appender, batches, clock: deps.clock, logger, metrics },
   );
   const poolOptions: PoolOptions = {

@@ -77,6 +77,22 @@ export class WriteBatch implements WriteColumns {
     this.extras?.reset();
   }
 
+  /** Adds a copy of all that is in `other`. */
+  append(other: WriteBatch): void {
+    while (this.references.length < this.count + other.count) this.#grow();
+    this.references.set(other.references.subarray(0, other.count), this.count);
+    this.timestampsMs.set(other.timestampsMs.subarray(0, other.count), this.count);
+    this.#words.set(other.#words.subarray(0, 2 * other.count), 2 * this.count);
+    this.count += other.count;
+    for (const each of other.metadata) this.metadata.push(each);
+    const { extras } = other;
+    if (extras === undefined || extras.count === 0) return;
+    const { references, timestampsMs, kinds, starts, ends, bytes } = extras;
+    const own = this.needExtras();
+    for (let i = 0; i < extras.count; i++)
+      own.addRaw(references[i]!, timestampsMs[i]!, kinds[i]!, bytes, starts[i]!, ends[i]!);
+  }
+
   /** Moves the last `count` float samples of `other` into this empty batch. */
   takeLast(other: WriteBatch, count: number): void {
     while (this.references.length < count) this.#grow();

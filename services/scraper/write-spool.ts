@@ -1,10 +1,12 @@
-// Between the scrape loops and the distributor. Writes go out side by side, up to a bound. What the distributor cannot take now
+// Between the scrape loops and the distributor. Scrapes of a moment are written together, since a write costs more than its samples;
+// writes go out side by side, up to a bound. What the distributor cannot take now
 // goes to disk at once, and is sent when the distributor takes samples again, beside the new ones; without a disk it waits in
 // memory. Loops never wait here. Where a bound is met the oldest samples are given up, counted and logged.
 import type { Clock } from '../lib/core/clock.ts';
 import { type AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender } from '../lib/distributor/appender.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
+import { startDeadline } from './deadline.ts';
 import type { DiskSpool } from './disk-spool.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { decodeSpoolRecord, type SpoolRefusal } from './spool-record.ts';
@@ -14,10 +16,14 @@ import type { WriteBatch, WriteBatches } from './write-batch.ts';
 const WRITE_SAMPLES_MAX = 2 ** 19;
 const BACKOFF_FIRST_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
+/** The same write may succeed later. */
+const TRANSIENT: ReadonlySet<string> = new Set(['unavailable', 'timeout', 'canceled', 'internal']);
 /** Longest that one write may take; the distributor gives up before, this is the last resort. */
 const WRITE_TIMEOUT_MS = 60_000;
 /** Between two files of the disk spool while the distributor takes nothing. */
 const SPILL_INTERVAL_MS = 500;
+/** As many samples are written at once without waiting for more. */
+const GATHERED_SAMPLES_MAX = 16_384;
 /** Writes of spooled samples at one time: enough to fill group commits, few enough that new samples come first. */
 const BACKLOG_IN_FLIGHT_MAX = 8;
 
@@ -32,9 +38,17 @@ export interface SpooledBatch {
   readonly resolveAgain: (batch: WriteBatch) => boolean;
 }
 
+/** A batch that waits. */
+interface Waiting extends SpooledBatch {
+  /** In a write of its own: it was part of one that was refused for some of its samples. */
+  readonly alone?: boolean;
+}
+
 export interface WriteSpoolOptions {
   readonly samplesMax: number;
   readonly inFlightMax: number;
+  /** What comes within this time is one write. */
+  readonly gatherMs: number;
 }
 
 export interface WriteSpoolDeps {
@@ -49,9 +63,15 @@ export class WriteSpool {
   readonly #options: WriteSpoolOptions;
   readonly #deps: WriteSpoolDeps;
   /** Oldest first. Head index instead of shift: an outage makes it long. */
-  #waiting: SpooledBatch[] = [];
+  #waiting: Waiting[] = [];
   #head = 0;
+  /** Waiting and under way. */
   #waitingSamples = 0;
+  /** Under way. */
+  #inFlightSamples = 0;
+  /** What waits has waited for long enough. */
+  #isDue = false;
+  #gathering = false;
   #inFlight = 0;
   #backoffMs = 0;
   #pause: Promise<void> | undefined;
@@ -117,6 +137,7 @@ export class WriteSpool {
   async flush(timeoutMs: number): Promise<void> {
     if (this.#isIdle()) return;
     const idle = new Promise<void>((resolve) => this.#idle.add(resolve));
+    this.#pump();
     const timer = new AbortController();
     await Promise.race([idle, this.#deps.clock.sleep(timeoutMs, timer.signal).catch(() => {})]);
     timer.abort();
@@ -214,9 +235,9 @@ export class WriteSpool {
   /** @throws AppError when the samples have to be sent again. */
   async #writeSpooled(batch: WriteBatch, refusal: SpoolRefusal): Promise<void> {
     const { appender, batches, metrics, logger } = this.#deps;
+    const deadline = startDeadline(this.#stopping.signal, WRITE_TIMEOUT_MS);
     try {
-      const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(WRITE_TIMEOUT_MS)]);
-      const outcome = await appender.write(batch, batch.metadata, signal);
+      const outcome = await appender.write(batch, batch.metadata, deadline.signal);
       metrics.samplesWritten.inc(outcome.written);
       const rejected = outcome.rejected + refusal.samples;
       if (rejected === 0) return;
@@ -231,6 +252,7 @@ export class WriteSpool {
       metrics.samplesDropped.inc({ reason: error.code }, batch.weight);
       logger.warn({ samples: batch.weight, reason: error.message }, 'samples of the spool were given up');
     } finally {
+      deadline.end();
       batches.release(batch);
     }
   }
@@ -256,14 +278,15 @@ export class WriteSpool {
 
   #pump(): void {
     while (this.#pause === undefined && this.#inFlight < this.#options.inFlightMax) {
+      if (this.#head === this.#waiting.length) this.#isDue = false;
       if (this.#head === this.#waiting.length || this.#stopping.signal.aborted) break;
-      const spooled = this.#waiting[this.#head++]!;
-      if (this.#head > 1024 && this.#head * 2 > this.#waiting.length) {
-        this.#waiting = this.#waiting.slice(this.#head);
-        this.#head = 0;
+      if (!this.#isRipe()) {
+        this.#gather();
+        break;
       }
+      const group = this.#takeGroup();
       this.#inFlight++;
-      void this.#write(spooled);
+      void this.#write(group);
     }
     const disk = this.#disk;
     if (disk !== undefined && !disk.isEmpty && this.#pause === undefined && !this.#stopping.signal.aborted) {
@@ -276,50 +299,96 @@ export class WriteSpool {
     this.#idle.clear();
   }
 
-  async #write(spooled: SpooledBatch): Promise<void> {
-    const { batch } = spooled;
-    const { appender, metrics, logger } = this.#deps;
+  /** Whether what waits is to be written now: it has waited, it is much, or somebody waits for the end. */
+  #isRipe(): boolean {
+    const samples = this.#waitingSamples - this.#inFlightSamples;
+    return (
+      this.#isDue || this.#options.gatherMs === 0 || samples >= GATHERED_SAMPLES_MAX || this.#idle.size > 0
+    );
+  }
+
+  #gather(): void {
+    if (this.#gathering) return;
+    this.#gathering = true;
+    this.#deps.clock
+      .sleep(this.#options.gatherMs, this.#stopping.signal)
+      .then(() => {
+        this.#gathering = false;
+        this.#isDue = true;
+        this.#pump();
+      })
+      .catch(() => undefined);
+  }
+
+  /** The oldest that wait, as many as are one write. */
+  #takeGroup(): readonly Waiting[] {
+    const first = this.#waiting[this.#head++]!;
+    const group = [first];
+    let samples = first.batch.weight;
+    while (first.alone !== true && this.#head < this.#waiting.length) {
+      const next = this.#waiting[this.#head]!;
+      samples += next.batch.weight;
+      if (next.alone === true || samples > GATHERED_SAMPLES_MAX) break;
+      group.push(next);
+      this.#head++;
+    }
+    if (this.#head > 1024 && this.#head * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#head);
+      this.#head = 0;
+    }
+    return group;
+  }
+
+  async #write(group: readonly Waiting[]): Promise<void> {
+    const { appender, batches, metrics, logger } = this.#deps;
+    const weight = group.reduce((sum, { batch }) => sum + batch.weight, 0);
+    this.#inFlightSamples += weight;
+    const only = group.length === 1 ? group[0]!.batch : undefined;
+    const joined = only ?? batches.acquire();
+    const deadline = startDeadline(this.#stopping.signal, WRITE_TIMEOUT_MS);
     try {
-      const signal = AbortSignal.any([this.#stopping.signal, AbortSignal.timeout(WRITE_TIMEOUT_MS)]);
-      const outcome = await appender.write(batch, batch.metadata, signal);
+      if (only === undefined) for (const { batch } of group) joined.append(batch);
+      const outcome = await appender.write(joined, joined.metadata, deadline.signal);
       this.#backoffMs = 0;
       metrics.samplesWritten.inc(outcome.written);
       if (outcome.rejected > 0) {
         metrics.samplesDropped.inc({ reason: 'rejected' }, outcome.rejected);
         logger.warn(
-          { job: spooled.job, rejected: outcome.rejected, reason: outcome.firstRejection },
+          { jobs: jobsOf(group), rejected: outcome.rejected, reason: outcome.firstRejection },
           'samples of a scrape were refused',
         );
       }
-      this.#finish(batch);
+      for (const { batch } of group) this.#finish(batch);
     } catch (caught) {
-      this.#failed(spooled, toAppError(caught));
+      this.#failed(group, toAppError(caught));
     } finally {
+      deadline.end();
+      if (only === undefined) batches.release(joined);
       this.#inFlight--;
+      this.#inFlightSamples -= weight;
       for (const resolve of this.#settled) resolve();
       this.#settled.clear();
       this.#pump();
     }
   }
 
-  #failed(spooled: SpooledBatch, error: AppError): void {
+  #failed(group: readonly Waiting[], error: AppError): void {
     const { metrics, logger } = this.#deps;
     metrics.writesFailed.inc({ code: error.code });
-    switch (error.code) {
-      case 'unavailable':
-      case 'timeout':
-      case 'canceled':
-      case 'internal':
-        this.#waiting.splice(this.#head, 0, spooled);
-        this.#startPause();
-        return;
-      case 'failed_precondition':
-        if (spooled.resolveAgain(spooled.batch)) {
-          this.#waiting.splice(this.#head, 0, spooled);
-          return;
-        }
-        break;
-      default:
+    if (TRANSIENT.has(error.code)) {
+      this.#putBack(group);
+      this.#startPause();
+      return;
+    }
+    if (group.length > 1) {
+      // The fault is of some of them: each by itself now.
+      this.#putBack(group.map((each) => ({ ...each, alone: true })));
+      return;
+    }
+    const spooled = group[0]!;
+    if (error.code === 'failed_precondition' && spooled.resolveAgain(spooled.batch)) {
+      this.#putBack(group);
+      return;
     }
     metrics.samplesDropped.inc({ reason: error.code }, spooled.batch.weight);
     logger.warn(
@@ -327,6 +396,11 @@ export class WriteSpool {
       'samples of a scrape were given up',
     );
     this.#finish(spooled.batch);
+  }
+
+  #putBack(group: readonly Waiting[]): void {
+    this.#waiting.splice(this.#head, 0, ...group);
+    this.#isDue = true;
   }
 
   #finish(batch: WriteBatch): void {
@@ -351,4 +425,8 @@ export class WriteSpool {
         this.#pump();
       });
   }
+}
+
+function jobsOf(group: readonly SpooledBatch[]): string[] {
+  return [...new Set(group.map(({ job }) => job))];
 }
