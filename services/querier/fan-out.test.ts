@@ -31,3 +31,15 @@ test('no answer is complete while it is not known who owns what (simulation, see
   expect(partial.gaps).toEqual(['which ingesters own the partitions is not known yet']);
   expect((await fanOut(optionsOf(true), ask)).gaps).toEqual([]);
 });
+
+test('nor is one that was asked for before that was known, though it becomes known meanwhile (seed 7)', async () => {
+  const { cluster, ...rest } = optionsOf(true);
+  let isKnown = false;
+  const learning = { ...cluster, placement: () => (isKnown ? cluster.placement() : undefined) };
+  const ask = () => {
+    isKnown = true;
+    return Promise.resolve(undefined);
+  };
+  await expect(fanOut({ ...rest, cluster: learning }, ask)).rejects.toThrow('is not known yet');
+  expect((await fanOut({ ...rest, cluster: learning }, ask)).gaps).toEqual([]);
+});

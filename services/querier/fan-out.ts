@@ -99,6 +99,8 @@ async function askAll(
   const startedMs = hedge?.clock.monotonicMs() ?? 0;
   // As they are now, like those who are asked: a store that joins meanwhile holds nothing that nobody else does.
   const storeSet = cluster.storeSet?.();
+  // Likewise: when the placement comes in the meantime, nobody had known whom to ask.
+  const wasPlacementUnknown = isPlacementUnknown(cluster);
   const isLastCopy = {
     ingester: cluster.replicationFactor === 1,
     store: (storeSet?.replicationFactor ?? 1) === 1,
@@ -132,7 +134,7 @@ async function askAll(
 
   const sources = sourcesOf(cluster);
   const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] => [
-    ...(isPlacementUnknown(cluster) ? ['which ingesters own the partitions is not known yet'] : []),
+    ...(wasPlacementUnknown ? ['which ingesters own the partitions is not known yet'] : []),
     ...findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, storeSet),
   ];
   const allOf = (answers: readonly (SourceAnswer | undefined)[]): SourceAnswer[] =>

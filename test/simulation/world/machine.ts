@@ -357,8 +357,25 @@ function installFiles(world: () => World): void {
       closeSync: (descriptor: number) => files.descriptors.delete(descriptor),
       readSync: (descriptor: number, into: Uint8Array, offset: number, length: number, position: number) =>
         files.mustBeOpen(descriptor).file.read(into.subarray(offset, offset + length), position),
-      writeSync: (descriptor: number, bytes: Uint8Array, offset: number, length: number, position: number) =>
-        files.writeNow(descriptor, bytes.subarray(offset, offset + length), position),
+      writeSync: (
+        descriptor: number,
+        data: Uint8Array | string,
+        offset = 0,
+        length?: number,
+        position = 0,
+      ) => {
+        const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+        return files.writeNow(
+          descriptor,
+          bytes.subarray(offset, offset + (length ?? bytes.length)),
+          position,
+        );
+      },
+      fsyncSync: (descriptor: number) => files.syncNow(descriptor),
+      renameSync: (from: string, to: string) => {
+        files.mustLive();
+        diskOf(from).rename(from, to);
+      },
       existsSync: (file: string) => diskOf(file).find(file) !== undefined,
       readFileSync: (file: string, encoding?: BufferEncoding) =>
         wholeOf(diskOf(file).mustFindFile(file), encoding),

@@ -15,14 +15,12 @@ const anyNode = (cluster: SimCluster, ...roles: readonly Role[]): SimNode => {
 
 /** While NATS does not have the placement, ingesters keep it: they are spared then. */
 function crash(cluster: SimCluster, doomed: readonly SimNode[], isPowerCut: boolean): () => void {
-  const isKept = cluster.isPlacementKept();
-  const nodes = doomed.filter(({ role }) => role !== 'ingester' || isKept);
-  for (const node of nodes) {
+  for (const node of doomed) {
     cluster.kill(node);
     if (isPowerCut) node.host.disk.cutPower(cluster.world.chance(0.3) ? undefined : cluster.world.random);
   }
   return () => {
-    for (const node of nodes) cluster.start(node);
+    for (const node of doomed) cluster.start(node);
   };
 }
 
@@ -49,17 +47,6 @@ function partition(cluster: SimCluster, node: SimNode): () => void {
 function zonesOf(cluster: SimCluster): readonly SimNode[] {
   const { zone } = anyNode(cluster, 'ingester').host;
   return cluster.nodes.filter(({ host }) => host.zone === zone);
-}
-
-/**
- * Whether every ingester can tell an emptied NATS what the placement was. One that cannot would begin with a placement of its own:
- * the record is in NATS and in memories, and on no disk (README.md, what it found).
- */
-function isPlacementKnown(cluster: SimCluster): boolean {
-  const newest = Math.max(1, ...cluster.nodes.map(({ placement: known }) => known()?.epoch ?? 0));
-  return cluster
-    .of('ingester')
-    .every(({ host, placement: known }) => !host.isPaused && known()?.epoch === newest);
 }
 
 export const FAULTS: Readonly<Record<string, Fault>> = {
@@ -106,7 +93,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'NATS dead and wiped': (cluster) => {
     const { nats } = cluster;
     nats.kill();
-    return () => nats.restart(isPlacementKnown(cluster));
+    return () => nats.restart(true);
   },
   'slow disk': (cluster) => {
     const { disk } = anyNode(cluster, 'ingester', 'store').host;

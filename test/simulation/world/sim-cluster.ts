@@ -16,6 +16,7 @@ import type {
 } from '../../../services/lib/transport/control-plane.ts';
 import { GrpcCluster } from '../../../services/lib/transport/grpc-cluster.ts';
 import { NatsControlPlane } from '../../../services/lib/transport/nats-control-plane.ts';
+import { createPlacementFile, type PlacementMemory } from '../../../services/lib/transport/placement-file.ts';
 import { PlacementKeeper } from '../../../services/lib/transport/placement-keeper.ts';
 import {
   BlockHorizonDefinition,
@@ -156,11 +157,6 @@ export class SimCluster {
     if (node.host.process !== undefined) this.world.kill(node.host.process);
   }
 
-  /** Whether the placement would outlive the end of all processes. */
-  isPlacementKept(): boolean {
-    return this.nats.isUp && this.nats.has('placement');
-  }
-
   /** Asks `seal` of every ingester that answers. */
   async seal(): Promise<void> {
     for (const { address } of this.of('ingester')) {
@@ -208,7 +204,7 @@ export class SimCluster {
         ...{ servers: [], clusterName: 'sim', bucketReplicas: 1, connection: {} },
         ...{ heartbeatMs: HEARTBEAT_MS, expiryMs: EXPIRY_MS },
       },
-      { clock: systemClock, logger, openBucket: this.nats.open },
+      { clock: systemClock, logger, openBucket: this.nats.open, ...memoryOf(node) },
     );
     node.placement = () => control.placement();
     const cluster = new GrpcCluster(
@@ -327,4 +323,13 @@ function createTimedLogger(world: World): Logger {
     { level: 'debug', format: 'logfmt' },
     { write: (line: string) => process.stderr.write(`${Math.round(world.nowMs)} ${line}`) },
   );
+}
+
+/** Those that hold samples keep the placement beside them. */
+function memoryOf({ role, host }: SimNode): { readonly memory?: PlacementMemory } {
+  if (role !== 'ingester' && role !== 'store') return {};
+  const home = `${SIM_ROOT}${host.name}`;
+  host.disk.makeFolders(`${home}/data`);
+  host.disk.syncFolder(home);
+  return { memory: createPlacementFile(`${home}/data`) };
 }

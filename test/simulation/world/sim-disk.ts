@@ -135,9 +135,7 @@ export class SimDisk {
   }
 
   get usedBytes(): number {
-    let sum = 0;
-    for (const [, file] of this.files()) sum += file.length;
-    return sum;
+    return bytesIn(this.#root);
   }
 
   get freeBytes(): number {
@@ -286,6 +284,12 @@ export class SimDisk {
     if (node instanceof SimFile) throw diskError('ENOTDIR', path.dirname(file));
     return node;
   }
+}
+
+function bytesIn(folder: SimFolder): number {
+  let sum = 0;
+  for (const node of folder.values()) sum += node instanceof SimFile ? node.length : bytesIn(node);
+  return sum;
 }
 
 function partsOf(file: string): string[] {

@@ -36,6 +36,8 @@ const FAULT_MS = 60_000;
 const FAULT_INTERVAL_MS = 2_500;
 /** After the last fault a cluster answers completely within this. */
 const RECOVERY_MS = 60_000;
+/** Longer than the expiry of members and a replica's patience at its start. */
+const SETTLE_MS = 15_000;
 const EVENTS_MAX = 3_000_000;
 
 /** Runs one seed. What goes wrong is in the tally; it throws only when the simulation itself is broken. */
@@ -96,6 +98,8 @@ class Run {
     );
     this.#log('all is healed');
     await this.#untilWhole('after the faults');
+    // What was cut off from NATS when all was healed may still be expiring.
+    await this.#world.sleep(SETTLE_MS);
     this.#isAsking = false;
     for (const writer of this.#writers) writer.stop();
     await Promise.all([...writing, asking]);
