@@ -32,7 +32,7 @@ test('no answer is complete while it is not known who owns what (simulation, see
   expect((await fanOut(optionsOf(true), ask)).gaps).toEqual([]);
 });
 
-test('nor is one that was asked for before that was known, though it becomes known meanwhile (seed 7)', async () => {
+test('nor is one that was asked for before that was known, though it becomes known meanwhile', async () => {
   const { cluster, ...rest } = optionsOf(true);
   let isKnown = false;
   const learning = { ...cluster, placement: () => (isKnown ? cluster.placement() : undefined) };

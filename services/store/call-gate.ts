@@ -1,14 +1,19 @@
-// Counts running calls, so that a service can drain: no new ones, then wait for those that run.
+// Lets calls in once the service knows what it has, and counts those that run, so that it can drain: no new ones, then wait for the rest.
 import { AppError } from '../lib/core/errors.ts';
 
 export class CallGate {
   #running = 0;
-  #closed = false;
+  #state: 'starting' | 'open' | 'closed' = 'starting';
   #waiters: (() => void)[] = [];
 
-  /** @throws AppError `unavailable` once closed. Pair with `leave`. */
+  /** @throws AppError `unavailable` before it is opened and once it is closed. Pair with `leave`. */
   enter(): void {
-    if (this.#closed)
+    if (this.#state === 'starting')
+      throw new AppError(
+        'unavailable',
+        'the store is still looking through its blocks; ask another one, or again later',
+      );
+    if (this.#state === 'closed')
       throw new AppError('unavailable', 'the store is shutting down; ask another one, or again later');
     this.#running++;
   }
@@ -19,8 +24,13 @@ export class CallGate {
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
+  /** Lets calls in, unless it was closed already. */
+  open(): void {
+    if (this.#state === 'starting') this.#state = 'open';
+  }
+
   close(): void {
-    this.#closed = true;
+    this.#state = 'closed';
   }
 
   /** Resolves when nothing runs. */

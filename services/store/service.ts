@@ -330,6 +330,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       await removeLeftovers();
       await forgetDeletes();
       logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
+      gate.open();
       retention = keepRetention();
       compaction = keepCompacting();
       upkeep = replication.run(stopping.signal);
