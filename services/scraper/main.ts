@@ -38,6 +38,7 @@ runServiceProcess({
         logger,
         registry,
         owns: shares.owns,
+        hasOthers: () => cluster.scrapers().some((peer) => peer.instance !== instance),
         sharing: {
           tryAcquire: (name) => control.tryAcquire(name),
           others: () =>

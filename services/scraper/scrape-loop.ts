@@ -156,14 +156,11 @@ export class ScrapeLoop {
     await this.#running;
   }
 
-  /** Ends the loop, but lets a scrape under way finish, for a moment: another loop goes on with the target. */
-  async finish(): Promise<void> {
+  /** Ends the loop, but lets a scrape under way finish, for `graceMs` at most: another loop goes on with the target. */
+  async finish(graceMs = FINISH_GRACE_MS): Promise<void> {
     this.#ending.abort();
     const grace = new AbortController();
-    await Promise.race([
-      this.#running,
-      this.#deps.clock.sleep(FINISH_GRACE_MS, grace.signal).catch(() => {}),
-    ]);
+    await Promise.race([this.#running, this.#deps.clock.sleep(graceMs, grace.signal).catch(() => {})]);
     grace.abort();
     await this.stop();
   }

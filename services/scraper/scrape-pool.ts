@@ -50,6 +50,14 @@ export interface PoolDeps {
   readonly owns?: ((targetKey: string) => boolean) | undefined;
 }
 
+/**
+ * How long a target that another scraper has now is scraped here too: longer than members take to know of each other. Both take their
+ * samples at the same times, so that twice is once.
+ */
+export const HAND_OVER_MS = 2_000;
+/** Longest that a scrape under way holds up an orderly end. */
+const LAST_SCRAPE_GRACE_MS = 10_000;
+
 /** A loop that was stopped and whose series have not ended yet. */
 interface Departed {
   readonly loop: ScrapeLoop;
@@ -63,6 +71,8 @@ export class ScrapePool {
   readonly #loops = new Map<string, ScrapeLoop>();
   /** By the labels of the series. */
   readonly #departed = new Map<string, Departed>();
+  /** Loops of targets that another scraper has now, by target, for a moment longer. */
+  readonly #handedOver = new Map<string, Departed>();
   readonly #stopping = new AbortController();
   #config: ScrapeConfig;
   #discovery: Discovery;
@@ -158,7 +168,10 @@ export class ScrapePool {
     this.#stopping.abort();
     await this.#discovery.stop();
     await this.#syncing;
-    await Promise.all([...this.#loops.values()].map((loop) => loop.stop()));
+    const handedOver = this.#takeHandedOver();
+    await Promise.all(
+      [...this.#loops.values(), ...handedOver].map((loop) => loop.finish(LAST_SCRAPE_GRACE_MS)),
+    );
     for (const { cancel } of this.#departed.values()) cancel.abort();
     this.#client.close();
   }
@@ -168,7 +181,7 @@ export class ScrapePool {
     this.#stopping.abort();
     await this.#discovery.stop();
     await this.#syncing;
-    await Promise.all([...this.#loops.values()].map((loop) => loop.stop()));
+    await Promise.all([...this.#loops.values(), ...this.#takeHandedOver()].map((loop) => loop.stop()));
     for (const { cancel } of this.#departed.values()) cancel.abort();
     for (const { loop } of this.#departed.values()) loop.endSeries(endTimeOf(loop));
     for (const loop of this.#loops.values()) loop.endSeries(endTimeOf(loop));
@@ -223,20 +236,50 @@ export class ScrapePool {
     if (this.#stopping.signal.aborted) return;
     const targets = this.#findTargets();
     const owns = this.#deps.owns ?? (() => true);
-    const gone = [...this.#loops.values()].filter(
-      ({ target }) => !targets.has(target.key) || !owns(target.key),
-    );
+    const gone = [...this.#loops.values()].filter(({ target }) => !targets.has(target.key));
     await Promise.all(gone.map((loop) => loop.stop()));
     for (const loop of gone) {
       this.#loops.delete(loop.target.key);
-      // The series of a target that another scraper has now go on.
-      if (!targets.has(loop.target.key)) this.#depart(loop);
+      this.#depart(loop);
     }
+    for (const loop of [...this.#loops.values()]) if (!owns(loop.target.key)) this.#handOver(loop);
     await this.#applyTargetLimit(targets.size);
     for (const target of targets.values()) {
-      if (!this.#loops.has(target.key) && owns(target.key))
-        this.#startLoop(target, this.#takeDeparted(target));
+      if (this.#loops.has(target.key) || !owns(target.key)) continue;
+      if (!this.#takeBack(target)) this.#startLoop(target, this.#takeDeparted(target));
     }
+  }
+
+  /** Another scraper has the target now. Its series go on, and so does the loop, until the other one is sure to have begun. */
+  #handOver(loop: ScrapeLoop): void {
+    const { key } = loop.target;
+    const departed = { loop, cancel: new AbortController() };
+    this.#loops.delete(key);
+    this.#handedOver.set(key, departed);
+    this.#deps.clock
+      .sleep(HAND_OVER_MS, departed.cancel.signal)
+      .then(async () => {
+        if (this.#handedOver.get(key) === departed) this.#handedOver.delete(key);
+        await loop.finish(LAST_SCRAPE_GRACE_MS);
+      })
+      .catch(() => undefined);
+  }
+
+  /** True when the target was handed over a moment ago and its loop still runs, with the settings of now. */
+  #takeBack(target: Target): boolean {
+    const departed = this.#handedOver.get(target.key);
+    if (departed === undefined) return false;
+    this.#handedOver.delete(target.key);
+    departed.cancel.abort();
+    this.#loops.set(target.key, departed.loop);
+    return true;
+  }
+
+  #takeHandedOver(): ScrapeLoop[] {
+    const taken = [...this.#handedOver.values()];
+    this.#handedOver.clear();
+    for (const { cancel } of taken) cancel.abort();
+    return taken.map(({ loop }) => loop);
   }
 
   #findTargets(): ReadonlyMap<string, Target> {
@@ -295,6 +338,7 @@ export class ScrapePool {
 
   /** Replaces every loop by one with the settings as they are now; its series go on. */
   async #restartLoops(): Promise<void> {
+    for (const loop of this.#takeHandedOver()) void loop.finish(LAST_SCRAPE_GRACE_MS);
     await Promise.all(
       [...this.#loops.values()].map(async (loop) => {
         await loop.finish();

@@ -37,7 +37,7 @@ import {
   type ScraperOptions,
 } from './options.ts';
 import type { ScrapeLoop } from './scrape-loop.ts';
-import { type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
+import { HAND_OVER_MS, type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
 import { SharedDiscovery, type SharingDeps } from './shared-discovery.ts';
 import { globalUrl } from './target.ts';
 import { listTargetMetadata } from './target-metadata.ts';
@@ -46,6 +46,9 @@ import { WriteSpool } from './write-spool.ts';
 
 /** Longest that a drain waits for samples to be written. */
 const FLUSH_TIMEOUT_MS = 10_000;
+
+/** How long a scraper that leaves goes on: the others take half a second to believe it, and then as long as for any other target. */
+const DRAIN_OVERLAP_MS = 500 + HAND_OVER_MS;
 
 export interface ScraperDeps {
   readonly distributor: Distributor;
@@ -58,6 +61,8 @@ export interface ScraperDeps {
   readonly disk?: Disk;
   /** Shared with others of this process; one of its own by default. */
   readonly discovery?: DiscoverySources;
+  /** Whether other scrapers take the targets over when this one drains: it goes on for a moment then. Default: none do. */
+  readonly hasOthers?: () => boolean;
   /** How scrapers of a cluster discover once for all; absent: this one discovers by itself. */
   readonly sharing?: SharingDeps;
 }
@@ -172,6 +177,8 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     draining = true;
     await changing.catch(() => {});
     await monitors.stop();
+    // The others begin when they have seen for a moment that this one leaves; until then targets would be nobody's.
+    if (deps.hasOthers?.() === true) await deps.clock.sleep(DRAIN_OVERLAP_MS);
     await Promise.all([...pools.values()].map((pool) => pool.stop()));
     await shared?.stop();
     await spool.flush(FLUSH_TIMEOUT_MS);
@@ -195,6 +202,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     isReady: () => running && !draining,
     applyConfig: apply,
     rebalance: async () => {
+      if (draining) return;
       await Promise.all([...pools.values()].map((pool) => pool.rebalance()));
     },
     drain,
