@@ -1,9 +1,10 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { encodeUtf8 } from '../../core/bytes.ts';
-import { systemClock } from '../../core/clock.ts';
+import { type Clock, systemClock } from '../../core/clock.ts';
 import { type Disk, type DiskFile, systemDisk } from '../../core/disk.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Damage, RecordVisitor } from './replay.ts';
@@ -27,6 +28,7 @@ async function openLog(
   overrides: Partial<SegmentLogOptions> = {},
   disk: Disk = systemDisk,
   poison?: string,
+  clock: Clock = systemClock,
 ): Promise<Opened> {
   const seen: string[] = [];
   const damage: Damage[] = [];
@@ -49,7 +51,7 @@ async function openLog(
     },
     {
       disk,
-      clock: systemClock,
+      clock,
       onFatal: (error) => fatal.push(error),
       onDamage: (found) => damage.push(found),
     },
@@ -123,15 +125,46 @@ test('records of one turn share one commit', async () => {
   await log.close();
 });
 
-test('commits keep their distance, and many bytes do not wait', async () => {
+test('commits keep their distance while more may come, and many bytes do not wait', async () => {
   const { log } = await openLog({ groupCommitMs: 200, commitBytes: 1000 });
-  await writeAll(log, ['opens the distance']);
+  await writeAll(log, ['opens the distance', 'with another writer']);
   const startedMs = performance.now();
   await writeAll(log, ['waits']);
   expect(performance.now() - startedMs).toBeGreaterThan(150);
   const againMs = performance.now();
   await writeAll(log, ['x'.repeat(2000)]);
   expect(performance.now() - againMs).toBeLessThan(150);
+  await log.close();
+});
+
+test('when all who wrote together lately wait, nothing is waited for; some may come a turn later, or stop', async () => {
+  let sleeps = 0;
+  const clock: Clock = {
+    ...systemClock,
+    sleep(ms, signal) {
+      sleeps++;
+      return systemClock.sleep(ms, signal);
+    },
+  };
+  const { log } = await openLog({ groupCommitMs: 60_000 }, systemDisk, undefined, clock);
+  for (let round = 0; round < 20; round++) await writeAll(log, ['a', 'b', 'c']);
+  const durable = ['a', 'b', 'c'].map((text) => append(log, text).durable);
+  await nextTurn();
+  durable.push(append(log, 'd').durable);
+  await nextTurn();
+  durable.push(append(log, 'e').durable);
+  await Promise.all(durable);
+  expect(sleeps).toBe(0);
+  // From now on five are waited for, as long as one of the last eight commits had as many.
+  for (let commit = 1; commit <= 8; commit++) {
+    const alone = append(log, 'alone').durable;
+    await nextTurn();
+    await log.flush();
+    await alone;
+    expect(sleeps).toBe(commit);
+  }
+  await writeAll(log, ['alone']);
+  expect(sleeps).toBe(8);
   await log.close();
 });
 

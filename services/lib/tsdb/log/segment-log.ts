@@ -2,6 +2,7 @@
 // rules of recovery are in docs/format/log.md. What records mean is the caller's business.
 import { randomInt } from 'node:crypto';
 import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { assert } from '../../core/assert.ts';
 import { ByteWriter } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -28,7 +29,10 @@ export interface SegmentLogOptions {
   readonly folder: string;
   /** A segment is closed before it would exceed this, unless a single record is larger. */
   readonly segmentBytesMax: number;
-  /** Least time from one fdatasync to the next, while less than `commitBytes` wait. */
+  /**
+   * Least time from one fdatasync to the next, while less than `commitBytes` wait, and fewer records than were written
+   * together lately: writers that wait for their answers send nothing more, and waiting for them would be for nothing.
+   */
   readonly groupCommitMs: number;
   /** This many waiting bytes are committed at once. */
   readonly commitBytes: number;
@@ -104,6 +108,7 @@ export interface SegmentLog {
 interface Batch {
   readonly segment: number;
   readonly out: ByteWriter;
+  records: number;
   readonly durable: Promise<void>;
   readonly resolve: () => void;
   /** On a full disk writers are told `unavailable`; the bytes are written later all the same. */
@@ -114,6 +119,11 @@ interface Batch {
 const SPACE_CHECK_MS = 1000;
 /** After ENOSPC the same bytes are tried again at this interval. */
 const FULL_RETRY_MS = 200;
+/**
+ * Commits whose records are looked at to tell that all who write are waiting. The most of several: where records come at random, a
+ * commit seldom has as many, and the time between commits stays what it is.
+ */
+const RECENT_COMMITS = 8;
 
 /**
  * Replays the folder's segments into `visit`, then opens a new segment for appending.
@@ -168,6 +178,11 @@ class DiskSegmentLog implements SegmentLog {
   #writing: Batch | undefined;
   #wake: AbortController | undefined;
   #lastCommitMs = Number.NEGATIVE_INFINITY;
+  /** Records of the last commits, a ring. */
+  readonly #recentRecords = new Uint32Array(RECENT_COMMITS);
+  #commits = 0;
+  /** The most of them; as long as there were none, more than any commit has. */
+  #recordsExpected = Number.POSITIVE_INFINITY;
   #lowSpace: string | undefined;
   #spaceCheckedMs = Number.NEGATIVE_INFINITY;
   #failed: AppError | undefined;
@@ -249,7 +264,8 @@ class DiskSegmentLog implements SegmentLog {
     this.#segmentBytes += bytes;
     this.#bytesInFlight += bytes;
     this.bytesAppended += bytes;
-    if (batch.out.length >= this.#options.commitBytes) this.#wake?.abort();
+    batch.records++;
+    if (this.#isDue(batch)) this.#wake?.abort();
     this.#running ??= this.#run();
     return { segment: this.#segment, durable: batch.durable };
   }
@@ -329,7 +345,7 @@ class DiskSegmentLog implements SegmentLog {
     });
     // Each waiter sees the rejection on its own; without one it must not end the process.
     durable.catch(() => undefined);
-    const batch: Batch = { segment: this.#segment, out, durable, resolve, reject };
+    const batch: Batch = { segment: this.#segment, out, records: 0, durable, resolve, reject };
     if (this.#segmentBytes === SEGMENT_HEAD_BYTES) encodeSegmentHead(out, this.#segment, this.#salt);
     this.#queue.push(batch);
     return batch;
@@ -349,20 +365,38 @@ class DiskSegmentLog implements SegmentLog {
     }
   }
 
-  /** Lets what arrives in the same turn of the event loop join, then keeps the distance between commits. */
+  /** Keeps the distance between commits, then lets join what has arrived already: as long as a turn of the event loop brings more. */
   async #waitForTurn(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
+    await nextTurn();
     const { clock } = this.#deps;
-    const { groupCommitMs, commitBytes } = this.#options;
-    const restMs = this.#lastCommitMs + groupCommitMs - clock.monotonicMs();
-    if (restMs <= 0 || this.#queue[0]!.out.length >= commitBytes || this.#closed) return;
-    this.#wake = new AbortController();
-    try {
-      await clock.sleep(restMs, this.#wake.signal);
-    } catch {
-      // Woken early: enough bytes wait, or the log is to be flushed.
+    const batch = this.#queue[0]!;
+    const dueMs = this.#lastCommitMs + this.#options.groupCommitMs;
+    const restMs = dueMs - clock.monotonicMs();
+    if (restMs <= 0 || this.#closed) return;
+    if (!this.#isDue(batch)) {
+      this.#wake = new AbortController();
+      try {
+        await clock.sleep(restMs, this.#wake.signal);
+      } catch {
+        // Woken early: enough waits, or the log is to be flushed.
+      }
+      this.#wake = undefined;
     }
-    this.#wake = undefined;
+    let records = 0;
+    while (records !== batch.records && clock.monotonicMs() < dueMs) {
+      ({ records } = batch);
+      await nextTurn();
+    }
+  }
+
+  /** Whether there is nothing to wait for: as much as is written in one go, or as many records as come together. */
+  #isDue(batch: Batch): boolean {
+    return batch.out.length >= this.#options.commitBytes || batch.records >= this.#recordsExpected;
+  }
+
+  #noteRecords({ records }: Batch): void {
+    this.#recentRecords[this.#commits++ % RECENT_COMMITS] = records;
+    this.#recordsExpected = Math.max(...this.#recentRecords);
   }
 
   async #commitFirst(): Promise<void> {
@@ -371,6 +405,7 @@ class DiskSegmentLog implements SegmentLog {
     this.#writing = batch;
     const startedMs = clock.monotonicMs();
     this.#lastCommitMs = startedMs;
+    this.#noteRecords(batch);
     const file = await this.#fileOf(batch);
     await this.#writeWhole(file, batch);
     await file.sync();
