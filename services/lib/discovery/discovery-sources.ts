@@ -14,5 +14,5 @@ export function createDiscoverySources(deps: {
   readonly registry: Registry;
 }): DiscoverySources {
   const pod = { variables: process.env, serviceAccountFolder: SERVICE_ACCOUNT_FOLDER };
-  return { hub: new WatchHub({ ...deps, pod }), dns: SYSTEM_DNS };
+  return { hub: new WatchHub({ ...deps, pod }), dns: SYSTEM_DNS, variables: process.env };
 }

@@ -1,8 +1,10 @@
 // All discovery of one section (a scrape job, an Alertmanager list) as one list of target groups that changes over time.
 import { unreachable } from '../core/assert.ts';
 import type { AskedDiscoveryConfig, DiscoveryConfigs } from '../runtime/config/discovery-config.ts';
+import { createEc2Discovery } from './aws/ec2-discovery.ts';
 import { ConsulDiscovery } from './consul-discovery.ts';
 import { createDnsDiscovery, type DnsEnvironment } from './dns-discovery.ts';
+import { createDockerDiscovery } from './docker-discovery.ts';
 import { FileDiscovery } from './file-discovery.ts';
 import type { GroupSource, GroupSourceDeps } from './group-source.ts';
 import { createHttpDiscovery } from './http-discovery.ts';
@@ -16,6 +18,8 @@ export type Discovery = GroupSource;
 export interface DiscoverySources {
   readonly hub: WatchHub;
   readonly dns: DnsEnvironment;
+  /** Variables of the process, where AWS' own tools look for credentials. Default: none. */
+  readonly variables?: Readonly<Record<string, string | undefined>>;
   /** Where several processes share what one of them discovers: makes the source of an item of which `createLocal` is the whole work. */
   readonly share?: (
     config: AskedDiscoveryConfig,
@@ -63,6 +67,10 @@ function createSource(
       return createDnsDiscovery(config, sources.dns, deps);
     case 'consul':
       return new ConsulDiscovery(config, deps);
+    case 'docker':
+      return createDockerDiscovery(config, deps);
+    case 'ec2':
+      return createEc2Discovery(config, sources.variables ?? {}, deps);
     default:
       return unreachable(config);
   }

@@ -48,6 +48,11 @@ export class HttpClient {
     return this.#request(url, { method: 'GET', headers, signal }, isRedirect);
   }
 
+  /** Sends a PUT without a body. Redirects are not followed. */
+  put(url: URL, headers: HeaderValues, signal: AbortSignal): Promise<http.IncomingMessage> {
+    return this.#request(url, { method: 'PUT', headers, body: new Uint8Array(), signal }, () => false);
+  }
+
   /** Sends a POST. Redirects are followed that keep method and body; all else is as with `get`. */
   post(
     url: URL,
@@ -93,7 +98,7 @@ export class HttpClient {
 }
 
 interface Outgoing {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'PUT';
   readonly headers: HeaderValues;
   readonly body?: Uint8Array;
   readonly signal: AbortSignal;

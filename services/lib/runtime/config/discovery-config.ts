@@ -28,7 +28,13 @@ export interface DiscoveryConfigs {
   readonly askedConfigs?: readonly AskedDiscoveryConfig[];
 }
 
-export type AskedDiscoveryConfig = KubernetesSdConfig | HttpSdConfig | DnsSdConfig | ConsulSdConfig;
+export type AskedDiscoveryConfig =
+  | KubernetesSdConfig
+  | HttpSdConfig
+  | DnsSdConfig
+  | ConsulSdConfig
+  | DockerSdConfig
+  | Ec2SdConfig;
 
 export type KubernetesRole = 'node' | 'service' | 'pod' | 'endpoints' | 'endpointslice' | 'ingress';
 
@@ -105,6 +111,47 @@ export interface ConsulSdConfig {
   readonly nodeMeta: ReadonlyMap<string, string>;
   readonly filter: string;
   readonly healthFilter: string;
+  readonly http: HttpClientConfig;
+}
+
+/** Restricts what a server lists: any of the values, for each of the names. */
+export interface DiscoveryFilter {
+  readonly name: string;
+  readonly values: readonly string[];
+}
+
+export interface DockerSdConfig {
+  readonly kind: 'docker';
+  /** URL of the daemon: `unix://`, `tcp://`, `http://` or `https://`. */
+  readonly host: string;
+  /** For containers without a TCP port. */
+  readonly port: number;
+  /** Address of containers that have the host's network. */
+  readonly hostNetworkingHost: string;
+  /** A container of several networks is a target in the first one only. */
+  readonly matchFirstNetwork: boolean;
+  readonly filters: readonly DiscoveryFilter[];
+  readonly refreshIntervalMs: number;
+  /** Of use with `http://` and `https://`. */
+  readonly http: HttpClientConfig;
+}
+
+export interface Ec2SdConfig {
+  readonly kind: 'ec2';
+  /** URL of the API; empty: the region's. */
+  readonly endpoint: string;
+  /** Empty: as the environment says, or the instance that this process runs on. */
+  readonly region: string;
+  /** Both empty: from the environment, a profile, a role of the pod, the task or the instance. */
+  readonly accessKey: string;
+  readonly secretKey: Secret | undefined;
+  readonly profile: string;
+  /** A role to take on with these credentials; empty: none. */
+  readonly roleArn: string;
+  readonly externalId: string;
+  readonly port: number;
+  readonly filters: readonly DiscoveryFilter[];
+  readonly refreshIntervalMs: number;
   readonly http: HttpClientConfig;
 }
 

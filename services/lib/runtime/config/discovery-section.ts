@@ -1,7 +1,7 @@
 // Service discovery as the file asks for it: static and file discovery, and all kinds that ask a server, each checked against the
 // table below. Kinds that have no `build` there are reported as not run.
 import path from 'node:path';
-import { buildConsul, buildDns, buildHttp } from './asked-discovery-section.ts';
+import { buildConsul, buildDns, buildDocker, buildEc2, buildHttp } from './asked-discovery-section.ts';
 import type { AskedDiscoveryConfig, DiscoveryConfigs, TargetGroup } from './discovery-config.ts';
 import type { HttpClientConfig } from './http-client-config.ts';
 import {
@@ -26,8 +26,8 @@ interface DiscoverySpec {
   /** Key → values it may take. */
   readonly choices?: Readonly<Record<string, readonly string[]>>;
   readonly check?: (section: Section, http: HttpClientSection | undefined) => void;
-  /** Makes what runs it; a kind without is checked only. */
-  readonly build?: (section: Section, http: HttpClientConfig) => AskedDiscoveryConfig;
+  /** Makes what runs it; a kind without, or of which it makes nothing, is checked only. */
+  readonly build?: (section: Section, http: HttpClientConfig) => AskedDiscoveryConfig | undefined;
 }
 
 const AWS =
@@ -51,6 +51,7 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
     http: true,
     choices: { role: ['ec2', 'ecs', 'elasticache', 'lightsail', 'msk', 'rds'] },
     required: ['role'],
+    build: (section, http) => (section.text('role') === 'ec2' ? buildEc2(section, http) : undefined),
   },
   azure: {
     keys: `environment:string authentication_method:string subscription_id:string tenant_id:string client_id:string client_secret:secret resource_group:string ${REFRESH} ${PORT}`,
@@ -99,6 +100,7 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
     keys: `host:url ${PORT} host_networking_host:string match_first_network:bool filters:filters ${REFRESH}`,
     http: true,
     required: ['host'],
+    build: buildDocker,
   },
   dockerswarm: {
     keys: `host:url role:string ${PORT} filters:filters ${REFRESH}`,
@@ -106,7 +108,7 @@ const SPECS: Readonly<Record<string, DiscoverySpec>> = {
     required: ['host', 'role'],
     choices: { role: ['services', 'tasks', 'nodes'] },
   },
-  ec2: { keys: `${AWS} ${REFRESH} ${PORT} filters:filters`, http: true },
+  ec2: { keys: `${AWS} ${REFRESH} ${PORT} filters:filters`, http: true, build: buildEc2 },
   eureka: { keys: `server:server ${REFRESH}`, http: true, required: ['server'] },
   gce: {
     keys: `project:string zone:string filter:string ${REFRESH} ${PORT} tag_separator:string`,
@@ -226,11 +228,9 @@ export function readDiscovery(section: Section, checkAddresses: boolean): Discov
   for (const [kind, spec] of Object.entries(SPECS)) {
     const key = `${kind}_sd_configs`;
     const configs = section.sections(key);
-    for (const config of configs) {
-      const built = readSpec(config, spec);
-      if (built !== undefined) askedConfigs.push(built);
-    }
-    if (configs.length > 0 && spec.build === undefined) {
+    const built = configs.map((config) => readSpec(config, spec));
+    for (const each of built) if (each !== undefined) askedConfigs.push(each);
+    if (built.includes(undefined)) {
       section.notice('', `${key} is checked but not run by this version; its targets are not found`);
     }
   }
