@@ -1,4 +1,4 @@
-// /api/v1/targets, targets/metadata, targets/relabel_steps and scrape_pools: what all scrapers together scrape.
+// /api/v1/targets, targets/metadata, targets/relabel_steps, targets/explain and scrape_pools: what all scrapers together scrape.
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import { parseMetricSelector } from '../lib/promql/parse/parser.ts';
@@ -16,6 +16,7 @@ import {
 import { toWireMatchers } from '../lib/wire/matchers.ts';
 import { listing } from './calls.ts';
 import type { ApiResult, Exchange } from './exchange.ts';
+import { explainTarget, parseSubject } from './explain-target.ts';
 import { formatTime, sortedObject } from './json-values.ts';
 import { forParameter } from './parameters.ts';
 import { apiRoute, type Route } from './route.ts';
@@ -32,6 +33,7 @@ export function targetsRoutes(deps: TargetsApiDeps): Route[] {
     apiRoute(['GET'], '/api/v1/targets', (exchange) => answerTargets(exchange, deps)),
     apiRoute(['GET'], '/api/v1/targets/metadata', (exchange) => answerTargetMetadata(exchange, deps)),
     apiRoute(['GET'], '/api/v1/targets/relabel_steps', (exchange) => answerRelabelSteps(exchange, deps)),
+    apiRoute(['GET'], '/api/v1/targets/explain', (exchange) => answerExplain(exchange, deps)),
     apiRoute(['GET'], '/api/v1/scrape_pools', (exchange) => answerScrapePools(exchange, deps)),
   ];
 }
@@ -151,6 +153,28 @@ async function answerRelabelSteps(exchange: Exchange, deps: TargetsApiDeps): Pro
     firstThatKnows(request, deps, context),
   );
   return { data: { steps: steps.map(stepJson) } };
+}
+
+/** Ours: why something is scraped, or is not. */
+async function answerExplain(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {
+  const target = exchange.parameters.get('target');
+  if (target === '') throw new AppError('bad_data', 'no target parameter provided');
+  const request = { state: TargetState.TARGET_STATE_ANY, scrapePool: '' };
+  const data = await listing(deps.clock, exchange.signal, async (context) => {
+    const scrapers = await Promise.all(
+      deps.cluster.scrapers().map(async ({ client, instance }) => {
+        const answer = await client.targets(request, context);
+        return { ...answer, scraper: instance, problems: answer.discoveryProblems };
+      }),
+    );
+    return explainTarget(parseSubject(target), scrapers, async (scrapePool, labels) => {
+      const answer = await firstThatKnows({ scrapePool, labels: { ...labels } }, deps, context).catch(
+        () => undefined,
+      );
+      return answer?.steps;
+    });
+  });
+  return { data };
 }
 
 /** Scrapers may have read different versions of the file: the first that has the job answers. */

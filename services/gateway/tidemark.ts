@@ -8,6 +8,7 @@ import { readVersion } from '../lib/runtime/version.ts';
 import { runBlockCommand } from './block-command.ts';
 import { fetchData, runDoctorCommand } from './doctor-command.ts';
 import { runDrainCommand } from './drain-command.ts';
+import { runExplainCommand } from './explain-command.ts';
 import { runExportCommand } from './export-command.ts';
 import { runImportCommand } from './import-command.ts';
 import { printMoves } from './moves-table.ts';
@@ -23,6 +24,7 @@ const USAGE = `Tidemark in a terminal.
 
 usage: tidemark status [--url=http://gateway:9090]
        tidemark doctor [--url=http://gateway:9090]        (see tidemark doctor --help)
+       tidemark explain target WHAT                       (see tidemark explain --help)
        tidemark drain --ingester=NAME | --store=NAME      (see tidemark drain --help)
        tidemark block inspect|verify|dump BLOCK…      (see tidemark block --help)
        tidemark import prometheus DIR | openmetrics FILE  (see tidemark import --help)
@@ -43,6 +45,10 @@ async function main(): Promise<void> {
   if (command === 'drain' || command === 'doctor') {
     const run = command === 'drain' ? runDrainCommand : runDoctorCommand;
     process.exitCode = await run(rest, output, deps);
+    return;
+  }
+  if (command === 'explain') {
+    process.exitCode = await runExplainCommand(rest, output, deps);
     return;
   }
   if (command === 'block' || command === 'import' || command === 'export') {
