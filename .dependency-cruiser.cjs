@@ -17,6 +17,7 @@ const MAY_IMPORT = {
   wire: ['core', 'model', 'tsdb', 'promql', 'exposition', 'relabel', 'rules', 'placement'],
   runtime: ['core', 'model', 'relabel', 'rules'],
   transport: ['core', 'model', 'placement', 'wire', 'runtime'],
+  objstore: ['core', 'model', 'tsdb', 'runtime'],
   distributor: ['core', 'model', 'placement', 'wire', 'runtime', 'transport'],
 };
 
@@ -58,6 +59,13 @@ module.exports = {
       severity: 'error',
       from: { path: '^services/', pathNot: `^${LIB}/transport/` },
       to: { path: 'node_modules/(@grpc|@nats-io)/' },
+    },
+    {
+      name: 'object-storage-library-behind-objstore',
+      comment: 'What signs requests to object storage is imported by objstore only.',
+      severity: 'error',
+      from: { path: '^services/', pathNot: `^${LIB}/objstore/` },
+      to: { path: 'node_modules/aws4fetch/' },
     },
     {
       name: 'no-tests-in-products',

@@ -29,10 +29,15 @@ const store = (index: number, changes: Partial<StoreMoves> = {}): StoreMoves => 
     quarantinedBlocks: 0,
     scrubbedSince: '2026-05-30T00:00:00Z',
     scrubCorruptBlocks: 0,
+    bucket: null,
   },
   ...{ diskFreeBytes: 500, diskTotalBytes: 1000, clockAheadSeconds: 0.01 },
   ...changes,
 });
+
+const BUCKET = {
+  ...{ name: 's3://b/', blocks: 3, pendingBlocks: 0, pendingBytes: 0, upload: null, obstacle: '' },
+};
 
 /** A cluster with nothing wrong. */
 function sound(): Examined {
@@ -197,6 +202,16 @@ describe('one thing is wrong, and only that is named', () => {
       withStores(store(0, { missingBlocks: 4, obstacle: 'no room' }), store(1)),
       'warning',
       /lacks 4 blocks and cannot copy them: no room/,
+      /obstacle/,
+    ],
+    [
+      'object storage out of reach',
+      withStores(
+        store(0, { bucket: { ...BUCKET, obstacle: '403 AccessDenied' } }),
+        store(1, { bucket: BUCKET }),
+      ),
+      'warning',
+      /store-0 cannot use object storage: 403 AccessDenied/,
       /obstacle/,
     ],
     [

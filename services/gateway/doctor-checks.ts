@@ -200,7 +200,7 @@ function checkBlocks({ moves }: Examined, nowMs: number): Finding[] {
 }
 
 function blockFindings(store: StoreMoves, nowMs: number): Finding[] {
-  const { instance, state, obstacle, quarantinedBlocks, missingBlocks, scrubbedSince } = store;
+  const { instance, state, obstacle, quarantinedBlocks, missingBlocks, scrubbedSince, bucket } = store;
   const findings: Finding[] = [];
   if (state === 'silent')
     findings.push(
@@ -219,6 +219,13 @@ function blockFindings(store: StoreMoves, nowMs: number): Finding[] {
       warning(
         `store ${instance} lacks ${missingBlocks} blocks and cannot copy them: ${obstacle}`,
         'remove the obstacle; it is tried again',
+      ),
+    );
+  if (bucket !== null && bucket.obstacle !== '')
+    findings.push(
+      warning(
+        `store ${instance} cannot use object storage: ${bucket.obstacle}`,
+        'remove the obstacle; blocks stay on the stores meanwhile, and are brought there afterwards',
       ),
     );
   const checkedMs = scrubbedSince === null ? Number.NaN : Date.parse(scrubbedSince);

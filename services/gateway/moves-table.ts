@@ -1,7 +1,7 @@
 // What stores move, as lines of text below the members.
 
 import { alignColumns } from './status-table.ts';
-import type { MovesAnswer, StoreMoves } from './store-moves-api.ts';
+import type { BucketMoves, MovesAnswer, StoreMoves } from './store-moves-api.ts';
 
 const HEADINGS = [
   'STORE',
@@ -47,9 +47,24 @@ function rowOf(store: StoreMoves): string[] {
   ];
 }
 
-function noteOf({ quarantinedBlocks, obstacle }: StoreMoves): string {
+function noteOf({ quarantinedBlocks, obstacle, bucket }: StoreMoves): string {
   const corrupt = quarantinedBlocks === 0 ? [] : [`${quarantinedBlocks} corrupt blocks not replaced yet`];
-  return [...corrupt, ...(obstacle === '' ? [] : [obstacle])].join('; ');
+  const notes = [
+    ...corrupt,
+    ...(obstacle === '' ? [] : [obstacle]),
+    ...(bucket === null ? [] : bucketNotes(bucket)),
+  ];
+  return notes.join('; ');
+}
+
+function bucketNotes({ name, pendingBlocks, pendingBytes, upload, obstacle }: BucketMoves): string[] {
+  if (obstacle !== '') return [obstacle];
+  if (pendingBlocks === 0) return [];
+  const done =
+    upload === null
+      ? ''
+      : `, ${printBytes(upload.doneBytes)} of ${printBytes(upload.totalBytes)} of one done`;
+  return [`${pendingBlocks} blocks (${printBytes(pendingBytes)}) to be brought to ${name}${done}`];
 }
 
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];

@@ -59,6 +59,22 @@ export interface StoreMoves {
   readonly diskTotalBytes: number;
   /** By how much its clock is ahead of this gateway's, seconds, give or take the time that it took to answer. */
   readonly clockAheadSeconds: number | null;
+  /** Object storage that its blocks are brought to; null where there is none. */
+  readonly bucket: BucketMoves | null;
+}
+
+export interface BucketMoves {
+  /** `s3://bucket/prefix`. */
+  readonly name: string;
+  /** Blocks there, of all stores. */
+  readonly blocks: number;
+  /** Blocks that this store has yet to bring there, and their bytes. */
+  readonly pendingBlocks: number;
+  readonly pendingBytes: number;
+  /** The block that is being brought there; null while none is. */
+  readonly upload: StoreMoves['moves'][number] | null;
+  /** Why it does not go on; empty otherwise. */
+  readonly obstacle: string;
 }
 
 export function storeMovesRoutes(deps: StoreMovesDeps): Route[] {
@@ -108,6 +124,7 @@ const UNKNOWN = {
   ...{ heldBlocks: 0, heldBytes: 0, missingBlocks: 0, missingBytes: 0, surplusBlocks: 0, surplusBytes: 0 },
   ...{ bytesPerSecond: 0, remainingSeconds: null, moves: [], quarantinedBlocks: 0, scrubbedSince: null },
   ...{ scrubCorruptBlocks: 0, diskFreeBytes: 0, diskTotalBytes: 0, clockAheadSeconds: null },
+  bucket: null,
 } as const;
 
 function describe(
@@ -133,6 +150,7 @@ function describe(
     diskFreeBytes: status.diskFreeBytes,
     diskTotalBytes: status.diskTotalBytes,
     clockAheadSeconds: Math.round(aheadMs) / 1000,
+    bucket: status.bucket === undefined ? null : { ...status.bucket, upload: status.bucket.upload ?? null },
   };
 }
 

@@ -17,11 +17,14 @@ const NAMED_MAX = 3;
 /**
  * One range per partition that was asked for and is held, from the oldest to the newest sample of the blocks that were
  * read; `complete` is false where a block of that partition and range is in quarantine, and `missing` names the block.
+ *
+ * @param awaited  Blocks that are nowhere but in object storage, and on their way: as good as missing.
  */
 export function coverageOf(
   question: CoverageQuestion,
   read: readonly BlockMeta[],
   missing: readonly QuarantinedBlock[],
+  awaited: readonly BlockMeta[] = [],
 ): Coverage {
   const asked = question.partitions.length > 0 ? new Set(question.partitions) : undefined;
   const byPartition = new Map<number, PartitionCoverage>();
@@ -48,8 +51,16 @@ export function coverageOf(
     const partitions = meta?.partitions ?? (asked === undefined ? [...byPartition.keys()] : [...asked]);
     for (const partition of partitions) cover(partition, minTimeMs, maxTimeMs, false);
   }
+  const late = awaited.filter((meta) => concerns(meta, question, asked));
+  for (const { minTimeMs, maxTimeMs, partitions } of late) {
+    for (const partition of partitions) cover(partition, minTimeMs, maxTimeMs, false);
+  }
   const partitions = [...byPartition.values()].sort((a, b) => a.partition - b.partition);
-  return lost.length === 0 ? { partitions } : { partitions, missing: describe(lost) };
+  const reasons = [
+    ...describe(lost, 'corrupt', 'in quarantine'),
+    ...describe(late.map(asMissing), 'more', 'still being fetched from object storage'),
+  ];
+  return reasons.length === 0 ? { partitions } : { partitions, missing: reasons.join('; ') };
 }
 
 function concerns(
@@ -62,14 +73,21 @@ function concerns(
   return asked === undefined || meta.partitions.some((partition) => asked.has(partition));
 }
 
-function describe(lost: readonly QuarantinedBlock[]): string {
+const asMissing = (meta: BlockMeta): QuarantinedBlock => ({
+  tenant: meta.tenant,
+  blockId: meta.blockId,
+  meta,
+});
+
+function describe(lost: readonly QuarantinedBlock[], what: string, where: string): string[] {
+  if (lost.length === 0) return [];
   const named = lost.slice(0, NAMED_MAX).map(({ blockId, meta }) => {
     if (meta === undefined) return `${blockId} (range unknown)`;
     return `${blockId} (${printTime(meta.minTimeMs)} to ${printTime(meta.maxTimeMs)})`;
   });
   const more = lost.length > NAMED_MAX ? ` and ${lost.length - NAMED_MAX} more` : '';
   const noun = lost.length === 1 ? 'block is' : 'blocks are';
-  return `${lost.length} corrupt ${noun} in quarantine: ${named.join(', ')}${more}`;
+  return [`${lost.length} ${what} ${noun} ${where}: ${named.join(', ')}${more}`];
 }
 
 /** Times beyond the calendar's reach stay numbers. */

@@ -1,4 +1,5 @@
 // The store's own flags, beside those of every service process.
+import { OBJSTORE_FLAGS } from '../lib/objstore/objstore-flags.ts';
 import { DATA_FLAGS, RETENTION_FLAGS, RETENTION_SIZE_FLAGS } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
 
@@ -66,4 +67,5 @@ export const STORE_FLAGS = {
   ...COMPACTION_FLAGS,
   ...SCRUB_FLAGS,
   ...REPLICATION_FLAGS,
+  ...OBJSTORE_FLAGS,
 } as const satisfies FlagTable;

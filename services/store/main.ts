@@ -1,4 +1,5 @@
 // `node services/store/main.ts`: a store as a process of a cluster.
+import { openObjectStore } from '../lib/objstore/objstore-flags.ts';
 import { NO_STORAGE_POLICY } from '../lib/runtime/config/storage-policy.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
@@ -16,7 +17,8 @@ runServiceProcess({
   usage: 'Tidemark store: holds copies of sealed blocks and answers from them.',
   flags: STORE_FLAGS,
   remembersPlacement: true,
-  build: async ({ flags, clock, logger, registry, instance, cluster, control }) => {
+  build: async ({ flags, common, clock, logger, registry, instance, cluster, control }) => {
+    const objects = openObjectStore(flags, common['cluster.name'], process.env, { clock, logger, registry });
     const dataDir = flags['storage.tsdb.path'];
     process.on('exit', lockDataDirectory(dataDir));
     const file = flags['config.file'];
@@ -33,8 +35,10 @@ runServiceProcess({
         repairIntervalMs: flags['store.repair-interval'],
         surplusGraceMs: flags['store.surplus-grace'],
         scrubPeriodMs: flags['store.scrub-period'],
+        bucketListIntervalMs: flags['objstore.list-interval'],
+        bucketDeleteGraceMs: flags['objstore.delete-grace'],
       },
-      { clock, logger, registry, peers: { instance, cluster, control } },
+      { clock, logger, registry, objects, peers: { instance, cluster, control } },
     );
     return {
       services: [store],

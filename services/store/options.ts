@@ -43,6 +43,10 @@ export interface StoreOptions {
   readonly surplusGraceMs?: number;
   /** Every block is read and compared with its checksums once in so long, milliseconds; 0: never. Default: 7 d. */
   readonly scrubPeriodMs?: number;
+  /** Between two listings of object storage, milliseconds. Default: 5 min. */
+  readonly bucketListIntervalMs?: number;
+  /** How long a block stays in object storage after others took its place, milliseconds. Default: an hour. */
+  readonly bucketDeleteGraceMs?: number;
 }
 
 /** Options with their defaults. */
@@ -65,6 +69,8 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     rebuildDelayMs: 600_000,
     surplusGraceMs: 300_000,
     scrubPeriodMs: 7 * 24 * 3_600_000,
+    bucketListIntervalMs: 300_000,
+    bucketDeleteGraceMs: 3_600_000,
     ...options,
   };
 }

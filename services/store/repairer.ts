@@ -25,6 +25,8 @@ export interface RepairerOptions {
   readonly intervalMs: number;
   /** How long the owners of a surplus block hold it before it goes: longer than any query that saw it only here. */
   readonly surplusGraceMs: number;
+  /** A peer of the view that is no store: a bucket, which keeps copies and owns nothing. */
+  readonly bucket?: string | undefined;
 }
 
 export interface RepairerDeps extends PullBlockDeps {
@@ -52,6 +54,8 @@ const PULLS_PER_LOOK = 64;
 /** A block whose copy failed is left for so many intervals. */
 const RETRY_INTERVALS = 3;
 const CONFIRM_TIMEOUT_MS = 10_000;
+/** Between two tries of the first look, which waits for the placement. */
+const FIRST_LOOK_MS = 500;
 
 /** What the repairer last saw and does now, for whoever asks. */
 export interface RepairState {
@@ -60,6 +64,8 @@ export interface RepairState {
   readonly moves: readonly BlockMove[];
   readonly settledWithout: readonly string[];
   readonly obstacle: string;
+  /** Of those missing: what no other live store has, only the bucket. Undefined before the first look. */
+  readonly onlyInBucket: readonly InventoryBlock[] | undefined;
 }
 
 export class Repairer {
@@ -74,6 +80,7 @@ export class Repairer {
   #missingSinceMs = new Map<string, number>();
   #missing: readonly InventoryBlock[] = [];
   #surplus: readonly InventoryBlock[] = [];
+  #onlyInBucket: readonly InventoryBlock[] | undefined;
   #settledWithout: readonly string[] = [];
   #obstacle = 'not looked yet';
 
@@ -85,19 +92,22 @@ export class Repairer {
 
   get state(): RepairState {
     return {
-      missing: this.#missing.filter(
-        ({ leaves }) => !leaves.every((leaf) => this.#deps.leaves.isSettled(leaf)),
-      ),
+      missing: this.#missing.filter(this.#isMissing),
       surplus: this.#surplus,
       moves: [...this.#moves.values()],
       settledWithout: this.#settledWithout,
       obstacle: this.#obstacle,
+      onlyInBucket: this.#onlyInBucket?.filter(this.#isMissing),
     };
   }
+
+  readonly #isMissing = ({ leaves }: InventoryBlock): boolean =>
+    !leaves.every((leaf) => this.#deps.leaves.isSettled(leaf));
 
   /** Runs until the signal aborts. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#deps;
+    const { intervalMs } = this.#options;
     let lastFailure = '';
     while (!signal.aborted) {
       let isBusy = false;
@@ -111,7 +121,9 @@ export class Repairer {
           logger.error({ err: error }, 'repair failed; it is tried again');
         lastFailure = error.message;
       }
-      if (!isBusy) await clock.sleep(this.#options.intervalMs, signal).catch(() => undefined);
+      // Before the first look is known what to answer for, after it what to copy.
+      const restMs = this.#onlyInBucket === undefined ? Math.min(FIRST_LOOK_MS, intervalMs) : intervalMs;
+      if (!isBusy) await clock.sleep(restMs, signal).catch(() => undefined);
     }
   }
 
@@ -127,12 +139,21 @@ export class Repairer {
       return false;
     }
     const before = this.#deps.catalog.quarantined();
-    this.#inventories.keepOnly(new Set(view.known.map(({ instance }) => instance)));
+    const { bucket } = this.#options;
+    const sources = [
+      ...view.known.map(({ instance }) => instance),
+      ...(bucket === undefined ? [] : [bucket]),
+    ];
+    this.#inventories.keepOnly(new Set(sources));
     const failures = await this.#inventories.refresh(view.peers, signal);
     const plan = this.#plan(view);
     this.#missing = plan.wanted.map(({ block }) => block);
     this.#surplus = plan.surplus.map(({ block }) => block);
-    const silent = view.known.filter(({ instance }) => view.live.has(instance) && !this.#isKnown(instance));
+    const isOnlyThere = ({ from }: WantedBlock) => from.every((instance) => instance === bucket);
+    this.#onlyInBucket = plan.wanted.filter(isOnlyThere).map(({ block }) => block);
+    const silent = sources.filter(
+      (instance) => (instance === bucket || view.live.has(instance)) && !this.#isKnown(instance),
+    );
     this.#obstacle = [...failures].map(([instance, why]) => `store ${instance}: ${why}`).join('; ');
     const given = await this.#giveAway(plan.surplus, view, signal);
     if (plan.wanted.length === 0 && silent.length === 0) {
@@ -216,7 +237,10 @@ export class Repairer {
     const startedMs = clock.monotonicMs();
     // Different blocks from different stores, as far as may be.
     const busy = new Set(Array.from(this.#moves.values(), (move) => move.from));
-    const order = from.toSorted((a, b) => Number(busy.has(a)) - Number(busy.has(b)));
+    const { bucket } = this.#options;
+    // Stores are nearer than a bucket, and know of a delete first.
+    const costOf = (instance: string) => (instance === bucket ? 2 : Number(busy.has(instance)));
+    const order = from.toSorted((a, b) => costOf(a) - costOf(b));
     for (const instance of order) {
       const peer = view.peers.find((each) => each.instance === instance);
       if (peer === undefined) continue;

@@ -2,6 +2,7 @@
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import type { Disk } from '../lib/core/disk.ts';
+import type { ObjectStore } from '../lib/objstore/object-store.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { ControlPlane } from '../lib/transport/control-plane.ts';
@@ -10,6 +11,7 @@ import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import type { PageCache } from '../lib/tsdb/block/page-cache.ts';
 import type {
   BlockName,
+  BucketStatus,
   ConfirmBlocksRequest,
   ReplicationStatusResponse,
   StoreReplicationDefinition,
@@ -18,12 +20,14 @@ import type { BlockCatalog } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
 import { unpackIds } from './block-ids.ts';
 import type { BlocksInTransit } from './blocks-in-transit.ts';
+import type { BucketState } from './bucket-keeper.ts';
+import { createBucketKeeping } from './bucket-keeping.ts';
 import { ByteRate } from './byte-rate.ts';
 import { toPendingDeletes } from './delete-series.ts';
 import type { DiskBudget } from './disk-budget.ts';
 import { fetchBlock } from './fetch-block.ts';
 import type { HeldLeaves } from './held-leaves.ts';
-import { type InventoryBlock, leafKeyOf } from './inventory-block.ts';
+import { type InventoryBlock, leafKeyOf, leafKeysOf } from './inventory-block.ts';
 import { LostStores } from './lost-stores.ts';
 import type { StoreOptions } from './options.ts';
 import { OwnInventory } from './own-inventory.ts';
@@ -31,7 +35,7 @@ import { Promises } from './promises.ts';
 import { Repairer } from './repairer.ts';
 import { createReplicationMetrics } from './replication-metrics.ts';
 import { Scrubber } from './scrubber.ts';
-import { StoreViews } from './store-view.ts';
+import { ALONE, aloneOf, StoreViews, type Surroundings } from './store-view.ts';
 import type { Tombstones } from './tombstones.ts';
 
 /** The cluster that a store is part of; without one it has no others to copy from. */
@@ -56,14 +60,20 @@ export interface ReplicationDeps {
   readonly peers: ReplicationPeers | undefined;
   /** How long blocks of a resolution are kept now, milliseconds; 0 for ever. Resolution 0: samples. */
   readonly retentionMsOf: (resolutionMs: number) => number;
+  /** Object storage that gets a copy of every block. */
+  readonly objects?: ObjectStore | undefined;
 }
 
 export interface Replication {
   readonly handlers: Handlers<typeof StoreReplicationDefinition>;
   /** To be called for every block that comes or goes, after the leaves know of it. */
   changed(meta: BlockMeta): void;
+  /** Resolves when this store may answer: at once, or with an empty disk and a bucket once that could be listed. */
+  begin(signal: AbortSignal): Promise<void>;
   /** Repairs and scrubs until the signal aborts. */
   run(signal: AbortSignal): Promise<void>;
+  /** Blocks of a tenant that this store should have, and that are nowhere but in the bucket. */
+  readonly awaited: (tenant: string) => readonly BlockMeta[];
 }
 
 export function createReplication(options: Required<StoreOptions>, deps: ReplicationDeps): Replication {
@@ -74,6 +84,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     find: (tenant, blockId) => catalog.find(tenant, blockId),
     erased,
   });
+  let beganEmpty = false;
   const rate = new ByteRate(options.moveBytesPerSecond, { clock });
   const promiseMs = Math.min(PROMISE_MS_MAX, PROMISE_GRACES * options.surplusGraceMs);
   const promises = new Promises({ promiseMs }, { clock });
@@ -89,36 +100,59 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     { dataDir: options.dataDir, periodMs: options.scrubPeriodMs },
     { catalog, folders, disk, clock, logger, metrics },
   );
-  const repairer = peers === undefined ? undefined : createRepairer(peers);
+  const isExpired = ({ maxTimeMs, resolutionMs }: InventoryBlock): boolean => {
+    const retentionMs = deps.retentionMsOf(resolutionMs);
+    return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
+  };
+  const { look, onSettled } = peers === undefined ? aloneOf() : among(peers);
+  const instance = peers?.instance ?? ALONE;
+  const bucket =
+    deps.objects === undefined
+      ? undefined
+      : createBucketKeeping(
+          {
+            instance,
+            intervalMs: options.repairIntervalMs,
+            listIntervalMs: options.bucketListIntervalMs,
+            deleteGraceMs: options.bucketDeleteGraceMs,
+          },
+          { ...deps, objects: deps.objects, look, isExpired, erased },
+        );
+  // Alone and without a bucket there is nobody to copy from.
+  const repairer = peers === undefined && bucket === undefined ? undefined : createRepairer();
 
-  function createRepairer({ instance, cluster, control }: ReplicationPeers): Repairer {
-    const views = new StoreViews(
-      { instance, rebuildDelayMs: options.rebuildDelayMs },
-      { cluster, control, clock },
-    );
-    const lost = new LostStores({ instance }, { control, clock, logger });
+  function createRepairer(): Repairer {
+    const extra = bucket === undefined ? [] : [bucket.peer];
     return new Repairer(
       {
         instance,
         blockBytesMax: options.blockBytesMax,
         intervalMs: options.repairIntervalMs,
         surplusGraceMs: options.surplusGraceMs,
+        bucket: bucket?.peer.instance,
       },
       {
         ...deps,
-        metrics,
-        rate,
-        promises,
-        erased,
-        look: () => views.look(),
-        isExpired: ({ maxTimeMs, resolutionMs }) => {
-          const retentionMs = deps.retentionMsOf(resolutionMs);
-          return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
+        ...{ metrics, rate, promises, erased, isExpired, onSettled },
+        look: () => {
+          const view = look();
+          return view === undefined ? undefined : { ...view, peers: [...view.peers, ...extra] };
         },
         isSettled: (block) => block.leaves.every((leaf) => leaves.isSettled(leaf)),
-        onSettled: (view, inventories, signal) => lost.settle(view, inventories, signal),
       },
     );
+  }
+
+  function among({ instance: name, cluster, control }: ReplicationPeers): Surroundings {
+    const views = new StoreViews(
+      { instance: name, rebuildDelayMs: options.rebuildDelayMs },
+      { cluster, control, clock },
+    );
+    const lost = new LostStores({ instance: name }, { control, clock, logger });
+    return {
+      look: () => views.look(),
+      onSettled: (view, inventories, signal) => lost.settle(view, inventories, signal),
+    };
   }
 
   const confirm = ({ tenant, blockIds, resolutionMs = 0 }: ConfirmBlocksRequest): boolean => {
@@ -149,13 +183,29 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       diskFreeBytes: space.freeBytes,
       diskTotalBytes: space.totalBytes,
       nowMs: clock.nowMs(),
+      ...(bucket === undefined ? {} : { bucket: statusOf(bucket.keeper.state) }),
     };
   };
 
   return {
     changed: (meta) => inventory.changed(meta),
+    begin: async (signal) => {
+      if (catalog.size > 0 || bucket === undefined) return;
+      beganEmpty = true;
+      await bucket.keeper.awaitListing(signal);
+    },
+    awaited: (tenant) => {
+      if (bucket === undefined) return [];
+      const only = repairer?.state.onlyInBucket;
+      if (only !== undefined)
+        return only.flatMap((block) => (block.tenant === tenant ? bucket.find(block) : []));
+      // Nothing is known yet but the bucket. Where there are other stores, they answer.
+      const others = peers?.cluster.storeReplication?.() ?? [];
+      if (!beganEmpty || others.some((peer) => peer.instance !== instance)) return [];
+      return bucket.list(tenant).filter((meta) => !leafKeysOf(meta).every((leaf) => leaves.isSettled(leaf)));
+    },
     run: async (signal) => {
-      await Promise.all([repairer?.run(signal), scrubber.run(signal)]);
+      await Promise.all([repairer?.run(signal), bucket?.keeper.run(signal), scrubber.run(signal)]);
     },
     handlers: {
       async *inventory(request) {
@@ -170,6 +220,11 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     },
   };
 }
+
+const statusOf = ({ upload, ...state }: BucketState): BucketStatus => ({
+  ...state,
+  ...(upload === undefined ? {} : { upload: { ...upload } }),
+});
 
 /** A confirmation binds for so many graces of surplus blocks, which all stores have alike, and a minute at most. */
 const PROMISE_GRACES = 10;

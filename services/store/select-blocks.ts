@@ -28,6 +28,8 @@ export interface SelectDeps {
   readonly metrics: StoreMetrics;
   /** Seed of the hashes that count series. */
   readonly hashSeed: number;
+  /** Blocks of a tenant that are nowhere but in object storage, and on their way. Default: none. */
+  readonly awaited?: (tenant: string) => readonly BlockMeta[];
 }
 
 /**
@@ -50,6 +52,7 @@ export async function* selectBlocks(
       request,
       leases.map(({ meta }) => meta),
       catalog.quarantinedOf(request.tenant),
+      deps.awaited?.(request.tenant),
     );
     // The last frame is held back: it carries the coverage.
     let held: Uint8Array | undefined;

@@ -5,6 +5,7 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import type { ObjectStore } from '../lib/objstore/object-store.ts';
 import { groupOf, rowOf } from '../lib/placement/block-groups.ts';
 import type { Configurable } from '../lib/runtime/config-holder.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
@@ -54,6 +55,8 @@ export interface StoreDeps {
   readonly registry: Registry;
   /** Where blocks are written. Default: the machine's own. (Reading goes to the machine's files in any case.) */
   readonly disk?: Disk;
+  /** Object storage that gets a copy of every block. */
+  readonly objects?: ObjectStore | undefined;
   /** The other stores; absent in one process, which has none. */
   readonly peers?: ReplicationPeers;
 }
@@ -133,6 +136,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const replication = createReplication(options, {
     ...{ catalog, folders, disk, budget, cache, tombstones, leaves, transit, clock, logger, registry },
     peers: deps.peers,
+    objects: deps.objects,
     retentionMsOf: (resolutionMs) =>
       retentionOf({ resolutionMs }, { ...options, downsampling: policy.downsampling }),
   });
@@ -302,7 +306,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
           selectBlocks(
             request,
             options.seriesMax,
-            { catalog, resolutions, tombstones, clock, metrics, hashSeed },
+            { catalog, resolutions, tombstones, clock, metrics, hashSeed, awaited: replication.awaited },
             own,
           ),
         ),
@@ -330,6 +334,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       await removeLeftovers();
       await forgetDeletes();
       logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
+      await replication.begin(stopping.signal);
       gate.open();
       retention = keepRetention();
       compaction = keepCompacting();

@@ -3,7 +3,7 @@ import type { Clock } from '../lib/core/clock.ts';
 import { GroupPlacement, type StoreMember } from '../lib/placement/block-groups.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { ControlPlane } from '../lib/transport/control-plane.ts';
-import type { StorePeer } from './peer-inventories.ts';
+import type { PeerInventories, StorePeer } from './peer-inventories.ts';
 
 /** Stores at one moment. */
 export interface StoreView {
@@ -32,6 +32,25 @@ export interface StoreViewDeps {
   readonly cluster: Pick<Cluster, 'storeReplication'>;
   readonly control: Pick<ControlPlane, 'members' | 'placement'>;
   readonly clock: Clock;
+}
+
+/** What a store sees around it, and what it does once nothing is missing. */
+export interface Surroundings {
+  readonly look: () => StoreView | undefined;
+  readonly onSettled: (view: StoreView, inventories: PeerInventories, signal: AbortSignal) => Promise<void>;
+}
+
+/** Name of a store that has no others. */
+export const ALONE = 'this-store';
+
+/** Of a store in one process with everything else: it owns every block. */
+export function aloneOf(): Surroundings {
+  const members = [{ instance: ALONE, zone: '' }];
+  const view: StoreView = {
+    ...{ known: members, counted: members, uncounted: [], lost: [], live: new Set([ALONE]), peers: [] },
+    ...{ copies: 1, placement: new GroupPlacement(members, 1) },
+  };
+  return { look: () => view, onSettled: () => Promise.resolve() };
 }
 
 /** Follows the membership; ask it at least every few seconds, since it measures how long a store is gone. */

@@ -327,6 +327,26 @@ describe.skipIf(!runs)('values', () => {
     expect(certificate.spec.usages).toEqual(expect.arrayContaining(['server auth', 'client auth']));
   });
 
+  test('object storage concerns stores alone, and its keys are mounted', () => {
+    const values =
+      '{objectStorage: {bucket: abc, endpoint: "http://minio:9000", existingSecret: keys, sessionToken: true}}';
+    const manifests = render(values);
+    const store = manifestNamed(manifests, 'StatefulSet', 'tm-tidemark-store');
+    expect(argsOf(store)).toEqual(
+      expect.arrayContaining([
+        '--objstore.bucket=abc',
+        '--objstore.endpoint=http://minio:9000',
+        '--objstore.session-token-file=/etc/tidemark-objstore/session-token',
+      ]),
+    );
+    expect(store.spec.template.spec.volumes).toContainEqual({
+      name: 'objstore',
+      secret: { secretName: 'keys' },
+    });
+    for (const one of tidemark(manifests).filter((each) => component(each) !== 'store'))
+      expect(JSON.stringify(one.spec.template)).not.toContain('objstore');
+  });
+
   test('a change of the configuration restarts the pods that read it, and no others', () => {
     const before = render();
     const after = render('{alertmanagers: ["am:9093"]}');
@@ -357,6 +377,8 @@ describe.skipIf(!runs)('values', () => {
   test.each([
     ['retention: soon', '/retention'],
     ['tls: {enabled: true}', 'tls.existingSecret'],
+    ['objectStorage: {bucket: abc}', 'objectStorage.existingSecret'],
+    ['objectStorage: {bucket: A_B}', '/objectStorage/bucket'],
     ['tls: {peerName: "a b"}', '/tls/peerName'],
     ['retention: 15', '/retention'],
     ['retentionSize: lots', '/retentionSize'],

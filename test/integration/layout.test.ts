@@ -26,6 +26,7 @@ const BREACHES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   ),
   'layer-wire': { 'services/lib/wire/breach.ts': "import '../transport/target.ts';" },
   'layer-runtime': { 'services/lib/runtime/breach.ts': "import '../transport/target.ts';" },
+  'layer-objstore': { 'services/lib/objstore/breach.ts': "import '../transport/target.ts';" },
   'layer-transport': { 'services/lib/transport/breach.ts': "import '../distributor/target.ts';" },
   'layer-distributor': { 'services/lib/distributor/breach.ts': "import '../promql/target.ts';" },
   'lib-knows-no-service': { 'services/lib/distributor/breach.ts': "import '../../store/target.ts';" },
@@ -35,6 +36,11 @@ const BREACHES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
     'services/querier/breach.ts': "import '@grpc/grpc-js';",
     'node_modules/@grpc/grpc-js/package.json': '{"name":"@grpc/grpc-js","version":"1.0.0","main":"index.js"}',
     'node_modules/@grpc/grpc-js/index.js': '',
+  },
+  'object-storage-library-behind-objstore': {
+    'services/querier/breach.ts': "import 'aws4fetch';",
+    'node_modules/aws4fetch/package.json': '{"name":"aws4fetch","version":"1.0.0","main":"index.js"}',
+    'node_modules/aws4fetch/index.js': '',
   },
   'no-tests-in-products': { 'services/querier/breach.ts': "import '../../test/target.ts';" },
   'no-cycles': {

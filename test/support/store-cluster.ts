@@ -4,6 +4,7 @@ import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { Registry } from 'prom-client';
 import type { Disk } from '../../services/lib/core/disk.ts';
+import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
 import type { StoreMember } from '../../services/lib/placement/block-groups.ts';
 import { GroupPlacement, groupOf } from '../../services/lib/placement/block-groups.ts';
 import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
@@ -48,6 +49,8 @@ export class StoreCluster {
   readonly #copies: number;
   readonly #options: Partial<StoreOptions>;
   meddle: Meddle = (client) => client;
+  /** Object storage of all stores that are started from now on. */
+  objects: ObjectStore | undefined;
 
   constructor(root: string, clock: HandClock, copies = 2, options: Partial<StoreOptions> = {}) {
     this.#root = root;
@@ -81,6 +84,7 @@ export class StoreCluster {
       {
         ...{ clock: this.clock, logger: createSilentLogger(), registry },
         ...(disk === undefined ? {} : { disk }),
+        objects: this.objects,
         peers: { instance, cluster: { storeReplication }, control: this.control },
       },
     );

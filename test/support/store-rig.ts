@@ -6,6 +6,7 @@ import { type Clock, systemClock } from '../../services/lib/core/clock.ts';
 import type { Disk } from '../../services/lib/core/disk.ts';
 import { decodeLabels } from '../../services/lib/model/labels.ts';
 import { SampleColumns, wordsOf } from '../../services/lib/model/sample-columns.ts';
+import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
 import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client } from '../../services/lib/transport/rpc.ts';
@@ -50,6 +51,7 @@ export async function startStoreRig(
   clock: Clock,
   options: Partial<StoreOptions> = {},
   disk?: Disk,
+  objects?: ObjectStore,
 ): Promise<StoreRig> {
   mkdirSync(path.join(dataDir, 'blocks-transit'), { recursive: true });
   const registry = new Registry();
@@ -64,7 +66,7 @@ export async function startStoreRig(
       compactionShare: 1,
       ...options,
     },
-    { clock, logger: createSilentLogger(), registry, ...(disk === undefined ? {} : { disk }) },
+    { clock, logger: createSilentLogger(), registry, ...(disk === undefined ? {} : { disk }), objects },
   );
   await store.start();
   return { store, registry, client: createInProcessClient(StoreDefinition, store.handlers) };

@@ -107,6 +107,7 @@ export type {
 export type {
   BlockMove,
   BlockName,
+  BucketStatus,
   ConfirmBlocksRequest,
   ConfirmBlocksResponse,
   HeldBlock as WireHeldBlock,

@@ -20,6 +20,23 @@
 {{- if and (eq .component "store") $root.Values.retentionSize }}
 - --storage.tsdb.retention.size={{ $root.Values.retentionSize }}
 {{- end }}
+{{- with $root.Values.objectStorage }}
+{{- if and (eq $.component "store") .bucket }}
+- --objstore.bucket={{ .bucket }}
+- --objstore.region={{ .region }}
+{{- if .endpoint }}
+- --objstore.endpoint={{ .endpoint }}
+{{- end }}
+{{- if .prefix }}
+- --objstore.prefix={{ .prefix }}
+{{- end }}
+- --objstore.access-key-file=/etc/tidemark-objstore/access-key
+- --objstore.secret-key-file=/etc/tidemark-objstore/secret-key
+{{- if .sessionToken }}
+- --objstore.session-token-file=/etc/tidemark-objstore/session-token
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if has .component (list "alertEvaluator" "gateway") }}
 - --web.external-url={{ include "tidemark.externalUrl" $root }}
 {{- end }}
@@ -234,6 +251,9 @@ spec:
         {{- if $config }}
         - {name: config, mountPath: /etc/tidemark, readOnly: true}
         {{- end }}
+        {{- if and (eq $component "store") $root.Values.objectStorage.bucket }}
+        - {name: objstore, mountPath: /etc/tidemark-objstore, readOnly: true}
+        {{- end }}
         {{- if $root.Values.tls.enabled }}
         - {name: tls, mountPath: /etc/tidemark-tls, readOnly: true}
         {{- end }}
@@ -261,6 +281,11 @@ spec:
     - name: config
       configMap:
         name: {{ include "tidemark.configMapName" $root }}
+    {{- end }}
+    {{- if and (eq $component "store") $root.Values.objectStorage.bucket }}
+    - name: objstore
+      secret:
+        secretName: {{ required "objectStorage.bucket needs objectStorage.existingSecret" $root.Values.objectStorage.existingSecret }}
     {{- end }}
     {{- if $root.Values.tls.enabled }}
     - name: tls

@@ -125,6 +125,25 @@ export interface ReplicationStatusResponse {
   diskTotalBytes: number;
   /** The store's clock, Unix milliseconds. */
   nowMs: number;
+  /** Object storage that blocks are brought to; absent where there is none. */
+  bucket?: BucketStatus | undefined;
+}
+
+export interface BucketStatus {
+  /** For people: s3://bucket/prefix. */
+  name: string;
+  /** Blocks there, of all stores, when this store last looked. */
+  blocks: number;
+  /** Blocks that this store has yet to bring there. */
+  pendingBlocks: number;
+  /** Their bytes. */
+  pendingBytes: number;
+  /** The block that is being brought there; `from` is this store. Absent while none is. */
+  upload?:
+    | BlockMove
+    | undefined;
+  /** Why nothing goes on, for people; empty when nothing stands in the way. */
+  obstacle: string;
 }
 
 export interface BlockMove {
@@ -132,7 +151,7 @@ export interface BlockMove {
   tenant: string;
   /** 32 lower-case hexadecimal digits. */
   blockId: string;
-  /** Store that it comes from. */
+  /** Store that it comes from, or the object storage (s3://bucket/prefix). */
   from: string;
   /** Bytes that are here. */
   doneBytes: number;
@@ -838,6 +857,7 @@ function createBaseReplicationStatusResponse(): ReplicationStatusResponse {
     diskFreeBytes: 0,
     diskTotalBytes: 0,
     nowMs: 0,
+    bucket: undefined,
   };
 }
 
@@ -890,6 +910,9 @@ export const ReplicationStatusResponse: MessageFns<ReplicationStatusResponse> = 
     }
     if (message.nowMs !== 0) {
       writer.uint32(128).int64(message.nowMs);
+    }
+    if (message.bucket !== undefined) {
+      BucketStatus.encode(message.bucket, writer.uint32(138).fork()).join();
     }
     return writer;
   },
@@ -1035,6 +1058,14 @@ export const ReplicationStatusResponse: MessageFns<ReplicationStatusResponse> = 
             message.nowMs = longToNumber(reader.int64());
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.bucket = BucketStatus.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1068,6 +1099,126 @@ export const ReplicationStatusResponse: MessageFns<ReplicationStatusResponse> = 
     message.diskFreeBytes = object.diskFreeBytes ?? 0;
     message.diskTotalBytes = object.diskTotalBytes ?? 0;
     message.nowMs = object.nowMs ?? 0;
+    message.bucket = (object.bucket !== undefined && object.bucket !== null)
+      ? BucketStatus.fromPartial(object.bucket)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseBucketStatus(): BucketStatus {
+  return { name: "", blocks: 0, pendingBlocks: 0, pendingBytes: 0, upload: undefined, obstacle: "" };
+}
+
+export const BucketStatus: MessageFns<BucketStatus> = {
+  encode(message: BucketStatus, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.blocks !== 0) {
+      writer.uint32(16).uint64(message.blocks);
+    }
+    if (message.pendingBlocks !== 0) {
+      writer.uint32(24).uint64(message.pendingBlocks);
+    }
+    if (message.pendingBytes !== 0) {
+      writer.uint32(32).uint64(message.pendingBytes);
+    }
+    if (message.upload !== undefined) {
+      BlockMove.encode(message.upload, writer.uint32(42).fork()).join();
+    }
+    if (message.obstacle !== "") {
+      writer.uint32(50).string(message.obstacle);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BucketStatus {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBucketStatus();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blocks = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.pendingBlocks = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pendingBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.upload = BlockMove.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.obstacle = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BucketStatus>): BucketStatus {
+    return BucketStatus.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BucketStatus>): BucketStatus {
+    const message = createBaseBucketStatus();
+    message.name = object.name ?? "";
+    message.blocks = object.blocks ?? 0;
+    message.pendingBlocks = object.pendingBlocks ?? 0;
+    message.pendingBytes = object.pendingBytes ?? 0;
+    message.upload = (object.upload !== undefined && object.upload !== null)
+      ? BlockMove.fromPartial(object.upload)
+      : undefined;
+    message.obstacle = object.obstacle ?? "";
     return message;
   },
 };

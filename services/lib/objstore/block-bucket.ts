@@ -1,0 +1,200 @@
+// Blocks in an object store, as docs/layout.md draws them: a block is there once its meta.json is, which is written last and removed first.
+// What is read is checked against what the block says of itself.
+import path from 'node:path';
+import { crc32 } from 'node:zlib';
+import { AppError } from '../core/errors.ts';
+import {
+  BLOCK_FILE_NAMES,
+  type BlockMeta,
+  META_BYTES_MAX,
+  parseBlockMeta,
+  renderBlockMeta,
+} from '../tsdb/block/block-meta.ts';
+import { isBlockId, isTenantName } from '../tsdb/block/block-name.ts';
+import { PIECE_BYTES_MAX } from '../tsdb/block/block-pieces.ts';
+import {
+  parseTombstones,
+  renderTombstones,
+  TOMBSTONE_BYTES_MAX,
+  type Tombstone,
+} from '../tsdb/tombstones/tombstone-file.ts';
+import type { ObjectStore } from './object-store.ts';
+
+export interface BlockKey {
+  readonly tenant: string;
+  readonly blockId: string;
+}
+
+/** A folder of the bucket that is named after a block. */
+export interface ListedBlock extends BlockKey {
+  /** Of meta.json; changes with it. Undefined: an upload under way, or one that broke off. */
+  readonly metaTag: string | undefined;
+  readonly hasDeletes: boolean;
+  /** Of the newest object in it. */
+  readonly modifiedMs: number;
+}
+
+const FOLDER = 'blocks/';
+const META = 'meta.json';
+const DELETES = 'deletes.json';
+
+export class BlockBucket {
+  readonly #store: ObjectStore;
+
+  constructor(deps: { readonly store: ObjectStore }) {
+    this.#store = deps.store;
+  }
+
+  /** For people. */
+  get name(): string {
+    return this.#store.name;
+  }
+
+  /** All folders of blocks. Other objects are not looked at. */
+  async *list(signal: AbortSignal): AsyncGenerator<ListedBlock> {
+    let current: ListedBlock | undefined;
+    for await (const { key, tag, modifiedMs } of this.#store.list(FOLDER, signal)) {
+      const [, tenant = '', blockId = '', name = '', ...more] = key.split('/');
+      if (more.length > 0 || name === '' || !isTenantName(tenant) || !isBlockId(blockId)) continue;
+      const isSame = current?.tenant === tenant && current.blockId === blockId;
+      if (!isSame && current !== undefined) yield current;
+      const before: ListedBlock = isSame
+        ? current!
+        : { tenant, blockId, metaTag: undefined, hasDeletes: false, modifiedMs };
+      current = {
+        ...before,
+        metaTag: name === META ? tag : before.metaTag,
+        hasDeletes: before.hasDeletes || name === DELETES,
+        modifiedMs: Math.max(modifiedMs, before.modifiedMs),
+      };
+    }
+    if (current !== undefined) yield current;
+  }
+
+  /** @throws AppError `not_found`; `bad_data` when it is not a meta.json of that block. */
+  async readMeta(key: BlockKey, signal: AbortSignal): Promise<BlockMeta> {
+    const where = keyOf(key, META);
+    const bytes = await this.#store.get(where, META_BYTES_MAX, signal);
+    const meta = parseBlockMeta(Buffer.from(bytes).toString(), `${this.name}${where}`);
+    if (meta.tenant !== key.tenant || meta.blockId !== key.blockId)
+      throw new AppError(
+        'bad_data',
+        `${this.name}${where} is of block ${meta.blockId} of tenant ${meta.tenant}`,
+      );
+    return meta;
+  }
+
+  /**
+   * Uploads a block: its files, each checked by size and checksum as the store has them afterwards, its pending deletes, and then meta.json, with which
+   * it is there. Doing it again does no harm.
+   *
+   * @param folder  Of the block on this disk.
+   */
+  async putBlock(
+    meta: BlockMeta,
+    folder: string,
+    deletes: readonly Tombstone[],
+    onProgress: (doneBytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<void> {
+    let before = 0;
+    for (const name of BLOCK_FILE_NAMES) {
+      const { sizeBytes, crc32: crc } = meta.files[name];
+      const key = keyOf(meta, name);
+      const start = before;
+      await this.#store.putFile(
+        key,
+        { path: path.join(folder, name), sizeBytes },
+        (done) => onProgress(start + done),
+        signal,
+      );
+      const found = await this.#store.digestOf(key, signal);
+      if (found.sizeBytes !== sizeBytes || found.crc32 !== crc >>> 0) {
+        await this.#store.remove(key, signal);
+        throw new AppError(
+          'internal',
+          `${this.name}${key} has ${found.sizeBytes} bytes with CRC ${found.crc32} after the upload, the block has ${sizeBytes} with ${crc >>> 0}: its copy on this disk or the upload is damaged`,
+        );
+      }
+      before += sizeBytes;
+    }
+    await this.putDeletes(meta, deletes, signal);
+    await this.putMeta(meta, signal);
+  }
+
+  /** Replaces meta.json of a block that is there: it stands for further sealed blocks now. */
+  async putMeta(meta: BlockMeta, signal: AbortSignal): Promise<void> {
+    await this.#store.put(keyOf(meta, META), Buffer.from(renderBlockMeta(meta)), signal);
+  }
+
+  /** Replaces what deletes hide of a block. */
+  async putDeletes(key: BlockKey, deletes: readonly Tombstone[], signal: AbortSignal): Promise<void> {
+    if (deletes.length === 0) await this.#store.remove(keyOf(key, DELETES), signal);
+    else await this.#store.put(keyOf(key, DELETES), Buffer.from(renderDeletes(key, deletes)), signal);
+  }
+
+  /** What deletes hide of a block; none when there is no such object. */
+  async readDeletes(key: BlockKey, signal: AbortSignal): Promise<readonly Tombstone[]> {
+    const where = keyOf(key, DELETES);
+    let bytes: Uint8Array;
+    try {
+      bytes = await this.#store.get(where, TOMBSTONE_BYTES_MAX, signal);
+    } catch (caught) {
+      if (caught instanceof AppError && caught.code === 'not_found') return [];
+      throw caught;
+    }
+    return parseTombstones(Buffer.from(bytes).toString(), `${this.name}${where}`).tombstones;
+  }
+
+  /** Removes a block; what breaks off leaves objects that no longer count. */
+  async removeBlock(key: BlockKey, signal: AbortSignal): Promise<void> {
+    for (const name of [META, DELETES, ...BLOCK_FILE_NAMES])
+      await this.#store.remove(keyOf(key, name), signal);
+  }
+
+  /**
+   * The files of a block, one after another and meta.json first, in pieces as blocks travel.
+   *
+   * @param skipBytes  Bytes that are left out at the beginning.
+   */
+  async *readFiles(
+    meta: BlockMeta,
+    skipBytes: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<{ readonly file: number; readonly bytes: Uint8Array }> {
+    const text = Buffer.from(renderBlockMeta(meta));
+    if (skipBytes < text.length) yield* piecesOf(0, text.subarray(skipBytes));
+    let before = text.length;
+    for (const [i, name] of BLOCK_FILE_NAMES.entries()) {
+      const { sizeBytes } = meta.files[name];
+      const start = Math.max(0, skipBytes - before);
+      before += sizeBytes;
+      if (start >= sizeBytes) continue;
+      for await (const bytes of this.#store.read(keyOf(meta, name), start, sizeBytes, signal))
+        yield* piecesOf(i + 1, bytes);
+    }
+  }
+}
+
+/** Names, sizes and checksums of a block's files in the order in which they travel. */
+export function fileDigestsOf(meta: BlockMeta): { name: string; sizeBytes: number; crc32: number }[] {
+  const text = Buffer.from(renderBlockMeta(meta));
+  const others = BLOCK_FILE_NAMES.map((name) => ({ name, ...meta.files[name] }));
+  return [{ name: META, sizeBytes: text.length, crc32: crc32(text) }, ...others];
+}
+
+/** The object beside a block: a table of deletes that concern it alone. */
+export function renderDeletes({ tenant, blockId }: BlockKey, deletes: readonly Tombstone[]): string {
+  const tombstones = deletes
+    .map((tombstone) => ({ ...tombstone, blocks: [blockId] }))
+    .sort((a, b) => (a.id < b.id ? -1 : 1));
+  return renderTombstones({ tenant, tombstones, erased: [] });
+}
+
+function* piecesOf(file: number, bytes: Uint8Array): Generator<{ file: number; bytes: Uint8Array }> {
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES_MAX)
+    yield { file, bytes: bytes.subarray(at, at + PIECE_BYTES_MAX) };
+}
+
+const keyOf = ({ tenant, blockId }: BlockKey, name: string): string =>
+  `${FOLDER}${tenant}/${blockId}/${name}`;

@@ -1,0 +1,301 @@
+// Keeps the bucket what it should be: lists it now and then, uploads the blocks that this store is to keep there, and removes what others took
+// the place of. Nothing is remembered but what is in the bucket and on the disk.
+import type { Clock } from '../lib/core/clock.ts';
+import { type AppError, toAppError } from '../lib/core/errors.ts';
+import type { BlockBucket } from '../lib/objstore/block-bucket.ts';
+import type { Logger } from '../lib/runtime/logger.ts';
+import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import type { BlockMove, BlockName } from '../lib/wire/contracts.ts';
+import { type BlockCatalog, bytesOf } from './block-catalog.ts';
+import type { BucketContents } from './bucket-contents.ts';
+import type { BucketMetrics } from './bucket-metrics.ts';
+import { type BucketPlan, planBucket } from './bucket-plan.ts';
+import type { HeldLeaves } from './held-leaves.ts';
+import type { InventoryBlock } from './inventory-block.ts';
+import type { StoreView } from './store-view.ts';
+import type { Tombstones } from './tombstones.ts';
+
+export interface BucketKeeperOptions {
+  readonly instance: string;
+  /** Between two looks while there is nothing to do. */
+  readonly intervalMs: number;
+  /** Between two listings. */
+  readonly listIntervalMs: number;
+  /** How long a block stays after others took its place. */
+  readonly deleteGraceMs: number;
+}
+
+export interface BucketKeeperDeps {
+  readonly bucket: BlockBucket;
+  readonly contents: BucketContents;
+  readonly catalog: BlockCatalog;
+  readonly tombstones: Tombstones;
+  readonly leaves: HeldLeaves;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: BucketMetrics;
+  readonly look: () => StoreView | undefined;
+  readonly isExpired: (block: InventoryBlock) => boolean;
+  readonly erased: () => readonly BlockName[];
+}
+
+/** Of one look; then it is looked anew, since blocks come and go. */
+const UPLOADS_PER_LOOK = 16;
+/** A folder without meta.json that nobody wrote to for so long is of an upload that broke off and was not taken up again. */
+const LEFTOVER_AGE_MS = 24 * 3_600_000;
+
+/** What the keeper last saw and does now. */
+export interface BucketState {
+  readonly name: string;
+  readonly blocks: number;
+  readonly pendingBlocks: number;
+  readonly pendingBytes: number;
+  readonly upload: BlockMove | undefined;
+  /** Empty: all is well. */
+  readonly obstacle: string;
+}
+
+export class BucketKeeper {
+  readonly #options: BucketKeeperOptions;
+  readonly #deps: BucketKeeperDeps;
+  /** Since when a block's samples stand in others, monotonic. */
+  readonly #supersededSinceMs = new Map<string, number>();
+  /** Which deletes were last written beside a block. */
+  readonly #deletesWritten = new Map<string, string>();
+  #uploads: readonly BlockMeta[] = [];
+  #upload: BlockMove | undefined;
+  #obstacle = 'not listed yet';
+  #isListFailed = false;
+
+  constructor(options: BucketKeeperOptions, deps: BucketKeeperDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  get state(): BucketState {
+    const pending = this.#uploads.filter((meta) => this.#deps.contents.find(meta) === undefined);
+    return {
+      name: this.#deps.bucket.name,
+      blocks: this.#deps.contents.size,
+      pendingBlocks: pending.length,
+      pendingBytes: pending.reduce((sum, meta) => sum + bytesOf(meta), 0),
+      upload: this.#upload,
+      obstacle: this.#obstacle,
+    };
+  }
+
+  /** Why what is known of the bucket is not to be relied on; undefined when it is. */
+  obstacleToReading(): string | undefined {
+    return this.#isListFailed || this.#deps.contents.listedAtMs === undefined ? this.#obstacle : undefined;
+  }
+
+  /** Lists the bucket until that succeeds: for a store that has nothing else to know its blocks from. */
+  async awaitListing(signal: AbortSignal): Promise<void> {
+    const { clock, contents, logger } = this.#deps;
+    let lastFailure = '';
+    while (contents.listedAtMs === undefined && !signal.aborted) {
+      const error = await this.#tryList(signal);
+      if (error === undefined) return;
+      if (error.message !== lastFailure)
+        logger.warn(
+          { err: error },
+          'this disk is empty, and object storage cannot be listed: waiting for it',
+        );
+      lastFailure = error.message;
+      await clock.sleep(this.#options.intervalMs, signal).catch(() => undefined);
+    }
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, logger, metrics } = this.#deps;
+    let lastFailure = '';
+    while (!signal.aborted) {
+      let isBusy = false;
+      try {
+        isBusy = await this.runOnce(signal);
+        lastFailure = '';
+      } catch (caught) {
+        const error = toAppError(caught);
+        if (signal.aborted) return;
+        this.#obstacle = error.message;
+        metrics.failures.inc();
+        if (error.message !== lastFailure) logger.error({ err: error }, 'object storage: it is tried again');
+        lastFailure = error.message;
+      }
+      if (!isBusy) await clock.sleep(this.#options.intervalMs, signal).catch(() => undefined);
+    }
+  }
+
+  /**
+   * One look, and what it calls for.
+   *
+   * @returns Whether more is to be done: look again at once.
+   */
+  async runOnce(signal: AbortSignal): Promise<boolean> {
+    const { clock, contents, look } = this.#deps;
+    const listedAtMs = contents.listedAtMs ?? Number.NEGATIVE_INFINITY;
+    if (clock.monotonicMs() - listedAtMs >= this.#options.listIntervalMs || this.#isListFailed) {
+      const error = await this.#tryList(signal);
+      if (error !== undefined) throw error;
+    }
+    const view = look();
+    if (view === undefined) return false;
+    const plan = this.#plan(view);
+    this.#uploads = plan.uploads;
+    this.#obstacle = await this.#putAll(plan.uploads.slice(0, UPLOADS_PER_LOOK), signal);
+    for (const meta of plan.outdated) await this.#putMeta(meta, signal);
+    for (const meta of plan.shared) await this.#putDeletes(meta, signal);
+    for (const meta of plan.expired) await this.#remove(meta, 'retention', signal);
+    await this.#removeSuperseded(plan, signal);
+    await this.#removeLeftovers(view, signal);
+    return plan.uploads.length > UPLOADS_PER_LOOK && this.#obstacle === '';
+  }
+
+  async #tryList(signal: AbortSignal): Promise<AppError | undefined> {
+    const { clock, contents, metrics } = this.#deps;
+    try {
+      await contents.refresh(clock.monotonicMs(), signal);
+      this.#isListFailed = false;
+      this.#obstacle = '';
+      metrics.listed();
+      return undefined;
+    } catch (caught) {
+      const error = toAppError(caught);
+      this.#isListFailed = true;
+      this.#obstacle = error.message;
+      return error;
+    }
+  }
+
+  #plan({ placement, live }: StoreView): BucketPlan {
+    const { catalog, contents, erased, isExpired, leaves } = this.#deps;
+    return planBucket({
+      instance: this.#options.instance,
+      own: catalog.list(),
+      inBucket: contents.list(),
+      ...{ placement, live, isExpired },
+      holds: (leaf) => leaves.has(leaf),
+      isSettled: (leaf) => leaves.isSettled(leaf),
+      erased: new Set(erased().map(({ tenant, blockId }) => `${tenant}/${blockId}`)),
+    });
+  }
+
+  /** A block that cannot be brought there does not hold up the others; a bucket that cannot be reached does. Returns what stood in the way. */
+  async #putAll(uploads: readonly BlockMeta[], signal: AbortSignal): Promise<string> {
+    let obstacle = '';
+    for (const meta of uploads) {
+      try {
+        await this.#put(meta, signal);
+      } catch (caught) {
+        const error = toAppError(caught);
+        if (signal.aborted || error.code !== 'internal') throw error;
+        obstacle = error.message;
+        const { tenant, blockId } = meta;
+        this.#deps.logger.error(
+          { tenant, blockId, err: error },
+          'block could not be brought to object storage',
+        );
+      }
+    }
+    return obstacle;
+  }
+
+  async #put(planned: BlockMeta, signal: AbortSignal): Promise<void> {
+    const { bucket, catalog, clock, contents, logger, metrics, tombstones } = this.#deps;
+    const { tenant, blockId } = planned;
+    const lease = catalog.tryLease(tenant, blockId);
+    // Merged or deleted meanwhile.
+    if (lease === undefined) return;
+    const { meta, dir } = lease;
+    const startedMs = clock.monotonicMs();
+    const move: BlockMove = {
+      tenant,
+      blockId,
+      from: this.#options.instance,
+      doneBytes: 0,
+      totalBytes: bytesOf(meta),
+    };
+    this.#upload = move;
+    try {
+      const deletes = tombstones.of(tenant, blockId);
+      await bucket.putBlock(meta, dir, deletes, (done) => (move.doneBytes = done), signal);
+      contents.add(meta);
+      this.#deletesWritten.set(blockId, idsOf(deletes));
+      metrics.uploads.inc({ result: 'done' });
+      const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
+      logger.info(
+        { tenant, blockId, bytes: move.totalBytes, elapsedMs },
+        'block is in object storage, verified',
+      );
+    } catch (caught) {
+      if (!signal.aborted) metrics.uploads.inc({ result: 'failed' });
+      throw caught;
+    } finally {
+      this.#upload = undefined;
+      await lease.release();
+    }
+  }
+
+  async #putMeta(meta: BlockMeta, signal: AbortSignal): Promise<void> {
+    const { bucket, contents } = this.#deps;
+    const there = contents.find(meta);
+    if (there === undefined) return;
+    // The files there may be another store's, compressed otherwise.
+    const { sources, level } = meta;
+    const next = { ...there, sources, level };
+    await bucket.putMeta(next, signal);
+    contents.add(next);
+  }
+
+  async #putDeletes(meta: BlockMeta, signal: AbortSignal): Promise<void> {
+    const { bucket, contents, tombstones } = this.#deps;
+    const deletes = tombstones.of(meta.tenant, meta.blockId);
+    const ids = idsOf(deletes);
+    const written = this.#deletesWritten.get(meta.blockId) ?? (contents.hasDeletes(meta) ? undefined : '');
+    if (written === ids) return;
+    await bucket.putDeletes(meta, deletes, signal);
+    this.#deletesWritten.set(meta.blockId, ids);
+  }
+
+  /** What others may be copying just now stays for the grace. */
+  async #removeSuperseded({ superseded }: BucketPlan, signal: AbortSignal): Promise<void> {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const names = new Set(superseded.map(({ blockId }) => blockId));
+    for (const blockId of this.#supersededSinceMs.keys())
+      if (!names.has(blockId)) this.#supersededSinceMs.delete(blockId);
+    for (const meta of superseded) {
+      const since = this.#supersededSinceMs.get(meta.blockId) ?? nowMs;
+      this.#supersededSinceMs.set(meta.blockId, since);
+      if (nowMs - since >= this.#options.deleteGraceMs) await this.#remove(meta, 'superseded', signal);
+    }
+  }
+
+  async #removeLeftovers({ live }: StoreView, signal: AbortSignal): Promise<void> {
+    const { bucket, catalog, clock, contents, metrics } = this.#deps;
+    // Whose they are cannot be seen, so one store looks after all of them.
+    if ([...live].sort()[0] !== this.#options.instance) return;
+    for (const { tenant, blockId, modifiedMs } of contents.leftovers) {
+      if (clock.nowMs() - modifiedMs < LEFTOVER_AGE_MS || catalog.has(tenant, blockId)) continue;
+      if (contents.find({ tenant, blockId }) !== undefined) continue;
+      await bucket.removeBlock({ tenant, blockId }, signal);
+      metrics.removed.inc({ reason: 'broken_off' });
+    }
+  }
+
+  async #remove(meta: BlockMeta, reason: string, signal: AbortSignal): Promise<void> {
+    const { bucket, contents, logger, metrics } = this.#deps;
+    const { tenant, blockId } = meta;
+    await bucket.removeBlock(meta, signal);
+    contents.remove(meta);
+    this.#deletesWritten.delete(blockId);
+    metrics.removed.inc({ reason });
+    logger.info({ tenant, blockId, reason }, 'block removed from object storage');
+  }
+}
+
+const idsOf = (deletes: readonly { readonly id: string }[]): string =>
+  deletes
+    .map(({ id }) => id)
+    .sort()
+    .join();
