@@ -119,6 +119,8 @@ interface Batch {
 const SPACE_CHECK_MS = 1000;
 /** After ENOSPC the same bytes are tried again at this interval. */
 const FULL_RETRY_MS = 200;
+/** Why the wait for a commit ends early: no error is made for it each time. */
+const WOKEN = 'woken';
 /**
  * Commits whose records are looked at to tell that all who write are waiting. The most of several: where records come at random, a
  * commit seldom has as many, and the time between commits stays what it is.
@@ -265,7 +267,7 @@ class DiskSegmentLog implements SegmentLog {
     this.#bytesInFlight += bytes;
     this.bytesAppended += bytes;
     batch.records++;
-    if (this.#isDue(batch)) this.#wake?.abort();
+    if (this.#isDue(batch)) this.#wake?.abort(WOKEN);
     this.#running ??= this.#run();
     return { segment: this.#segment, durable: batch.durable };
   }
@@ -296,7 +298,7 @@ class DiskSegmentLog implements SegmentLog {
 
   async flush(): Promise<void> {
     while (this.#running !== undefined && this.#failed === undefined) {
-      this.#wake?.abort();
+      this.#wake?.abort(WOKEN);
       await this.#running;
     }
   }
