@@ -62,7 +62,7 @@ export function rankMembers(members: readonly Member[], key: string): Member[] {
 }
 
 /** 53 bits of the hash of a key and a member. */
-function hashOf(key: string, instance: string): number {
+export function hashOf(key: string, instance: string): number {
   const words = new Uint32Array(4);
   const bytes = encodeUtf8(`${key}\u0000${instance}`);
   hash128(bytes, 0, bytes.length, PLACEMENT_SEED, words);

@@ -156,3 +156,19 @@ test('owners stand in the record; few partitions move; a cluster of an earlier v
   expect(control.placement()!.ingesters).toHaveLength(5);
   expect(control.placement()!.owners).toBeUndefined();
 });
+
+test('a record never outgrows what NATS takes: changes wait until earlier ones are through', async () => {
+  const { control, clock, owners } = keep();
+  // Long names instead of many: a record of hundreds of ingesters takes seconds to work out.
+  const names = Array.from({ length: 16 }, (_, i) => String(i).padStart(10_000, '0'));
+  for (let count = 4; count <= names.length; count++) {
+    control.set(ingesters(...names.slice(0, count)));
+    await clock.advance(1_000);
+  }
+  expect(JSON.stringify(control.placement()).length).toBeLessThan(1 << 20);
+  const reached = owners()!.length;
+  expect(reached).toBeGreaterThan(5);
+  expect(reached).toBeLessThan(names.length);
+  await clock.advance(FORMER_MS + 60_000, 10_000);
+  expect(owners()).toEqual(names);
+});

@@ -29,6 +29,10 @@ export interface PlacementKeeperOptions {
 /** Bounds the record: more changes than this within `formerMs` are nobody's intention. */
 const FORMER_MAX = 16;
 
+/** NATS takes values of 1 MiB unless it is told otherwise. Only clusters of hundreds of ingesters come near it, by their former owners. */
+const RECORD_BYTES_MAX = 1_000_000;
+const RETRY_REFUSED_MS = 30_000;
+
 /** Decides when the owners of partitions change. */
 export class PlacementKeeper {
   readonly #options: PlacementKeeperOptions;
@@ -38,6 +42,8 @@ export class PlacementKeeper {
   readonly #absentSinceMs = new Map<string, number>();
   readonly #stopping = new AbortController();
   #lease: Lease | undefined;
+  /** When a record was last refused for its size, monotonic ms: to work one out costs too much to try it at every look. */
+  #refusedAtMs = Number.NEGATIVE_INFINITY;
   #loop: Promise<void> | undefined;
 
   constructor(
@@ -74,6 +80,7 @@ export class PlacementKeeper {
     if (!this.#control.isConnected()) return;
     if (this.#lease?.isHeld() !== true) this.#lease = await this.#control.tryAcquire('placement');
     if (this.#lease === undefined) return;
+    if (this.#clock.monotonicMs() - this.#refusedAtMs < RETRY_REFUSED_MS) return;
     const next = this.#next();
     if (next === undefined) return;
     if (await this.#control.replacePlacement(next)) {
@@ -102,7 +109,20 @@ export class PlacementKeeper {
       storeReplicationFactor,
       stores,
     };
-    return current !== undefined && isSameRecord(current, next) ? undefined : next;
+    if (current !== undefined && isSameRecord(current, next)) return undefined;
+    return this.#fits(next) ? next : undefined;
+  }
+
+  /** A record that is too large waits until former owners are not needed any more. */
+  #fits(next: PlacementRecord): boolean {
+    const bytes = JSON.stringify(next).length;
+    if (bytes <= RECORD_BYTES_MAX) return true;
+    this.#refusedAtMs = this.#clock.monotonicMs();
+    this.#logger.warn(
+      { epoch: next.epoch, bytes, bytesMax: RECORD_BYTES_MAX, former: next.former.length },
+      'the placement cannot change before earlier changes are through: its record would be too large; trying again',
+    );
+    return false;
   }
 
   /** As few partitions as possible move. A cluster whose owners follow from names goes on so: all would move at once. */
