@@ -26,6 +26,11 @@ export const ALL_IN_ONE_FLAGS = {
   ...SCRUB_FLAGS,
   ...API_FLAGS,
   ...QUERY_FLAGS,
+  'query.rehearsal': {
+    type: 'boolean',
+    default: true,
+    desc: 'Answer queries over made-up series before the start is over, for at most 1.5 s: the first real ones are as fast as the rest then.',
+  },
   ...RULE_FLAGS,
   ...FEATURE_FLAGS,
   ...LOG_FLAGS,

@@ -16,12 +16,13 @@ import type { FlagValues } from '../lib/runtime/flags.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import { DEFAULT_QUERIER_OPTIONS, labelNamesOf } from '../querier/options.ts';
-import { createQuerier } from '../querier/service.ts';
+import { createQuerier, createQueryThreads } from '../querier/service.ts';
 import { SPOOL_FOLDER } from '../scraper/options.ts';
 import { createScraper } from '../scraper/service.ts';
 import { createStore } from '../store/service.ts';
 import { EmbeddedCluster } from './embedded-cluster.ts';
 import type { ALL_IN_ONE_FLAGS } from './flags.ts';
+import { rehearse } from './rehearsal.ts';
 
 export type AllInOneFlags = FlagValues<typeof ALL_IN_ONE_FLAGS>;
 
@@ -122,7 +123,9 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     },
     { ...deps, cluster },
   );
-  const querier = createQuerier(querierOptionsOf(flags, deps.logger, config), { ...deps, cluster });
+  const querierOptions = querierOptionsOf(flags, deps.logger, config);
+  const threads = createQueryThreads(querierOptions, deps.logger);
+  const querier = createQuerier(querierOptions, { ...deps, cluster, threads });
   cluster.joinQuerier(querier.handlers);
   const discovery = createDiscoverySources(deps);
   const scraper = createScraper(
@@ -148,7 +151,17 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     drain: () => distributor.stop(),
     stop: () => distributor.stop(),
   };
-  const services = [store, ingester, querier, writing, scraper, alertEvaluator];
+  const querying: Service = {
+    name: 'query threads',
+    start: async () => {
+      await threads.start();
+      if (flags['query.rehearsal']) await rehearse(querierOptions, { ...deps, threads });
+    },
+    isReady: () => true,
+    drain: () => Promise.resolve(),
+    stop: () => threads.stop(),
+  };
+  const services = [store, querying, ingester, querier, writing, scraper, alertEvaluator];
   return { cluster, distributor, store, scraper, alertEvaluator, services };
 }
 

@@ -24,7 +24,7 @@ import type { Tenant, Tenants } from './tenants.ts';
 export interface ReadsDeps {
   readonly tenants: Tenants;
   readonly clock: Clock;
-  readonly metrics: IngesterMetrics;
+  readonly metrics: Pick<IngesterMetrics, 'selectedSeries' | 'limitHits'>;
   readonly seriesPerSelectMax: number;
   /** Partitions that this ingester answers for now. */
   readonly ownedPartitions: () => number[];

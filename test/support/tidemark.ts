@@ -39,6 +39,8 @@ export async function startTidemark(
     `--web.listen-address=127.0.0.1:${port}`,
     `--data.dir=${dataDir}`,
     `--config.file=${configFile}`,
+    // A second of processor time at each start, for speed that tests do not need.
+    '--query.rehearsal=false',
     ...(options.flags ?? []),
   ]);
   const url = `http://127.0.0.1:${port}`;
