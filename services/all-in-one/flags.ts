@@ -1,4 +1,5 @@
 // The flags of the all-in-one process: Prometheus' own where they mean the same, and ours.
+import { OBJSTORE_FLAGS } from '../lib/objstore/objstore-flags.ts';
 import {
   API_FLAGS,
   CLUSTER_NAME_FLAGS,
@@ -24,6 +25,7 @@ export const ALL_IN_ONE_FLAGS = {
   ...RETENTION_SIZE_FLAGS,
   ...COMPACTION_FLAGS,
   ...SCRUB_FLAGS,
+  ...OBJSTORE_FLAGS,
   ...API_FLAGS,
   ...QUERY_FLAGS,
   'query.rehearsal': {

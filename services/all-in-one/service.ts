@@ -10,6 +10,7 @@ import { createIngester } from '../ingester/service.ts';
 import type { Clock } from '../lib/core/clock.ts';
 import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
 import { createDistributor } from '../lib/distributor/distributor.ts';
+import { openObjectStore } from '../lib/objstore/objstore-flags.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import type { FlagValues } from '../lib/runtime/flags.ts';
@@ -102,9 +103,11 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       retentionBytes: flags['storage.tsdb.retention.size'],
       deleteDelayMs: flags['store.delete-delay'],
       scrubPeriodMs: flags['store.scrub-period'],
+      bucketListIntervalMs: flags['objstore.list-interval'],
+      bucketDeleteGraceMs: flags['objstore.delete-grace'],
       storagePolicy: config.config.storage,
     },
-    deps,
+    { ...deps, objects: openObjectStore(flags, flags['cluster.name'], process.env, deps) },
   );
   cluster.joinStore(store.handlers);
   const ingester = createIngester(

@@ -10,6 +10,7 @@ import { type BlockCatalog, bytesOf } from './block-catalog.ts';
 import type { BucketContents } from './bucket-contents.ts';
 import type { BucketMetrics } from './bucket-metrics.ts';
 import { type BucketPlan, planBucket } from './bucket-plan.ts';
+import type { ByteRate } from './byte-rate.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import type { InventoryBlock } from './inventory-block.ts';
 import type { StoreView } from './store-view.ts';
@@ -34,6 +35,7 @@ export interface BucketKeeperDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: BucketMetrics;
+  readonly uploadRate: ByteRate;
   readonly look: () => StoreView | undefined;
   readonly isExpired: (block: InventoryBlock) => boolean;
   readonly erased: () => readonly BlockName[];
@@ -219,7 +221,12 @@ export class BucketKeeper {
     this.#upload = move;
     try {
       const deletes = tombstones.of(tenant, blockId);
-      await bucket.putBlock(meta, dir, deletes, (done) => (move.doneBytes = done), signal);
+      const onProgress = (done: number): Promise<void> => {
+        const sent = Math.max(0, done - move.doneBytes);
+        move.doneBytes = Math.max(done, move.doneBytes);
+        return this.#deps.uploadRate.take(sent, signal);
+      };
+      await bucket.putBlock(meta, dir, deletes, onProgress, signal);
       contents.add(meta);
       this.#deletesWritten.set(blockId, idsOf(deletes));
       metrics.uploads.inc({ result: 'done' });

@@ -57,8 +57,8 @@ export function coverageOf(
   }
   const partitions = [...byPartition.values()].sort((a, b) => a.partition - b.partition);
   const reasons = [
-    ...describe(lost, 'corrupt', 'in quarantine'),
-    ...describe(late.map(asMissing), 'more', 'still being fetched from object storage'),
+    ...describe(lost, 'corrupt ', 'in quarantine'),
+    ...describe(late.map(asMissing), '', 'still being fetched from object storage'),
   ];
   return reasons.length === 0 ? { partitions } : { partitions, missing: reasons.join('; ') };
 }
@@ -87,7 +87,7 @@ function describe(lost: readonly QuarantinedBlock[], what: string, where: string
   });
   const more = lost.length > NAMED_MAX ? ` and ${lost.length - NAMED_MAX} more` : '';
   const noun = lost.length === 1 ? 'block is' : 'blocks are';
-  return [`${lost.length} ${what} ${noun} ${where}: ${named.join(', ')}${more}`];
+  return [`${lost.length} ${what}${noun} ${where}: ${named.join(', ')}${more}`];
 }
 
 /** Times beyond the calendar's reach stay numbers. */

@@ -25,7 +25,7 @@ const REPLICATION_FLAGS = {
   'store.move-rate': {
     type: 'bytes',
     default: 64 << 20,
-    desc: 'Most bytes per second that this store copies from others. 0: no limit.',
+    desc: 'Most bytes per second that this store copies from others, and as many to object storage. 0: no limit.',
   },
   'store.rebuild-delay': {
     type: 'duration',

@@ -33,7 +33,7 @@ export interface StoreOptions {
   readonly compactionShare?: number;
   /** Blocks are rewritten for a delete after this time, milliseconds; until then it can be undone. Default: a day. */
   readonly deleteDelayMs?: number;
-  /** Most bytes per second that are copied from other stores; 0: no limit. Default: 64 MiB. */
+  /** Most bytes per second that are copied from other stores, and as many to object storage; 0: no limit. Default: 64 MiB. */
   readonly moveBytesPerSecond?: number;
   /** Between two looks at what this store should hold, milliseconds. Default: 10 s. */
   readonly repairIntervalMs?: number;

@@ -201,16 +201,18 @@ export class Repairer {
 
   async #pullAll(wanted: readonly WantedBlock[], view: StoreView, signal: AbortSignal): Promise<boolean> {
     const { clock } = this.#deps;
-    const { intervalMs } = this.#options;
+    const { bucket, intervalMs } = this.#options;
     const nowMs = clock.monotonicMs();
     const seen = this.#missingSinceMs;
     this.#missingSinceMs = new Map(
       wanted.map(({ block: { blockId } }) => [blockId, seen.get(blockId) ?? nowMs]),
     );
-    const isRested = ({ block: { blockId } }: WantedBlock) => {
+    const isRested = ({ block: { blockId }, from }: WantedBlock) => {
       const failedAtMs = this.#failedAtMs.get(blockId) ?? Number.NEGATIVE_INFINITY;
-      // What is new may be on its way from its ingester.
-      const isSettled = nowMs - this.#missingSinceMs.get(blockId)! >= intervalMs;
+      // What is new may be on its way from its ingester; what no store has is not.
+      const isSettled =
+        from.every((instance) => instance === bucket) ||
+        nowMs - this.#missingSinceMs.get(blockId)! >= intervalMs;
       return isSettled && nowMs - failedAtMs >= RETRY_INTERVALS * intervalMs;
     };
     const queue = wanted.filter(isRested).slice(0, PULLS_PER_LOOK);

@@ -116,7 +116,10 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
             listIntervalMs: options.bucketListIntervalMs,
             deleteGraceMs: options.bucketDeleteGraceMs,
           },
-          { ...deps, objects: deps.objects, look, isExpired, erased },
+          {
+            ...{ ...deps, objects: deps.objects, look, isExpired, erased },
+            uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
+          },
         );
   // Alone and without a bucket there is nobody to copy from.
   const repairer = peers === undefined && bucket === undefined ? undefined : createRepairer();

@@ -94,7 +94,7 @@ export class BlockBucket {
     meta: BlockMeta,
     folder: string,
     deletes: readonly Tombstone[],
-    onProgress: (doneBytes: number) => void,
+    onProgress: (doneBytes: number) => Promise<void> | void,
     signal: AbortSignal,
   ): Promise<void> {
     let before = 0;

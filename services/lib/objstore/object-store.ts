@@ -25,11 +25,14 @@ export interface ObjectStore {
   /** For people: `s3://bucket/prefix`. */
   readonly name: string;
   put(key: string, bytes: Uint8Array, signal: AbortSignal): Promise<void>;
-  /** Uploads a file, in parts when it is large; nothing is seen of it before all of it is there. `onProgress` gets bytes that are there. */
+  /**
+   * Uploads a file, in parts when it is large; nothing is seen of it before all of it is there. `onProgress` gets bytes that are there, and is
+   * awaited: who wants it slower answers later.
+   */
   putFile(
     key: string,
     file: { readonly path: string; readonly sizeBytes: number },
-    onProgress: (doneBytes: number) => void,
+    onProgress: (doneBytes: number) => Promise<void> | void,
     signal: AbortSignal,
   ): Promise<void>;
   /** Size and checksum as the store has the object now; where it does not know the checksum, the object is read. */

@@ -49,7 +49,7 @@ export class S3ObjectStore implements ObjectStore {
   async putFile(
     key: string,
     { path, sizeBytes }: { readonly path: string; readonly sizeBytes: number },
-    onProgress: (doneBytes: number) => void,
+    onProgress: (doneBytes: number) => Promise<void> | void,
     signal: AbortSignal,
   ): Promise<void> {
     await using file = await open(path, 'r');
@@ -65,7 +65,7 @@ export class S3ObjectStore implements ObjectStore {
     };
     if (sizeBytes <= this.#options.partBytes) {
       await this.put(key, await part(0, sizeBytes), signal);
-      onProgress(sizeBytes);
+      await onProgress(sizeBytes);
       return;
     }
     await this.#putParts(key, sizeBytes, part, onProgress, signal);
@@ -179,7 +179,7 @@ export class S3ObjectStore implements ObjectStore {
     key: string,
     sizeBytes: number,
     part: (start: number, end: number) => Promise<Uint8Array<ArrayBuffer>>,
-    onProgress: (doneBytes: number) => void,
+    onProgress: (doneBytes: number) => Promise<void> | void,
     signal: AbortSignal,
   ): Promise<void> {
     const partBytes = Math.max(this.#options.partBytes, Math.ceil(sizeBytes / PARTS_MAX));
@@ -196,7 +196,7 @@ export class S3ObjectStore implements ObjectStore {
         tags[i] = await this.#send(request, either, (answer) => tagOf(answer, key));
         this.#metrics.sent(body.length);
         done += body.length;
-        onProgress(done);
+        await onProgress(done);
       }
     };
     try {
