@@ -32,11 +32,13 @@ export function installMachine(first: World): Machine {
   const current = (): World => world;
   installTime(current);
   installRandomness(current);
-  installFiles(current);
+  const files = installFiles(current);
   syncBuiltinESMExports();
   return {
     use: (next) => {
       world = next;
+      // Killed processes close nothing.
+      files.descriptors.clear();
     },
   };
 }
@@ -308,7 +310,7 @@ function replace(
   }
 }
 
-function installFiles(world: () => World): void {
+function installFiles(world: () => World): FileSystem {
   const files = new FileSystem(world);
   const isOurs = (file: unknown): boolean =>
     typeof file === 'number' ? file >= FIRST_DESCRIPTOR : files.hostOf(file) !== undefined;
@@ -372,6 +374,23 @@ function installFiles(world: () => World): void {
         );
       },
       fsyncSync: (descriptor: number) => files.syncNow(descriptor),
+      write: (
+        descriptor: number,
+        bytes: Uint8Array,
+        offset: number,
+        length: number,
+        position: number,
+        done: (error: Error | null, written?: number) => void,
+      ) => {
+        const writing = files.operate(READ_MS_MAX, () =>
+          files.writeNow(descriptor, bytes.subarray(offset, offset + length), position),
+        );
+        writing.then((written) => done(null, written), done);
+      },
+      fdatasync: (descriptor: number, done: (error: Error | null) => void) => {
+        const syncing = files.operate(files.syncMsOf(descriptor), () => files.syncNow(descriptor));
+        syncing.then(() => done(null), done);
+      },
       renameSync: (from: string, to: string) => {
         files.mustLive();
         diskOf(from).rename(from, to);
@@ -386,4 +405,5 @@ function installFiles(world: () => World): void {
     },
     isOurs,
   );
+  return files;
 }
