@@ -2,6 +2,7 @@
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender, SeriesReference } from '../lib/distributor/appender.ts';
+import { ClassicToCustom } from '../lib/exposition/classic-to-custom.ts';
 import { parseOpenMetrics } from '../lib/exposition/openmetrics-parser.ts';
 import type { ProtobufParser } from '../lib/exposition/protobuf-parser.ts';
 import { parseText } from '../lib/exposition/text-parser.ts';
@@ -100,6 +101,8 @@ export class ScrapeLoop {
   readonly #deps: LoopDeps;
   readonly #exposition: ExpositionAppender;
   readonly #metadata: MetadataLines;
+  /** Where classic histograms of text formats become native ones. */
+  readonly #converter: ClassicToCustom | undefined;
   /** No further scrape. */
   readonly #ending = new AbortController();
   /** The scrape under way, too. */
@@ -129,6 +132,10 @@ export class ScrapeLoop {
       { ...settings.rules, targetLabels: target.labels },
       deps.startTimes,
     );
+    const { customBuckets, classicToo } = target.histograms;
+    this.#converter = customBuckets
+      ? new ClassicToCustom(this.#exposition, { keepsClassic: classicToo })
+      : undefined;
   }
 
   get report(): ScrapeReport {
@@ -244,8 +251,12 @@ export class ScrapeLoop {
   #parse(format: ExpositionFormat, bytes: Uint8Array, length: number): void {
     const { histograms } = this.target;
     if (format === 'protobuf') this.#deps.protobuf.parse(bytes, length, histograms, this.#exposition);
-    else if (format === 'openmetrics') parseOpenMetrics(bytes, length, this.#exposition);
-    else parseText(bytes, length, this.#exposition);
+    else {
+      const converter = this.#converter;
+      converter?.begin();
+      (format === 'openmetrics' ? parseOpenMetrics : parseText)(bytes, length, converter ?? this.#exposition);
+      converter?.finish(bytes);
+    }
   }
 
   #checkSampleLimit(): void {

@@ -35,7 +35,8 @@ export class SeriesCache {
   #slotSeen = new Uint32Array(64);
   #live = new Uint8Array(64);
   #slots = 0;
-  #slotOf = new Map<SeriesReference, number>();
+  /** References, by open addressing as `#buckets`: slot + 1. No Map: with a million of them every full collection would walk it. */
+  #slotBuckets = new Int32Array(128);
 
   /** Number of the scrape under way, from 1. */
   #generation = 0;
@@ -113,14 +114,20 @@ export class SeriesCache {
 
   /** The slot of a series, made when there is none. */
   slotFor(reference: SeriesReference): number {
-    const known = this.#slotOf.get(reference);
-    if (known !== undefined) return known;
+    const buckets = this.#slotBuckets;
+    const mask = buckets.length - 1;
+    let at = hashReference(reference) & mask;
+    for (; buckets[at] !== 0; at = (at + 1) & mask) {
+      const known = buckets[at]! - 1;
+      if (this.#reference[known] === reference) return known;
+    }
     if (this.#slots === this.#reference.length) this.#growSlots();
     const slot = this.#slots++;
     this.#reference[slot] = reference;
     this.#slotSeen[slot] = 0;
     this.#live[slot] = 0;
-    this.#slotOf.set(reference, slot);
+    if (this.#slots * 2 > buckets.length) this.#indexSlots(buckets.length * 2);
+    else buckets[at] = slot + 1;
     return slot;
   }
 
@@ -181,11 +188,9 @@ export class SeriesCache {
       const reference = resolve(this.#texts, start, start + this.#textLength[entry]!, this.#tag[entry]!);
       if (reference !== undefined) moved.set(this.#reference[slot]!, reference);
     }
-    this.#slotOf = new Map();
-    for (let slot = 0; slot < this.#slots; slot++) {
+    for (let slot = 0; slot < this.#slots; slot++)
       this.#reference[slot] = moved.get(this.#reference[slot]!) ?? this.#reference[slot]!;
-      this.#slotOf.set(this.#reference[slot]!, slot);
-    }
+    this.#indexSlots(this.#slotBuckets.length);
     return moved;
   }
 
@@ -260,6 +265,18 @@ export class SeriesCache {
     this.#live = copyInto(new Uint8Array(size), this.#live);
   }
 
+  /** Puts all slots into a table of that size, a power of two. */
+  #indexSlots(size: number): void {
+    const buckets = new Int32Array(size);
+    const mask = size - 1;
+    for (let slot = 0; slot < this.#slots; slot++) {
+      let at = hashReference(this.#reference[slot]!) & mask;
+      while (buckets[at] !== 0) at = (at + 1) & mask;
+      buckets[at] = slot + 1;
+    }
+    this.#slotBuckets = buckets;
+  }
+
   /** Keeps the entries and slots of this scrape only. */
   #rebuild(): void {
     const kept = new SeriesCache();
@@ -296,8 +313,14 @@ export class SeriesCache {
     this.#slotSeen = other.#slotSeen;
     this.#live = other.#live;
     this.#slots = other.#slots;
-    this.#slotOf = other.#slotOf;
+    this.#slotBuckets = other.#slotBuckets;
   }
+}
+
+/** References are small numbers in a row or apart by other targets': their low bits are spread. */
+function hashReference(reference: SeriesReference): number {
+  const mixed = Math.imul(reference, 0x9e3779b1);
+  return (mixed ^ (mixed >>> 15)) >>> 0;
 }
 
 /** FNV-1a over bytes; only spreads, equality is checked on the bytes. */

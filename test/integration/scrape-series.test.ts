@@ -4,11 +4,13 @@ import { expect, test } from 'vitest';
 import { hasPrograms } from '../support/process.ts';
 import { compareScrapes, PARITY_PROGRAMS } from '../support/scrape-parity.ts';
 
-test.skipIf(!hasPrograms(...PARITY_PROGRAMS))(
-  'the series of a scrape are those of Prometheus',
+test
+  .skipIf(!hasPrograms(...PARITY_PROGRAMS, 'prometheus-3.14'))
+  .each(['prometheus', 'prometheus-3.14'] as const)(
+  'the series of a scrape are those of %s',
   { timeout: 180_000 },
-  async () => {
-    const rounds = await compareScrapes({ durationMs: 5_000, scrapeIntervalMs: 1_000, peer: 'prometheus' });
+  async (peer) => {
+    const rounds = await compareScrapes({ durationMs: 3_000, scrapeIntervalMs: 1_000, peer });
     for (const { series, differences } of rounds) {
       expect(differences).toEqual([]);
       expect(series).toBeGreaterThan(1_000);

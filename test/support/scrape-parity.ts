@@ -34,7 +34,10 @@ export async function compareScrapes(options: ParityOptions): Promise<ParityRoun
   const mirror = await startScrapeMirror(await startRealTargets());
   try {
     await mirror.refresh();
-    const config = configOf((name) => mirror.addressOf(name), await freePort(), options.scrapeIntervalMs);
+    const isNewest = options.peer === 'prometheus-3.14';
+    const config =
+      configOf((name) => mirror.addressOf(name), await freePort(), options.scrapeIntervalMs) +
+      (isNewest ? newestJobs((name) => mirror.addressOf(name)) : '');
     const tidemark = await startTidemark({ config });
     const peerUrl = await startPeer(options.peer, config);
     const rounds: ParityRound[] = [];
@@ -79,6 +82,21 @@ scrape_configs:
 `;
 }
 
+/** What Debian's Prometheus does not know yet. */
+function newestJobs(addressOf: (name: string) => string): string {
+  const job = (name: string, keys: string): string =>
+    `  - { job_name: ${name}, ${keys}, static_configs: [{ targets: ['${addressOf('prometheus')}'] }] }\n`;
+  const convert = 'convert_classic_histograms_to_nhcb: true';
+  return (
+    job('custom-buckets', `${convert}, params: { again: ['3'] }`) +
+    job(
+      'custom-and-classic',
+      `${convert}, always_scrape_classic_histograms: true, params: { again: ['4'] }`,
+    ) +
+    job('extra', `extra_scrape_metrics: true, params: { again: ['5'] }`)
+  );
+}
+
 async function startPeer(program: ParityOptions['peer'], config: string): Promise<string> {
   const folder = freshFolder();
   const file = path.join(folder, 'prometheus.yml');
@@ -121,7 +139,12 @@ function differencesOf(ours: ReadonlyMap<string, string>, theirs: ReadonlyMap<st
 async function samplesOf(url: string): Promise<Map<string, string>> {
   const samples = await queryInstant(url, '{job!=""}');
   return new Map(
-    samples.map(({ metric, value }) => [keyOf(metric), UNEQUAL.has(metric.__name__ ?? '') ? '' : value[1]]),
+    samples.map((sample) => {
+      // A native histogram has its parts in place of a value.
+      const { histogram } = sample as { readonly histogram?: readonly [number, unknown] };
+      const shown = histogram === undefined ? sample.value[1] : JSON.stringify(histogram[1]);
+      return [keyOf(sample.metric), UNEQUAL.has(sample.metric.__name__ ?? '') ? '' : shown];
+    }),
   );
 }
 

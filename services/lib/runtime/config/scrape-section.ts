@@ -162,12 +162,6 @@ function readTimes(
 
 function readInherited(section: Section): Inherited {
   const customBuckets = section.flag('convert_classic_histograms_to_nhcb');
-  if (customBuckets) {
-    section.notice(
-      'convert_classic_histograms_to_nhcb',
-      'is run on protobuf expositions by this version; classic histograms of text formats stay classic',
-    );
-  }
   if (section.text('scrape_failure_log_file')) {
     section.notice(
       'scrape_failure_log_file',
