@@ -88,6 +88,8 @@ describe.skipIf(!has)('OpenAPI 3.1 of Prometheus', () => {
     ['/status/buildinfo', '/status/buildinfo'],
     ['/status/flags', '/status/flags'],
     ['/status/tsdb', '/status/tsdb'],
+    ['/status/tsdb/blocks', '/status/tsdb/blocks'],
+    ['/status/walreplay', '/status/walreplay'],
     ['/features', '/features'],
   ])('%s', async (path, called) => {
     const response = await fetch(`${rig.url}/api/v1${called}`);
@@ -156,6 +158,23 @@ function played(): Parameters<typeof startGateway>[0] {
         labelValueCountByLabelName: counts,
         memoryInBytesByLabelName: counts,
         seriesCountByLabelValuePair: counts,
+      }),
+    },
+    store: {
+      listBlocks: async () => ({
+        blocks: [
+          {
+            tenant: 'anonymous',
+            blockId: '0123456789abcdef0123456789abcdef',
+            minTimeMs: 7_200_000,
+            maxTimeMs: 14_399_999,
+            series: 1,
+            samples: 2,
+            chunks: 1,
+            sizeBytes: 100,
+            partitions: [0],
+          },
+        ],
       }),
     },
     alertEvaluator: {

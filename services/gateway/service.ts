@@ -35,6 +35,7 @@ import { seriesRoutes } from './series-api.ts';
 import { statusRoutes } from './status-api.ts';
 import { storeMovesRoutes } from './store-moves-api.ts';
 import { targetsRoutes } from './targets-api.ts';
+import { tsdbStatusRoutes } from './tsdb-status-api.ts';
 
 const SAMPLES_COUNTER = 'tidemark_distributor_samples_written_total';
 
@@ -117,6 +118,7 @@ function collectRoutes(
     ...clusterRoutes({ host }),
     ...storeMovesRoutes({ cluster, clock, host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
+    ...tsdbStatusRoutes({ cluster, clock, registry }),
     ...activeQueriesRoutes(options, { cluster, clock }),
     ...adminRoutes(options, { cluster, clock, host }),
     ...deleteRoutes(options, { cluster, clock }),

@@ -25,6 +25,8 @@ export interface IngesterMetrics {
   readonly logQuarantined: Counter;
   readonly logTruncatedBytes: Counter;
   readonly replayUnknownSamples: Counter;
+  /** Segments of the log that the start replays, by `which`: first, last, current; the last one is current when it is over. */
+  readonly replaySegment: Gauge<'which'>;
   /** By `result`: sealed, failed. */
   readonly seals: Counter<'result'>;
   readonly sealedSamples: Counter;
@@ -87,6 +89,12 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
   );
   running('tidemark_ingester_exemplars_appended_total', 'Exemplars taken into the heads.', gauges.exemplars);
   return {
+    replaySegment: new Gauge({
+      name: 'tidemark_ingester_replay_segment',
+      help: 'Segments of the log that the start replays: the first and the last one, and the one under way.',
+      labelNames: ['which'],
+      registers,
+    }),
     requests: new Counter({
       name: 'tidemark_ingester_append_requests_total',
       help: 'Append requests, by outcome.',

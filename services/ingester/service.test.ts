@@ -654,6 +654,12 @@ test('a store that refuses is asked again, and nothing is lost meanwhile', async
   const whole = await contentOf(client);
   expect(whole.size).toBe(1);
   const restarted = await start();
+  const replay = await restarted.registry.getSingleMetric('tidemark_ingester_replay_segment')!.get();
+  expect(replay.values.map(({ labels, value }) => [labels.which, value])).toEqual([
+    ['first', 1],
+    ['last', 1],
+    ['current', 1],
+  ]);
   expect(await contentOf(restarted.client)).toEqual(whole);
   await until(() => {
     clock.advance(1000);

@@ -325,6 +325,11 @@ class DurableIngester implements Ingester {
         disk: this.#disk,
         clock,
         onDamage,
+        onReplay: (segment, first, last) => {
+          this.#metrics.replaySegment.set({ which: 'first' }, first);
+          this.#metrics.replaySegment.set({ which: 'last' }, last);
+          this.#metrics.replaySegment.set({ which: 'current' }, segment);
+        },
         onFatal: (error) => this.#onFatal(error),
         onCommit: (bytes, elapsedMs) => {
           this.#metrics.commitBytes.inc(bytes);

@@ -22,6 +22,7 @@ import {
   type ResultType,
   ScraperDefinition,
   type SeriesResponse,
+  StoreDefinition,
 } from '../../services/lib/wire/contracts.ts';
 import { ResultFrameWriter } from '../../services/lib/wire/result-frame.ts';
 import { SeriesFrameWriter } from '../../services/lib/wire/series-frame.ts';
@@ -32,6 +33,7 @@ export interface PlayedServices {
   readonly scraper?: Partial<Handlers<typeof ScraperDefinition>>;
   readonly alertEvaluator?: Partial<Handlers<typeof AlertEvaluatorDefinition>>;
   readonly ingester?: Partial<Handlers<typeof IngesterDefinition>>;
+  readonly store?: Partial<Handlers<typeof StoreDefinition>>;
 }
 
 export interface GatewayRig {
@@ -110,7 +112,7 @@ function clusterOf(played: PlayedServices): Cluster {
     placement: () => undefined,
     replicationFactor: 1,
     ingesters: () => peers(IngesterDefinition, played.ingester),
-    stores: () => [],
+    stores: () => peers(StoreDefinition, played.store),
     queriers: () => peers(QuerierDefinition, played.querier),
     scrapers: () => peers(ScraperDefinition, played.scraper),
     alertEvaluators: () => peers(AlertEvaluatorDefinition, played.alertEvaluator),

@@ -259,7 +259,7 @@ describe('admission', () => {
     const a = resolve('a');
     resolve('b');
     expect(() => resolve('c')).toThrow(
-      /tenant anonymous has 2 series, the limit seriesPerTenantMax is 2; refused c\{\}/,
+      /tenant anonymous has 2 series, the limit seriesPerTenantMax is 2; refused c\{\}; .*raise --ingest\.max-series/,
     );
     expect(resolve('a')).toBe(a);
   });

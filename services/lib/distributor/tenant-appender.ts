@@ -91,7 +91,8 @@ export class TenantAppender implements Appender {
       throw new AppError(
         'resource_exhausted',
         `tenant ${this.#tenant} has ${table.seriesOf(this.#number)} series, the limit seriesPerTenantMax is ` +
-          `${this.#options.seriesPerTenantMax}; refused ${describeLabels(bytes, start, end)}`,
+          `${this.#options.seriesPerTenantMax}; refused ${describeLabels(bytes, start, end)}; known series go on being ` +
+          'written: raise --ingest.max-series, or send fewer label values (/api/v1/status/tsdb shows which labels have most)',
       );
     }
     const partition = this.#partitionOf(bytes, start, end, routes.current().partitionCount);

@@ -31,6 +31,8 @@ export interface ReplayDeps {
   readonly clock: Clock;
   /** Called for each damaged piece and for a cut. */
   readonly onDamage: (damage: Damage) => void;
+  /** Called before each segment is read: its number, and those of the first and the last one to be read. */
+  readonly onReplay?: (segment: number, first: number, last: number) => void;
 }
 
 /** Damaged pieces kept for people; what exceeds this is counted and logged only. */
@@ -82,7 +84,9 @@ export async function replaySegments(
   const segments = (await listSegments(deps.disk, folder)).filter((segment) => segment >= from.segment);
   let buffer = new Uint8Array(0);
   for (const segment of segments) {
-    const isLast = segment === segments[segments.length - 1];
+    const last = segments[segments.length - 1]!;
+    const isLast = segment === last;
+    deps.onReplay?.(segment, segments[0]!, last);
     const file = await deps.disk.open(path.join(folder, segmentName(segment)), 'write');
     try {
       const size = await file.size();

@@ -52,6 +52,8 @@ export interface SegmentLogDeps {
   /** A write or sync failed in a way after which nothing is known: must end the process. Never called twice. */
   readonly onFatal: (error: AppError) => void;
   readonly onDamage: (damage: Damage) => void;
+  /** Before each segment is replayed (replay.ts). */
+  readonly onReplay?: (segment: number, first: number, last: number) => void;
   /** After each commit: bytes written and duration in milliseconds. */
   readonly onCommit?: (bytes: number, elapsedMs: number) => void;
 }
