@@ -12,6 +12,7 @@ export interface ScraperMetrics {
   readonly writesFailed: Counter<'code'>;
   readonly bodyBytes: Counter;
   readonly discoveryErrors: Counter;
+  readonly failureLogLines: Counter<'outcome'>;
 }
 
 /** Gauges that are read when asked for. */
@@ -99,6 +100,12 @@ export function createMetrics(registry: Registry, state: ScraperState): ScraperM
     bodyBytes: new Counter({
       name: 'tidemark_scraper_body_bytes_total',
       help: 'Bytes of expositions, decompressed.',
+      registers,
+    }),
+    failureLogLines: new Counter({
+      name: 'tidemark_scraper_failure_log_lines_total',
+      help: 'Failed scrapes for scrape_failure_log_file: written, or dropped because the file cannot be written.',
+      labelNames: ['outcome'],
       registers,
     }),
     discoveryErrors: new Counter({

@@ -12,6 +12,7 @@ import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
 import { type AppendRules, ExpositionAppender, type ScrapeCounts } from './exposition-appender.ts';
+import type { FailureLogs } from './failure-log.ts';
 import { type FamilyMetadata, MetadataLines } from './family-metadata.ts';
 import { type ExpositionFormat, expositionFormat } from './media-type.ts';
 import type { ScraperMetrics } from './metrics.ts';
@@ -48,6 +49,7 @@ export interface LoopDeps {
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
   readonly families: FamilyMetadata;
+  readonly failureLogs: FailureLogs;
   readonly protobuf: ProtobufParser;
   readonly startTimes: StartTimeMemory;
   readonly clock: Clock;
@@ -303,7 +305,12 @@ export class ScrapeLoop {
   #logTrouble({ error, counts }: Outcome): void {
     const { logger, metrics } = this.#deps;
     const url = this.target.scrapeUrl;
-    if (error !== undefined) logger.debug({ url, reason: error.message }, 'scrape failed');
+    if (error !== undefined) {
+      const { failureLogFile, jobName } = this.#settings.config;
+      logger.debug({ url, reason: error.message }, 'scrape failed');
+      if (failureLogFile !== undefined)
+        this.#deps.failureLogs.add(failureLogFile, jobName, url, error.message);
+    }
     if (counts.duplicates > 0)
       logger.debug(
         { url, samples: counts.duplicates },

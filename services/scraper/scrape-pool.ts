@@ -14,6 +14,7 @@ import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { RelabelStepsResponse } from '../lib/wire/contracts.ts';
 import type { BodyBuffers } from './body-buffers.ts';
+import type { FailureLogs } from './failure-log.ts';
 import { FamilyMetadata } from './family-metadata.ts';
 import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
@@ -40,6 +41,7 @@ export interface PoolDeps {
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
   readonly buffers: BodyBuffers;
+  readonly failureLogs: FailureLogs;
   readonly protobuf: ProtobufParser;
   readonly startTimes: StartTimeMemory;
   readonly discovery: DiscoverySources;

@@ -1,5 +1,5 @@
 // The scraper against real HTTP servers and a distributor in memory.
-import { cpSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
@@ -454,6 +454,30 @@ describe('targets that do not work', () => {
       expect((await rig.next(labelled('up', target.address))).value).toBe(0);
       expect((await rig.active()).lastError).toContain('more than 1000000 bytes (body_size_limit)');
     }
+  });
+
+  test('failed scrapes stand in scrape_failure_log_file: the job’s own, or that of global', async () => {
+    const target = await startScrapeTarget('');
+    target.answer = { status: 500 };
+    const rig = await createRig();
+    const file = path.join(mkdtempSync(path.join(tmpdir(), 'tidemark-failures-')), 'failed.log');
+    await rig.apply(jobOf(target.address, `scrape_failure_log_file: "${file}"`));
+    const lines = await waitFor('two lines', async () => {
+      const found = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
+      return found.length >= 2 && found;
+    });
+    const line = JSON.parse(lines[0]!) as Record<string, string>;
+    expect(line).toMatchObject({ level: 'ERROR', job_name: 'a', target: `http://${target.address}/metrics` });
+    expect(line.msg).toBe('server returned HTTP status 500 Internal Server Error');
+    expect(Math.abs(Date.parse(line.time!) - Date.now())).toBeLessThan(60_000);
+    const config = loadConfig(
+      'global: {scrape_failure_log_file: g.log}\nscrape_configs: [{job_name: x}, {job_name: y, scrape_failure_log_file: /o.log}]',
+      '/base',
+    );
+    expect(config.scrapeConfigs.map(({ failureLogFile }) => failureLogFile)).toEqual([
+      '/base/g.log',
+      '/o.log',
+    ]);
   });
 
   test('a failed scrape reports what it saw', async () => {

@@ -25,6 +25,7 @@ import {
 } from '../lib/wire/contracts.ts';
 import { BodyBuffers } from './body-buffers.ts';
 import { DiskSpool } from './disk-spool.ts';
+import { FailureLogs } from './failure-log.ts';
 import { createMetrics } from './metrics.ts';
 import { Monitors } from './monitors.ts';
 import {
@@ -116,11 +117,13 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       ? undefined
       : new SharedDiscovery({ ...deps.sharing, clock: deps.clock, logger, registry: deps.registry });
   const discovery = shared === undefined ? sources : { ...sources, share: shared.share };
+  const failureLogs = new FailureLogs({ clock: deps.clock, logger, metrics });
   const poolDeps: PoolDeps = {
     appender,
     spool,
     batches,
     buffers: new BodyBuffers(),
+    failureLogs,
     protobuf: new ProtobufParser(),
     startTimes: new StartTimeMemory(),
     discovery,
@@ -181,6 +184,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     if (deps.hasOthers?.() === true) await deps.clock.sleep(DRAIN_OVERLAP_MS);
     await Promise.all([...pools.values()].map((pool) => pool.stop()));
     await shared?.stop();
+    await failureLogs.flush();
     await spool.flush(FLUSH_TIMEOUT_MS);
   };
 

@@ -76,6 +76,8 @@ export interface ScrapeConfig {
   /** Adds scrape_timeout_seconds, scrape_sample_limit and scrape_body_size_bytes. */
   readonly extraScrapeMetrics: boolean;
   readonly histograms: ScrapedHistogramsConfig;
+  /** Absolute path of the file that takes a line for each failed scrape. */
+  readonly failureLogFile?: string | undefined;
 }
 
 /** Which parts of a scraped histogram become samples, and how fine native ones may be. */

@@ -47,6 +47,7 @@ interface Inherited {
   readonly nativeHistograms: boolean | undefined;
   readonly classicHistogramsToo: boolean | undefined;
   readonly customBuckets: boolean | undefined;
+  readonly failureLogFile: string | undefined;
 }
 
 export interface GlobalSection {
@@ -135,6 +136,7 @@ export function readScrapeConfig(section: Section, global: GlobalSection): Scrap
     nameEscaping: checkNaming(section, own, inherited),
     extraScrapeMetrics: own.extraScrapeMetrics ?? inherited.extraScrapeMetrics ?? false,
     histograms,
+    failureLogFile: own.failureLogFile ?? inherited.failureLogFile,
   };
   section.requiredText('job_name');
   section.finish();
@@ -162,12 +164,6 @@ function readTimes(
 
 function readInherited(section: Section): Inherited {
   const customBuckets = section.flag('convert_classic_histograms_to_nhcb');
-  if (section.text('scrape_failure_log_file')) {
-    section.notice(
-      'scrape_failure_log_file',
-      'is not written by this version; failures are in the log and in the targets API',
-    );
-  }
   return {
     bodySizeLimitBytes: section.bytes('body_size_limit') ?? 0,
     sampleLimit: section.integer('sample_limit') ?? 0,
@@ -185,6 +181,7 @@ function readInherited(section: Section): Inherited {
     nativeHistograms: section.flag('scrape_native_histograms'),
     classicHistogramsToo: section.flag('always_scrape_classic_histograms'),
     customBuckets,
+    failureLogFile: section.file('scrape_failure_log_file'),
   };
 }
 
