@@ -2,7 +2,7 @@
 // number-format.ts and JSON.stringify write; a test compares them.
 import { ByteReader, decodeUtf8 } from '../lib/core/bytes.ts';
 import { formatValue } from '../lib/model/number-format.ts';
-import { DoubleParts, putShortest } from '../lib/model/shortest-digits.ts';
+import { DoubleParts, putEightDigits, putShortest } from '../lib/model/shortest-digits.ts';
 
 const BYTES_FIRST = 4096;
 /** Room that one value takes at most: sign, 17 digits, point, exponent; integers below 1e21 have 21 digits. */
@@ -14,6 +14,9 @@ const POWERS = [100, 1e6] as const;
 const UNITS_MAX = 1e15;
 /** Below, JavaScript and Go print an exponent. */
 const DECIMAL_MIN = 1e-6;
+
+/** Integers are written in halves of so many digits. */
+const EIGHT_DIGITS = 1e8;
 
 const QUOTE = 34;
 const COMMA = 44;
@@ -174,21 +177,22 @@ function putDecimal(dst: Uint8Array, at: number, value: number): number {
 
 /** Digits of an integer from 0 to 1e15. */
 function putInteger(dst: Uint8Array, at: number, value: number): number {
+  if (value < EIGHT_DIGITS) return putSmall(dst, at, value | 0);
+  const upper = Math.floor(value / EIGHT_DIGITS);
+  const end = putSmall(dst, at, upper | 0);
+  putEightDigits(dst, end, value - upper * EIGHT_DIGITS);
+  return end + 8;
+}
+
+/** Digits of an integer below 1e8. */
+function putSmall(dst: Uint8Array, at: number, value: number): number {
   let digits = 1;
   for (let power = 10; value >= power; power *= 10) digits++;
   let rest = value;
-  let position = at + digits;
-  // Above 32 bits division is slower, and there are few such digits.
-  while (rest > 0x7fffffff) {
-    const next = Math.floor(rest / 10);
-    dst[--position] = ZERO + (rest - next * 10);
+  for (let position = at + digits - 1; position >= at; position--) {
+    const next = (rest / 10) | 0;
+    dst[position] = ZERO + (rest - next * 10);
     rest = next;
-  }
-  let small = rest | 0;
-  while (position > at) {
-    const next = (small / 10) | 0;
-    dst[--position] = ZERO + (small - next * 10);
-    small = next;
   }
   return at + digits;
 }

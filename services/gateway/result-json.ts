@@ -11,6 +11,9 @@ import { formatDecimal, formatSeconds } from './json-values.ts';
 /** Range queries have at most 11,001 steps; instant queries over ranges may be longer, and are not cached beyond. */
 const CACHED_TIMES_MAX = 11_001;
 
+/** Between two samples, before the bracket of the second. */
+const PAIR_END = '"],';
+
 /** A piece is handed over at this size. */
 const PIECE_BYTES = 64 * 1024;
 
@@ -35,7 +38,8 @@ export class ResultJson {
   readonly #sink: JsonSink;
   readonly #type: ResultType;
   readonly #json = new JsonBytes();
-  // Texts of times by position in the series: times[i] stands in timeBytes[timeEnds[i - 1], timeEnds[i]).
+  // Texts of times by position in the series, each behind the end of the sample before: `"],[1435781430.781,"`. That of times[i] stands in
+  // timeBytes[timeEnds[i - 1], timeEnds[i]).
   #times: Float64Array<ArrayBuffer> = new Float64Array(256);
   #timeEnds: Uint32Array<ArrayBuffer> = new Uint32Array(256);
   readonly #timeBytes = new JsonBytes();
@@ -115,25 +119,24 @@ export class ResultJson {
   #writePairs(timestampsMs: Float64Array, values: Float64Array, count: number): void {
     const json = this.#json;
     for (let i = 0; i < count; i++) {
-      if (i > 0) json.text(',');
       this.#writeTime(i, timestampsMs[i]!);
       json.value(values[i]!);
-      json.text('"]');
       if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
     }
+    if (count > 0) json.text('"]');
   }
 
   #writeTime(index: number, timeMs: number): void {
     if (index < this.#timeCount && this.#times[index] === timeMs) {
-      const from = index === 0 ? 0 : this.#timeEnds[index - 1]!;
+      const from = index === 0 ? PAIR_END.length : this.#timeEnds[index - 1]!;
       this.#json.copy(this.#timeBytes.bytes, from, this.#timeEnds[index]!);
       return;
     }
     const text = `[${formatTimestamp(timeMs)},"`;
-    this.#json.text(text);
+    this.#json.text(index === 0 ? text : PAIR_END + text);
     if (index !== this.#timeCount || index >= CACHED_TIMES_MAX) return;
     this.#growTimes(index + 1);
-    this.#timeBytes.text(text);
+    this.#timeBytes.text(PAIR_END + text);
     this.#times[index] = timeMs;
     this.#timeEnds[index] = this.#timeBytes.length;
     this.#timeCount = index + 1;

@@ -112,23 +112,52 @@ function putDigits(dst: Uint8Array, at: number, upper: number, lower: number, wh
     dst[first++] = ZERO;
     dst[first++] = POINT;
     for (let i = whole; i < 0; i++) dst[first++] = ZERO;
+    const end = first + DIGITS;
+    putSeventeen(dst, first, upper, lower);
+    return behindZeros(dst, first, end);
   }
-  let end = first + DIGITS;
-  putFixed(dst, first, first + 9, upper);
-  putFixed(dst, first + 9, end, lower);
-  const wholeEnd = whole <= 0 ? first : first + whole;
-  while (end > wholeEnd && dst[end - 1] === ZERO) end--;
-  if (whole <= 0 || end === wholeEnd) return end;
-  for (let i = end; i > wholeEnd; i--) dst[i] = dst[i - 1]!;
-  dst[wholeEnd] = POINT;
-  return end + 1;
+  // One place further on, so that the few digits before the point are what moves.
+  putSeventeen(dst, first + 1, upper, lower);
+  for (let i = first; i < first + whole; i++) dst[i] = dst[i + 1]!;
+  const pointAt = first + whole;
+  const end = behindZeros(dst, pointAt + 1, first + 1 + DIGITS);
+  if (end === pointAt + 1) return pointAt;
+  dst[pointAt] = POINT;
+  return end;
 }
 
-function putFixed(dst: Uint8Array, at: number, end: number, value: number): void {
-  let rest = value | 0;
-  for (let i = end - 1; i >= at; i--) {
-    const next = (rest / 10) | 0;
-    dst[i] = ZERO + (rest - next * 10);
-    rest = next;
-  }
+/** The end without zeros before it. */
+function behindZeros(dst: Uint8Array, start: number, end: number): number {
+  let last = end;
+  while (last > start && dst[last - 1] === ZERO) last--;
+  return last;
+}
+
+function putSeventeen(dst: Uint8Array, at: number, upper: number, lower: number): void {
+  const lead = (upper / HALF_DIGITS) | 0;
+  dst[at] = ZERO + lead;
+  putEightDigits(dst, at + 1, upper - lead * HALF_DIGITS);
+  putEightDigits(dst, at + 9, lower);
+}
+
+/** The digits of 0 … 9999, four each. */
+const FOURS = Uint8Array.from({ length: 40_000 }, (_, i) => {
+  const number = i >>> 2;
+  return ZERO + (Math.floor(number / 10 ** (3 - (i & 3))) % 10);
+});
+
+/** Writes an integer below 1e8 as eight digits at dst[at, at + 8). */
+export function putEightDigits(dst: Uint8Array, at: number, value: number): void {
+  const eight = value | 0;
+  const upper = (eight / 10_000) | 0;
+  let from = upper << 2;
+  dst[at] = FOURS[from]!;
+  dst[at + 1] = FOURS[from + 1]!;
+  dst[at + 2] = FOURS[from + 2]!;
+  dst[at + 3] = FOURS[from + 3]!;
+  from = (eight - upper * 10_000) << 2;
+  dst[at + 4] = FOURS[from]!;
+  dst[at + 5] = FOURS[from + 1]!;
+  dst[at + 6] = FOURS[from + 2]!;
+  dst[at + 7] = FOURS[from + 3]!;
 }
