@@ -20,7 +20,7 @@ import { countPresent, FLOAT, type SeriesMeta, type StepColumn, type VectorOpera
 import { type SampleTally, type TalliedWindows, tallyWindows, weightSums } from './sample-tally.ts';
 import type { Evaluator, QuerySession } from './session.ts';
 import { hasOverlap } from './start-times.ts';
-import { findWindows, type WindowCounts, type WindowPass } from './windows.ts';
+import { findWindows, SameTimes, type WindowCounts, type WindowPass } from './windows.ts';
 
 /** Writes a value (or none) for every step of a series. */
 type Kernel = (pass: WindowPass, out: StepColumn) => void;
@@ -132,6 +132,8 @@ class RangeFunctionOperand implements VectorOperand {
   readonly #source: MatrixSource;
   readonly #pass: WindowPass;
   readonly #counts: WindowCounts = { total: 0, largest: 0 };
+  /** Those that the windows in `#pass` are of. */
+  readonly #times: SameTimes;
   readonly #isCounterFunction: boolean;
   readonly #usesStarts: boolean;
   readonly #position: Position;
@@ -170,6 +172,7 @@ class RangeFunctionOperand implements VectorOperand {
     this.#tally = grid.tally;
     this.#windowOrder = orderOf(source, this.#reach);
     session.charge(grid.steps * 8);
+    this.#times = new SameTimes((bytes) => session.charge(bytes));
     this.#pass = { ...newPass(source, params, grid), spend: (samples) => session.spend(samples) };
   }
 
@@ -185,15 +188,19 @@ class RangeFunctionOperand implements VectorOperand {
     into.mayHaveHistograms = false;
     const isAligned = columns.cells === undefined || this.#checkCells(index, columns.cells, columns);
     if (columns.histograms === undefined && columns.cells !== undefined) {
+      this.#times.forget();
       this.#evaluateCells(columns.cells, isAligned, into);
     } else if (columns.histograms === undefined) {
-      findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, this.#counts);
+      if (!this.#times.areKept(columns.timestampsMs, columns.count)) {
+        findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, this.#counts);
+      }
       this.#count(pass, this.#counts.total, undefined);
       this.#fn.kernel(pass, into);
     } else {
       const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
       const context = { ...this.#context, metric };
       const { lookbackMs } = this.#session;
+      this.#times.forget();
       this.#countHistograms(columns, columns.histograms);
       rangeWithHistograms(context, columns, pass, this.#counts, this.#fn.kernel, into, lookbackMs, isAligned);
     }

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import * as overTime from './kernels-over-time.ts';
 import * as rates from './kernels-rate.ts';
 import { ABSENT, StepColumn } from './operand.ts';
-import { findWindows, type WindowPass } from './windows.ts';
+import { findWindows, SameTimes, type WindowPass } from './windows.ts';
 
 const STEPS = 7;
 
@@ -221,4 +221,31 @@ test('a factor that windows share is that of each of them', () => {
     ),
     { numRuns: 2000 },
   );
+});
+
+describe('same times', () => {
+  const times = fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 6 });
+
+  test('are those of the column before, all of them', () => {
+    fc.assert(
+      fc.property(fc.array(fc.tuple(times, fc.boolean()), { maxLength: 12 }), (columns) => {
+        let held = 0;
+        const same = new SameTimes((bytes) => {
+          held += bytes;
+        });
+        let kept: readonly number[] | undefined;
+        // Behind the samples stands whatever an earlier series left, as in a reader's columns.
+        const column = new Float64Array(8).fill(99);
+        for (const [next, isForgotten] of columns) {
+          column.set(next);
+          const isSame = kept !== undefined && String(kept) === String(next) && kept.length === next.length;
+          expect(same.areKept(column, next.length)).toBe(isSame);
+          kept = next;
+          if (isForgotten) same.forget();
+          if (isForgotten) kept = undefined;
+        }
+        expect(held).toBe(columns.some(([each]) => each.length > 0) ? column.length * 8 : 0);
+      }),
+    );
+  });
 });

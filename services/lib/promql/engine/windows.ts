@@ -73,6 +73,44 @@ export function findWindows(
   }
 }
 
+/**
+ * The times of the series before, whose windows need not be found again where the next one has the same: those of one target do, and
+ * mostly those of all.
+ */
+export class SameTimes {
+  readonly #charge: (bytes: number) => void;
+  #timestampsMs: Float64Array<ArrayBuffer> = new Float64Array(0);
+  #count = -1;
+
+  /** @param charge  Is told of what is held. */
+  constructor(charge: (bytes: number) => void) {
+    this.#charge = charge;
+  }
+
+  /** Whether `count` times are those that were kept last; keeps them otherwise. Cost: a comparison per sample. */
+  areKept(timestampsMs: Float64Array, count: number): boolean {
+    if (count === this.#count && areEqual(timestampsMs, this.#timestampsMs, count)) return true;
+    if (this.#timestampsMs.length < count) {
+      this.#charge((timestampsMs.length - this.#timestampsMs.length) * 8);
+      this.#timestampsMs = new Float64Array(timestampsMs.length);
+    }
+    this.#timestampsMs.set(timestampsMs.subarray(0, count));
+    this.#count = count;
+    return false;
+  }
+
+  /** The windows of the kept times were written over. */
+  forget(): void {
+    this.#count = -1;
+  }
+}
+
+/** Ends first: what differs in one sample mostly does in the newest ones. */
+function areEqual(a: Float64Array, b: Float64Array, count: number): boolean {
+  for (let i = count - 1; i >= 0; i--) if (a[i] !== b[i]) return false;
+  return true;
+}
+
 /** Scratch numbers for at least `count` samples. */
 export function scratchOf(pass: WindowPass, count: number): Float64Array<ArrayBuffer> {
   if (pass.scratch.length < count) pass.scratch = new Float64Array(Math.max(count, 2 * pass.scratch.length));
