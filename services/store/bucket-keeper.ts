@@ -43,6 +43,8 @@ export interface BucketKeeperDeps {
 
 /** Of one look; then it is looked anew, since blocks come and go. */
 const UPLOADS_PER_LOOK = 16;
+/** Small blocks wait for answers, large ones for the network; three parts of a large one are in memory at a time. */
+const UPLOADS_AT_ONCE = 2;
 /** A folder without meta.json that nobody wrote to for so long is of an upload that broke off and was not taken up again. */
 const LEFTOVER_AGE_MS = 24 * 3_600_000;
 
@@ -52,6 +54,7 @@ export interface BucketState {
   readonly blocks: number;
   readonly pendingBlocks: number;
   readonly pendingBytes: number;
+  /** The one that was begun first. */
   readonly upload: BlockMove | undefined;
   /** Empty: all is well. */
   readonly obstacle: string;
@@ -65,7 +68,7 @@ export class BucketKeeper {
   /** Which deletes were last written beside a block. */
   readonly #deletesWritten = new Map<string, string>();
   #uploads: readonly BlockMeta[] = [];
-  #upload: BlockMove | undefined;
+  readonly #moves = new Set<BlockMove>();
   #obstacle = 'not listed yet';
   #isListFailed = false;
 
@@ -81,7 +84,7 @@ export class BucketKeeper {
       blocks: this.#deps.contents.size,
       pendingBlocks: pending.length,
       pendingBytes: pending.reduce((sum, meta) => sum + bytesOf(meta), 0),
-      upload: this.#upload,
+      upload: this.#moves.values().next().value,
       obstacle: this.#obstacle,
     };
   }
@@ -186,20 +189,29 @@ export class BucketKeeper {
   /** A block that cannot be brought there does not hold up the others; a bucket that cannot be reached does. Returns what stood in the way. */
   async #putAll(uploads: readonly BlockMeta[], signal: AbortSignal): Promise<string> {
     let obstacle = '';
-    for (const meta of uploads) {
-      try {
-        await this.#put(meta, signal);
-      } catch (caught) {
-        const error = toAppError(caught);
-        if (signal.aborted || error.code !== 'internal') throw error;
-        obstacle = error.message;
-        const { tenant, blockId } = meta;
-        this.#deps.logger.error(
-          { tenant, blockId, err: error },
-          'block could not be brought to object storage',
-        );
+    const queue = [...uploads];
+    const work = async (): Promise<void> => {
+      for (let meta = queue.shift(); meta !== undefined; meta = queue.shift()) {
+        try {
+          await this.#put(meta, signal);
+        } catch (caught) {
+          const error = toAppError(caught);
+          if (signal.aborted || error.code !== 'internal') {
+            queue.length = 0;
+            throw error;
+          }
+          obstacle = error.message;
+          const { tenant, blockId } = meta;
+          this.#deps.logger.error(
+            { tenant, blockId, err: error },
+            'block could not be brought to object storage',
+          );
+        }
       }
-    }
+    };
+    const ended = await Promise.allSettled(Array.from({ length: UPLOADS_AT_ONCE }, work));
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw toAppError(failed.reason);
     return obstacle;
   }
 
@@ -218,7 +230,7 @@ export class BucketKeeper {
       doneBytes: 0,
       totalBytes: bytesOf(meta),
     };
-    this.#upload = move;
+    this.#moves.add(move);
     try {
       const deletes = tombstones.of(tenant, blockId);
       const onProgress = (done: number): Promise<void> => {
@@ -239,7 +251,7 @@ export class BucketKeeper {
       if (!signal.aborted) metrics.uploads.inc({ result: 'failed' });
       throw caught;
     } finally {
-      this.#upload = undefined;
+      this.#moves.delete(move);
       await lease.release();
     }
   }
