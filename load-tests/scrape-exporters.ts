@@ -48,9 +48,7 @@ export async function startExporters(options: ExporterOptions): Promise<Exporter
   const servers: net.Server[] = [];
   const sockets = new Set<net.Socket>();
   const addresses: string[] = [];
-  for (let i = 0; i < options.targets; i++) {
-    const host = `127.0.0.${1 + Math.floor(i / PORTS_MAX)}`;
-    const port = options.basePort + (i % PORTS_MAX);
+  for (let i = 0, place = 0; i < options.targets; i++) {
     const own: number[] = [];
     arrivals.push(own);
     let version = i;
@@ -68,12 +66,11 @@ export async function startExporters(options: ExporterOptions): Promise<Exporter
         socket.write(answers[version++ % VERSIONS]!);
       });
     });
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen(port, host, resolve);
-    });
+    // A port that somebody has is passed over.
+    let address: string | undefined;
+    while (address === undefined) address = await listen(server, place++, options.basePort);
     servers.push(server);
-    addresses.push(`${host}:${port}`);
+    addresses.push(address);
   }
   return {
     addresses,
@@ -88,6 +85,23 @@ export async function startExporters(options: ExporterOptions): Promise<Exporter
       await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
     },
   };
+}
+
+/** The address; undefined when it is taken. */
+function listen(server: net.Server, place: number, basePort: number): Promise<string | undefined> {
+  const host = `127.0.0.${1 + Math.floor(place / PORTS_MAX)}`;
+  const port = basePort + (place % PORTS_MAX);
+  return new Promise((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException): void => {
+      if (error.code === 'EADDRINUSE') resolve(undefined);
+      else reject(error);
+    };
+    server.once('error', failed);
+    server.listen(port, host, () => {
+      server.off('error', failed);
+      resolve(`${host}:${port}`);
+    });
+  });
 }
 
 function makeAnswer(body: Buffer, compressed: boolean): Buffer {
