@@ -46,8 +46,8 @@ export interface ParallelDeps {
 /** Steps of a series that take about as long as decoding a chunk. */
 const STEPS_PER_CHUNK = 120;
 
-/** Thrown by a part's select to end it: the query is evaluated in one piece. Never leaves this file. */
-class TooSmall extends Error {}
+/** Thrown by a part's select to end it: the query is evaluated in one piece. Never leaves this file; one for all, since stacks cost. */
+const TOO_SMALL = new Error('too little to do for several threads');
 
 /**
  * Evaluates a cut query.
@@ -71,7 +71,7 @@ export async function executeInParallel(
   let isTooSmall = false;
   for (const outcome of settled) {
     if (outcome.status === 'fulfilled') partials.push(...outcome.value);
-    else if (outcome.reason instanceof TooSmall) isTooSmall = true;
+    else if (outcome.reason === TOO_SMALL) isTooSmall = true;
     else throw outcome.reason;
   }
   if (isTooSmall) return undefined;
@@ -91,7 +91,7 @@ async function executePart(
     select: async (select) => {
       const { union, warnings } = await deps.unite(select, context);
       const chunks = union.chunkCount + (union.size * stepsOf(request)) / STEPS_PER_CHUNK;
-      if (!(await decision.isWorthWhile(request.part, chunks))) throw new TooSmall();
+      if (!(await decision.isWorthWhile(request.part, chunks))) throw TOO_SMALL;
       const wanted = threadsFor(chunks, options);
       if (wanted === 1) return deps.watch(new KeptSet(new UnitedSeriesSet(union, warnings)));
       const shared = deps.share(union);
