@@ -42,14 +42,13 @@ export class Dispatcher {
   async handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { metrics, clock } = this.#deps;
     const startedMs = clock.monotonicMs();
-    const left = new AbortController();
+    const departure = new Departure();
     let routeName = UNKNOWN_ROUTE;
     metrics.begin();
     response.once('close', () => {
       const code = response.headersSent ? response.statusCode : STATUS_CLIENT_CLOSED;
       metrics.end(routeName, request.method, code, (clock.monotonicMs() - startedMs) / 1000);
-      if (!response.writableFinished)
-        left.abort(new AppError('canceled', 'the client closed the connection'));
+      if (!response.writableFinished) departure.happened();
     });
     if (this.#deps.isStopping()) response.setHeader('Connection', 'close');
     let isApi = false;
@@ -60,7 +59,7 @@ export class Dispatcher {
       const route = await this.#route(request, response, inner, isApi);
       if (route === undefined) return;
       routeName = route.match.metricsRoute ?? route.match.template;
-      await this.#run(route.match, route.pathValue, { request, response, search, signal: left.signal });
+      await this.#run(route.match, route.pathValue, { request, response, search, departure });
     } catch (caught) {
       await this.#fail(request, response, toAppError(caught), isApi);
     }
@@ -104,9 +103,12 @@ export class Dispatcher {
   async #run(
     route: Route,
     pathValue: string,
-    exchange: Pick<Exchange, 'request' | 'response' | 'signal'> & { readonly search: string },
+    exchange: Pick<Exchange, 'request' | 'response'> & {
+      readonly search: string;
+      readonly departure: Departure;
+    },
   ): Promise<void> {
-    const { request, response, search, signal } = exchange;
+    const { request, response, search, departure } = exchange;
     const stopping = this.#deps.isStopping();
     if (route.kind === 'api' && (stopping || !this.#deps.isReady())) {
       await sendNotReady({ request, response }, stopping);
@@ -117,7 +119,12 @@ export class Dispatcher {
         ? new Parameters([])
         : await readParameters(request, search, this.#limits);
     const { stallTimeoutMs } = this.#limits;
-    await route.handle({ request, response, parameters, signal, stallTimeoutMs, pathValue });
+    await route.handle({
+      ...{ request, response, parameters, stallTimeoutMs, pathValue },
+      get signal() {
+        return departure.signal;
+      },
+    });
   }
 
   async #fail(
@@ -144,6 +151,29 @@ export class Dispatcher {
     if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
     if (isApi) await sendJson({ request, response }, status, errorEnvelope(error));
     else await sendText({ request, response }, status, `${error.message}\n`);
+  }
+}
+
+/** The client's leaving, as a signal that is made when somebody asks for it: writes have one of their own. */
+class Departure {
+  #controller: AbortController | undefined;
+  #hasHappened = false;
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#hasHappened) this.#abort(this.#controller);
+    }
+    return this.#controller.signal;
+  }
+
+  happened(): void {
+    this.#hasHappened = true;
+    if (this.#controller !== undefined) this.#abort(this.#controller);
+  }
+
+  #abort(controller: AbortController): void {
+    controller.abort(new AppError('canceled', 'the client closed the connection'));
   }
 }
 

@@ -44,6 +44,24 @@ export function negotiate(headers: IncomingHttpHeaders): Negotiation {
   return version === undefined ? refusal : { version, compression };
 }
 
+/** `negotiate` for senders that say the same each time. */
+export class Negotiator {
+  #contentType: string | undefined;
+  #encoding: string | undefined;
+  #last: Negotiation | undefined;
+
+  negotiate(headers: IncomingHttpHeaders): Negotiation {
+    const contentType = headers['content-type'];
+    const encoding = headers['content-encoding'];
+    if (this.#last !== undefined && contentType === this.#contentType && encoding === this.#encoding)
+      return this.#last;
+    this.#contentType = contentType;
+    this.#encoding = encoding;
+    this.#last = negotiate(headers);
+    return this.#last;
+  }
+}
+
 function unquote(text: string): string {
   return text.length >= 2 && text.startsWith('"') && text.endsWith('"') ? text.slice(1, -1) : text;
 }

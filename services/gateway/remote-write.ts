@@ -28,7 +28,7 @@ import {
   SEND_FEWER,
 } from './remote-write-body.ts';
 import { createRemoteWriteMetrics, type RemoteWriteMetrics } from './remote-write-metrics.ts';
-import { negotiate, type RemoteWriteCompression } from './remote-write-negotiation.ts';
+import { Negotiator, type RemoteWriteCompression } from './remote-write-negotiation.ts';
 
 export interface RemoteWriteOptions {
   /** Largest compressed body. Default 32 MiB. */
@@ -117,6 +117,7 @@ class RemoteWriteEndpoint {
   readonly #metrics: RemoteWriteMetrics;
   readonly #budget: MemoryBudget;
   readonly #deadlines: BodyDeadlines;
+  readonly #negotiator = new Negotiator();
   readonly #tenants = new Map<string, Tenant>();
   readonly #columns: RemoteWriteColumns[] = [];
   /** Decompressed bytes of the request that is being decoded, which happens without a pause. */
@@ -138,7 +139,7 @@ class RemoteWriteEndpoint {
       this.#reply(req, res, undefined, refusal(405, `${req.method} is not allowed here; use POST`));
       return;
     }
-    const negotiation = negotiate(req.headers);
+    const negotiation = this.#negotiator.negotiate(req.headers);
     if ('refusal' in negotiation) {
       this.#reply(req, res, undefined, refusal(415, negotiation.refusal));
       return;
