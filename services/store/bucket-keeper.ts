@@ -1,16 +1,20 @@
 // Keeps the bucket what it should be: lists it now and then, uploads the blocks that this store is to keep there, and removes what others took
 // the place of. Nothing is remembered but what is in the bucket and on the disk.
+import path from 'node:path';
 import type { Clock } from '../lib/core/clock.ts';
-import { type AppError, toAppError } from '../lib/core/errors.ts';
+import type { Disk } from '../lib/core/disk.ts';
+import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { BlockBucket } from '../lib/objstore/block-bucket.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
-import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import { BLOCK_FILE_NAMES, type BlockMeta } from '../lib/tsdb/block/block-meta.ts';
+import { corruptBlock } from '../lib/tsdb/block/page-codec.ts';
 import type { BlockMove, BlockName } from '../lib/wire/contracts.ts';
-import { type BlockCatalog, bytesOf } from './block-catalog.ts';
+import { type BlockCatalog, type BlockLease, bytesOf } from './block-catalog.ts';
 import type { BucketContents } from './bucket-contents.ts';
 import type { BucketMetrics } from './bucket-metrics.ts';
 import { type BucketPlan, planBucket } from './bucket-plan.ts';
 import type { ByteRate } from './byte-rate.ts';
+import { fileCrc } from './file-crc.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import type { InventoryBlock } from './inventory-block.ts';
 import type { StoreView } from './store-view.ts';
@@ -22,7 +26,7 @@ export interface BucketKeeperOptions {
   readonly intervalMs: number;
   /** Between two listings. */
   readonly listIntervalMs: number;
-  /** How long a block stays after others took its place. */
+  /** How long a block stays after others took its place, or its retention was over. */
   readonly deleteGraceMs: number;
 }
 
@@ -30,6 +34,7 @@ export interface BucketKeeperDeps {
   readonly bucket: BlockBucket;
   readonly contents: BucketContents;
   readonly catalog: BlockCatalog;
+  readonly disk: Disk;
   readonly tombstones: Tombstones;
   readonly leaves: HeldLeaves;
   readonly clock: Clock;
@@ -63,8 +68,8 @@ export interface BucketState {
 export class BucketKeeper {
   readonly #options: BucketKeeperOptions;
   readonly #deps: BucketKeeperDeps;
-  /** Since when a block's samples stand in others, monotonic. */
-  readonly #supersededSinceMs = new Map<string, number>();
+  /** Since when a block is to go, monotonic. */
+  readonly #doomedSinceMs = new Map<string, number>();
   /** Which deletes were last written beside a block. */
   readonly #deletesWritten = new Map<string, string>();
   #uploads: readonly BlockMeta[] = [];
@@ -151,8 +156,7 @@ export class BucketKeeper {
     this.#obstacle = await this.#putAll(plan.uploads.slice(0, UPLOADS_PER_LOOK), signal);
     for (const meta of plan.outdated) await this.#putMeta(meta, signal);
     for (const meta of plan.shared) await this.#putDeletes(meta, signal);
-    for (const meta of plan.expired) await this.#remove(meta, 'retention', signal);
-    await this.#removeSuperseded(plan, signal);
+    await this.#removeAfterGrace(plan, signal);
     await this.#removeLeftovers(view, signal);
     return plan.uploads.length > UPLOADS_PER_LOOK && this.#obstacle === '';
   }
@@ -249,11 +253,25 @@ export class BucketKeeper {
       );
     } catch (caught) {
       if (!signal.aborted) metrics.uploads.inc({ result: 'failed' });
-      throw caught;
+      const error = toAppError(caught);
+      if (signal.aborted || error.code !== 'internal' || (await this.#isSetAside(lease))) throw caught;
+      throw new AppError('unavailable', error.message, { cause: caught });
     } finally {
       this.#moves.delete(move);
       await lease.release();
     }
+  }
+
+  /** What arrived was not what the block says: where the copy on this disk is to blame, it is replaced from another store. */
+  async #isSetAside(lease: BlockLease): Promise<boolean> {
+    const { meta, dir } = lease;
+    for (const name of BLOCK_FILE_NAMES) {
+      const file = path.join(dir, name);
+      if ((await fileCrc(file, this.#deps.disk)) === meta.files[name].crc32 >>> 0) continue;
+      await lease.examine(corruptBlock(file, 'its CRC is not the one that it was written with'));
+      return true;
+    }
+    return false;
   }
 
   async #putMeta(meta: BlockMeta, signal: AbortSignal): Promise<void> {
@@ -277,16 +295,18 @@ export class BucketKeeper {
     this.#deletesWritten.set(meta.blockId, ids);
   }
 
-  /** What others may be copying just now stays for the grace. */
-  async #removeSuperseded({ superseded }: BucketPlan, signal: AbortSignal): Promise<void> {
+  /** What others may be copying just now stays for the grace; and nothing goes for a clock that is wrong for a moment. */
+  async #removeAfterGrace({ expired, superseded }: BucketPlan, signal: AbortSignal): Promise<void> {
     const nowMs = this.#deps.clock.monotonicMs();
-    const names = new Set(superseded.map(({ blockId }) => blockId));
-    for (const blockId of this.#supersededSinceMs.keys())
-      if (!names.has(blockId)) this.#supersededSinceMs.delete(blockId);
-    for (const meta of superseded) {
-      const since = this.#supersededSinceMs.get(meta.blockId) ?? nowMs;
-      this.#supersededSinceMs.set(meta.blockId, since);
-      if (nowMs - since >= this.#options.deleteGraceMs) await this.#remove(meta, 'superseded', signal);
+    const doomed = new Map<string, { readonly meta: BlockMeta; readonly reason: string }>();
+    for (const meta of expired) doomed.set(meta.blockId, { meta, reason: 'retention' });
+    for (const meta of superseded) doomed.set(meta.blockId, { meta, reason: 'superseded' });
+    for (const blockId of this.#doomedSinceMs.keys())
+      if (!doomed.has(blockId)) this.#doomedSinceMs.delete(blockId);
+    for (const [blockId, { meta, reason }] of doomed) {
+      const since = this.#doomedSinceMs.get(blockId) ?? nowMs;
+      this.#doomedSinceMs.set(blockId, since);
+      if (nowMs - since >= this.#options.deleteGraceMs) await this.#remove(meta, reason, signal);
     }
   }
 

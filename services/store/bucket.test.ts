@@ -20,6 +20,7 @@ import {
   storedContent,
 } from '../../test/support/store-rig.ts';
 import { Labels } from '../lib/model/labels.ts';
+import { GroupPlacement, groupOf } from '../lib/placement/block-groups.ts';
 import type { BuiltBlock } from '../lib/tsdb/block/block-writer.ts';
 import { type Coverage, MatchType, type WireSelectRequest } from '../lib/wire/contracts.ts';
 import type { StoreOptions } from './options.ts';
@@ -343,6 +344,30 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 60_000 }, () => {
     for (const node of cluster.nodes.values()) expect((await coverageOf(node)).missing).toBeUndefined();
     await gateway.start();
     await eventually(() => blocksIn(gateway).toSorted()).toEqual(idsOf(blocks));
+  });
+
+  test('a copy that is damaged on the disk is not brought there; a whole one from another store is', async () => {
+    const gateway = await startS3Gateway();
+    const cluster = await startStores(gateway, ['a', 'b']);
+    await gateway.stop();
+    const block = await blockOf(3840);
+    await cluster.ship(block);
+    const keeper = new GroupPlacement(cluster.stores, 2).ownersOf(groupOf(block.meta))[0]!;
+    const folder = path.join(cluster.node(keeper).dataDir, 'blocks/anonymous', block.meta.blockId);
+    const bytes = readFileSync(path.join(folder, 'chunks'));
+    bytes[bytes.length - 1]! ^= 1;
+    writeFileSync(path.join(folder, 'chunks'), bytes);
+    await gateway.start();
+    await eventually(() => blocksIn(gateway)).toEqual(idsOf([block]));
+    const there = path.join(
+      gateway.bucketFolder,
+      'test/cluster/blocks/anonymous',
+      block.meta.blockId,
+      'chunks',
+    );
+    const whole = block.files.find(({ name }) => name === 'chunks')!.path;
+    expect(readFileSync(there).equals(readFileSync(whole))).toBe(true);
+    expect(readFileSync(path.join(folder, 'chunks')).equals(readFileSync(whole))).toBe(true);
   });
 
   test('a store that joins copies from the others, not from the bucket; a block lost by all stores comes back from it', async () => {

@@ -45,7 +45,7 @@ export interface StoreOptions {
   readonly scrubPeriodMs?: number;
   /** Between two listings of object storage, milliseconds. Default: 5 min. */
   readonly bucketListIntervalMs?: number;
-  /** How long a block stays in object storage after others took its place, milliseconds. Default: an hour. */
+  /** How long a block stays in object storage after others took its place or its retention was over, milliseconds. Default: an hour. */
   readonly bucketDeleteGraceMs?: number;
 }
 

@@ -51,7 +51,7 @@ export const OBJSTORE_FLAGS = {
   'objstore.delete-grace': {
     type: 'duration',
     default: 3_600_000,
-    desc: 'How long a block stays in the bucket after merged or rewritten ones took its place.',
+    desc: 'How long a block stays in the bucket after merged or rewritten ones took its place, or its retention was over.',
   },
 } as const satisfies FlagTable;
 

@@ -44,11 +44,9 @@ export const TLS_VERSION_MIN = 'TLSv1.3';
  *   a certificate that has ended.
  */
 export async function readTlsFiles(paths: TlsFilePaths, nowMs: number): Promise<TlsMaterial> {
-  const [cert, key, ca] = await Promise.all([
-    readPem('cluster.tls-cert-file', paths.cert),
-    readPem('cluster.tls-key-file', paths.key),
-    readPem('cluster.tls-ca-file', paths.ca),
-  ]);
+  const cert = await readPem('cluster.tls-cert-file', paths.cert);
+  const key = await readPem('cluster.tls-key-file', paths.key);
+  const ca = await readPem('cluster.tls-ca-file', paths.ca);
   const [own] = certificatesOf('cluster.tls-cert-file', paths.cert, cert);
   const authorities = certificatesOf('cluster.tls-ca-file', paths.ca, ca);
   const certEndsMs = own!.validToDate.getTime();

@@ -116,7 +116,7 @@ const tlsFlags = ({ cert, key, ca }: ServiceCertificate): string[] => [
   ...[`--cluster.tls-cert-file=${cert}`, `--cluster.tls-key-file=${key}`, `--cluster.tls-ca-file=${ca}`],
 ];
 
-describe.skipIf(!canRun)('who is let in', () => {
+describe.skipIf(!canRun)('S1: who is let in', () => {
   test('services with certificates of one authority, by the address that is called or by an agreed name', async () => {
     const authority = createCertificateAuthority();
     const [a, b] = [await partyWith(authority.issue()), await partyWith(authority.issue())];
@@ -242,7 +242,7 @@ describe.skipIf(!canRun)('who is let in', () => {
   });
 });
 
-describe.skipIf(!canRun)('certificates are replaced', () => {
+describe.skipIf(!canRun)('S1: certificates are replaced', () => {
   test('under load no call fails and no stream ends, also to another authority', {
     timeout: 60_000,
   }, async () => {
