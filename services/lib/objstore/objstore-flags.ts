@@ -57,8 +57,8 @@ export const OBJSTORE_FLAGS = {
 
 export type ObjstoreFlags = FlagValues<typeof OBJSTORE_FLAGS>;
 
-/** Files above this go in parts; three are in memory at a time. */
-const PART_BYTES = 16 << 20;
+/** Files above this go in parts, three in memory at a time; the hash of one holds up everything else for 10 ms. */
+const PART_BYTES = 8 << 20;
 const REQUESTS_MAX = 16;
 /** With their back-off half a minute; what fails then is tried again by whoever asked. */
 const ATTEMPTS_MAX = 6;

@@ -67,7 +67,7 @@ describe.skipIf(!hasS3Gateway())('over a real S3 API', () => {
     const folder = freshFolder();
     const file = path.join(folder, 'big');
     // More than two parts, and bytes that tell their place.
-    const big = Buffer.alloc((33 << 20) + 123, 'ab');
+    const big = Buffer.alloc((16 << 20) + 123, 'ab');
     for (let at = 0; at < big.length; at += 4096) big.writeUInt32LE(at, Math.min(at, big.length - 4));
     writeFileSync(file, big);
     await store.put('small', Buffer.from('hello'), signal);
@@ -84,8 +84,8 @@ describe.skipIf(!hasS3Gateway())('over a real S3 API', () => {
     expect(await store.digestOf('small', signal)).toEqual({ sizeBytes: 5, crc32: crc32('hello') });
     expect(await store.digestOf('empty', signal)).toEqual({ sizeBytes: 0, crc32: 0 });
     expect(await store.digestOf('a b/+ü&=%2F', signal)).toEqual({ sizeBytes: big.length, crc32: crc32(big) });
-    const rest = await bytesOf(store.read('a b/+ü&=%2F', 20_000_001, big.length, signal));
-    expect(rest.equals(big.subarray(20_000_001))).toBe(true);
+    const rest = await bytesOf(store.read('a b/+ü&=%2F', 9_000_001, big.length, signal));
+    expect(rest.equals(big.subarray(9_000_001))).toBe(true);
     await expect(store.get('small', 4, signal)).rejects.toMatchObject({ code: 'resource_exhausted' });
     const keys = async (prefix: string) =>
       (await Array.fromAsync(store.list(prefix, signal))).map(({ key, sizeBytes }) => `${key} ${sizeBytes}`);
