@@ -6,6 +6,7 @@ import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { HttpClientConfig } from './config/http-client-config.ts';
 import { proxyEnvironment } from './proxy-environment.ts';
+import { type ConnectHeaders, TunnelAgent } from './tunnel-agent.ts';
 
 /** Certificates and keys are looked at again after this long. */
 const TLS_FILES_FRESH_MS = 30_000;
@@ -43,10 +44,9 @@ export class HttpAgents {
     if (this.#https === undefined || !sameMaterial(material, this.#material)) {
       this.#https?.destroy();
       this.#material = material;
-      this.#https = new https.Agent({
+      this.#https = this.#createHttps({
         keepAlive: true,
         scheduling: 'lifo',
-        ...this.#proxy(),
         rejectUnauthorized: !tls.insecureSkipVerify,
         ...(material.ca === undefined ? {} : { ca: material.ca }),
         ...(material.cert === undefined ? {} : { cert: material.cert }),
@@ -57,6 +57,19 @@ export class HttpAgents {
       });
     }
     return this.#https;
+  }
+
+  #createHttps(options: https.AgentOptions): https.Agent {
+    const headers: ConnectHeaders = Object.fromEntries(
+      [...(this.#config.proxy?.connectHeaders ?? [])].map(([name, values]) => [
+        name,
+        values.map((value) => value.reveal()),
+      ]),
+    );
+    const proxy = proxyEnvironment(this.#config.proxy, process.env);
+    if (proxy === undefined || Object.keys(headers).length === 0)
+      return new https.Agent({ ...options, ...this.#proxy() });
+    return new TunnelAgent(options, proxy, headers);
   }
 
   close(): void {

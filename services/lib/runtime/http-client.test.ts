@@ -10,6 +10,7 @@ import { ManualClock } from '../../../test/support/fake-control-plane.ts';
 import { loadConfig } from './config/load-config.ts';
 import { HttpClient, readText } from './http-client.ts';
 import { proxyEnvironment } from './proxy-environment.ts';
+import { isExcepted } from './tunnel-agent.ts';
 
 type Handler = (request: http.IncomingMessage, body: string) => readonly [number, string];
 
@@ -126,7 +127,12 @@ describe('a proxy', () => {
       response.end('by proxy');
     });
     server.on('connect', (request, socket: net.Socket) => {
-      seen.push(`CONNECT ${request.url}`);
+      const own = request.headers['x-team'];
+      seen.push(`CONNECT ${request.url}${own === undefined ? '' : ` ${own.toString()}`}`);
+      if (own === 'nobody') {
+        socket.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n');
+        return;
+      }
       const [host, port] = request.url!.split(':');
       const target = net.connect(Number(port), host, () => {
         socket.write('HTTP/1.1 200 OK\r\n\r\n');
@@ -160,6 +166,49 @@ describe('a proxy', () => {
     await expect(get(clientOf(`proxy_url: "http://${url}"`), target)).rejects.toThrow(
       'self-signed certificate',
     );
+  });
+
+  test('gets proxy_connect_header with each tunnel, and with nothing else', async () => {
+    const { url, seen } = await proxy();
+    const own = certificate(newFolder());
+    const headers: (string | undefined)[] = [];
+    const target = await serve((request) => {
+      headers.push(request.headers['x-team'] as string | undefined);
+      return [200, 'secure'];
+    }, own);
+    const settings = (team: string, more = ''): string =>
+      `proxy_url: "http://me:hush@${url}"\n    proxy_connect_header: {X-Team: [${team}]}\n    tls_config: {ca_file: "${own.certFile}"}${more}`;
+    const client = clientOf(settings('shop, "1"'));
+    expect(await get(client, target)).toBe('200 secure');
+    expect(await get(client, 'http://target.invalid/x')).toBe('200 by proxy');
+    const tunnel = `CONNECT ${new URL(target).host}`;
+    expect(seen).toEqual([`${tunnel} shop, 1`, 'http://target.invalid/x Basic bWU6aHVzaA==']);
+    expect(headers).toEqual([undefined]);
+    // The name in the certificate is checked through the tunnel, too.
+    await expect(
+      get(clientOf(settings('shop', '\n    no_proxy: elsewhere')), target.replace('127.0.0.1', 'localhost')),
+    ).rejects.toThrow('altnames');
+    await expect(get(clientOf(settings('nobody')), target)).rejects.toThrow(
+      `proxy ${url} refuses a tunnel to ${new URL(target).host}: 407 Proxy Authentication Required`,
+    );
+    const before = seen.length;
+    expect(await get(clientOf(settings('shop', '\n    no_proxy: 127.0.0.1')), target)).toBe('200 secure');
+    expect(seen.length).toBe(before);
+  });
+
+  test.each([
+    ['example.com', 443, '.example.com,example.com', true],
+    ['a.example.com', 443, 'example.com,.example.com', true],
+    ['a.example.com', 443, '*.example.com', true],
+    ['badexample.com', 443, 'example.com,.example.com', false],
+    ['10.2.0.1', 443, '10.0.0.0-10.127.255.255', true],
+    ['10.200.0.1', 443, '10.0.0.0-10.127.255.255', false],
+    ['::1', 443, '[::1]', true],
+    ['x', 8443, 'x:443', false],
+    ['anything', 1, '*', true],
+    ['anything', 1, '', false],
+  ])('%s:%i is excepted by %s: %s', (host, port, list, expected) => {
+    expect(isExcepted(host, port, list)).toBe(expected);
   });
 
   test('is not asked for what no_proxy names', async () => {

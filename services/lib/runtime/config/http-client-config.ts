@@ -45,8 +45,12 @@ export type ProxyConfig =
       readonly url: Secret;
       /** Hosts, domains, addresses and networks that are reached directly, by commas. */
       readonly noProxy: string;
+      readonly connectHeaders?: ProxyHeaders;
     }
-  | { readonly kind: 'environment' };
+  | { readonly kind: 'environment'; readonly connectHeaders?: ProxyHeaders };
+
+/** Sent to the proxy with each CONNECT, that is, for https only. Absent: none. */
+export type ProxyHeaders = ReadonlyMap<string, readonly Secret[]>;
 
 export type TlsVersion = 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3';
 

@@ -239,12 +239,16 @@ function readProxy(section: Section): ProxyConfig | undefined {
   const fromEnvironment = section.flag('proxy_from_environment') ?? false;
   const noProxy = section.text('no_proxy');
   const headers = section.mapEntries('proxy_connect_header');
-  for (const [, value, keyPath] of headers) {
+  const connectHeaders = new Map<string, readonly Secret[]>();
+  for (const [name, value, keyPath] of headers) {
     if (value.kind !== 'list') throw section.errorAt(value, keyPath, 'takes a list of values');
+    const values: Secret[] = [];
     for (const item of value.items) {
-      if (item.kind === 'scalar' && item.scalar !== undefined)
-        section.context.redactions.set(item.scalar, REDACTED);
+      if (item.kind !== 'scalar') continue;
+      values.push(new Secret(item.text));
+      if (item.scalar !== undefined) section.context.redactions.set(item.scalar, REDACTED);
     }
+    connectHeaders.set(name, values);
   }
   const hasProxyUrl = proxyUrl !== undefined && proxyUrl !== '';
   if (headers.length > 0 && !hasProxyUrl && !fromEnvironment) {
@@ -255,11 +259,9 @@ function readProxy(section: Section): ProxyConfig | undefined {
   if (fromEnvironment && noProxy)
     throw section.error('no_proxy', 'stands beside proxy_from_environment; keep one');
   if (noProxy && !hasProxyUrl) throw section.error('no_proxy', 'needs proxy_url as well');
-  if (headers.length > 0) {
-    section.notice('proxy_connect_header', 'is checked but not sent by this version');
-  }
-  if (fromEnvironment) return { kind: 'environment' };
-  return hasProxyUrl ? { kind: 'url', url: new Secret(proxyUrl), noProxy: noProxy ?? '' } : undefined;
+  const own = connectHeaders.size === 0 ? {} : { connectHeaders };
+  if (fromEnvironment) return { kind: 'environment', ...own };
+  return hasProxyUrl ? { kind: 'url', url: new Secret(proxyUrl), noProxy: noProxy ?? '', ...own } : undefined;
 }
 
 const NO_HEADERS: {
