@@ -463,6 +463,22 @@ export class SeriesUnion implements ChunkSink {
    */
   decodeInOrder(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
     const series = this.#order[index]!;
+    if (!this.#areInOrder(series, minTimeMs, maxTimeMs)) return false;
+    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+      if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
+      const encoding = this.#chunkEncoding[chunk]!;
+      if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
+      const at = into.count;
+      const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+      decodeChunk(encoding, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
+      // Bounds are what a node says; the samples decide.
+      if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
+    }
+    return true;
+  }
+
+  /** Whether the chunks of floats lie one behind the other, by their bounds, and there are no others. */
+  #areInOrder(series: number, minTimeMs: number, maxTimeMs: number): boolean {
     let previousMs = Number.NEGATIVE_INFINITY;
     for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       const startMs = this.#chunkMinMs[chunk]!;
@@ -472,11 +488,6 @@ export class SeriesUnion implements ChunkSink {
       if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
       if (startMs <= previousMs || encoding > CHUNK_COLUMNS) return false;
       previousMs = endMs;
-      const at = into.count;
-      const frame = this.#frames[this.#chunkFrame[chunk]!]!;
-      decodeChunk(encoding, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
-      // Bounds are what a node says; the samples decide.
-      if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
     }
     return true;
   }

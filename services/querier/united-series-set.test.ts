@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import { CHUNK_COLUMNS, CHUNK_XOR } from '../lib/model/chunk-sink.ts';
@@ -60,6 +61,54 @@ test('a series of sealed column chunks and XOR chunks of the head reads as one, 
   expect(wordsOf(into.values).subarray(0, 2 * SAMPLES)).toEqual(wordsOf(columns.values));
   set.read(0, 30_000, 60_000, into);
   expect(Array.from(into.values.subarray(0, into.count))).toEqual([6, 9, 12]);
+});
+
+/** Samples that a node holds, as times and the lower word of a value, cut into chunks of its own size. */
+const answer = fc.record({
+  samples: fc.uniqueArray(fc.tuple(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 2 })), {
+    selector: ([time]) => time,
+    maxLength: 50,
+  }),
+  chunkSamples: fc.integer({ min: 1, max: 30 }),
+});
+
+test('any window of answers that overlap is their union, of different values the greater pattern', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(answer, { minLength: 1, maxLength: 4 }),
+      fc.integer({ min: 0, max: 60 }),
+      fc.integer({ min: 0, max: 60 }),
+      async (answers, a, b) => {
+        const expected = new Map<number, number>();
+        const frames: Uint8Array[] = [];
+        for (const { samples, chunkSamples } of answers) {
+          const sorted = samples.toSorted(([x], [y]) => x - y);
+          const columns = new SampleColumns(Math.max(1, sorted.length));
+          for (const [i, [time, low]] of sorted.entries()) {
+            columns.timestampsMs[i] = time;
+            // NaNs that differ in what no arithmetic keeps.
+            putStale(wordsOf(columns.values), i);
+            wordsOf(columns.values)[2 * i] = low;
+            expected.set(time, Math.max(expected.get(time) ?? 0, low));
+          }
+          for (let from = 0; from < sorted.length; from += chunkSamples) {
+            frames.push(frameOf(CHUNK_XOR, columns, from, Math.min(sorted.length, from + chunkSamples)));
+          }
+        }
+        const [first, last] = a < b ? [a, b] : [b, a];
+        const set = await unite(frames);
+        const into = new SampleColumns();
+        if (set.size > 0) set.read(0, first, last, into);
+        const read = Array.from({ length: into.count }, (_, i) => [
+          into.timestampsMs[i]!,
+          wordsOf(into.values)[2 * i]!,
+        ]);
+        const inside = [...expected].filter(([time]) => time >= first && time <= last);
+        expect(read).toEqual(inside.toSorted(([x], [y]) => x - y));
+      },
+    ),
+    { numRuns: 300 },
+  );
 });
 
 test('a chunk of an encoding that nobody knows is a malformed answer', async () => {

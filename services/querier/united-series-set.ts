@@ -10,7 +10,7 @@ import {
 import { Labels } from '../lib/model/labels.ts';
 import type { SeriesSet } from '../lib/model/queryable.ts';
 import { SampleColumns } from '../lib/model/sample-columns.ts';
-import { cutToRange } from '../lib/query/cut-to-range.ts';
+import { cutAddedToRange, cutToRange } from '../lib/query/cut-to-range.ts';
 import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { decodeHistogramChunk } from '../lib/tsdb/chunk/histogram-chunk-decoder.ts';
 import { HistogramSamples } from '../lib/tsdb/chunk/histogram-samples.ts';
@@ -97,7 +97,11 @@ export class UnitedSeriesSet implements SeriesSet {
     for (const chunk of chunks) {
       this.#union.chunkBytes(chunk, (bytes, start, end, encoding) => {
         if (encoding === CHUNK_HISTOGRAMS) decodeHistogramChunk(bytes, start, end, histograms);
-        else if (encoding <= CHUNK_COLUMNS) decodeChunk(encoding, bytes, start, end, into);
+        else if (encoding <= CHUNK_COLUMNS) {
+          const at = into.count;
+          decodeChunk(encoding, bytes, start, end, into);
+          into.count = cutAddedToRange(into, at, minTimeMs, maxTimeMs);
+        }
       });
     }
     sortAndDedupeSamples(into);

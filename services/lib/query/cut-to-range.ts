@@ -20,3 +20,26 @@ export function cutToRange(columns: SampleColumns, minTimeMs: number, maxTimeMs:
   }
   columns.count = end - start;
 }
+
+/**
+ * Drops the samples of floats from `from` on that lie outside, at either end of them: what one chunk added, before it is merged with others,
+ * so that equal samples of chunks that begin elsewhere are found to be equal. Samples inside stay, in whatever order they are.
+ *
+ * @returns  The count that is left, for the caller to set.
+ */
+export function cutAddedToRange(
+  { timestampsMs, values, count }: SampleColumns,
+  from: number,
+  minTimeMs: number,
+  maxTimeMs: number,
+): number {
+  let end = count;
+  while (end > from && timestampsMs[end - 1]! > maxTimeMs) end--;
+  let start = from;
+  while (start < end && timestampsMs[start]! < minTimeMs) start++;
+  if (start > from) {
+    timestampsMs.copyWithin(from, start, end);
+    values.copyWithin(from, start, end);
+  }
+  return from + end - start;
+}
