@@ -9,6 +9,8 @@ import type { Relabeler } from '../lib/relabel/relabel.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 
 const EXPORTED_PREFIX = 'exported_';
+/** Four times the label bytes that the distributor takes of a series: reading a longer text would stall other targets for nothing. */
+const SERIES_TEXT_BYTES_MAX = 256 * 1024;
 
 /** What the series of a target go through. */
 export interface SeriesRules {
@@ -38,6 +40,13 @@ export function seriesLabels(
   family: number,
   rules: SeriesRules,
 ): Labels | undefined {
+  if (end - start > SERIES_TEXT_BYTES_MAX) {
+    const first = Buffer.from(bytes.subarray(start, start + 50)).toString();
+    throw new AppError(
+      'bad_data',
+      `a series of ${end - start} bytes begins with ${JSON.stringify(first)}; the most is ${SERIES_TEXT_BYTES_MAX}`,
+    );
+  }
   const exposed = readSeriesText(bytes, start, end);
   if (family !== FAMILY_OTHER) normaliseBounds(exposed, family);
   const merged = rules.honorLabels

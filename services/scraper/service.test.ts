@@ -491,6 +491,51 @@ describe('targets that do not work', () => {
   });
 });
 
+test('hostile targets are refused by the right limit, and a good one beside them is scraped on', async () => {
+  const good = await startScrapeTarget('good 1\n');
+  const text = { 'content-type': 'text/plain' };
+  // 4 GB of zeros, in forty members.
+  const member = gzipSync(Buffer.alloc(100_000_000));
+  const bomb = {
+    headers: { ...text, 'content-encoding': 'gzip' },
+    body: Buffer.concat(Array(40).fill(member)),
+  };
+  const labels = Array.from({ length: 1_000_000 }, (_, i) => `l${i}="v"`).join(',');
+  const hostile: readonly [Parameters<typeof startScrapeTarget>[0], object, RegExp][] = [
+    ['', { headers: text, endlessBytes: 1e9 }, /more than 20000000 bytes \(body_size_limit\)/],
+    ['', bomb, /more than 20000000 bytes \(body_size_limit\)/],
+    [`a{${labels}} 1\n`, {}, /a series of \d+ bytes begins with "a\{l0=.*; the most is 262144/],
+    ['', { headers: { 'content-type': 'image/png' }, body: 'a 1\n' }, /image\/png/],
+    ['', { headers: text, body: Buffer.from('a{b="\xff"} 1\n', 'latin1') }, /UTF-8/],
+    ['', { headers: text, dripMs: 20 }, /no complete answer within 0.5s \(scrape_timeout\)/],
+  ];
+  const targets = await Promise.all(
+    hostile.map(async ([body, answer]) => {
+      const target = await startScrapeTarget(body);
+      target.answer = { ...target.answer, ...answer };
+      return target;
+    }),
+  );
+  const rig = await createRig({ bodyBytesMax: 20_000_000 });
+  const addresses = [good, ...targets].map(({ address }) => `"${address}"`).join(', ');
+  await rig.apply(
+    `{job_name: a, scrape_interval: 500ms, scrape_timeout: 500ms, static_configs: [{targets: [${addresses}]}]}`,
+  );
+  await waitFor('all of them scraped', async () =>
+    (await rig.targets()).active.every(({ health }) => health !== 'unknown'),
+  );
+  const { active } = await rig.targets();
+  targets.forEach(({ address }, i) => {
+    const found = active.find(({ scrapeUrl }) => scrapeUrl.includes(address))!;
+    expect([found.health, found.lastError]).toEqual(['down', expect.stringMatching(hostile[i]![2])]);
+  });
+  await waitFor(
+    'ten scrapes of the good one',
+    async () => rig.distributor.series(labelled('good', good.address)).length >= 10,
+  );
+  expect(rig.distributor.series(labelled('up', good.address)).every(({ value }) => value === 1)).toBe(true);
+});
+
 describe('credentials', () => {
   const auth = 'basic_auth: {username: u, password: p}, http_headers: {X-Key: {secrets: [s]}}';
 

@@ -11,6 +11,8 @@ export interface Answer {
   readonly delayMs?: number;
   /** Send this many bytes of zeros instead of a body, in pieces. */
   readonly endlessBytes?: number;
+  /** Send a byte every so many milliseconds instead of a body, for ever. */
+  readonly dripMs?: number;
   /** Close the connection instead. */
   readonly hangUp?: boolean;
 }
@@ -38,6 +40,7 @@ export async function startScrapeTarget(body: string): Promise<ScrapeTarget> {
     setTimeout(() => {
       response.writeHead(answer.status ?? 200, answer.headers ?? TEXT);
       if (answer.endlessBytes !== undefined) sendZeros(response, answer.endlessBytes);
+      else if (answer.dripMs !== undefined) drip(response, answer.dripMs);
       else response.end(answer.body ?? '');
     }, answer.delayMs ?? 0);
   });
@@ -48,6 +51,11 @@ export async function startScrapeTarget(body: string): Promise<ScrapeTarget> {
   });
   const { port } = server.address() as AddressInfo;
   return Object.assign(target, { address: `127.0.0.1:${port}`, requests });
+}
+
+function drip(response: http.ServerResponse, everyMs: number): void {
+  const timer = setInterval(() => response.write('#'), everyMs);
+  response.once('close', () => clearInterval(timer));
 }
 
 function sendZeros(response: http.ServerResponse, bytes: number): void {
