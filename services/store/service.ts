@@ -335,6 +335,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       await forgetDeletes();
       logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
       await replication.begin(stopping.signal);
+      // Told to stop while it waited.
+      if (stopping.signal.aborted) return;
       gate.open();
       retention = keepRetention();
       compaction = keepCompacting();

@@ -3,9 +3,9 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { startCluster } from '../support/cluster.ts';
+import { startCluster, startNode } from '../support/cluster.ts';
 import { hasPrograms } from '../support/process.ts';
-import { waitFor } from '../support/programs.ts';
+import { freePort, waitFor } from '../support/programs.ts';
 import { encodeWriteRequest, sendWrite, snappyLiterals } from '../support/remote-write-body.ts';
 import { hasS3Gateway, S3_ENVIRONMENT, type S3Gateway, startS3Gateway } from '../support/s3-gateway.ts';
 import { callApi, freshFolder, startTidemark } from '../support/tidemark.ts';
@@ -136,5 +136,31 @@ test.skipIf(!canRun)(
     await first.end('SIGKILL');
     const second = await startTidemark({ flags });
     await answersHonestly(second.url, endMs, before.body.data, second.output);
+  },
+);
+
+test.skipIf(!canRun)(
+  'a store with an empty disk waits for its bucket, says so, and can be told to stop',
+  { timeout: 90_000 },
+  async () => {
+    const gateway = await startS3Gateway();
+    await gateway.stop();
+    const natsUrl = `nats://127.0.0.1:${await freePort()}`;
+    const store = await startNode('store', 'waiting', {
+      natsUrl,
+      zone: '',
+      configFile: '',
+      flags: bucketFlags(gateway),
+    });
+    await waitFor(
+      'it says what it waits for',
+      async () =>
+        /disk is empty, and object storage cannot be listed.*cannot be reached/.test(store.output()),
+      { timeoutMs: 60_000, describe: store.output },
+    );
+    expect((await fetch(`${store.url}/-/healthy`)).status).toBe(200);
+    expect((await fetch(`${store.url}/-/ready`)).status).toBe(503);
+    await store.end('SIGTERM');
+    expect(store.exited(), store.output()).toBe(0);
   },
 );

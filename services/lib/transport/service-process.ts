@@ -264,6 +264,8 @@ class ClusterProcess implements Service {
     await this.#control.start();
     await this.#announce('starting');
     for (const service of this.#built.services) await service.start();
+    // Told to stop meanwhile: there is nobody to serve any more.
+    if (this.#isDraining) return;
     if (this.#grpc !== undefined) {
       const port = await this.#grpc.start();
       const listenAddress = common['grpc.listen-address'];
