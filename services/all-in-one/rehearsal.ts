@@ -12,7 +12,7 @@ import { queryRoutes } from '../gateway/query-api.ts';
 import { RequestMetrics } from '../gateway/request-metrics.ts';
 import { RouteTable } from '../gateway/route.ts';
 import type { Clock } from '../lib/core/clock.ts';
-import type { Logger } from '../lib/runtime/logger.ts';
+import { createSilentLogger, type Logger } from '../lib/runtime/logger.ts';
 import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import type { QuerierOptions } from '../querier/options.ts';
 import { createQuerier } from '../querier/service.ts';
@@ -51,6 +51,8 @@ export interface RehearsalDeps {
   readonly threads: WorkerPool;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Ends it: the process is told to stop. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -64,20 +66,21 @@ export async function rehearse(
   deps: RehearsalDeps,
   turns: number = TURNS_MAX,
 ): Promise<void> {
-  const { clock, logger } = deps;
+  const { clock, logger, signal } = deps;
   const startedMs = clock.monotonicMs();
   const stage = createStage(options, deps);
   let answers = 0;
   try {
     for (let turn = 0; turn < turns; turn++) {
       for (const { query, stepSeconds } of QUERIES) {
-        if (clock.monotonicMs() - startedMs >= REHEARSAL_MS_MAX) return;
+        if (signal?.aborted === true || clock.monotonicMs() - startedMs >= REHEARSAL_MS_MAX) return;
         const status = await stage.ask(targetOf(query, stepSeconds));
         if (status !== 200) throw new Error(`${query} was answered with status ${status}`);
         answers++;
       }
     }
   } catch (err) {
+    if (signal?.aborted === true) return;
     logger.warn({ err }, 'queries were not rehearsed; the first ones will be slower');
   } finally {
     await stage.close();
@@ -107,7 +110,9 @@ interface Stage {
 }
 
 /** The services that answer queries, beside those of the process: of their own are only series, metrics and connection. */
-function createStage(options: QuerierOptions, { threads, clock, logger }: RehearsalDeps): Stage {
+function createStage(options: QuerierOptions, { threads, clock }: RehearsalDeps): Stage {
+  // Whoever rehearses says what went wrong.
+  const logger = createSilentLogger();
   const registry = new Registry();
   const cluster = new EmbeddedCluster({ instance: 'rehearsal', partitionCount: 1 });
   cluster.joinIngester(makeRehearsedIngester(clock));

@@ -16,7 +16,8 @@ import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import type { FlagValues } from '../lib/runtime/flags.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
-import { DEFAULT_QUERIER_OPTIONS, labelNamesOf } from '../querier/options.ts';
+import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
+import { DEFAULT_QUERIER_OPTIONS, labelNamesOf, type QuerierOptions } from '../querier/options.ts';
 import { createQuerier, createQueryThreads } from '../querier/service.ts';
 import { SPOOL_FOLDER } from '../scraper/options.ts';
 import { createScraper } from '../scraper/service.ts';
@@ -89,6 +90,9 @@ const SEAL_GRACE_MARGIN_MS = 30_000;
 /** As the ingester's own default, which fits the default timeout. */
 const SEAL_GRACE_MS_MIN = 150_000;
 
+/** There are no other stores to look at, only a bucket; what is in it is known, and only listed now and then. */
+const BUCKET_LOOK_MS = 2_000;
+
 function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: ConfigHolder) {
   const cluster = new EmbeddedCluster({
     instance: flags['cluster.instance'],
@@ -103,6 +107,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       retentionBytes: flags['storage.tsdb.retention.size'],
       deleteDelayMs: flags['store.delete-delay'],
       scrubPeriodMs: flags['store.scrub-period'],
+      repairIntervalMs: BUCKET_LOOK_MS,
       bucketListIntervalMs: flags['objstore.list-interval'],
       bucketDeleteGraceMs: flags['objstore.delete-grace'],
       storagePolicy: config.config.storage,
@@ -154,18 +159,34 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     drain: () => distributor.stop(),
     stop: () => distributor.stop(),
   };
-  const querying: Service = {
-    name: 'query threads',
-    start: async () => {
-      await threads.start();
-      if (flags['query.rehearsal']) await rehearse(querierOptions, { ...deps, threads });
-    },
-    isReady: () => true,
-    drain: () => Promise.resolve(),
-    stop: () => threads.stop(),
-  };
+  const querying = queryThreads(threads, querierOptions, flags['query.rehearsal'], deps);
   const services = [store, querying, ingester, querier, writing, scraper, alertEvaluator];
   return { cluster, distributor, store, scraper, alertEvaluator, services };
+}
+
+/** The threads of the querier, which have rehearsed when they are started. A stop meanwhile ends that, and is no error. */
+function queryThreads(
+  threads: WorkerPool,
+  options: QuerierOptions,
+  isRehearsed: boolean,
+  deps: AllInOneDeps,
+): Service {
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  return {
+    name: 'query threads',
+    start: async () => {
+      try {
+        await threads.start();
+      } catch (caught) {
+        if (!signal.aborted) throw caught;
+      }
+      if (isRehearsed) await rehearse(options, { ...deps, threads, signal });
+    },
+    isReady: () => true,
+    drain: async () => stopping.abort(),
+    stop: () => threads.stop(),
+  };
 }
 
 /** The gateway listens first, so that probes are answered while the log is replayed, and takes no more work first. */
