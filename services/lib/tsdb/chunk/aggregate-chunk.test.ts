@@ -192,11 +192,11 @@ test('mutated bytes: the named error, or cells that hold the law', async () => {
 });
 
 describe('cells that overlap', () => {
-  const cell = (firstMs: number, lastMs: number, count: number, sum = 0): Cell => ({
+  const cell = (firstMs: number, lastMs: number, count: number, sum = 0, rest = 1): Cell => ({
     firstMs,
     lastMs,
     count,
-    values: [1, 1, 1, 1, sum, 0],
+    values: [rest & 1, (rest >> 1) & 1, 1, 1, sum, rest >> 2],
   });
   const spansOf = (cells: AggregateCells) =>
     Array.from({ length: cells.count }, (_, i) => [
@@ -224,6 +224,11 @@ describe('cells that overlap', () => {
         [41, 50, 1],
       ],
     ],
+    [
+      'of otherwise equal ones the one that begins earlier',
+      [cell(30, 32, 2), cell(23, 32, 2)],
+      [[23, 32, 2]],
+    ],
     ['the same cell twice is one', [cell(10, 20, 2), cell(10, 20, 2)], [[10, 20, 2]]],
   ] as const)('%s', (_name, list, expected) => {
     for (const order of [list, list.toReversed()]) {
@@ -236,8 +241,8 @@ describe('cells that overlap', () => {
   test('whatever their order, the same ones stay', () => {
     const any = fc.array(
       fc
-        .tuple(fc.nat(50), fc.nat(20), fc.integer({ min: 1, max: 4 }), fc.nat(3))
-        .map(([from, length, count, sum]) => cell(from, from + length, count, sum)),
+        .tuple(fc.nat(50), fc.nat(20), fc.integer({ min: 1, max: 4 }), fc.nat(3), fc.nat(7))
+        .map(([from, length, count, sum, rest]) => cell(from, from + length, count, sum, rest)),
       { maxLength: 20 },
     );
     fc.assert(

@@ -43,15 +43,26 @@ function placeOf({ firstTimesMs }: AggregateCells, taken: readonly number[], tim
   return low;
 }
 
-/** Negative when cell `a` is to stay rather than `b`. */
+/** Negative when cell `a` is to stay rather than `b`; 0 only for cells that are the same in every bit. */
 function compareCells(cells: AggregateCells, a: number, b: number): number {
-  const { counts, lastTimesMs, resolutionsMs } = cells;
-  const words = wordsOf(cells.sums);
+  const { counts, firstTimesMs, lastTimesMs, resolutionsMs } = cells;
+  const { sums, firsts, lasts, mins, maxs, corrections } = cells;
   return (
     counts[b]! - counts[a]! ||
     lastTimesMs[b]! - lastTimesMs[a]! ||
-    words[2 * b + 1]! - words[2 * a + 1]! ||
-    words[2 * b]! - words[2 * a]! ||
-    resolutionsMs[a]! - resolutionsMs[b]!
+    compareBits(sums, a, b) ||
+    resolutionsMs[a]! - resolutionsMs[b]! ||
+    firstTimesMs[a]! - firstTimesMs[b]! ||
+    compareBits(lasts, a, b) ||
+    compareBits(firsts, a, b) ||
+    compareBits(mins, a, b) ||
+    compareBits(maxs, a, b) ||
+    compareBits(corrections, a, b)
   );
+}
+
+/** Negative when the bits of value `a` are, as an unsigned number, the greater ones. */
+function compareBits(values: Float64Array<ArrayBuffer>, a: number, b: number): number {
+  const words = wordsOf(values);
+  return words[2 * b + 1]! - words[2 * a + 1]! || words[2 * b]! - words[2 * a]!;
 }
