@@ -32,6 +32,8 @@ export class TlsIdentity {
   readonly #over = new AbortController();
   #material: TlsMaterial;
   #complaint = '';
+  /** Looks in a row at which the files could not be used. */
+  #failures = 0;
   #warnedAtMs = Number.NEGATIVE_INFINITY;
   #reloading: Promise<void> | undefined;
 
@@ -121,6 +123,7 @@ export class TlsIdentity {
       const material = await readTlsFiles(this.#options.files, this.#clock.nowMs());
       this.#successful.set(1);
       this.#complaint = '';
+      this.#failures = 0;
       if (material.digest !== this.#material.digest) this.#use(material);
     } catch (caught) {
       this.#refuse(toAppError(caught).message);
@@ -138,8 +141,9 @@ export class TlsIdentity {
     for (const listener of this.#listeners) listener(material);
   }
 
-  /** One line per reason: the files are looked at again and again. */
+  /** Files that are being replaced do not fit together for a moment: the second look counts. One line per reason, as there are many looks. */
   #refuse(reason: string): void {
+    if (++this.#failures < 2) return;
     this.#successful.set(0);
     if (reason === this.#complaint) return;
     this.#complaint = reason;
