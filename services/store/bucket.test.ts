@@ -171,10 +171,13 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 60_000 }, () => {
       }
     }
     // Two copies each on three stores, and one upload.
-    let uploads = 0;
-    for (const node of first.nodes.values())
-      uploads += await metricOf(node, 'tidemark_store_bucket_uploads_total');
-    expect(uploads).toBe(blocks.length);
+    const uploads = async () => {
+      const counts = Array.from(first.nodes.values(), (node) =>
+        metricOf(node, 'tidemark_store_bucket_uploads_total'),
+      );
+      return (await Promise.all(counts)).reduce((sum, count) => sum + count, 0);
+    };
+    await eventually(uploads).toBe(blocks.length);
     const before = await unitedContent(first.nodes.values());
     await first.stopAll();
 
