@@ -11,6 +11,7 @@ import type { HttpLimits } from './options.ts';
 import { Parameters, readParameters } from './parameters.ts';
 import { type RequestMetrics, UNKNOWN_ROUTE } from './request-metrics.ts';
 import type { Route, RouteTable } from './route.ts';
+import { SlowReaders } from './slow-readers.ts';
 
 const API_PREFIX = '/api/v1/';
 /** What a proxy records for a client that left; it is not sent to anybody. */
@@ -31,11 +32,15 @@ export class Dispatcher {
   /** Path of the external URL, without a slash at its end; served beside the root. */
   readonly #pathPrefix: string;
   readonly #deps: DispatcherDeps;
+  readonly #slowReaders: SlowReaders;
 
   constructor(options: { readonly limits: HttpLimits; readonly pathPrefix: string }, deps: DispatcherDeps) {
     this.#limits = options.limits;
     this.#pathPrefix = options.pathPrefix;
     this.#deps = deps;
+    this.#slowReaders = new SlowReaders({ bytesMax: options.limits.unreadBytesMax }, () =>
+      deps.metrics.cutOff(),
+    );
   }
 
   /** Answers one request. Never throws. */
@@ -120,7 +125,7 @@ export class Dispatcher {
         : await readParameters(request, search, this.#limits);
     const { stallTimeoutMs } = this.#limits;
     await route.handle({
-      ...{ request, response, parameters, stallTimeoutMs, pathValue },
+      ...{ request, response, parameters, stallTimeoutMs, pathValue, slowReaders: this.#slowReaders },
       get signal() {
         return departure.signal;
       },

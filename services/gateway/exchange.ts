@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { Parameters } from './parameters.ts';
+import type { SlowReaders } from './slow-readers.ts';
 
 const gzipAsync = promisify(gzip);
 
@@ -20,6 +21,8 @@ export interface Exchange {
   readonly signal: AbortSignal;
   /** How long an answer waits for a client that reads nothing of it, milliseconds. */
   readonly stallTimeoutMs: number;
+  /** Answers of all exchanges that wait for their clients. */
+  readonly slowReaders: SlowReaders;
   /** The variable part of the path, decoded; empty where there is none. */
   readonly pathValue: string;
 }

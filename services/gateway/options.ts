@@ -40,6 +40,8 @@ export interface HttpLimits {
   readonly parametersMax: number;
   /** How long an answer waits for a client that reads nothing of it, milliseconds. */
   readonly stallTimeoutMs: number;
+  /** Bytes of answers, all together, that may wait for clients; over it those that have waited longest are cut off. */
+  readonly unreadBytesMax: number;
   /** How long draining waits for requests in flight, milliseconds. */
   readonly drainTimeoutMs: number;
 }
@@ -58,6 +60,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   formBytesMax: 4 * 1024 * 1024,
   parametersMax: 10_000,
   stallTimeoutMs: 60_000,
+  unreadBytesMax: 128 * 1024 * 1024,
   // A process has 30 s from SIGTERM to its end, and other services drain after this one.
   drainTimeoutMs: 15_000,
 };

@@ -1,7 +1,6 @@
 // POST /api/v1/read: Prometheus' remote read. A query's series come from a querier as they are stored, and leave as whole samples or,
 // where the client takes them, as a stream of chunks, one frame at a time. As in Prometheus, external labels stand in the answer, and
 // a matcher that asks for one of them finds series without it.
-import { once } from 'node:events';
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import type { Clock } from '../lib/core/clock.ts';
@@ -33,6 +32,7 @@ import { type Exchange, sendText } from './exchange.ts';
 import type { GatewayHost } from './host.ts';
 import { BodyTooLargeError, BudgetShare, MemoryBudget, readBody } from './remote-write-body.ts';
 import type { Route } from './route.ts';
+import { untilRead } from './slow-readers.ts';
 
 /** Of a request: a selector of hundreds of matchers. */
 const REQUEST_BYTES_MAX = 1 << 20;
@@ -227,8 +227,8 @@ async function sendSamples({ response }: Exchange, reading: Reading): Promise<vo
   response.end(body);
 }
 
-async function streamChunks({ response, stallTimeoutMs }: Exchange, reading: Reading): Promise<void> {
-  const { signal } = reading.context;
+async function streamChunks(exchange: Exchange, reading: Reading): Promise<void> {
+  const { response } = exchange;
   const writer = new ReadResponseWriter();
   let frames: Buffer[] = [];
   const flush = async (): Promise<void> => {
@@ -241,10 +241,7 @@ async function streamChunks({ response, stallTimeoutMs }: Exchange, reading: Rea
     }
     const taken = Buffer.concat(frames);
     frames = [];
-    if (response.write(taken)) return;
-    await once(response, 'drain', {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(stallTimeoutMs)]),
-    });
+    if (!response.write(taken)) await untilRead(exchange);
   };
   for (const [index, query] of reading.request.queries.entries()) {
     const onSeries: OnSeries = (labels, samples) => {

@@ -11,6 +11,7 @@ export class RequestMetrics {
   readonly #requests: Counter<'route' | 'method' | 'code'>;
   readonly #seconds: Histogram<'route'>;
   readonly #inFlight: Gauge;
+  readonly #cutOff: Counter;
 
   constructor(registry: Registry, connections: () => number) {
     const registers = [registry];
@@ -32,11 +33,21 @@ export class RequestMetrics {
       help: 'HTTP requests being answered.',
       registers,
     });
+    this.#cutOff = new Counter({
+      name: 'tidemark_gateway_http_slow_readers_cut_off_total',
+      help: 'Answers cut off because clients that did not read them held too much memory together.',
+      registers,
+    });
     registerReadGauge(registry, 'tidemark_gateway_http_connections', 'Open HTTP connections.', connections);
   }
 
   begin(): void {
     this.#inFlight.inc();
+  }
+
+  /** An answer ended for want of a reader. */
+  cutOff(): void {
+    this.#cutOff.inc();
   }
 
   end(route: string, method: string | undefined, code: number, seconds: number): void {

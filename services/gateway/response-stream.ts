@@ -1,7 +1,6 @@
 // A long JSON answer: text goes in piece by piece, and is compressed while more of it is written where the client takes that.
 // Up to a megabyte it goes out whole; what is longer goes in pieces, no faster than the client reads. The head is sent with the
 // first of it, so that an error before can still choose the status.
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -9,6 +8,7 @@ import { gzip, gzipSync } from 'node:zlib';
 import { throwIfAborted } from '../lib/core/errors.ts';
 import { acceptsGzip, type Exchange, GZIP_BYTES_MIN, GZIP_LEVEL, varyByEncoding } from './exchange.ts';
 import { GZIP_PIECE_BYTES, GzipPieces } from './gzip-pieces.ts';
+import { untilRead } from './slow-readers.ts';
 
 const CHUNK_CHARACTERS = 64 * 1024;
 /** Nothing is sent before there is so much, or all: of an answer that is not longer the length is known. */
@@ -172,21 +172,6 @@ export class ResponseStream {
   }
 
   async #sendPiece(piece: Buffer): Promise<void> {
-    if (!this.#response.write(piece)) await this.#drained();
-  }
-
-  async #drained(): Promise<void> {
-    const { signal } = this.#exchange;
-    throwIfAborted(signal);
-    // Without a listener for it, Node ends a connection whose time is up; that aborts the signal.
-    this.#response.setTimeout(this.#exchange.stallTimeoutMs);
-    try {
-      await once(this.#response, 'drain', { signal });
-    } catch (caught) {
-      throwIfAborted(signal);
-      throw caught;
-    } finally {
-      this.#response.setTimeout(0);
-    }
+    if (!this.#response.write(piece)) await untilRead(this.#exchange);
   }
 }
