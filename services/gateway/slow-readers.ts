@@ -1,8 +1,8 @@
 // Answers that wait for clients that do not read them. A client may take its time, but not the memory of all others: over the limit those
 // that have waited longest are cut off.
 import { once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { throwIfAborted } from '../lib/core/errors.ts';
-import type { Exchange } from './exchange.ts';
 
 export interface SlowReadersOptions {
   /** Bytes of answers that may wait at one time. */
@@ -57,6 +57,15 @@ export class SlowReaders {
   }
 }
 
+/** What an exchange (exchange.ts) has of it. */
+interface Unread {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly signal: AbortSignal;
+  readonly stallTimeoutMs: number;
+  readonly slowReaders: SlowReaders;
+}
+
 /**
  * Waits until the client has read what was written, no longer than the exchange's stall time; then its connection ends.
  *
@@ -68,7 +77,7 @@ export async function untilRead({
   signal,
   stallTimeoutMs,
   slowReaders,
-}: Exchange): Promise<void> {
+}: Unread): Promise<void> {
   throwIfAborted(signal);
   const ended = slowReaders.wait(response.writableLength, () => request.socket.destroy());
   // Without a listener for it, Node ends a connection whose time is up; that aborts the signal.
