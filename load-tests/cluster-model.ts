@@ -7,7 +7,7 @@ import { computePlacement } from '../services/lib/placement/placement.ts';
 import type { MemberRecord, PlacementRecord } from '../services/lib/transport/control-plane.ts';
 import { ownersOf, ownerTableOf } from '../services/lib/transport/owner-table.ts';
 import { IngesterDefinition } from '../services/lib/wire/contracts.ts';
-import { findGaps, type SourceAnswer } from '../services/querier/coverage.ts';
+import { findGaps, type SourceAnswer } from '../services/querier/selection/coverage.ts';
 
 const { values: flags } = parseArgs({
   options: {

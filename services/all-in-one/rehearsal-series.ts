@@ -1,7 +1,7 @@
 // The made-up series of the rehearsal: an ingester whose only tenant's head is filled once and written nowhere.
 import { Counter } from 'prom-client';
 import { withDefaults } from '../ingester/options.ts';
-import { Reads } from '../ingester/reads.ts';
+import { Reads } from '../ingester/reads/reads.ts';
 import { Tenants } from '../ingester/tenants.ts';
 import { ByteWriter } from '../lib/core/bytes.ts';
 import type { Clock } from '../lib/core/clock.ts';

@@ -7,7 +7,7 @@ import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { forgetStore } from '../lib/transport/forget-store.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { setStoreLeaving } from '../lib/transport/store-membership.ts';
-import { viewCluster } from './cluster-view.ts';
+import { viewCluster } from './api/cluster-view.ts';
 import { GATEWAY_FLAGS } from './flags.ts';
 import { createHost } from './process-host.ts';
 import { createGateway } from './service.ts';

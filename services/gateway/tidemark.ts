@@ -5,15 +5,15 @@ import { systemDisk } from '../lib/core/disk.ts';
 import { toAppError } from '../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../lib/runtime/flags.ts';
 import { readVersion } from '../lib/runtime/version.ts';
-import { runBlockCommand } from './block-command.ts';
-import { fetchData, runDoctorCommand } from './doctor-command.ts';
-import { runDrainCommand } from './drain-command.ts';
-import { runExplainCommand } from './explain-command.ts';
-import { runExportCommand } from './export-command.ts';
-import { runImportCommand } from './import-command.ts';
-import { printMoves } from './moves-table.ts';
-import { type MembersAnswer, printMembers } from './status-table.ts';
-import type { MovesAnswer } from './store-moves-api.ts';
+import type { MovesAnswer } from './api/store-moves-api.ts';
+import { runBlockCommand } from './commands/block-command.ts';
+import { fetchData, runDoctorCommand } from './commands/doctor-command.ts';
+import { runDrainCommand } from './commands/drain-command.ts';
+import { runExplainCommand } from './commands/explain-command.ts';
+import { runExportCommand } from './commands/export-command.ts';
+import { runImportCommand } from './commands/import-command.ts';
+import { printMoves } from './commands/moves-table.ts';
+import { type MembersAnswer, printMembers } from './commands/status-table.ts';
 
 const STATUS_FLAGS = {
   url: { type: 'string', default: 'http://127.0.0.1:9090', desc: 'A gateway.' },

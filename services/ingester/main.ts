@@ -11,7 +11,7 @@ import {
   PartEvaluationDefinition,
 } from '../lib/wire/contracts.ts';
 import { INGESTER_FLAGS } from './flags.ts';
-import { leaveCluster } from './leave.ts';
+import { leaveCluster } from './replication/leave.ts';
 import { createIngester } from './service.ts';
 
 const KEEPER_INTERVAL_MS = 500;

@@ -23,25 +23,25 @@ import type {
   SelectResponse,
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
-import { AppendStream } from './append-stream.ts';
-import { readCheckpoint } from './checkpoint.ts';
-import { markOfRequest, pendingDeletes } from './delete-requests.ts';
-import { type LoadedImage, loadHeadImage } from './head-image-loader.ts';
-import { HeadImages } from './head-images.ts';
-import { HeldTable } from './held-table.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
+import { readCheckpoint } from './log/checkpoint.ts';
+import { type LoadedImage, loadHeadImage } from './log/head-image-loader.ts';
+import { HeadImages } from './log/head-images.ts';
+import { Replayer } from './log/replay.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
-import { evaluatePart, type PartEvaluationDeps } from './part-evaluation.ts';
-import { Reads } from './reads.ts';
-import { Replayer } from './replay.ts';
-import { Replica } from './replication.ts';
-import { createReplicationMetrics } from './replication-metrics.ts';
-import type { ReplicationDeps } from './replication-options.ts';
-import { Sealer } from './sealer.ts';
+import { markOfRequest, pendingDeletes } from './reads/delete-requests.ts';
+import { evaluatePart, type PartEvaluationDeps } from './reads/part-evaluation.ts';
+import { Reads } from './reads/reads.ts';
+import { Replica } from './replication/replication.ts';
+import { createReplicationMetrics } from './replication/replication-metrics.ts';
+import type { ReplicationDeps } from './replication/replication-options.ts';
+import { Sealer } from './sealing/sealer.ts';
 import { Tenants } from './tenants.ts';
-import { WriteReader } from './write-reader.ts';
-import type { WriterTable } from './writer-table.ts';
-import { Writes } from './writes.ts';
+import { AppendStream } from './writes/append-stream.ts';
+import { HeldTable } from './writes/held-table.ts';
+import { WriteReader } from './writes/write-reader.ts';
+import type { WriterTable } from './writes/writer-table.ts';
+import { Writes } from './writes/writes.ts';
 
 export interface IngesterDeps {
   readonly cluster: Cluster;

@@ -3,9 +3,9 @@
 import { AppError } from '../lib/core/errors.ts';
 import { isTenantName } from '../lib/tsdb/block/block-name.ts';
 import { Head } from '../lib/tsdb/head/head.ts';
-import { HeadDeletes } from './head-deletes.ts';
-import { MetadataTable } from './metadata-table.ts';
 import type { ResolvedOptions } from './options.ts';
+import { HeadDeletes } from './reads/head-deletes.ts';
+import { MetadataTable } from './writes/metadata-table.ts';
 
 /** Times are within ± this, Unix ms: differences of two then fit the log's varints. 71,000 years. */
 export const TIME_MS_MAX = 2 ** 51;

@@ -2,8 +2,8 @@
 import { Counter, Histogram, type Registry } from 'prom-client';
 import { registerReadCounter, registerReadGauge } from '../lib/runtime/read-metrics.ts';
 import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
-import type { MemoryPool } from './memory-budget.ts';
-import type { QueryGate } from './query-gate.ts';
+import type { MemoryPool } from './evaluation/memory-budget.ts';
+import type { QueryGate } from './evaluation/query-gate.ts';
 
 export interface QuerierMetrics {
   /** Ended queries by outcome: ok or an error code. */

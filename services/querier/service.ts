@@ -10,21 +10,27 @@ import { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
 import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire/contracts.ts';
-import { ActiveQueries } from './active-queries.ts';
-import { ClusterSelect } from './cluster-select.ts';
-import { Deadline } from './deadline.ts';
-import { findExemplars } from './exemplars.ts';
-import type { Source } from './fan-out.ts';
-import { NodeLatencies } from './hedge.ts';
-import { findLabels, findMetadata, findSeries, type LookupScope, sumHeadStatistics } from './lookups.ts';
-import { MemoryBudget, MemoryPool } from './memory-budget.ts';
+import { ActiveQueries } from './evaluation/active-queries.ts';
+import { Deadline } from './evaluation/deadline.ts';
+import { MemoryBudget, MemoryPool } from './evaluation/memory-budget.ts';
+import { QueryGate } from './evaluation/query-gate.ts';
+import { runQuery } from './evaluation/query-runner.ts';
 import { createQuerierMetrics, type QuerierMetrics } from './metrics.ts';
 import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from './options.ts';
-import { PushDown } from './push-down.ts';
-import { QueryGate } from './query-gate.ts';
-import { runQuery } from './query-runner.ts';
-import { readSamples } from './read-samples.ts';
-import type { UnionLimits } from './series-union.ts';
+import { PushDown } from './push-down/push-down.ts';
+import { ClusterSelect } from './selection/cluster-select.ts';
+import { findExemplars } from './selection/exemplars.ts';
+import type { Source } from './selection/fan-out.ts';
+import { NodeLatencies } from './selection/hedge.ts';
+import {
+  findLabels,
+  findMetadata,
+  findSeries,
+  type LookupScope,
+  sumHeadStatistics,
+} from './selection/lookups.ts';
+import { readSamples } from './selection/read-samples.ts';
+import type { UnionLimits } from './selection/series-union.ts';
 
 export interface QuerierDeps {
   readonly cluster: Cluster;
@@ -45,7 +51,7 @@ export function createQueryThreads(
   return new WorkerPool(
     {
       name: 'query',
-      module: new URL('./query-worker.ts', import.meta.url),
+      module: new URL('./evaluation/query-worker.ts', import.meta.url),
       threads: options.threads,
       // All queries may be on one thread. Most of what they hold is outside of the heap.
       heapBytesMax: Math.max(THREAD_HEAP_BYTES_MIN, options.memoryTotalBytesMax),

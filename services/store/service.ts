@@ -22,29 +22,29 @@ import type {
   StoreDefinition,
   StoreReplicationDefinition,
 } from '../lib/wire/contracts.ts';
-import { BlockCatalog, bytesOf } from './block-catalog.ts';
-import { BlockFolders } from './block-folders.ts';
-import { labelsOfBlocks } from './block-labels.ts';
-import { BlockResolutions } from './block-resolutions.ts';
-import { BlocksInTransit } from './blocks-in-transit.ts';
+import { BlockCatalog, bytesOf } from './blocks/block-catalog.ts';
+import { BlockFolders } from './blocks/block-folders.ts';
+import { labelsOfBlocks } from './blocks/block-labels.ts';
+import { BlockResolutions } from './blocks/block-resolutions.ts';
+import { DiskBudget } from './blocks/disk-budget.ts';
+import { fetchBlock } from './blocks/fetch-block.ts';
+import { newestSample } from './blocks/newest-sample.ts';
+import { putBlock } from './blocks/put-block.ts';
+import { selectBlocks } from './blocks/select-blocks.ts';
+import { takeSnapshot } from './blocks/snapshot.ts';
 import { CallGate } from './call-gate.ts';
-import { Compactor } from './compactor.ts';
-import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './delete-series.ts';
-import { DiskBudget } from './disk-budget.ts';
-import { Downsampler } from './downsampler.ts';
-import { fetchBlock } from './fetch-block.ts';
-import { HeldLeaves } from './held-leaves.ts';
-import { leafKeysOf } from './inventory-block.ts';
-import { newestSample } from './newest-sample.ts';
+import { Compactor } from './compaction/compactor.ts';
+import { Downsampler } from './compaction/downsampler.ts';
+import { expiredBlocks, retentionOf } from './compaction/retention.ts';
+import { RuleRetention } from './compaction/rule-retention.ts';
+import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './deletes/delete-series.ts';
+import { Tombstones } from './deletes/tombstones.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
-import { putBlock } from './put-block.ts';
-import { createReplication, type ReplicationPeers } from './replication.ts';
-import { expiredBlocks, retentionOf } from './retention.ts';
-import { RuleRetention } from './rule-retention.ts';
-import { selectBlocks } from './select-blocks.ts';
-import { takeSnapshot } from './snapshot.ts';
+import { BlocksInTransit } from './replication/blocks-in-transit.ts';
+import { HeldLeaves } from './replication/held-leaves.ts';
+import { leafKeysOf } from './replication/inventory-block.ts';
+import { createReplication, type ReplicationPeers } from './replication/replication.ts';
 import { createStoreMetrics } from './store-metrics.ts';
-import { Tombstones } from './tombstones.ts';
 
 /** How long `stop` waits for cancelled calls: a caller that does not come back for its answer cannot hold it up. */
 const STOP_WAIT_MS = 5000;

@@ -17,7 +17,7 @@ import type {
 } from '../../services/lib/promql/engine/query.ts';
 import { type CutOptions, cut, type Plan } from '../../services/lib/promql/plan/plan.ts';
 import { decodePartialResult, encodePartialResult } from '../../services/lib/wire/partial-result.ts';
-import { executePushed } from '../../services/querier/pushed.ts';
+import { executePushed } from '../../services/querier/push-down/pushed.ts';
 import { isAlmostEqual, isSameHistogram } from './script-answer.ts';
 import { CONTEXT } from './script-subject.ts';
 import { ShardQueryable, SharedSelections } from './sharded-queryable.ts';

@@ -14,7 +14,7 @@ import { parseExpr } from '../../services/lib/promql/parse/parser.ts';
 import { SeriesChunker, SeriesSamples } from '../../services/lib/tsdb/chunk/series-samples.ts';
 import { downsampleSeries } from '../../services/lib/tsdb/downsample/downsample-series.ts';
 import { SeriesFrameWriter } from '../../services/lib/wire/series-frame.ts';
-import { UnitingQueryable } from '../../services/querier/uniting-queryable.ts';
+import { UnitingQueryable } from '../../services/querier/selection/uniting-queryable.ts';
 import { bitsOf, describeHistogram } from '../support/histograms.ts';
 
 const RESOLUTION_MS = 300_000;

@@ -3,7 +3,7 @@
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { type Explanation, parseSubject } from '../../services/gateway/explain-target.ts';
+import { type Explanation, parseSubject } from '../../services/gateway/api/explain-target.ts';
 import { startGateway } from '../support/gateway-rig.ts';
 import { type KubernetesScraper, startKubernetesScraper } from '../support/kubernetes-scraper.ts';
 import { repositoryRoot, waitFor } from '../support/programs.ts';

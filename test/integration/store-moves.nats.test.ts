@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
-import type { MovesAnswer } from '../../services/gateway/store-moves-api.ts';
+import type { MovesAnswer } from '../../services/gateway/api/store-moves-api.ts';
 import { membersOf, type Node, seesMembers, startCluster, startNode } from '../support/cluster.ts';
 import { ClusterLoad, type ConstantQuery, missingAt, sortedData } from '../support/cluster-load.ts';
 import { hasPrograms } from '../support/process.ts';

@@ -1,5 +1,5 @@
 // What PromQL reads of one node's own answer: the series of its frames, each there once and in label order. Where several nodes'
-// answers are united, the querier has its own (services/querier/series-union.ts).
+// answers are united, the querier has its own (services/querier/selection/series-union.ts).
 import { AppError } from '../core/errors.ts';
 import { CHUNK_EXEMPLARS, CHUNK_START_TIMES, type ChunkSink } from '../model/chunk-sink.ts';
 import { Labels } from '../model/labels.ts';

@@ -1,6 +1,6 @@
 // Bugs that are planted to see whether the simulation finds them. They go in where the world or the cluster's view is an argument
 // anyway, so that nothing of them is in the services.
-import { Replayer } from '../../../services/ingester/replay.ts';
+import { Replayer } from '../../../services/ingester/log/replay.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
 import type { Views } from './sim-cluster.ts';
 

@@ -2,13 +2,13 @@
 import { AppError } from '../../../services/lib/core/errors.ts';
 import type { WorkerPool, WorkerTask } from '../../../services/lib/runtime/worker-pool.ts';
 import { packError, type TaskChannel, unpackError } from '../../../services/lib/runtime/worker-tasks.ts';
-import { evaluateTask } from '../../../services/querier/evaluation.ts';
+import { evaluateTask } from '../../../services/querier/evaluation/evaluation.ts';
 import type {
   EvaluationOrder,
   FromEvaluation,
   ToEvaluation,
-} from '../../../services/querier/evaluation-messages.ts';
-import { SharedBuffers } from '../../../services/querier/shared-buffers.ts';
+} from '../../../services/querier/evaluation/evaluation-messages.ts';
+import { SharedBuffers } from '../../../services/querier/evaluation/shared-buffers.ts';
 import type { World } from './world.ts';
 
 /** What a querier uses of a WorkerPool. */

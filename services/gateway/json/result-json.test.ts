@@ -1,0 +1,117 @@
+// Result JSON against the plain way: objects and JSON.parse.
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { ByteWriter } from '../../lib/core/bytes.ts';
+import { FloatHistogram } from '../../lib/model/float-histogram.ts';
+import { encodeLabels, Labels } from '../../lib/model/labels.ts';
+import { ResultType } from '../../lib/wire/contracts.ts';
+import { ResultFrameWriter } from '../../lib/wire/result-frame.ts';
+import { labelsToJson, ResultJson } from './result-json.ts';
+
+function render(
+  type: ResultType,
+  series: readonly { labels: Labels; samples: readonly (readonly [number, number])[] }[],
+): string {
+  let text = '';
+  const json = new ResultJson({ writeBytes: (piece) => void (text += piece.toString()) }, type);
+  const writer = new ResultFrameWriter();
+  for (const { labels, samples } of series) {
+    const times = Float64Array.from(samples, ([time]) => time);
+    const frame = writer.add(
+      labels,
+      times,
+      Float64Array.from(samples, ([, value]) => value),
+      samples.length,
+    );
+    if (frame !== undefined) json.addFrame(frame);
+  }
+  const last = writer.finish();
+  if (last !== undefined) json.addFrame(last);
+  return text;
+}
+
+test('values and times are written as Prometheus writes them', () => {
+  const samples = [
+    [0, 1],
+    [1500, Number.NaN],
+    [1_435_781_430_781, Number.POSITIVE_INFINITY],
+    [1_435_781_431_000, Number.NEGATIVE_INFINITY],
+    [1_435_781_432_000, -0],
+    [1_435_781_433_000, 1e21],
+    [1_435_781_434_000, 1.5e-7],
+    [1_435_781_435_000, 0.1 + 0.2],
+  ] as const;
+  expect(render(ResultType.RESULT_TYPE_MATRIX, [{ labels: Labels.from([['job', 'a']]), samples }])).toBe(
+    '{"metric":{"job":"a"},"values":[[0,"1"],[1.500,"NaN"],[1435781430.781,"+Inf"],[1435781431,"-Inf"],' +
+      '[1435781432,"-0"],[1435781433,"1e+21"],[1435781434,"1.5e-07"],[1435781435,"0.30000000000000004"]]}',
+  );
+});
+
+test('vectors and scalars', () => {
+  const series = [
+    { labels: Labels.from([['__name__', 'up']]), samples: [[1000, 1]] as const },
+    { labels: Labels.empty, samples: [[1000, 2]] as const },
+  ];
+  expect(render(ResultType.RESULT_TYPE_VECTOR, series)).toBe(
+    '{"metric":{"__name__":"up"},"value":[1,"1"]},{"metric":{},"value":[1,"2"]}',
+  );
+  expect(render(ResultType.RESULT_TYPE_SCALAR, series.slice(1))).toBe('[1,"2"]');
+});
+
+test('series with histograms: floats and histograms under keys of their own', () => {
+  const histogram = Object.assign(new FloatHistogram(), {
+    count: 3,
+    sum: 2.5,
+    positive: { indexes: [1], counts: [3] },
+  });
+  const written = '{"count":"3","sum":"2.5","buckets":[[0,"1","2","3"]]}';
+  const play = (type: ResultType, histograms: readonly (FloatHistogram | undefined)[]): string => {
+    let text = '';
+    const json = new ResultJson({ writeBytes: (piece) => void (text += piece.toString()) }, type);
+    const writer = new ResultFrameWriter();
+    const times = Float64Array.from(histograms, (_, i) => 1000 * (i + 1));
+    writer.add(Labels.empty, times, new Float64Array(times.length).fill(7), times.length, histograms);
+    json.addFrame(writer.finish()!);
+    return text;
+  };
+  expect(play(ResultType.RESULT_TYPE_VECTOR, [histogram])).toBe(`{"metric":{},"histogram":[1,${written}]}`);
+  expect(play(ResultType.RESULT_TYPE_MATRIX, [histogram, histogram])).toBe(
+    `{"metric":{},"histograms":[[1,${written}],[2,${written}]]}`,
+  );
+  expect(play(ResultType.RESULT_TYPE_MATRIX, [undefined, histogram, undefined])).toBe(
+    `{"metric":{},"values":[[1,"7"],[3,"7"]],"histograms":[[2,${written}]]}`,
+  );
+});
+
+test('any label set is a JSON object with the same content', () => {
+  const text = fc.string({ unit: 'binary', maxLength: 30 }).filter((s) => s !== '');
+  fc.assert(
+    fc.property(fc.dictionary(text, text, { maxKeys: 6, noNullPrototype: true }), (record) => {
+      const bytes = new ByteWriter();
+      encodeLabels(Labels.from(Object.entries(record)), bytes);
+      const parsed = JSON.parse(labelsToJson(bytes.bytes, 0, bytes.length)) as Record<string, string>;
+      expect(new Map(Object.entries(parsed))).toEqual(new Map(Object.entries(record)));
+    }),
+  );
+});
+
+test('times that differ between series are not mixed up', () => {
+  const sample = fc.tuple(fc.integer({ min: 0, max: 5000 }), fc.double());
+  const samples = fc.uniqueArray(sample, { selector: ([time]) => time, maxLength: 20 });
+  fc.assert(
+    fc.property(fc.array(samples, { maxLength: 6 }), (all) => {
+      const sorted = all.map((one) => one.toSorted(([a], [b]) => a - b));
+      const text = render(
+        ResultType.RESULT_TYPE_MATRIX,
+        sorted.map((one, i) => ({ labels: Labels.from([['i', String(i)]]), samples: one })),
+      );
+      const parsed = JSON.parse(`[${text}]`) as { values: [number, string][] }[];
+      expect(parsed.map(({ values }) => values.map(([time]) => Math.round(time * 1000)))).toEqual(
+        sorted.map((one) => one.map(([time]) => time)),
+      );
+      expect(
+        parsed.map(({ values }) => values.map(([, value]) => Number(value.replace('Inf', 'Infinity')))),
+      ).toEqual(sorted.map((one) => one.map(([, value]) => value)));
+    }),
+  );
+});

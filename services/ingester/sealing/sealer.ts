@@ -1,0 +1,371 @@
+// Turns closed time ranges into blocks: cut (the range takes no more samples), build, ship, mark as sealed in the log; after
+// a grace the head drops the range, the log its segments, and series without samples leave. Each step can be repeated
+// after a crash: the log knows what was cut and what was sealed.
+import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { ByteWriter } from '../../lib/core/bytes.ts';
+import type { Clock } from '../../lib/core/clock.ts';
+import type { Disk } from '../../lib/core/disk.ts';
+import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
+import { GROUP_SHARDS } from '../../lib/placement/block-groups.ts';
+import type { Logger } from '../../lib/runtime/logger.ts';
+import type { Cluster } from '../../lib/transport/cluster.ts';
+import type { LeftSeries } from '../../lib/tsdb/head/head.ts';
+import { sealRange } from '../../lib/tsdb/head/head-seal.ts';
+import { selectHead } from '../../lib/tsdb/head/head-select.ts';
+import type { RangeChunks } from '../../lib/tsdb/head/range-chunks.ts';
+import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
+import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
+import type { IngesterMetrics } from '../ingest-metrics.ts';
+import { writeCheckpoint } from '../log/checkpoint.ts';
+import {
+  type DeleteMark,
+  encodeDelete,
+  encodeUndelete,
+  RECORD_DELETE,
+  RECORD_UNDELETE,
+} from '../log/delete-records.ts';
+import type { HeadImages } from '../log/head-images.ts';
+import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from '../log/log-records.ts';
+import type { ResolvedOptions } from '../options.ts';
+import { HEAD_DELETES_MAX } from '../reads/head-deletes.ts';
+import type { Tenant, Tenants } from '../tenants.ts';
+import type { HeldTable } from '../writes/held-table.ts';
+import { shipBlock } from './block-shipper.ts';
+import { SealedBlocks } from './sealed-blocks.ts';
+
+export interface SealerDeps {
+  readonly log: SegmentLog;
+  readonly logFolder: string;
+  readonly tenants: Tenants;
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+  readonly disk: Disk;
+  readonly logger: Logger;
+  readonly metrics: IngesterMetrics;
+  readonly images: HeadImages;
+  readonly held: HeldTable;
+  /** Whether this ingester is still to see to it that a partition's samples get on stores. */
+  readonly keepsPartition: (partition: number) => boolean;
+  /** Series left a head: what refers to them by id has to forget it, now. */
+  readonly onSeriesLeft: (tenant: Tenant, left: LeftSeries) => void;
+}
+
+/** Waits between attempts while stores do not take blocks. */
+const BACKOFF_MIN_MS = 1000;
+const BACKOFF_MAX_MS = 60_000;
+
+export class Sealer {
+  readonly #options: ResolvedOptions;
+  readonly #deps: SealerDeps;
+  readonly #abort = new AbortController();
+  readonly #payload = new ByteWriter(256);
+  /** When an open range was first seen by `#cutClosed`, monotonic ms. */
+  readonly #firstSeenMs = new WeakMap<RangeChunks, number>();
+  /** One piece of work at a time; also what `stop` waits for. */
+  #tail: Promise<unknown> = Promise.resolve();
+  #loop: Promise<void> | undefined;
+  #marks = 0;
+
+  constructor(options: ResolvedOptions, deps: SealerDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  start(): void {
+    this.#loop = this.#run();
+  }
+
+  /** Ends the work under way at its next step. Safe to call twice. */
+  async stop(): Promise<void> {
+    this.#abort.abort(new AppError('unavailable', 'the ingester is shutting down'));
+    await this.#loop;
+    await this.#tail.catch(() => undefined);
+  }
+
+  /**
+   * Makes blocks of everything in the heads now.
+   *
+   * @param tenantName  Empty means all tenants.
+   * @returns Ids of the blocks made, durable on the stores.
+   * @throws AppError `unavailable` when stores do not take them or the log cannot be written; they are tried again later.
+   */
+  sealNow(tenantName: string, signal: AbortSignal): Promise<string[]> {
+    return this.#exclusively(async () => {
+      const tenants = this.#deps.tenants.all().filter(({ name }) => tenantName === '' || name === tenantName);
+      const blockIds: string[] = [];
+      for (const tenant of tenants) {
+        for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
+          this.#cut(tenant, startMs);
+        blockIds.push(...(await this.#sealFrozen(tenant, signal)));
+      }
+      await this.#truncate();
+      return blockIds;
+    });
+  }
+
+  /**
+   * Hides samples that are in the head now. Waits for a seal that is under way, so that what was sealed before is on the
+   * stores when this resolves, and what is sealed afterwards is without them.
+   *
+   * @returns Frozen ranges that may hold such samples.
+   * @throws AppError `bad_data` on a malformed matcher, `resource_exhausted` when there are too many deletes.
+   */
+  deleteSamples(mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
+    return this.#exclusively(async () => {
+      const tenant = this.#deps.tenants.get(mark.tenant);
+      if (tenant === undefined || !(await this.#holds(tenant, mark))) return 0;
+      if (tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
+        throw new AppError(
+          'resource_exhausted',
+          `${HEAD_DELETES_MAX} deletes wait until ranges of the head are sealed, the limit; delete with fewer selectors, or later`,
+        );
+      }
+      const overlaps = ({ startMs, endMs }: RangeChunks) =>
+        startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
+      // What follows stands in other segments, so that whoever reads the log can tell it from what is hidden.
+      this.#deps.log.rotate();
+      for (const range of [...tenant.head.ranges()]) {
+        if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
+      }
+      const whole = { ...mark, generationMax: tenant.generationNext - 1 };
+      this.#payload.reset();
+      encodeDelete(this.#payload, whole);
+      const durable = this.#log(RECORD_DELETE);
+      tenant.deletes.add(whole);
+      await durable;
+      return tenant.head.frozenRanges().filter(overlaps).length;
+    });
+  }
+
+  /** False when it hides nothing here any more. */
+  undoDelete(tenantName: string, id: string): Promise<boolean> {
+    return this.#exclusively(async () => {
+      const tenant = this.#deps.tenants.get(tenantName);
+      if (tenant === undefined || !tenant.deletes.remove(id)) return false;
+      this.#payload.reset();
+      encodeUndelete(this.#payload, { tenant: tenantName, id });
+      await this.#log(RECORD_UNDELETE);
+      return true;
+    });
+  }
+
+  /** Logs the payload; resolves when it is durable. */
+  #log(type: number): Promise<void> {
+    const { bytes, length } = this.#payload;
+    return this.#deps.log.append(type, 0, ++this.#marks, bytes, 0, length, true).durable;
+  }
+
+  /** True when a series of the head matches and has samples in the range. */
+  async #holds(tenant: Tenant, { matchers, minTimeMs, maxTimeMs }: Deletion): Promise<boolean> {
+    let found = false;
+    const selection = { matchers, minTimeMs, maxTimeMs, partitions: undefined, isUnordered: true };
+    const limits = { labelsOnly: true, seriesMax: Number.POSITIVE_INFINITY };
+    const steps = selectHead(tenant.head, { ...selection, ...limits }, this.#deps.clock, {
+      beginSeries: () => {
+        found = true;
+      },
+      chunk: () => undefined,
+    });
+    while (!found && !steps.next().done) await nextTurn();
+    steps.return(0);
+    return found;
+  }
+
+  async #run(): Promise<void> {
+    const { clock, logger } = this.#deps;
+    const { signal } = this.#abort;
+    let waitMs = this.#options.sealCheckIntervalMs;
+    let backoffMs = BACKOFF_MIN_MS;
+    while (!signal.aborted) {
+      try {
+        await clock.sleep(waitMs, signal);
+        try {
+          await this.#exclusively(() => this.#sealClosed());
+        } finally {
+          // While no store takes blocks the log only grows: all the more is a start to be short.
+          await this.#exclusively(() => this.#writeImageWhenDue());
+        }
+        waitMs = this.#options.sealCheckIntervalMs;
+        backoffMs = BACKOFF_MIN_MS;
+      } catch (caught) {
+        if (signal.aborted) return;
+        waitMs = Math.min(backoffMs, this.#options.sealCheckIntervalMs);
+        backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
+        logger.error({ err: toAppError(caught), retryInMs: waitMs }, 'sealing failed');
+      }
+    }
+  }
+
+  #exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.#tail.catch(() => undefined).then(work);
+    this.#tail = next;
+    return next;
+  }
+
+  async #sealClosed(): Promise<void> {
+    for (const tenant of [...this.#deps.tenants.all()]) {
+      this.#cutClosed(tenant);
+      await this.#sealFrozen(tenant, this.#abort.signal);
+      this.#dropSealed(tenant);
+    }
+    await this.#truncate();
+  }
+
+  async #writeImageWhenDue(): Promise<void> {
+    const { images, logger } = this.#deps;
+    if (!images.isDue) return;
+    try {
+      await images.write(this.#abort.signal);
+    } catch (caught) {
+      this.#abort.signal.throwIfAborted();
+      logger.warn({ err: toAppError(caught) }, 'no head image could be written; it is tried again');
+    }
+  }
+
+  /** Cuts ranges whose time is over. Late samples of an old range gather for a while first: blocks should not be tiny. */
+  #cutClosed(tenant: Tenant): void {
+    const { clock } = this.#deps;
+    const { sealDelayMs, lateSealDelayMs } = this.#options;
+    const monotonicMs = clock.monotonicMs();
+    const closedMs = clock.nowMs() - sealDelayMs;
+    for (const range of [...tenant.head.ranges()]) {
+      if (range.generation !== 0) continue;
+      const isClosed = range.endMs <= closedMs;
+      const firstSeenMs = this.#firstSeenMs.get(range);
+      if (firstSeenMs === undefined) {
+        // A range that is met closed is a late one.
+        this.#firstSeenMs.set(range, isClosed ? monotonicMs : Number.NEGATIVE_INFINITY);
+      } else if (isClosed && monotonicMs >= firstSeenMs + lateSealDelayMs) this.#cut(tenant, range.startMs);
+    }
+  }
+
+  /** Freezes a range, in the log and in the head at the same place. */
+  #cut(tenant: Tenant, startMs: number): void {
+    const generation = tenant.generationNext;
+    this.#payload.reset();
+    encodeCut(this.#payload, { tenant: tenant.name, startMs, generation });
+    const { bytes, length } = this.#payload;
+    this.#deps.log.append(RECORD_CUT, 0, ++this.#marks, bytes, 0, length, true);
+    tenant.generationNext = generation + 1;
+    tenant.head.freeze(startMs, generation);
+  }
+
+  async #sealFrozen(tenant: Tenant, signal: AbortSignal): Promise<string[]> {
+    const blockIds: string[] = [];
+    for (const range of tenant.head.frozenRanges()) {
+      if (tenant.sealed.has(range.generation)) continue;
+      throwIfAborted(signal);
+      try {
+        blockIds.push(...(await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal]))));
+        this.#deps.metrics.seals.inc({ result: 'sealed' });
+      } catch (caught) {
+        this.#deps.metrics.seals.inc({ result: 'failed' });
+        throw toAppError(caught);
+      }
+    }
+    return blockIds;
+  }
+
+  /** The blocks' ids; none when there was nothing to put into one. */
+  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string[]> {
+    const { clock, cluster, logger, metrics, disk, keepsPartition } = this.#deps;
+    const startedMs = clock.monotonicMs();
+    const dir = path.join(this.#options.dataDir, 'seal', `${tenant.name}-${range.generation}`);
+    await disk.remove(dir);
+    const blocks = new SealedBlocks({ tenant: tenant.name, dir, shards: this.#shards() });
+    const about = { tenant: tenant.name, startMs: range.startMs, endMs: range.endMs };
+    const sum = { series: 0, samples: 0, bytes: 0 };
+    const blockIds: string[] = [];
+    try {
+      for (const _ of sealRange(tenant.head, range, clock, blocks, tenant.deletes.masks, keepsPartition)) {
+        await nextTurn();
+        throwIfAborted(signal);
+      }
+      for await (const block of blocks.finish(signal)) {
+        await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
+        sum.series += block.meta.seriesCount;
+        sum.samples += block.meta.sampleCount;
+        sum.bytes += block.files.reduce((bytes, file) => bytes + file.sizeBytes, 0);
+        blockIds.push(block.meta.blockId);
+      }
+      // Where deletes left nothing of it, or others own all of it, there is none.
+      await this.#markSealed(tenant, range, blockIds[0] ?? '');
+    } finally {
+      await blocks.discard();
+      await disk.remove(dir);
+    }
+    if (blockIds.length === 0) return blockIds;
+    metrics.sealedSamples.inc(sum.samples);
+    const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
+    logger.info(
+      { ...about, ...sum, blockId: blockIds[0], blocks: blockIds.length, elapsedMs },
+      'range sealed',
+    );
+    return blockIds;
+  }
+
+  /** Where every store has a copy of everything, a share of the partitions needs no block of its own. */
+  #shards(): number {
+    const stores = this.#deps.cluster.storeSet?.()?.instances.length ?? 0;
+    return stores > this.#options.storeReplicas ? GROUP_SHARDS : 1;
+  }
+
+  async #markSealed(tenant: Tenant, range: RangeChunks, blockId: string): Promise<void> {
+    const { log, clock } = this.#deps;
+    const { generation, endMs } = range;
+    this.#payload.reset();
+    encodeSealed(this.#payload, { tenant: tenant.name, generation, endMs, blockId });
+    const { bytes, length } = this.#payload;
+    await log.append(RECORD_SEALED, 0, ++this.#marks, bytes, 0, length, true).durable;
+    tenant.sealed.set(generation, clock.monotonicMs() + this.#options.sealGraceMs);
+  }
+
+  #dropSealed(tenant: Tenant): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    for (const range of tenant.head.frozenRanges()) {
+      const dropAtMs = tenant.sealed.get(range.generation);
+      if (dropAtMs === undefined || nowMs < dropAtMs) continue;
+      tenant.head.drop(range.generation);
+      tenant.sealed.delete(range.generation);
+      tenant.leftBeforeMs = Math.max(tenant.leftBeforeMs, range.endMs);
+    }
+    tenant.deletes.forget(tenant.head.frozenRanges().map(({ generation }) => generation));
+  }
+
+  /** Deletes log segments whose samples are all in blocks, and lets idle series go. */
+  async #truncate(): Promise<void> {
+    const { log, tenants, disk, logFolder, images, held } = this.#deps;
+    let oldest = log.segment;
+    for (const { head, sealed } of tenants.all()) {
+      oldest = Math.min(
+        oldest,
+        head.oldestSegment((range) => sealed.has(range.generation)),
+      );
+    }
+    if (oldest <= log.firstSegment) return;
+    const collections = tenants.all().map((tenant) => ({ tenant, collection: tenant.head.collection }));
+    // The image before may need segments that go now, and know series whose ids others get.
+    await images.writeOrDiscard(this.#abort.signal);
+    await writeCheckpoint(logFolder, tenants, log.segment, disk, held);
+    for (const { tenant, collection } of collections) tenant.head.allowReuse(collection);
+    await log.deleteBefore(oldest);
+    held.forgetBefore(log.firstSegment);
+    for (const tenant of [...tenants.all()]) await this.#collect(tenant);
+  }
+
+  async #collect(tenant: Tenant): Promise<void> {
+    const { log, metrics, onSeriesLeft } = this.#deps;
+    const steps = tenant.head.collectSeries(log.firstSegment);
+    for (;;) {
+      const step = steps.next();
+      if (step.done) {
+        // In the same turn: nobody may use an id in between.
+        onSeriesLeft(tenant, step.value);
+        metrics.seriesLeft.inc(step.value.ids.length);
+        return;
+      }
+      await nextTurn();
+    }
+  }
+}

@@ -1,0 +1,406 @@
+// One query on the main thread: wait for a turn, have it evaluated in a worker thread, ask the nodes for what that thread
+// wants to read, and pass on the answer.
+
+import type { Transferable } from 'node:worker_threads';
+import type { Clock } from '../../lib/core/clock.ts';
+import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { namesOfFeatures } from '../../lib/query/feature-list.ts';
+import type { WorkerPool, WorkerTask } from '../../lib/runtime/worker-pool.ts';
+import { movable, packError, unpackError } from '../../lib/runtime/worker-tasks.ts';
+import {
+  type AnswerCoverage,
+  type QueryRequest,
+  type QueryResponse,
+  ResultType,
+} from '../../lib/wire/contracts.ts';
+import type { QuerierOptions } from '../options.ts';
+import type { Horizon, PushDown } from '../push-down/push-down.ts';
+import { uniteCoverage } from '../selection/answer-coverage.ts';
+import type { ClusterSelect } from '../selection/cluster-select.ts';
+import type { FannedOut } from '../selection/fan-out.ts';
+import type { UnionLimits } from '../selection/series-union.ts';
+import type { ListedQuery } from './active-queries.ts';
+import type { Deadline } from './deadline.ts';
+import type {
+  EvaluationOrder,
+  FromEvaluation,
+  QueryPart,
+  SentFrame,
+  ToEvaluation,
+} from './evaluation-messages.ts';
+import { MemoryBudget, type MemoryPool } from './memory-budget.ts';
+import type { QueryBlock } from './query-block.ts';
+import type { QueryGate } from './query-gate.ts';
+
+/** Frames are collected up to so many bytes before their thread is woken for them. */
+const FRAMES_BYTES_MIN = 128 * 1024;
+
+/** A thread that goes on for so long after the end of its query is ended itself. */
+const CANCEL_GRACE_MS = 2_000;
+
+const RESULT_TYPES = {
+  scalar: ResultType.RESULT_TYPE_SCALAR,
+  string: ResultType.RESULT_TYPE_STRING,
+  vector: ResultType.RESULT_TYPE_VECTOR,
+  matrix: ResultType.RESULT_TYPE_MATRIX,
+} as const;
+
+export interface QueryRunnerDeps {
+  readonly threads: WorkerPool;
+  readonly gate: QueryGate;
+  readonly pool: MemoryPool;
+  readonly clock: Clock;
+  /** What the query reads from. */
+  readonly cluster: ClusterSelect;
+  readonly limits: UnionLimits;
+  /** Has parts evaluated by ingesters; absent where that is off, or there are none in other processes. */
+  readonly pushDown?: PushDown;
+  /** Told when series of highly available pairs are among what the query reads. */
+  readonly onReplicas: () => void;
+  /** The query's entry in the list of those that are under way. */
+  readonly listed: ListedQuery;
+  /** Told at the end, whatever the outcome. */
+  readonly onEnd: (use: { readonly samplesRead: number; readonly peakBytes: number }) => void;
+}
+
+/**
+ * Runs a query under a deadline that has begun.
+ *
+ * @throws AppError `bad_data` for a malformed query, `execution` over a limit or in evaluation, `timeout`, `canceled`,
+ *         `unavailable`. Whatever the end, the turn and the memory are given back.
+ */
+export async function* runQuery(
+  request: QueryRequest,
+  options: QuerierOptions,
+  deadline: Deadline,
+  deps: QueryRunnerDeps,
+): AsyncGenerator<QueryResponse> {
+  const { block } = deps.listed;
+  const arrivedMs = deps.clock.monotonicMs();
+  const leave = await deps.gate.enter(deadline.signal);
+  const queueMs = deps.clock.monotonicMs() - arrivedMs;
+  const horizon = deps.pushDown?.isPossible ? await deps.pushDown.horizonOf(request.tenant) : undefined;
+  deadline.phase = 'expression evaluation';
+  const budget = new MemoryBudget(deps.pool, options.memoryBytesMax, block.account);
+  let samplesRead = 0;
+  try {
+    const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps, horizon);
+    try {
+      for await (const part of evaluation.parts()) {
+        if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
+        yield { part: responseOf(part, queueMs, evaluation) };
+      }
+    } finally {
+      await evaluation.close();
+    }
+  } finally {
+    leave();
+    budget.release();
+    deps.onEnd({ samplesRead, peakBytes: budget.peakBytes });
+  }
+}
+
+/** The evaluation in a worker thread, as the main thread sees it. */
+class RemoteEvaluation {
+  readonly #deps: QueryRunnerDeps;
+  readonly #signal: AbortSignal;
+  readonly #block: QueryBlock;
+  readonly #budget: MemoryBudget;
+  /** Ends what the nodes are asked for. */
+  readonly #over = new AbortController();
+  /** Selects under way. */
+  #fetching = 0;
+  /** Those that are over: what they rest on, also should something of theirs be of no use. */
+  readonly #fetched = new Map<number, FannedOut>();
+  readonly #task: WorkerTask<ToEvaluation>;
+  /** Other threads that evaluate parts of the query. */
+  readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
+  readonly #order: EvaluationOrder;
+  readonly #horizon: Horizon | undefined;
+  /** What parts that ingesters evaluated rest on. */
+  readonly #pushed: AnswerCoverage[] = [];
+  readonly #cancel = () => this.#tellCanceled();
+  #messages: (readonly QueryPart[])[] = [];
+  #isOver = false;
+  #failure: AppError | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(
+    request: QueryRequest,
+    options: QuerierOptions,
+    signal: AbortSignal,
+    block: QueryBlock,
+    budget: MemoryBudget,
+    deps: QueryRunnerDeps,
+    horizon: Horizon | undefined,
+  ) {
+    this.#deps = deps;
+    this.#horizon = horizon;
+    this.#signal = signal;
+    this.#block = block;
+    this.#budget = budget;
+    this.#order = orderOf(request, options, block, deps, horizon);
+    this.#task = deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(this.#order, (message) =>
+      this.#receive(message),
+    );
+    void this.#task.ended.then((failure) => {
+      this.#isOver = true;
+      this.#failure = failure;
+      this.#wake?.();
+    });
+    signal.addEventListener('abort', this.#cancel, { once: true });
+  }
+
+  /** What the selects so far rest on, those of the whole query once its header is there. */
+  coverage(): AnswerCoverage | undefined {
+    const fetched = [...this.#fetched.values()].map((each) => each.coverage());
+    return uniteCoverage([...fetched, ...this.#pushed]);
+  }
+
+  /**
+   * The parts of the answer, as fast as they are taken.
+   *
+   * @throws AppError what the thread threw, or the signal's reason.
+   */
+  async *parts(): AsyncGenerator<QueryPart> {
+    for (;;) {
+      const parts = await this.#next();
+      if (parts === undefined) return;
+      this.#task.post({ kind: 'taken' });
+      yield* parts;
+    }
+  }
+
+  /** Ends the evaluation if it is under way, and waits until its thread has let go of it. */
+  async close(): Promise<void> {
+    this.#signal.removeEventListener('abort', this.#cancel);
+    if (!this.#isOver || this.#assistants.size > 0) {
+      this.#tellCanceled();
+      const tasks = [this.#task, ...this.#assistants];
+      await Promise.all(tasks.map((task) => task.endWithin(CANCEL_GRACE_MS)));
+    }
+    if (this.#fetching > 0) this.#over.abort(new AppError('canceled', 'query is over'));
+  }
+
+  async #next(): Promise<readonly QueryPart[] | undefined> {
+    for (;;) {
+      if (this.#signal.aborted) throw toAppError(this.#signal.reason);
+      const parts = this.#messages.shift();
+      if (parts !== undefined) return parts;
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#isOver) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  #tellCanceled(): void {
+    const reason = this.#signal.aborted ? this.#signal.reason : new AppError('canceled', 'query is over');
+    this.#block.cancel();
+    for (const task of [this.#task, ...this.#assistants]) {
+      task.post({ kind: 'cancel', error: packError(reason) });
+    }
+    this.#over.abort(reason);
+    this.#wake?.();
+  }
+
+  #receive(message: FromEvaluation): void {
+    switch (message.kind) {
+      case 'select':
+        void this.#fetch(message);
+        break;
+      case 'discarded':
+        this.#discard(message);
+        break;
+      case 'assist':
+        void this.#assist(message);
+        break;
+      case 'push':
+        void this.#push(message);
+        break;
+      case 'parts':
+        this.#messages.push(message.parts);
+        this.#wake?.();
+        break;
+      case 'partial':
+        throw new Error('the thread of a query sent a partial result');
+    }
+  }
+
+  /** Has a thread that is free evaluate a part, and passes on what it answers. */
+  async #assist({ assistance, order }: FromEvaluation & { kind: 'assist' }): Promise<void> {
+    const { threads } = this.#deps;
+    if (threads.idle === 0) {
+      threads.grow();
+      this.#task.post({ kind: 'assisted', assistance });
+      return;
+    }
+    const first: EvaluationOrder = { ...this.#order, assistance: order };
+    const task = threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(first, (message) => {
+      if (message.kind !== 'partial') throw new Error(`an assistant sent ${message.kind}`);
+      const { frames } = message;
+      const buffers = frames.map(({ buffer }) => buffer);
+      this.#task.post({ kind: 'assisted', assistance, frames }, buffers);
+    });
+    this.#assistants.add(task);
+    const failure = await task.ended;
+    this.#assistants.delete(task);
+    if (failure !== undefined) {
+      this.#task.post({ kind: 'assisted', assistance, error: packError(failure) });
+    }
+  }
+
+  /** Has a part evaluated by the ingesters, and passes on what they answer. */
+  async #push({ push, order }: FromEvaluation & { kind: 'push' }): Promise<void> {
+    const { request, engine, limits, memoryBytesMax } = this.#order;
+    this.#fetching++;
+    try {
+      const pushed = await this.#deps.pushDown!.evaluate(
+        {
+          ...order,
+          ...{ tenant: request.tenant, query: request.query, endMs: request.endMs, stepMs: request.stepMs },
+          lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
+          subqueryIntervalMs: engine.noStepSubqueryIntervalMs,
+          features: namesOfFeatures(engine.features),
+          ...{ samplesMax: engine.samplesMax, memoryMaxBytes: memoryBytesMax, seriesMax: limits.seriesMax },
+          replicaLabels: [...(limits.replicaLabels ?? [])],
+        },
+        this.#horizon!,
+        this.#over.signal,
+      );
+      this.#pushed.push(pushed.coverage);
+      const results = pushed.results.map((frames) => frames.map(movable));
+      for (const { bytes } of results.flat()) this.#budget.charge(bytes.length);
+      this.#task.post(
+        {
+          ...{ kind: 'pushed', push, refused: pushed.refused },
+          results: results.map((frames) => frames.map(({ bytes }) => bytes)),
+        },
+        results.flatMap((frames) => frames.flatMap(({ transfer }) => [...transfer])),
+      );
+    } catch (caught) {
+      this.#task.post({ kind: 'pushed', push, results: [], refused: [], error: packError(caught) });
+    } finally {
+      this.#fetching--;
+    }
+  }
+
+  async #fetch({ select, request }: FromEvaluation & { kind: 'select' }): Promise<void> {
+    const batch = new FrameBatch((frames, transfer, gaps) => {
+      const ending = gaps === undefined ? {} : { gaps };
+      this.#task.post({ kind: 'frames', select, frames, ...ending }, transfer);
+    });
+    const sink = {
+      addFrame: (frame: Uint8Array, from: string) => {
+        this.#budget.charge(frame.length);
+        batch.add(frame, from);
+      },
+    };
+    if (request.hasReplicas === true) this.#deps.onReplicas();
+    this.#fetching++;
+    try {
+      const how = { signal: this.#over.signal, isLabelsOnly: false };
+      const fetched = await this.#deps.cluster.fetch(sink, request, how);
+      this.#fetched.set(select, fetched);
+      batch.end(fetched.gaps);
+    } catch (caught) {
+      this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
+    } finally {
+      this.#fetching--;
+    }
+  }
+
+  /** The answer of a select without that of some nodes, whose frames were malformed. */
+  #discard({ select, nodes }: FromEvaluation & { kind: 'discarded' }): void {
+    try {
+      const failures = new Map(nodes.map(({ from, error }) => [from, unpackError(error)]));
+      const fetched = this.#fetched.get(select)!.without(failures);
+      this.#fetched.set(select, fetched);
+      this.#task.post({ kind: 'frames', select, frames: [], gaps: fetched.gaps });
+    } catch (caught) {
+      this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
+    }
+  }
+}
+
+type SendFrames = (
+  frames: readonly SentFrame[],
+  transfer: readonly Transferable[],
+  gaps: readonly string[] | undefined,
+) => void;
+
+/** Collects the frames of a select into messages: those of a small one leave together with its end. */
+class FrameBatch {
+  readonly #send: SendFrames;
+  #frames: SentFrame[] = [];
+  #transfer: Transferable[] = [];
+  #bytes = 0;
+
+  constructor(send: SendFrames) {
+    this.#send = send;
+  }
+
+  add(frame: Uint8Array, from: string): void {
+    const moved = movable(frame);
+    this.#frames.push({ from, frame: moved.bytes });
+    this.#transfer.push(...moved.transfer);
+    this.#bytes += frame.length;
+    if (this.#bytes >= FRAMES_BYTES_MIN) this.end(undefined);
+  }
+
+  /** Sends what was collected. @param gaps  Set: that was all. */
+  end(gaps: readonly string[] | undefined): void {
+    const frames = this.#frames;
+    const transfer = this.#transfer;
+    this.#frames = [];
+    this.#transfer = [];
+    this.#bytes = 0;
+    this.#send(frames, transfer, gaps);
+  }
+}
+
+function orderOf(
+  request: QueryRequest,
+  options: QuerierOptions,
+  block: QueryBlock,
+  { limits, pool, threads }: QueryRunnerDeps,
+  horizon: Horizon | undefined,
+): EvaluationOrder {
+  const { lookbackMs, samplesMax, features, memoryBytesMax, memoryTotalBytesMax } = options;
+  const { noStepSubqueryIntervalMs: step } = options;
+  return {
+    request,
+    engine: {
+      lookbackMs,
+      samplesMax,
+      features,
+      noStepSubqueryIntervalMs: typeof step === 'number' ? step : step(),
+    },
+    limits,
+    parallel: { threads: threads.size, chunksPerThread: options.chunksPerThread },
+    memoryBytesMax,
+    memoryTotalBytesMax,
+    block: block.shared,
+    pool: pool.shared,
+    ...(horizon === undefined ? {} : { horizonMs: horizon.newestMs }),
+  };
+}
+
+function responseOf(
+  part: QueryPart,
+  queueMs: number,
+  evaluation: RemoteEvaluation,
+): NonNullable<QueryResponse['part']> {
+  switch (part.kind) {
+    case 'header': {
+      const header = { resultType: RESULT_TYPES[part.type], stringValue: part.text };
+      const coverage = evaluation.coverage();
+      return { $case: 'header', value: coverage === undefined ? header : { ...header, coverage } };
+    }
+    case 'frame':
+      return { $case: 'frame', value: part.frame };
+    case 'trailer':
+      return { $case: 'trailer', value: { ...part.trailer, queueMs } };
+  }
+}

@@ -1,0 +1,13 @@
+// The module of the querier's worker threads.
+import { parentPort } from 'node:worker_threads';
+import { assert } from '../../lib/core/assert.ts';
+import { serveTasks } from '../../lib/runtime/worker-tasks.ts';
+import { evaluateTask } from './evaluation.ts';
+import type { EvaluationOrder, FromEvaluation, ToEvaluation } from './evaluation-messages.ts';
+import { SharedBuffers } from './shared-buffers.ts';
+
+assert(parentPort !== null, 'query-worker.ts is started as a worker thread');
+const buffers = new SharedBuffers();
+serveTasks<EvaluationOrder, ToEvaluation, FromEvaluation>(parentPort, (order, channel) =>
+  evaluateTask(order, channel, buffers),
+);

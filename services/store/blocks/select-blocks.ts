@@ -1,0 +1,211 @@
+// Answers Select: block after block, each in batches, frames sent as they fill. The blocks are leased for the whole answer,
+// so that retention cannot take one away in between.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Clock } from '../../lib/core/clock.ts';
+import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
+import type { ChunkSink } from '../../lib/model/chunk-sink.ts';
+import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import type { DeletionMask } from '../../lib/tsdb/tombstones/deletion.ts';
+import { labelsOnlySink, MaskingSink } from '../../lib/tsdb/tombstones/masking-sink.ts';
+import type { SelectResponse, WireSelectRequest } from '../../lib/wire/contracts.ts';
+import { fromWireMatchers } from '../../lib/wire/matchers.ts';
+import { emptySeriesFrame, SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import type { Tombstones } from '../deletes/tombstones.ts';
+import type { StoreMetrics } from '../store-metrics.ts';
+import type { BlockCatalog, BlockLease } from './block-catalog.ts';
+import type { BlockResolutions } from './block-resolutions.ts';
+import { coverageOf } from './coverage.ts';
+import { SeriesCounter } from './series-counter.ts';
+
+/** Work between two turns of the event loop, milliseconds: health checks and writes go on meanwhile. */
+const TURN_MS = 10;
+
+export interface SelectDeps {
+  readonly catalog: BlockCatalog;
+  readonly resolutions: BlockResolutions;
+  readonly tombstones: Tombstones;
+  readonly clock: Clock;
+  readonly metrics: StoreMetrics;
+  /** Seed of the hashes that count series. */
+  readonly hashSeed: number;
+  /** Blocks of a tenant that are nowhere but in object storage, and on their way. Default: none. */
+  readonly awaited?: (tenant: string) => readonly BlockMeta[];
+}
+
+/**
+ * @param seriesMax  The node's own limit, for requests that name none.
+ * @throws AppError `bad_data` on malformed matchers, `execution` over the limit, `internal` when a block is corrupt (it is
+ *         set aside: the next answer says that it is incomplete), or the signal's reason.
+ */
+export async function* selectBlocks(
+  request: WireSelectRequest,
+  seriesMax: number,
+  deps: SelectDeps,
+  signal: AbortSignal,
+): AsyncGenerator<SelectResponse> {
+  const { catalog, metrics, tombstones } = deps;
+  const leases = leaseChosen(deps, request, request.alignMs ?? 0);
+  // With the leases: a compaction may take a delete off a block that is still being read.
+  const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
+  try {
+    const coverage = coverageOf(
+      request,
+      leases.map(({ meta }) => meta),
+      catalog.quarantinedOf(request.tenant),
+      deps.awaited?.(request.tenant),
+    );
+    // The last frame is held back: it carries the coverage.
+    let held: Uint8Array | undefined;
+    for await (const frame of framesOf(leases, masks, request, seriesMax, deps, signal)) {
+      if (held !== undefined) yield { frame: held, coverage: undefined };
+      metrics.selectedBytes.inc(frame.length);
+      held = frame;
+    }
+    yield { frame: held ?? emptySeriesFrame(), coverage };
+  } finally {
+    for (const lease of leases) await lease.release();
+  }
+}
+
+/** Leases the blocks of a tenant that answer for the range, oldest first: of samples and their aggregates, one of both. */
+export function leaseChosen(
+  {
+    catalog,
+    resolutions,
+    tombstones,
+  }: {
+    readonly catalog: BlockCatalog;
+    readonly resolutions: BlockResolutions;
+    readonly tombstones: Tombstones;
+  },
+  range: { readonly tenant: string; readonly minTimeMs: number; readonly maxTimeMs: number },
+  alignMs: number,
+): BlockLease[] {
+  const { tenant, minTimeMs, maxTimeMs } = range;
+  if (tenant === '') throw new AppError('bad_data', 'the request names no tenant');
+  const isMasked = (meta: BlockMeta) => tombstones.of(tenant, meta.blockId).length > 0;
+  const leases: BlockLease[] = [];
+  for (const meta of resolutions.choose(catalog.list(tenant), { minTimeMs, maxTimeMs, alignMs, isMasked })) {
+    const lease = catalog.tryLease(tenant, meta.blockId);
+    if (lease !== undefined) leases.push(lease);
+  }
+  return leases;
+}
+
+/** Leases all blocks of a tenant that overlap the range, oldest first. */
+export function leaseOverlapping(
+  catalog: BlockCatalog,
+  range: { readonly tenant: string; readonly minTimeMs: number; readonly maxTimeMs: number },
+): BlockLease[] {
+  const leases: BlockLease[] = [];
+  if (range.tenant === '') throw new AppError('bad_data', 'the request names no tenant');
+  for (const meta of catalog.list(range.tenant)) {
+    if (meta.maxTimeMs < range.minTimeMs || meta.minTimeMs > range.maxTimeMs) continue;
+    const lease = catalog.tryLease(meta.tenant, meta.blockId);
+    if (lease !== undefined) leases.push(lease);
+  }
+  return leases;
+}
+
+async function* framesOf(
+  leases: readonly BlockLease[],
+  masks: readonly (DeletionMask | undefined)[],
+  request: WireSelectRequest,
+  nodeSeriesMax: number,
+  deps: SelectDeps,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const { clock, metrics } = deps;
+  const matchers = fromWireMatchers(request.matchers);
+  if (matchers.length === 0) throw new AppError('bad_data', 'a select needs at least one matcher');
+  const seriesMax = request.seriesMax > 0 ? request.seriesMax : nodeSeriesMax;
+  const writer = new SeriesFrameWriter();
+  const sink = new LimitedSink(
+    writer,
+    seriesMax,
+    leases.length > 1 ? new SeriesCounter(deps.hashSeed) : undefined,
+    metrics,
+  );
+  let turnStartedMs = clock.monotonicMs();
+  for (const [i, lease] of leases.entries()) {
+    try {
+      const reader = await lease.reader();
+      const mask = masks[i];
+      const { resolutionMs = 0 } = lease.meta;
+      const target = mask === undefined ? sink : maskedSink(sink, mask, request.labelsOnly);
+      const select = reader.openSelect({
+        matchers,
+        // Cells that windows are widened by.
+        minTimeMs: request.minTimeMs - resolutionMs,
+        maxTimeMs: request.maxTimeMs + resolutionMs,
+        // Whether something is left of a series that a delete cuts into, only its samples tell.
+        labelsOnly: request.labelsOnly && mask === undefined,
+        exemplars: request.exemplars === true,
+        signal,
+        ...(request.partitions.length > 0 ? { partitions: new Set(request.partitions) } : {}),
+      });
+      for (let more = true; more; ) {
+        throwIfAborted(signal);
+        more = await select.advance(target);
+        yield* writer.takeFrames();
+        if (clock.monotonicMs() - turnStartedMs < TURN_MS) continue;
+        await nextTurn();
+        turnStartedMs = clock.monotonicMs();
+      }
+    } catch (caught) {
+      throw await lease.examine(caught);
+    }
+  }
+  yield* writer.finish();
+}
+
+function maskedSink(sink: ChunkSink, mask: DeletionMask, labelsOnly: boolean): ChunkSink {
+  return new MaskingSink(labelsOnly ? labelsOnlySink(sink) : sink, mask);
+}
+
+/** Passes series on and ends the select when there are too many of them. */
+class LimitedSink implements ChunkSink {
+  readonly #target: ChunkSink;
+  readonly #seriesMax: number;
+  /** Counts distinct series where several blocks may hold the same one. */
+  readonly #counter: SeriesCounter | undefined;
+  readonly #metrics: StoreMetrics;
+  #given = 0;
+
+  constructor(
+    target: ChunkSink,
+    seriesMax: number,
+    counter: SeriesCounter | undefined,
+    metrics: StoreMetrics,
+  ) {
+    this.#target = target;
+    this.#seriesMax = seriesMax;
+    this.#counter = counter;
+    this.#metrics = metrics;
+  }
+
+  beginSeries(bytes: Uint8Array, start: number, end: number): void {
+    this.#given++;
+    const distinct = this.#counter === undefined ? this.#given : this.#counter.add(bytes, start, end);
+    if (distinct > this.#seriesMax) {
+      this.#metrics.limitHits.inc();
+      throw new AppError(
+        'execution',
+        `the selector matches more than ${this.#seriesMax} series; narrow it by more matchers or a shorter range`,
+      );
+    }
+    this.#metrics.selectedSeries.inc();
+    this.#target.beginSeries(bytes, start, end);
+  }
+
+  chunk(
+    encoding: number,
+    minTimeMs: number,
+    maxTimeMs: number,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    this.#target.chunk(encoding, minTimeMs, maxTimeMs, bytes, start, end);
+  }
+}

@@ -1,0 +1,340 @@
+// Keeps the bucket what it should be: lists it now and then, uploads the blocks that this store is to keep there, and removes what others took
+// the place of. Nothing is remembered but what is in the bucket and on the disk.
+import path from 'node:path';
+import type { Clock } from '../../lib/core/clock.ts';
+import type { Disk } from '../../lib/core/disk.ts';
+import { AppError, toAppError } from '../../lib/core/errors.ts';
+import type { BlockBucket } from '../../lib/objstore/block-bucket.ts';
+import type { Logger } from '../../lib/runtime/logger.ts';
+import { BLOCK_FILE_NAMES, type BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import { corruptBlock } from '../../lib/tsdb/block/page-codec.ts';
+import type { BlockMove, BlockName } from '../../lib/wire/contracts.ts';
+import { type BlockCatalog, type BlockLease, bytesOf } from '../blocks/block-catalog.ts';
+import { fileCrc } from '../blocks/file-crc.ts';
+import type { Tombstones } from '../deletes/tombstones.ts';
+import type { ByteRate } from '../replication/byte-rate.ts';
+import type { HeldLeaves } from '../replication/held-leaves.ts';
+import type { InventoryBlock } from '../replication/inventory-block.ts';
+import type { StoreView } from '../replication/store-view.ts';
+import type { BucketContents } from './bucket-contents.ts';
+import type { BucketMetrics } from './bucket-metrics.ts';
+import { type BucketPlan, planBucket } from './bucket-plan.ts';
+
+export interface BucketKeeperOptions {
+  readonly instance: string;
+  /** Between two looks while there is nothing to do. */
+  readonly intervalMs: number;
+  /** Between two listings. */
+  readonly listIntervalMs: number;
+  /** How long a block stays after others took its place, or its retention was over. */
+  readonly deleteGraceMs: number;
+}
+
+export interface BucketKeeperDeps {
+  readonly bucket: BlockBucket;
+  readonly contents: BucketContents;
+  readonly catalog: BlockCatalog;
+  readonly disk: Disk;
+  readonly tombstones: Tombstones;
+  readonly leaves: HeldLeaves;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly metrics: BucketMetrics;
+  readonly uploadRate: ByteRate;
+  readonly look: () => StoreView | undefined;
+  readonly isExpired: (block: InventoryBlock) => boolean;
+  readonly erased: () => readonly BlockName[];
+}
+
+/** Of one look; then it is looked anew, since blocks come and go. */
+const UPLOADS_PER_LOOK = 16;
+/** Small blocks wait for answers, large ones for the network; three parts of a large one are in memory at a time. */
+const UPLOADS_AT_ONCE = 2;
+/** A folder without meta.json that nobody wrote to for so long is of an upload that broke off and was not taken up again. */
+const LEFTOVER_AGE_MS = 24 * 3_600_000;
+
+/** What the keeper last saw and does now. */
+export interface BucketState {
+  readonly name: string;
+  readonly blocks: number;
+  readonly pendingBlocks: number;
+  readonly pendingBytes: number;
+  /** The one that was begun first. */
+  readonly upload: BlockMove | undefined;
+  /** Empty: all is well. */
+  readonly obstacle: string;
+}
+
+export class BucketKeeper {
+  readonly #options: BucketKeeperOptions;
+  readonly #deps: BucketKeeperDeps;
+  /** Since when a block is to go, monotonic. */
+  readonly #doomedSinceMs = new Map<string, number>();
+  /** Which deletes were last written beside a block. */
+  readonly #deletesWritten = new Map<string, string>();
+  #uploads: readonly BlockMeta[] = [];
+  readonly #moves = new Set<BlockMove>();
+  #obstacle = 'not listed yet';
+  #isListFailed = false;
+
+  constructor(options: BucketKeeperOptions, deps: BucketKeeperDeps) {
+    this.#options = options;
+    this.#deps = deps;
+  }
+
+  get state(): BucketState {
+    const pending = this.#uploads.filter((meta) => this.#deps.contents.find(meta) === undefined);
+    return {
+      name: this.#deps.bucket.name,
+      blocks: this.#deps.contents.size,
+      pendingBlocks: pending.length,
+      pendingBytes: pending.reduce((sum, meta) => sum + bytesOf(meta), 0),
+      upload: this.#moves.values().next().value,
+      obstacle: this.#obstacle,
+    };
+  }
+
+  /** Why what is known of the bucket is not to be relied on; undefined when it is. */
+  obstacleToReading(): string | undefined {
+    return this.#isListFailed || this.#deps.contents.listedAtMs === undefined ? this.#obstacle : undefined;
+  }
+
+  /** Lists the bucket until that succeeds: for a store that has nothing else to know its blocks from. */
+  async awaitListing(signal: AbortSignal): Promise<void> {
+    const { clock, contents, logger } = this.#deps;
+    let lastFailure = '';
+    while (contents.listedAtMs === undefined && !signal.aborted) {
+      const error = await this.#tryList(signal);
+      if (error === undefined) return;
+      if (error.message !== lastFailure)
+        logger.warn(
+          { err: error },
+          'this disk is empty, and object storage cannot be listed: waiting for it',
+        );
+      lastFailure = error.message;
+      await clock.sleep(this.#options.intervalMs, signal).catch(() => undefined);
+    }
+  }
+
+  /** Runs until the signal aborts. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, logger, metrics } = this.#deps;
+    let lastFailure = '';
+    while (!signal.aborted) {
+      let isBusy = false;
+      try {
+        isBusy = await this.runOnce(signal);
+        lastFailure = '';
+      } catch (caught) {
+        const error = toAppError(caught);
+        if (signal.aborted) return;
+        this.#obstacle = error.message;
+        metrics.failures.inc();
+        if (error.message !== lastFailure) logger.error({ err: error }, 'object storage: it is tried again');
+        lastFailure = error.message;
+      }
+      if (!isBusy) await clock.sleep(this.#options.intervalMs, signal).catch(() => undefined);
+    }
+  }
+
+  /**
+   * One look, and what it calls for.
+   *
+   * @returns Whether more is to be done: look again at once.
+   */
+  async runOnce(signal: AbortSignal): Promise<boolean> {
+    const { clock, contents, look } = this.#deps;
+    const listedAtMs = contents.listedAtMs ?? Number.NEGATIVE_INFINITY;
+    if (clock.monotonicMs() - listedAtMs >= this.#options.listIntervalMs || this.#isListFailed) {
+      const error = await this.#tryList(signal);
+      if (error !== undefined) throw error;
+    }
+    const view = look();
+    if (view === undefined) return false;
+    const plan = this.#plan(view);
+    this.#uploads = plan.uploads;
+    this.#obstacle = await this.#putAll(plan.uploads.slice(0, UPLOADS_PER_LOOK), signal);
+    for (const meta of plan.outdated) await this.#putMeta(meta, signal);
+    for (const meta of plan.shared) await this.#putDeletes(meta, signal);
+    await this.#removeAfterGrace(plan, signal);
+    await this.#removeLeftovers(view, signal);
+    return plan.uploads.length > UPLOADS_PER_LOOK && this.#obstacle === '';
+  }
+
+  async #tryList(signal: AbortSignal): Promise<AppError | undefined> {
+    const { clock, contents, metrics } = this.#deps;
+    try {
+      await contents.refresh(clock.monotonicMs(), signal);
+      this.#isListFailed = false;
+      this.#obstacle = '';
+      metrics.listed();
+      return undefined;
+    } catch (caught) {
+      const error = toAppError(caught);
+      this.#isListFailed = true;
+      this.#obstacle = error.message;
+      return error;
+    }
+  }
+
+  #plan({ placement, live }: StoreView): BucketPlan {
+    const { catalog, contents, erased, isExpired, leaves } = this.#deps;
+    return planBucket({
+      instance: this.#options.instance,
+      own: catalog.list(),
+      inBucket: contents.list(),
+      ...{ placement, live, isExpired },
+      holds: (leaf) => leaves.has(leaf),
+      isSettled: (leaf) => leaves.isSettled(leaf),
+      erased: new Set(erased().map(({ tenant, blockId }) => `${tenant}/${blockId}`)),
+    });
+  }
+
+  /** A block that cannot be brought there does not hold up the others; a bucket that cannot be reached does. Returns what stood in the way. */
+  async #putAll(uploads: readonly BlockMeta[], signal: AbortSignal): Promise<string> {
+    let obstacle = '';
+    const queue = [...uploads];
+    const work = async (): Promise<void> => {
+      for (let meta = queue.shift(); meta !== undefined; meta = queue.shift()) {
+        try {
+          await this.#put(meta, signal);
+        } catch (caught) {
+          const error = toAppError(caught);
+          if (signal.aborted || error.code !== 'internal') {
+            queue.length = 0;
+            throw error;
+          }
+          obstacle = error.message;
+          const { tenant, blockId } = meta;
+          this.#deps.logger.error(
+            { tenant, blockId, err: error },
+            'block could not be brought to object storage',
+          );
+        }
+      }
+    };
+    const ended = await Promise.allSettled(Array.from({ length: UPLOADS_AT_ONCE }, work));
+    const failed = ended.find((one) => one.status === 'rejected');
+    if (failed !== undefined) throw toAppError(failed.reason);
+    return obstacle;
+  }
+
+  async #put(planned: BlockMeta, signal: AbortSignal): Promise<void> {
+    const { bucket, catalog, clock, contents, logger, metrics, tombstones } = this.#deps;
+    const { tenant, blockId } = planned;
+    const lease = catalog.tryLease(tenant, blockId);
+    // Merged or deleted meanwhile.
+    if (lease === undefined) return;
+    const { meta, dir } = lease;
+    const startedMs = clock.monotonicMs();
+    const move: BlockMove = {
+      tenant,
+      blockId,
+      from: this.#options.instance,
+      doneBytes: 0,
+      totalBytes: bytesOf(meta),
+    };
+    this.#moves.add(move);
+    try {
+      const deletes = tombstones.of(tenant, blockId);
+      const onProgress = (done: number): Promise<void> => {
+        const sent = Math.max(0, done - move.doneBytes);
+        move.doneBytes = Math.max(done, move.doneBytes);
+        return this.#deps.uploadRate.take(sent, signal);
+      };
+      await bucket.putBlock(meta, dir, deletes, onProgress, signal);
+      contents.add(meta);
+      this.#deletesWritten.set(blockId, idsOf(deletes));
+      metrics.uploads.inc({ result: 'done' });
+      const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
+      logger.info(
+        { tenant, blockId, bytes: move.totalBytes, elapsedMs },
+        'block is in object storage, verified',
+      );
+    } catch (caught) {
+      if (!signal.aborted) metrics.uploads.inc({ result: 'failed' });
+      const error = toAppError(caught);
+      if (signal.aborted || error.code !== 'internal' || (await this.#isSetAside(lease))) throw caught;
+      throw new AppError('unavailable', error.message, { cause: caught });
+    } finally {
+      this.#moves.delete(move);
+      await lease.release();
+    }
+  }
+
+  /** What arrived was not what the block says: where the copy on this disk is to blame, it is replaced from another store. */
+  async #isSetAside(lease: BlockLease): Promise<boolean> {
+    const { meta, dir } = lease;
+    for (const name of BLOCK_FILE_NAMES) {
+      const file = path.join(dir, name);
+      if ((await fileCrc(file, this.#deps.disk)) === meta.files[name].crc32 >>> 0) continue;
+      await lease.examine(corruptBlock(file, 'its CRC is not the one that it was written with'));
+      return true;
+    }
+    return false;
+  }
+
+  async #putMeta(meta: BlockMeta, signal: AbortSignal): Promise<void> {
+    const { bucket, contents } = this.#deps;
+    const there = contents.find(meta);
+    if (there === undefined) return;
+    // The files there may be another store's, compressed otherwise.
+    const { sources, level } = meta;
+    const next = { ...there, sources, level };
+    await bucket.putMeta(next, signal);
+    contents.add(next);
+  }
+
+  async #putDeletes(meta: BlockMeta, signal: AbortSignal): Promise<void> {
+    const { bucket, contents, tombstones } = this.#deps;
+    const deletes = tombstones.of(meta.tenant, meta.blockId);
+    const ids = idsOf(deletes);
+    const written = this.#deletesWritten.get(meta.blockId) ?? (contents.hasDeletes(meta) ? undefined : '');
+    if (written === ids) return;
+    await bucket.putDeletes(meta, deletes, signal);
+    this.#deletesWritten.set(meta.blockId, ids);
+  }
+
+  /** What others may be copying just now stays for the grace; and nothing goes for a clock that is wrong for a moment. */
+  async #removeAfterGrace({ expired, superseded }: BucketPlan, signal: AbortSignal): Promise<void> {
+    const nowMs = this.#deps.clock.monotonicMs();
+    const doomed = new Map<string, { readonly meta: BlockMeta; readonly reason: string }>();
+    for (const meta of expired) doomed.set(meta.blockId, { meta, reason: 'retention' });
+    for (const meta of superseded) doomed.set(meta.blockId, { meta, reason: 'superseded' });
+    for (const blockId of this.#doomedSinceMs.keys())
+      if (!doomed.has(blockId)) this.#doomedSinceMs.delete(blockId);
+    for (const [blockId, { meta, reason }] of doomed) {
+      const since = this.#doomedSinceMs.get(blockId) ?? nowMs;
+      this.#doomedSinceMs.set(blockId, since);
+      if (nowMs - since >= this.#options.deleteGraceMs) await this.#remove(meta, reason, signal);
+    }
+  }
+
+  async #removeLeftovers({ live }: StoreView, signal: AbortSignal): Promise<void> {
+    const { bucket, catalog, clock, contents, metrics } = this.#deps;
+    // Whose they are cannot be seen, so one store looks after all of them.
+    if ([...live].sort()[0] !== this.#options.instance) return;
+    for (const { tenant, blockId, modifiedMs } of contents.leftovers) {
+      if (clock.nowMs() - modifiedMs < LEFTOVER_AGE_MS || catalog.has(tenant, blockId)) continue;
+      if (contents.find({ tenant, blockId }) !== undefined) continue;
+      await bucket.removeBlock({ tenant, blockId }, signal);
+      metrics.removed.inc({ reason: 'broken_off' });
+    }
+  }
+
+  async #remove(meta: BlockMeta, reason: string, signal: AbortSignal): Promise<void> {
+    const { bucket, contents, logger, metrics } = this.#deps;
+    const { tenant, blockId } = meta;
+    await bucket.removeBlock(meta, signal);
+    contents.remove(meta);
+    this.#deletesWritten.delete(blockId);
+    metrics.removed.inc({ reason });
+    logger.info({ tenant, blockId, reason }, 'block removed from object storage');
+  }
+}
+
+const idsOf = (deletes: readonly { readonly id: string }[]): string =>
+  deletes
+    .map(({ id }) => id)
+    .sort()
+    .join();

@@ -1,0 +1,152 @@
+// Answers the calls about deletes: hides samples of the blocks held now, shows them again, lists, takes them off the disk.
+import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
+import { compileMatcher } from '../../lib/model/matcher.ts';
+import { isBlockId } from '../../lib/tsdb/block/block-name.ts';
+import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
+import type { Tombstone } from '../../lib/tsdb/tombstones/tombstone-file.ts';
+import type {
+  DeleteSeriesRequest,
+  ListDeletesResponse,
+  PendingDelete,
+  UndoDeleteRequest,
+} from '../../lib/wire/contracts.ts';
+import { fromWireMatchers, toWireMatchers } from '../../lib/wire/matchers.ts';
+import type { BlockCatalog, BlockLease } from '../blocks/block-catalog.ts';
+import type { BlockFolders } from '../blocks/block-folders.ts';
+import { leaseOverlapping } from '../blocks/select-blocks.ts';
+import type { Compactor } from '../compaction/compactor.ts';
+import type { BlocksInTransit } from '../replication/blocks-in-transit.ts';
+import type { Tombstones } from './tombstones.ts';
+
+export interface DeleteDeps {
+  readonly catalog: BlockCatalog;
+  readonly folders: BlockFolders;
+  readonly tombstones: Tombstones;
+  readonly compactor: Compactor;
+  readonly transit: BlocksInTransit;
+}
+
+/** A compaction may take a block away while the others are searched; it is over long before so many tries. */
+const TRIES_MAX = 10;
+
+/**
+ * Hides what matches, in the blocks that are here now.
+ *
+ * @returns Blocks concerned.
+ * @throws AppError `bad_data` on a malformed id or matcher, `resource_exhausted` when too many deletes wait, `unavailable`
+ *         when blocks change all the time.
+ */
+export async function deleteSeries(
+  request: DeleteSeriesRequest,
+  deps: DeleteDeps,
+  signal: AbortSignal,
+): Promise<number> {
+  const { tenant, deleteId, minTimeMs, maxTimeMs, createdAtMs, actor } = request;
+  if (!isBlockId(deleteId))
+    throw new AppError('bad_data', `delete id ${JSON.stringify(deleteId)} is not 32 hexadecimal digits`);
+  const matchers = fromWireMatchers(request.matchers);
+  if (matchers.length === 0) throw new AppError('bad_data', 'a delete needs at least one matcher');
+  for (const matcher of matchers) compileMatcher(matcher);
+  const deletion: Deletion = { matchers, minTimeMs, maxTimeMs };
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    const searched = await search(tenant, deletion, deps, signal);
+    const isDone = await deps.folders.exclusively(async () => {
+      // What took the place of a block that was searched was not.
+      if (!searched.all.every((id) => deps.catalog.has(tenant, id) || deps.catalog.isQuarantined(tenant, id)))
+        return false;
+      const coming = deps.transit.overlapping(tenant, deletion);
+      const blocks = [...searched.found, ...quarantinedIn(tenant, deletion, deps.catalog), ...coming];
+      await deps.tombstones.add(tenant, { id: deleteId, createdAtMs, actor, ...deletion, blocks });
+      return true;
+    });
+    if (isDone) return searched.found.length;
+  }
+  throw new AppError(
+    'unavailable',
+    'blocks were compacted while the delete looked for its samples; try again',
+  );
+}
+
+async function search(
+  tenant: string,
+  deletion: Deletion,
+  { catalog }: DeleteDeps,
+  signal: AbortSignal,
+): Promise<{ readonly all: readonly string[]; readonly found: readonly string[] }> {
+  const leases = leaseOverlapping(catalog, { tenant, ...deletion });
+  const found: string[] = [];
+  try {
+    for (const lease of leases) {
+      throwIfAborted(signal);
+      if (await holdsAny(lease, deletion, signal)) found.push(lease.meta.blockId);
+    }
+  } finally {
+    for (const lease of leases) await lease.release();
+  }
+  return { all: leases.map(({ meta }) => meta.blockId), found };
+}
+
+/** True when a series matches and has a chunk in the range. A block that is damaged may hold some. */
+async function holdsAny(lease: BlockLease, deletion: Deletion, signal: AbortSignal): Promise<boolean> {
+  let isFound = false;
+  const sink = {
+    beginSeries: () => {
+      isFound = true;
+    },
+    chunk: () => undefined,
+  };
+  try {
+    const select = (await lease.reader()).openSelect({ ...deletion, labelsOnly: true, signal });
+    while (!isFound && (await select.advance(sink)));
+    return isFound;
+  } catch (caught) {
+    throw await lease.examine(caught);
+  }
+}
+
+/** Blocks set aside may come back. */
+function quarantinedIn(tenant: string, { minTimeMs, maxTimeMs }: Deletion, catalog: BlockCatalog): string[] {
+  return catalog
+    .quarantinedOf(tenant)
+    .filter(({ meta }) => meta === undefined || (meta.minTimeMs <= maxTimeMs && meta.maxTimeMs >= minTimeMs))
+    .map(({ blockId }) => blockId);
+}
+
+/** Shows again what is still on the disk; false when the delete hides nothing here. */
+export function undoDelete(
+  { tenant, deleteId, actor }: UndoDeleteRequest,
+  { folders, tombstones }: DeleteDeps,
+): Promise<boolean> {
+  return folders.exclusively(() => tombstones.undo(tenant, deleteId, actor));
+}
+
+/** Oldest first. */
+export function listDeletes(tenant: string, { tombstones }: DeleteDeps): ListDeletesResponse {
+  const deletes = toPendingDeletes(tombstones.list(tenant));
+  return { deletes: deletes.sort((a, b) => a.createdAtMs - b.createdAtMs) };
+}
+
+/** As they travel, without the names of the blocks. */
+export function toPendingDeletes(tombstones: readonly Tombstone[]): PendingDelete[] {
+  return tombstones.map(({ id, matchers, minTimeMs, maxTimeMs, createdAtMs, actor, blocks }) => ({
+    deleteId: id,
+    matchers: toWireMatchers(matchers),
+    minTimeMs,
+    maxTimeMs,
+    createdAtMs,
+    actor,
+    concerned: blocks.length,
+  }));
+}
+
+/** Rewrites all blocks that deletes concern; returns how many. */
+export async function cleanTombstones(
+  tenant: string,
+  actor: string,
+  { compactor, folders, tombstones }: DeleteDeps,
+  signal: AbortSignal,
+): Promise<number> {
+  const concerned = [...new Set(tombstones.list(tenant).flatMap(({ blocks }) => blocks))];
+  await folders.exclusively(() => tombstones.note(tenant, 'clean', actor, concerned));
+  return compactor.clean(tenant, signal);
+}

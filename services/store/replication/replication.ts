@@ -1,0 +1,235 @@
+// Joins what keeps a store's blocks complete and sound: the repairer, the scrubber, and the calls that other stores make.
+import type { Registry } from 'prom-client';
+import type { Clock } from '../../lib/core/clock.ts';
+import type { Disk } from '../../lib/core/disk.ts';
+import type { ObjectStore } from '../../lib/objstore/object-store.ts';
+import type { Logger } from '../../lib/runtime/logger.ts';
+import type { Cluster } from '../../lib/transport/cluster.ts';
+import type { ControlPlane } from '../../lib/transport/control-plane.ts';
+import type { CallContext, Handlers } from '../../lib/transport/rpc.ts';
+import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
+import type {
+  BlockName,
+  BucketStatus,
+  ConfirmBlocksRequest,
+  ReplicationStatusResponse,
+  StoreReplicationDefinition,
+} from '../../lib/wire/contracts.ts';
+import type { BlockCatalog } from '../blocks/block-catalog.ts';
+import type { BlockFolders } from '../blocks/block-folders.ts';
+import { unpackIds } from '../blocks/block-ids.ts';
+import type { DiskBudget } from '../blocks/disk-budget.ts';
+import { fetchBlock } from '../blocks/fetch-block.ts';
+import type { BucketState } from '../bucket/bucket-keeper.ts';
+import { createBucketKeeping } from '../bucket/bucket-keeping.ts';
+import { toPendingDeletes } from '../deletes/delete-series.ts';
+import type { Tombstones } from '../deletes/tombstones.ts';
+import type { StoreOptions } from '../options.ts';
+import type { BlocksInTransit } from './blocks-in-transit.ts';
+import { ByteRate } from './byte-rate.ts';
+import type { HeldLeaves } from './held-leaves.ts';
+import { type InventoryBlock, leafKeyOf, leafKeysOf } from './inventory-block.ts';
+import { LostStores } from './lost-stores.ts';
+import { OwnInventory } from './own-inventory.ts';
+import { Promises } from './promises.ts';
+import { Repairer } from './repairer.ts';
+import { createReplicationMetrics } from './replication-metrics.ts';
+import { Scrubber } from './scrubber.ts';
+import { ALONE, aloneOf, StoreViews, type Surroundings } from './store-view.ts';
+
+/** The cluster that a store is part of; without one it has no others to copy from. */
+export interface ReplicationPeers {
+  readonly instance: string;
+  readonly cluster: Pick<Cluster, 'storeReplication'>;
+  readonly control: ControlPlane;
+}
+
+export interface ReplicationDeps {
+  readonly catalog: BlockCatalog;
+  readonly folders: BlockFolders;
+  readonly disk: Disk;
+  readonly budget: DiskBudget;
+  readonly cache: PageCache;
+  readonly tombstones: Tombstones;
+  readonly leaves: HeldLeaves;
+  readonly transit: BlocksInTransit;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly registry: Registry;
+  readonly peers: ReplicationPeers | undefined;
+  /** How long blocks of a resolution are kept now, milliseconds; 0 for ever. Resolution 0: samples. */
+  readonly retentionMsOf: (resolutionMs: number) => number;
+  /** Object storage that gets a copy of every block. */
+  readonly objects?: ObjectStore | undefined;
+}
+
+export interface Replication {
+  readonly handlers: Handlers<typeof StoreReplicationDefinition>;
+  /** To be called for every block that comes or goes, after the leaves know of it. */
+  changed(meta: BlockMeta): void;
+  /** Resolves when this store may answer: at once, or with an empty disk and a bucket once that could be listed. */
+  begin(signal: AbortSignal): Promise<void>;
+  /** Repairs and scrubs until the signal aborts. */
+  run(signal: AbortSignal): Promise<void>;
+  /** Blocks of a tenant that this store should have, and that are nowhere but in the bucket. */
+  readonly awaited: (tenant: string) => readonly BlockMeta[];
+}
+
+export function createReplication(options: Required<StoreOptions>, deps: ReplicationDeps): Replication {
+  const { catalog, clock, disk, folders, leaves, logger, peers, tombstones } = deps;
+  const erased = (): BlockName[] => tombstones.erased();
+  const inventory = new OwnInventory({
+    list: () => catalog.list(),
+    find: (tenant, blockId) => catalog.find(tenant, blockId),
+    erased,
+  });
+  let beganEmpty = false;
+  const rate = new ByteRate(options.moveBytesPerSecond, { clock });
+  const promiseMs = Math.min(PROMISE_MS_MAX, PROMISE_GRACES * options.surplusGraceMs);
+  const promises = new Promises({ promiseMs }, { clock });
+  const bytes = (blocks: readonly InventoryBlock[]) => blocks.reduce((sum, block) => sum + block.bytes, 0);
+  const metrics = createReplicationMetrics(deps.registry, {
+    missingBlocks: () => repairer?.state.missing.length ?? 0,
+    missingBytes: () => bytes(repairer?.state.missing ?? []),
+    surplusBlocks: () => repairer?.state.surplus.length ?? 0,
+    movesRunning: () => repairer?.state.moves.length ?? 0,
+    scrubAge: () => Math.max(0, (clock.nowMs() - scrubber.checkedSinceMs()) / 1000),
+  });
+  const scrubber = new Scrubber(
+    { dataDir: options.dataDir, periodMs: options.scrubPeriodMs },
+    { catalog, folders, disk, clock, logger, metrics },
+  );
+  const isExpired = ({ maxTimeMs, resolutionMs }: InventoryBlock): boolean => {
+    const retentionMs = deps.retentionMsOf(resolutionMs);
+    return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
+  };
+  const { look, onSettled } = peers === undefined ? aloneOf() : among(peers);
+  const instance = peers?.instance ?? ALONE;
+  const bucket =
+    deps.objects === undefined
+      ? undefined
+      : createBucketKeeping(
+          {
+            instance,
+            intervalMs: options.repairIntervalMs,
+            listIntervalMs: options.bucketListIntervalMs,
+            deleteGraceMs: options.bucketDeleteGraceMs,
+          },
+          {
+            ...{ ...deps, objects: deps.objects, look, isExpired, erased },
+            uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
+          },
+        );
+  // Alone and without a bucket there is nobody to copy from.
+  const repairer = peers === undefined && bucket === undefined ? undefined : createRepairer();
+
+  function createRepairer(): Repairer {
+    const extra = bucket === undefined ? [] : [bucket.peer];
+    return new Repairer(
+      {
+        instance,
+        blockBytesMax: options.blockBytesMax,
+        intervalMs: options.repairIntervalMs,
+        surplusGraceMs: options.surplusGraceMs,
+        bucket: bucket?.peer.instance,
+      },
+      {
+        ...deps,
+        ...{ metrics, rate, promises, erased, isExpired, onSettled },
+        look: () => {
+          const view = look();
+          return view === undefined ? undefined : { ...view, peers: [...view.peers, ...extra] };
+        },
+        isSettled: (block) => block.leaves.every((leaf) => leaves.isSettled(leaf)),
+      },
+    );
+  }
+
+  function among({ instance: name, cluster, control }: ReplicationPeers): Surroundings {
+    const views = new StoreViews(
+      { instance: name, rebuildDelayMs: options.rebuildDelayMs },
+      { cluster, control, clock },
+    );
+    const lost = new LostStores({ instance: name }, { control, clock, logger });
+    return {
+      look: () => views.look(),
+      onSettled: (view, inventories, signal) => lost.settle(view, inventories, signal),
+    };
+  }
+
+  const confirm = ({ tenant, blockIds, resolutionMs = 0 }: ConfirmBlocksRequest): boolean => {
+    const ids = unpackIds(blockIds);
+    const keys = ids.map((id) => leafKeyOf(tenant, resolutionMs, id));
+    const holdsAll = keys.every((key, i) => leaves.has(key) || tombstones.isErased(tenant, ids[i]!));
+    if (holdsAll) promises.make(keys);
+    return holdsAll;
+  };
+
+  const status = async (): Promise<ReplicationStatusResponse> => {
+    const { missing, surplus, moves, settledWithout, obstacle } = repairer?.state ?? IDLE;
+    const space = await disk.space(folders.blocks);
+    return {
+      missingBlocks: missing.length,
+      missingBytes: bytes(missing),
+      surplusBlocks: surplus.length,
+      surplusBytes: bytes(surplus),
+      moves: moves.map((move) => ({ ...move })),
+      bytesPerSecond: rate.measure(),
+      heldBlocks: catalog.size,
+      heldBytes: catalog.bytes,
+      settledWithout: [...settledWithout],
+      quarantinedBlocks: catalog.quarantinedCount,
+      scrubbedSinceMs: scrubber.checkedSinceMs(),
+      scrubCorruptBlocks: scrubber.corrupt,
+      obstacle,
+      diskFreeBytes: space.freeBytes,
+      diskTotalBytes: space.totalBytes,
+      nowMs: clock.nowMs(),
+      ...(bucket === undefined ? {} : { bucket: statusOf(bucket.keeper.state) }),
+    };
+  };
+
+  return {
+    changed: (meta) => inventory.changed(meta),
+    begin: async (signal) => {
+      if (catalog.size > 0 || bucket === undefined) return;
+      beganEmpty = true;
+      await bucket.keeper.awaitListing(signal);
+    },
+    awaited: (tenant) => {
+      if (bucket === undefined) return [];
+      const only = repairer?.state.onlyInBucket;
+      if (only !== undefined)
+        return only.flatMap((block) => (block.tenant === tenant ? bucket.find(block) : []));
+      // Nothing is known yet but the bucket. Where there are other stores, they answer.
+      const others = peers?.cluster.storeReplication?.() ?? [];
+      if (!beganEmpty || others.some((peer) => peer.instance !== instance)) return [];
+      return bucket.list(tenant).filter((meta) => !leafKeysOf(meta).every((leaf) => leaves.isSettled(leaf)));
+    },
+    run: async (signal) => {
+      await Promise.all([repairer?.run(signal), bucket?.keeper.run(signal), scrubber.run(signal)]);
+    },
+    handlers: {
+      async *inventory(request) {
+        yield* inventory.answer(request);
+      },
+      pullBlock: (request, { signal }: CallContext) =>
+        fetchBlock(request, catalog, signal, request.skipBytes),
+      blockDeletes: ({ tenant, blockId }) =>
+        Promise.resolve({ deletes: toPendingDeletes(tombstones.of(tenant, blockId)) }),
+      confirmBlocks: (request) => Promise.resolve({ holdsAll: confirm(request) }),
+      replicationStatus: () => status(),
+    },
+  };
+}
+
+const statusOf = ({ upload, ...state }: BucketState): BucketStatus => ({
+  ...state,
+  ...(upload === undefined ? {} : { upload: { ...upload } }),
+});
+
+/** A confirmation binds for so many graces of surplus blocks, which all stores have alike, and a minute at most. */
+const PROMISE_GRACES = 10;
+const PROMISE_MS_MAX = 60_000;
+const IDLE = { missing: [], surplus: [], moves: [], settledWithout: [], obstacle: '' } as const;
