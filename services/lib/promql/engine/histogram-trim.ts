@@ -18,25 +18,32 @@ interface Kept {
   readonly upper: number;
 }
 
-/** Trims in place: keeps what is below `bound`, or what is above. */
+/**
+ * Trims in place: keeps what is below `bound`, or what is above. Where nothing is to be taken out, count and sum stay as they
+ * are: observations of NaN, for one, are in the count and in no bucket.
+ */
 export function trimHistogram(histogram: FloatHistogram, bound: number, keepBelow: boolean): FloatHistogram {
   const trim: Trim = { histogram, bound, keepBelow, count: 0, sum: 0, isChanged: false };
-  const hasNegative = histogram.negative.indexes.length > 0;
-  const hasPositive = histogram.positive.indexes.length > 0;
+  const hasNegative = isPopulated(histogram.negative);
+  const hasPositive = isPopulated(histogram.positive);
   trimSide(trim, histogram.positive, false);
   trimSide(trim, histogram.negative, true);
   if (histogram.zeroCount > 0) {
     // Without negative (positive) buckets the zero bucket has no negative (positive) half.
     const lower = hasPositive && !hasNegative ? 0 : -histogram.zeroThreshold;
     const upper = hasNegative && !hasPositive ? 0 : histogram.zeroThreshold;
-    const kept = keep(trim, lower, upper, histogram.zeroCount, true, true);
+    const kept = keepOfZero(trim, lower, upper);
+    trim.sum += (kept.count * (kept.lower + kept.upper)) / 2;
     histogram.zeroCount = kept.count;
-    if (kept.count !== 0) trim.sum += (kept.count * (kept.lower + kept.upper)) / 2;
   }
+  if (!trim.isChanged) return histogram;
   histogram.count = trim.count;
-  // What was not touched is known better than any estimate.
-  if (trim.isChanged) histogram.sum = trim.sum;
+  histogram.sum = trim.sum;
   return histogram.compact();
+}
+
+function isPopulated({ counts }: BucketList): boolean {
+  return counts.some((count) => count !== 0);
 }
 
 function trimSide(trim: Trim, buckets: BucketList, isNegative: boolean): void {
@@ -52,29 +59,30 @@ function trimSide(trim: Trim, buckets: BucketList, isNegative: boolean): void {
     const lower = startsAtZero ? 0 : isNegative ? -bounds.upper : bounds.lower;
     const kept = keep(trim, lower, upper, count, histogram.hasCustomBounds);
     buckets.counts[i] = kept.count;
-    if (kept.count > 0) trim.sum += kept.count * middleOf(histogram, kept.lower, kept.upper);
+    // Counts are negative in a negated histogram.
+    if (kept.count !== 0) trim.sum += kept.count * middleOf(histogram, kept.lower, kept.upper);
   }
 }
 
-/** What stays of `count` observations in (lower, upper]. */
-function keep(
-  trim: Trim,
-  lower: number,
-  upper: number,
-  count: number,
-  linear: boolean,
-  isZero = false,
-): Kept {
+/** What stays of `count` observations in (lower, upper]. Nothing is above or below NaN. */
+function keep(trim: Trim, lower: number, upper: number, count: number, linear: boolean): Kept {
   const { bound, keepBelow } = trim;
-  let kept: Kept;
-  // Nothing is above or below NaN; only the zero bucket, which is split in any case, becomes NaN itself.
-  if (Number.isNaN(bound) && !isZero) kept = { count: 0, lower, upper };
-  else if (keepBelow ? upper <= bound : lower >= bound) kept = { count, lower, upper };
-  else if (keepBelow ? lower >= bound : upper <= bound) kept = { count: 0, lower, upper };
-  else {
-    kept = split(trim, lower, upper, count, linear);
-    trim.isChanged = true;
-  }
+  if (Number.isNaN(bound)) return settle(trim, count, { count: 0, lower, upper });
+  if (keepBelow ? upper <= bound : lower >= bound) return settle(trim, count, { count, lower, upper });
+  if (keepBelow ? lower >= bound : upper <= bound) return settle(trim, count, { count: 0, lower, upper });
+  return settle(trim, count, split(trim, lower, upper, count, linear));
+}
+
+/** What stays of the zero bucket, [lower, upper]: of one without width all is above its bound. NaN makes it NaN itself. */
+function keepOfZero(trim: Trim, lower: number, upper: number): Kept {
+  const { bound, keepBelow } = trim;
+  const count = trim.histogram.zeroCount;
+  if (bound <= lower) return settle(trim, count, { count: keepBelow ? 0 : count, lower, upper });
+  if (bound >= upper) return settle(trim, count, { count: keepBelow ? count : 0, lower, upper });
+  return settle(trim, count, split(trim, lower, upper, count, true));
+}
+
+function settle(trim: Trim, count: number, kept: Kept): Kept {
   trim.count += kept.count;
   if (kept.count !== count) trim.isChanged = true;
   return kept;
