@@ -20,8 +20,11 @@ export class Lexer {
   #inBrackets = false;
   /** In brackets, before the first number: only what a duration consists of. */
   #durationOnly = false;
-  /** Any duration so far: Prometheus does not forget it behind a bracket, and words an error after it. */
-  #sawDuration = false;
+  /**
+   * Any number in brackets so far: without one Prometheus takes no colon, `a[step():1m]` is an error; and it does not forget it
+   * behind a bracket, `rate(a[1m]) + rate(a[step():1m])` is none.
+   */
+  #sawNumber = false;
   #sawColon = false;
 
   constructor(query: string) {
@@ -139,7 +142,7 @@ export class Lexer {
     const char = this.#query[start];
     if (char === undefined) return this.#fail(start, 'unexpected end of input in duration expression');
     if (isDigit(char) || (char === '.' && isDigit(this.#query[start + 1]))) {
-      this.#sawDuration = true;
+      this.#sawNumber = true;
       this.#durationOnly = false;
       return this.#numberOrDuration();
     }
@@ -148,7 +151,7 @@ export class Lexer {
         this.#inBrackets = false;
         return this.#emit('sign', 1);
       case ':':
-        if (!this.#sawDuration) {
+        if (!this.#sawNumber) {
           this.#fail(start + 1, 'unexpected colon before duration in duration expression');
         }
         if (this.#sawColon) {
@@ -170,10 +173,7 @@ export class Lexer {
         return this.#emit('sign', 1);
     }
     const word = isLetter(char) ? this.#durationWord() : undefined;
-    if (word !== undefined) {
-      this.#sawDuration = true;
-      return word;
-    }
+    if (word !== undefined) return word;
     return this.#fail(
       start,
       `unexpected character in duration expression: ${goQuoteRune(this.#charAt(start))}`,

@@ -198,6 +198,19 @@ describe('aggregations and binary operators', () => {
   });
 });
 
+describe('a colon in brackets', () => {
+  // Accepted by Prometheus 3.14, which asks for a number in any brackets before the colon.
+  test.each([
+    'a[step() + 1:1ms]',
+    'a[1 + step():1ms]',
+    'a[min_of(1s, range()):1m]',
+    'a[5m:step()]',
+    'rate(a[1m]) + rate(a[step():1m])',
+  ])('%s', (query) => {
+    expect(() => parse(query)).not.toThrow();
+  });
+});
+
 // Messages as Prometheus 3.14 words them: its grammar's contexts, and its type checks.
 describe('errors', () => {
   test.each([
@@ -208,6 +221,16 @@ describe('errors', () => {
     ['sum(fill(1))', '1:9: parse error: unexpected "(" in aggregation'],
     ['a / on () group_left, b', '1:21: parse error: unexpected "," in grouping opts, expected "("'],
     ['a[:]', '1:4: parse error: unexpected colon before duration in duration expression'],
+    ['a[step():1ms]', '1:10: parse error: unexpected colon before duration in duration expression'],
+    ['a[range():]', '1:11: parse error: unexpected colon before duration in duration expression'],
+    [
+      'a[min_of(step(), range()):1m]',
+      '1:27: parse error: unexpected colon before duration in duration expression',
+    ],
+    [
+      'a offset 5m + a[-step() : 1m]',
+      '1:26: parse error: unexpected colon before duration in duration expression',
+    ],
     [
       'a[1m] + b[:1m]',
       '1:11: parse error: unexpected ":" in subquery or range selector, expected number, duration, step(), or range()',
