@@ -205,6 +205,25 @@ describe('selects', () => {
   });
 });
 
+// Prometheus 3.14 has no result for these (its issue 18610, mended in 3.15), so it cannot be asked. The subquery's values are
+// its times: 2, 3, 4 and 5 s.
+describe('a subquery at a fixed time', () => {
+  test('predicts from there for each step', async () => {
+    const result = await run('predict_linear(timestamp(m)[4s:1s] @ 5, 60)', [6000, 8000, 1000], {
+      series: 1,
+    });
+    expect(show(result)).toEqual(['{i="0"}=66,67,68']);
+  });
+
+  test('is asked for another quantile at each step', async () => {
+    const query = 'quantile_over_time((time() - 6) / 2, timestamp(m)[4s:1s] @ end() offset 3s)';
+    const result = await run(query, [6000, 8000, 1000], { series: 1 });
+    expect(show(result)).toEqual(['{i="0"}=2,3.5,5']);
+    // Of four values each; the sample of each was fetched once.
+    expect(result.stats).toMatchObject({ samples: { used: 12, fetched: 4 } });
+  });
+});
+
 describe('annotations', () => {
   test('carry their position, and no position without a text', async () => {
     const words =
