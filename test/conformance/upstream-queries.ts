@@ -49,6 +49,10 @@ const VARYING_SCALAR = /^(?:time|step|scalar)\(/;
 const PINNED_SUBQUERY = /(:[^\]]*\]) @ \S+(?: offset 1m)?$/;
 /** Seconds since 1970 as values. */
 const TIMES = /\btime(?:stamp)?\(|\bts_of_/;
+/** Histograms of both kinds, as the result of something. */
+const MIXED_RESULT = /[^{]\{__name__=~"custom\|whole"/;
+/** Of less than no observations the quantile is the bound of the last bucket, empty or not: chunks of gauges have those of others. */
+const NEGATED_GAUGES = /-\(.*lat(?:ency_gauge|\.\*)/;
 const AGGREGATIONS = ['sum', 'avg', 'min', 'max', 'count', 'group', 'stddev', 'stdvar'];
 const SETS = ['and', 'or', 'unless'];
 const COMPARISONS = ['==', '!=', '>', '<', '>=', '<='];
@@ -129,7 +133,11 @@ class Generator {
       return `histogram_quantiles(${this.vector(depth)}, "q", ${this.#scalar()}, ${this.#scalar()})`;
     if (kind < 0.16) return `vector(${this.#scalar()})`;
     if (kind < 0.18) return `${this.#pick(DATES)}(${this.vector(depth)})`;
-    if (kind < 0.28) return `histogram_quantile(${this.#scalar()}, ${this.#histograms(depth)})`;
+    if (kind < 0.28) {
+      const phi = this.#scalar();
+      const histograms = this.#histograms(depth);
+      return `histogram_quantile(${phi}, ${NEGATED_GAUGES.test(histograms) ? 'latency_gauge' : histograms})`;
+    }
     const { name, argTypes, variadic } = this.#pick(CALLS);
     const count = variadic !== 0 && this.#chance(0.5) ? argTypes.length - 1 : argTypes.length;
     const args = argTypes.slice(0, count).map((type) => {
@@ -221,9 +229,11 @@ function withoutPins(
 }
 
 /**
- * 3.14 adds up a function's result in the order of a hash table, and of times nearly all digits cancel out in the squares of
- * the deviations: asked sixty times for one stddev(timestamp(…)) it has seven answers, which differ in the ninth digit.
+ * 3.14 adds up a result in the order of a hash table. Of times nearly all digits cancel out in the squares of the deviations:
+ * asked sixty times for one stddev(timestamp(…)) it has seven answers, which differ in the ninth digit. And which of two
+ * histograms that do not go together comes first decides what is said of them.
  */
 function isUnsettled(operator: string, values: string): boolean {
+  if (operator === 'sum' || operator === 'avg') return MIXED_RESULT.test(values);
   return operator.startsWith('std') && TIMES.test(values);
 }
