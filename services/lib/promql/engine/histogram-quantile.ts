@@ -19,13 +19,15 @@ export function histogramQuantile(phi: number, histogram: FloatHistogram): Quant
   const hasNaN = Number.isNaN(histogram.sum);
   // NaN observations are in the count but in no bucket: then only counting from below is right.
   const forward = hasNaN || phi < 0.5;
-  const buckets = histogram.buckets().filter(({ count }) => count !== 0);
+  const buckets = histogram.buckets();
   if (!forward) buckets.reverse();
   let rank = (forward ? phi : 1 - phi) * histogram.count;
   let count = 0;
   let bucket: Bucket = { lower: 0, upper: 0, count: 0 };
   for (const candidate of buckets) {
+    // Where no bucket reaches the rank, the last one says it all, though it be empty.
     bucket = candidate;
+    if (candidate.count === 0) continue;
     count += candidate.count;
     if (count >= rank) break;
   }
@@ -35,7 +37,12 @@ export function histogramQuantile(phi: number, histogram: FloatHistogram): Quant
   if (count < rank) return hasNaN ? { value: Number.NaN, note: 'nan-result' } : plain(bounded.upper);
   rank = forward ? rank - (count - bucket.count) : count - rank;
   const value = interpolate(histogram, bounded, rank / bucket.count);
-  return { value, note: hasNaN ? 'nan-skew' : 'none' };
+  return { value, note: hasNaN && hasUncounted(histogram, buckets) ? 'nan-skew' : 'none' };
+}
+
+/** Whether there are observations in no bucket. Where there are none, the sum is NaN because it had infinities of both signs. */
+function hasUncounted({ count }: FloatHistogram, buckets: readonly Bucket[]): boolean {
+  return buckets.reduce((sum, bucket) => sum + bucket.count, 0) < count;
 }
 
 function plain(value: number): QuantileResult {
