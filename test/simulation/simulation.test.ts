@@ -16,8 +16,19 @@ function simulate(...args: readonly string[]): { readonly status: number | null;
 
 const lastLine = (output: string): string => output.trimEnd().split('\n').at(-1)!;
 
-test(`R9: seeds ${SEEDS} of the simulated cluster`, { timeout: 10 * HOUR_MS }, () => {
-  const { status, output } = simulate('--seeds', SEEDS);
+/** A seed leaves memory behind that the process gives back at its end only (README.md). */
+const SEEDS_PER_PROCESS = 100;
+
+function piecesOf(seeds: string): string[] {
+  const [from, to = from] = seeds.split('..').map(Number) as [number, number?];
+  const pieces: string[] = [];
+  for (let at = from; at <= to; at += SEEDS_PER_PROCESS)
+    pieces.push(`${at}..${Math.min(to, at + SEEDS_PER_PROCESS - 1)}`);
+  return pieces;
+}
+
+test.each(piecesOf(SEEDS))('R9: seeds %s of the simulated cluster', { timeout: HOUR_MS }, (seeds) => {
+  const { status, output } = simulate('--seeds', seeds);
   console.log(output.trimEnd().split('\n').slice(-3).join('\n'));
   expect(lastLine(output), output).toMatch(/^seeds=\d+ acked=[1-9]\d* lost=0 wrong=0$/);
   expect(status).toBe(0);
