@@ -5,7 +5,7 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import type { Logger } from '../runtime/logger.ts';
-import { type ProcessFlags, splitAddress } from './process-flags.ts';
+import { isWildcard, type ProcessFlags, splitAddress } from './process-flags.ts';
 import { createRefusingCredentials, createTlsChannelCredentials } from './tls-channel.ts';
 import { TlsIdentity } from './tls-identity.ts';
 import { TlsRefusals } from './tls-refusals.ts';
@@ -86,20 +86,36 @@ export function isLoopback(address: string): boolean {
 }
 
 /**
- * A process that accepts calls in plaintext, which nobody chose, must not be reached from other machines.
+ * Where the gRPC server listens. A process that accepts calls in plaintext, which nobody chose, must not be reached from other machines:
+ * where no address was chosen either, it listens on loopback only.
  *
- * @throws AppError `bad_data` naming the flag and the remedy.
+ * @param warn  Told when that is so.
+ * @throws AppError `bad_data` naming the flag and the remedy, when an address was chosen that others reach.
  */
-export function assertMayServe(flags: ProcessFlags, security: ClusterSecurity): void {
-  if (security.tls !== undefined || flags['cluster.insecure']) return;
-  for (const name of ['grpc.listen-address', 'grpc.advertise-address'] as const) {
-    const address = flags[name];
+export function servingAddress(
+  flags: ProcessFlags,
+  security: ClusterSecurity,
+  warn: (message: string) => void,
+): string {
+  const listenAddress = flags['grpc.listen-address'];
+  if (security.tls !== undefined || flags['cluster.insecure']) return listenAddress;
+  const { host, port } = splitAddress(listenAddress);
+  const isEverywhere = isWildcard(host);
+  const advertised = flags['grpc.advertise-address'];
+  const chosen = {
+    'grpc.listen-address': isEverywhere ? '' : listenAddress,
+    'grpc.advertise-address': advertised,
+  };
+  for (const [name, address] of Object.entries(chosen)) {
     if (address === '' || isLoopback(address)) continue;
     throw new AppError(
       'bad_data',
       `flag --${name}: ${address} can be reached from other machines, and connections would not be encrypted: ${REMEDY}`,
     );
   }
+  if (!isEverywhere) return listenAddress;
+  warn(`listening on loopback only, for services of this machine; for others ${REMEDY}`);
+  return `127.0.0.1:${port}`;
 }
 
 function plaintextOnLoopback(): ClusterSecurity {

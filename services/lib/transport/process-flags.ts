@@ -130,8 +130,12 @@ export function splitAddress(address: string): { readonly host: string; readonly
 /** The address that others use for a server that listens at `listenAddress` and was bound to `port`. */
 export function advertisedAddress(listenAddress: string, port: number): string {
   const { host } = splitAddress(listenAddress);
-  const isWildcard = host === '' || host === '0.0.0.0' || host === '[::]';
-  return `${isWildcard ? firstOwnAddress() : host}:${port}`;
+  return `${isWildcard(host) ? firstOwnAddress() : host}:${port}`;
+}
+
+/** Whether a server that listens at that host listens at all addresses of the machine. */
+export function isWildcard(host: string): boolean {
+  return host === '' || host === '0.0.0.0' || host === '[::]';
 }
 
 /**

@@ -11,7 +11,7 @@ import { createOperationsServer } from '../runtime/operations-server.ts';
 import type { Service } from '../runtime/service.ts';
 import { readVersion } from '../runtime/version.ts';
 import type { Cluster } from './cluster.ts';
-import { assertMayServe, type ClusterSecurity, openClusterSecurity } from './cluster-security.ts';
+import { type ClusterSecurity, openClusterSecurity, servingAddress } from './cluster-security.ts';
 import type { ControlPlane, MemberRecord, MemberState, ServiceName } from './control-plane.ts';
 import { GrpcCluster } from './grpc-cluster.ts';
 import { GrpcServer } from './grpc-server.ts';
@@ -190,7 +190,6 @@ async function assemble<const T extends FlagTable>(
     isReady: () => isReady(),
     announceAgain: () => announceAgain(),
   });
-  if (built.serve !== undefined) assertMayServe(common, security);
   const whole = new ClusterProcess(definition.service, base, built, { control, cluster, traffic, security });
   isReady = () => whole.isReady();
   announceAgain = () => whole.announceAgain();
@@ -220,6 +219,8 @@ class ClusterProcess implements Service {
   readonly #security: ClusterSecurity;
   readonly #grpc: GrpcServer | undefined;
   readonly #operations: Service | undefined;
+  /** Of the gRPC server; empty when there is none. */
+  #listenAddress = '';
   #grpcAddress = '';
   #state: MemberState = 'starting';
   #isStarted = false;
@@ -239,9 +240,10 @@ class ClusterProcess implements Service {
     this.#security = ties.security;
     const { logger, registry, common } = base;
     if (built.serve !== undefined) {
-      const listenAddress = common['grpc.listen-address'];
+      const warn = (message: string): void => logger.warn(message);
+      this.#listenAddress = servingAddress(common, ties.security, warn);
       this.#grpc = new GrpcServer(
-        { listenAddress, concurrentStreamsMax: CONCURRENT_STREAMS_MAX },
+        { listenAddress: this.#listenAddress, concurrentStreamsMax: CONCURRENT_STREAMS_MAX },
         { logger, traffic: ties.traffic, tls: ties.security.tls },
       );
       built.serve(this.#grpc);
@@ -268,8 +270,7 @@ class ClusterProcess implements Service {
     if (this.#isDraining) return;
     if (this.#grpc !== undefined) {
       const port = await this.#grpc.start();
-      const listenAddress = common['grpc.listen-address'];
-      this.#grpcAddress = common['grpc.advertise-address'] || advertisedAddress(listenAddress, port);
+      this.#grpcAddress = common['grpc.advertise-address'] || advertisedAddress(this.#listenAddress, port);
     }
     await this.#built.reload?.();
     this.#isStarted = true;

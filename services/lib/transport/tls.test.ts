@@ -23,12 +23,12 @@ import {
   IngesterDefinition,
 } from '../wire/contracts.ts';
 import {
-  assertMayServe,
   type ClusterSecurity,
   createTlsSecurity,
   isLoopback,
   openClusterSecurity,
   PLAINTEXT,
+  servingAddress,
 } from './cluster-security.ts';
 import { connectGrpc, type GrpcConnection } from './grpc-client.ts';
 import { GrpcServer } from './grpc-server.ts';
@@ -404,23 +404,31 @@ describe('flags', () => {
     await expect(openClusterSecurity(flagsOf(...argv), deps())).rejects.toThrow(message);
   });
 
-  test.each<[string[], string | undefined]>([
-    [[], 'flag --grpc.listen-address: 0.0.0.0:9095 can be reached from other machines'],
-    [['--grpc.listen-address=10.0.0.1:9095'], '10.0.0.1:9095 can be reached'],
-    [['--grpc.listen-address=[::]:9095'], 'choose plaintext with --cluster.insecure'],
+  test.each<[string[], string]>([
+    [['--grpc.listen-address=10.0.0.1:9095'], '10.0.0.1:9095 can be reached from other machines'],
+    [['--grpc.advertise-address=node-1:9095'], 'choose plaintext with --cluster.insecure'],
     [
       ['--grpc.listen-address=127.0.0.1:9095', '--grpc.advertise-address=node-1:9095'],
       'flag --grpc.advertise-address: node-1:9095',
     ],
-    [['--cluster.insecure'], undefined],
-    [['--grpc.listen-address=127.0.0.1:9095'], undefined],
-    [['--grpc.listen-address=[::1]:9095', '--grpc.advertise-address=localhost:1'], undefined],
-  ])('plaintext with %j', async (argv, message) => {
+  ])('plaintext that others reach is refused with %j', async (argv, message) => {
     const flags = flagsOf(...argv);
     const security = await openClusterSecurity(flags, deps());
-    const check = (): void => assertMayServe(flags, security);
-    if (message === undefined) expect(check).not.toThrow();
-    else expect(check).toThrow(message);
+    expect(() => servingAddress(flags, security, () => undefined)).toThrow(message);
+  });
+
+  test.each<[string[], string, boolean]>([
+    [[], '127.0.0.1:9095', true],
+    [['--grpc.listen-address=[::]:9096'], '127.0.0.1:9096', true],
+    [['--cluster.insecure'], '0.0.0.0:9095', false],
+    [['--grpc.listen-address=127.0.0.2:9095'], '127.0.0.2:9095', false],
+    [['--grpc.listen-address=[::1]:9095', '--grpc.advertise-address=localhost:1'], '[::1]:9095', false],
+  ])('in plaintext with %j it listens at %s', async (argv, address, isWarned) => {
+    const flags = flagsOf(...argv);
+    const security = await openClusterSecurity(flags, deps());
+    const warnings: string[] = [];
+    expect(servingAddress(flags, security, (message) => warnings.push(message))).toBe(address);
+    expect(warnings.length > 0).toBe(isWarned);
   });
 
   test('a process that chose nothing calls nobody on another machine', async () => {
