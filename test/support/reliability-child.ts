@@ -1,7 +1,7 @@
 // One machine's storage in a process of its own, to be killed: writes numbered samples, seals now and then, and says on standard
 // output what was acknowledged. Usage: node reliability-child.ts DATA_DIR WRITER MODE [ARGUMENT [NTH]]
-// MODE `points` names every failpoint that is passed; `die` ends with SIGKILL at the NTH passing of ARGUMENT; `eio` lets the NTH sync
-// of ARGUMENT fail.
+// MODE `plain` does nothing more; `points` names every failpoint of the disk that is passed; `die` ends with SIGKILL at the NTH passing
+// of ARGUMENT; `eio` lets the NTH sync of ARGUMENT fail.
 import { writeSync } from 'node:fs';
 import type { Disk } from '../../services/lib/core/disk.ts';
 import { failpointDisk, kindOf } from './failpoint-disk.ts';

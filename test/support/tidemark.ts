@@ -26,6 +26,7 @@ export async function startTidemark(
     readonly dataDir?: string;
     readonly port?: number;
     readonly flags?: readonly string[];
+    readonly env?: Readonly<Record<string, string>>;
     /** Wait for this long at most until ready. */
     readonly timeoutMs?: number;
   } = {},
@@ -34,7 +35,7 @@ export async function startTidemark(
   const port = options.port ?? (await freePort());
   const configFile = path.join(freshFolder(), 'prometheus.yml');
   writeFileSync(configFile, options.config ?? 'global: {}\n');
-  const running = startProcess(process.execPath, [
+  const args = [
     path.join(repositoryRoot, 'services/all-in-one/main.ts'),
     `--web.listen-address=127.0.0.1:${port}`,
     `--data.dir=${dataDir}`,
@@ -42,7 +43,8 @@ export async function startTidemark(
     // A second of processor time at each start, for speed that tests do not need.
     '--query.rehearsal=false',
     ...(options.flags ?? []),
-  ]);
+  ];
+  const running = startProcess(process.execPath, args, options.env === undefined ? {} : { env: options.env });
   const url = `http://127.0.0.1:${port}`;
   await waitFor(
     'all-in-one ready',

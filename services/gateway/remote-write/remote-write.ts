@@ -6,6 +6,7 @@ import type { Registry } from 'prom-client';
 import { unreachable } from '../../lib/core/assert.ts';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 import type { Appender, Distributor, WriteOutcome } from '../../lib/distributor/appender.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import { RemoteWriteColumns } from '../../lib/wire/remote-write-columns.ts';
@@ -368,7 +369,9 @@ class RemoteWriteEndpoint {
     }
     if (reply.retryAfterSeconds !== undefined) res.setHeader('Retry-After', String(reply.retryAfterSeconds));
     if (reply.status === 204) {
+      failpoint('write-ack-before');
       res.end();
+      failpoint('write-ack-after');
       return;
     }
     res.setHeader('Content-Type', 'text/plain; charset=utf-8');

@@ -3,6 +3,7 @@
 import path from 'node:path';
 import { ByteWriter } from '../../lib/core/bytes.ts';
 import { type Disk, type DiskFile, errorCodeOf } from '../../lib/core/disk.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 import { ExtraColumns } from '../../lib/model/extra-columns.ts';
 import { RecordFileWriter } from '../../lib/tsdb/log/record-file.ts';
 import {
@@ -50,6 +51,7 @@ export async function writeCheckpoint(
   held?: HeldTable,
 ): Promise<void> {
   const temporary = path.join(folder, `${CHECKPOINT_NAME}.tmp`);
+  failpoint('checkpoint-before');
   const file = await disk.open(temporary, 'create');
   try {
     const writer = new RecordFileWriter(file);
@@ -59,8 +61,10 @@ export async function writeCheckpoint(
   } finally {
     await file.close();
   }
+  failpoint('checkpoint-rename-before');
   await disk.rename(temporary, path.join(folder, CHECKPOINT_NAME));
   await disk.syncFolder(folder);
+  failpoint('checkpoint-rename-after');
 }
 
 /** Reads the checkpoint into the visitor, if there is one. Damaged records are set aside and counted in the report. */

@@ -6,6 +6,7 @@ import { ByteWriter } from '../../lib/core/bytes.ts';
 import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { ChunkChains } from '../../lib/tsdb/head/chunk-chains.ts';
 import { encodeImageChunks, type ImagedRange, ImageSlices } from '../../lib/tsdb/head/head-image.ts';
@@ -194,6 +195,7 @@ export class HeadImages {
     let imageBytes: number;
     try {
       const writer = new RecordFileWriter(file, throttle);
+      failpoint('image-before');
       if (heldThen !== undefined) await writer.record(RECORD_WRITES, heldThen);
       for (const plan of plans) await this.#writeTenant(writer, plan);
       await this.#writeFiles(writer, position, files);
@@ -206,8 +208,10 @@ export class HeadImages {
     }
     signal.throwIfAborted();
     await disk.syncFolder(folder);
+    failpoint('image-rename-before');
     await disk.rename(temporary, path.join(folder, IMAGE_NAME));
     await disk.syncFolder(folder);
+    failpoint('image-rename-after');
     this.#files = files;
     this.#imageBytes = imageBytes;
     this.#coveredBytes = coveredBytes;

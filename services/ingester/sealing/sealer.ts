@@ -7,6 +7,7 @@ import { ByteWriter } from '../../lib/core/bytes.ts';
 import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 import { GROUP_SHARDS } from '../../lib/placement/block-groups.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
@@ -249,6 +250,7 @@ export class Sealer {
     this.#deps.log.append(RECORD_CUT, 0, ++this.#marks, bytes, 0, length, true);
     tenant.generationNext = generation + 1;
     tenant.head.freeze(startMs, generation);
+    failpoint('seal-cut');
   }
 
   async #sealFrozen(tenant: Tenant, signal: AbortSignal): Promise<string[]> {
@@ -283,7 +285,9 @@ export class Sealer {
         throwIfAborted(signal);
       }
       for await (const block of blocks.finish(signal)) {
+        failpoint('block-ship-before');
         await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
+        failpoint('block-ship-after');
         sum.series += block.meta.seriesCount;
         sum.samples += block.meta.sampleCount;
         sum.bytes += block.files.reduce((bytes, file) => bytes + file.sizeBytes, 0);
@@ -291,6 +295,7 @@ export class Sealer {
       }
       // Where deletes left nothing of it, or others own all of it, there is none.
       await this.#markSealed(tenant, range, blockIds[0] ?? '');
+      failpoint('seal-mark-after');
     } finally {
       await blocks.discard();
       await disk.remove(dir);

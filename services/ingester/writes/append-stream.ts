@@ -2,6 +2,7 @@
 // order. Reading stops while too many wait.
 import { crc32 } from 'node:zlib';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 import { AppendOutcome, type AppendRequest, type AppendResponse } from '../../lib/wire/contracts.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
 import { WriterTable } from './writer-table.ts';
@@ -48,7 +49,9 @@ export class AppendStream {
     try {
       for (;;) {
         while (this.#answers.length > 0) {
+          failpoint('append-ack-before');
           yield this.#answers.shift()!;
+          failpoint('append-ack-after');
           this.#onRoom?.();
         }
         if (this.#failure !== undefined) throw this.#failure;

@@ -1,6 +1,7 @@
 // The store's folders below the data directory. Whatever appears or goes does so by a rename inside one file system.
 import path from 'node:path';
 import type { Disk } from '../../lib/core/disk.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 
 export class BlockFolders {
   /** `blocks/<tenant>/<block id>`: whole blocks and nothing else. */
@@ -52,9 +53,11 @@ export class BlockFolders {
   async move(from: string, to: string): Promise<void> {
     await this.#disk.makeFolder(path.dirname(to));
     await this.#disk.syncFolder(path.dirname(path.dirname(to)));
+    failpoint('block-rename-before');
     await this.#disk.rename(from, to);
     await this.#disk.syncFolder(path.dirname(to));
     await this.#disk.syncFolder(path.dirname(from));
+    failpoint('block-rename-after');
   }
 
   /** Removes a block's folder: out of sight first, so that a crash leaves nothing half deleted among the blocks. */

@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
+import { failpoint } from '../../lib/core/failpoint.ts';
 import { BLOCK_FILE_NAMES, type BlockMeta, META_BYTES_MAX } from '../../lib/tsdb/block/block-meta.ts';
 import { blockFolder } from '../../lib/tsdb/block/block-name.ts';
 import { PIECE_BYTES_MAX } from '../../lib/tsdb/block/block-pieces.ts';
@@ -174,6 +175,7 @@ async function receiveFile(
   disk: Disk,
 ): Promise<void> {
   const output = await disk.open(target, 'create');
+  failpoint('block-write-before');
   try {
     let crc = 0;
     for (let at = 0; at < file.sizeBytes; ) {
@@ -188,6 +190,7 @@ async function receiveFile(
         `${file.name} arrived with CRC ${crc.toString(16)}, announced was ${(file.crc32 >>> 0).toString(16)}; send the block again`,
       );
     }
+    failpoint('block-sync-before');
     await output.sync();
   } finally {
     await output.close();
@@ -252,7 +255,9 @@ async function publish(
     // A folder that the catalog does not know is what a failed move left.
     await disk.remove(target);
     await folders.move(folder, target);
+    failpoint('block-announce-before');
     catalog.add(meta, deps.clock.nowMs());
+    failpoint('block-announce-after');
     await disk.remove(blockFolder(folders.quarantine, meta.tenant, meta.blockId));
     return false;
   });

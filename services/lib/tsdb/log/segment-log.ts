@@ -8,6 +8,7 @@ import { ByteWriter } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
 import { type Disk, type DiskFile, errorCodeOf } from '../../core/disk.ts';
 import { AppError } from '../../core/errors.ts';
+import { failpoint } from '../../core/failpoint.ts';
 import {
   encodeRecord,
   encodeSegmentHead,
@@ -290,12 +291,14 @@ class DiskSegmentLog implements SegmentLog {
     for (const old of [...this.#sizes.keys()].sort((a, b) => a - b)) {
       if (old >= segment || old >= this.#segment) break;
       if (this.#file !== undefined && old >= this.#fileSegment) break;
+      failpoint('log-truncate-before');
       await disk.remove(path.join(folder, segmentName(old)));
       this.#bytesOnDisk -= this.#sizes.get(old)!;
       this.#sizes.delete(old);
       deleted++;
     }
     if (deleted > 0) await disk.syncFolder(folder);
+    failpoint('log-truncate-after');
   }
 
   async flush(): Promise<void> {
@@ -411,8 +414,12 @@ class DiskSegmentLog implements SegmentLog {
     this.#lastCommitMs = startedMs;
     this.#noteRecords(batch);
     const file = await this.#fileOf(batch);
+    failpoint('log-write-before');
     await this.#writeWhole(file, batch);
+    failpoint('log-write-after');
+    failpoint('log-sync-before');
     await file.sync();
+    failpoint('log-sync-after');
     this.#fileBytes += batch.out.length;
     this.#sizes.set(batch.segment, this.#fileBytes);
     this.#bytesOnDisk += batch.out.length;
@@ -431,6 +438,7 @@ class DiskSegmentLog implements SegmentLog {
     await this.#file?.close();
     this.#file = undefined;
     const name = path.join(folder, segmentName(batch.segment));
+    failpoint('log-roll-before');
     const file = await this.#whileFull(async () => {
       const created = await disk.open(name, 'create');
       try {
@@ -444,6 +452,7 @@ class DiskSegmentLog implements SegmentLog {
         throw caught;
       }
     });
+    failpoint('log-roll-after');
     this.#file = file;
     this.#fileSegment = batch.segment;
     this.#fileBytes = 0;
