@@ -5,7 +5,7 @@ import { AppError } from '../../services/lib/core/errors.ts';
 import type { Appender, Distributor } from '../../services/lib/distributor/appender.ts';
 import { Labels } from '../../services/lib/model/labels.ts';
 import { isStaleAt, wordsOf } from '../../services/lib/model/sample-columns.ts';
-import type { HttpClientConfig } from '../../services/lib/runtime/config/http-client-config.ts';
+import { PLAIN_HTTP } from '../../services/lib/runtime/config/http-client-section.ts';
 import type {
   AlertmanagerConfig,
   PrometheusConfig,
@@ -145,23 +145,6 @@ function rememberingAppender(world: () => RuleWorld, written: WrittenSample[]): 
     },
   };
 }
-
-/** HTTP settings of a configuration that says nothing about them. */
-export const PLAIN_HTTP: HttpClientConfig = {
-  basicAuth: undefined,
-  authorization: undefined,
-  credentialsFile: undefined,
-  passwordFile: undefined,
-  tls: {
-    caFile: undefined,
-    certFile: undefined,
-    keyFile: undefined,
-    serverName: undefined,
-    insecureSkipVerify: false,
-  },
-  followRedirects: true,
-  headers: new Map(),
-};
 
 /** An `alerting.alertmanagers` section with static addresses. */
 export function alertmanagerSection(

@@ -1,6 +1,6 @@
 // Metrics of what keeps replicas complete.
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
-import type { ReplicationStatus } from './replication-options.ts';
+import type { ReplicaRecord } from '../../lib/transport/control-plane.ts';
 
 export interface ReplicationMetrics {
   /** Comparisons with other replicas. */
@@ -19,10 +19,10 @@ export interface ReplicationMetrics {
 
 export function createReplicationMetrics(
   registry: Registry,
-  status: () => ReplicationStatus,
+  status: () => ReplicaRecord,
 ): ReplicationMetrics {
   const registers = [registry];
-  const gauge = (name: string, help: string, read: (status: ReplicationStatus) => number) =>
+  const gauge = (name: string, help: string, read: (status: ReplicaRecord) => number) =>
     new Gauge({
       name,
       help,

@@ -8,6 +8,7 @@ import { countsOn, fencesOf, ownedBy } from '../../lib/placement/owner-sets.ts';
 import { type Placement, quorumOf } from '../../lib/placement/placement.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
+import type { ReplicaRecord } from '../../lib/transport/control-plane.ts';
 import type { Handlers } from '../../lib/transport/rpc.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
 import { samplesOfBatch } from '../../lib/wire/append-batch.ts';
@@ -25,7 +26,7 @@ import type { Writes } from '../writes/writes.ts';
 import { CatchUp, type CatchUpOptions, logHeld } from './catch-up.ts';
 import { CompletenessProver } from './completeness-prover.ts';
 import type { ReplicationMetrics } from './replication-metrics.ts';
-import type { ReplicationDeps, ReplicationStatus, ReplicaView } from './replication-options.ts';
+import type { ReplicationDeps, ReplicaView } from './replication-options.ts';
 
 export interface ReplicaDeps extends ReplicationDeps {
   readonly cluster: Cluster;
@@ -78,7 +79,7 @@ export class Replica {
     return this.#deps.table.isRecovering && this.#deps.cluster.replicationFactor > 1;
   }
 
-  get status(): ReplicationStatus {
+  get status(): ReplicaRecord {
     const catchUp = this.#catchUp;
     return {
       settledEpoch: catchUp?.settledEpoch ?? 0,

@@ -2,6 +2,7 @@
 // small exponent. There, mantissa and power of ten are both exact doubles, so one multiplication or division rounds once and
 // rounds right (Clinger 1990, the fast path of every strtod). All else goes through Number(), which rounds right as well.
 import { decodeUtf8 } from '../core/bytes.ts';
+import { parseNonFinite } from '../model/number-format.ts';
 
 /** Powers of ten that a double holds exactly. */
 const EXACT_POWERS = new Float64Array(23);
@@ -92,18 +93,7 @@ function parseSlowly(bytes: Uint8Array, start: number, end: number): number {
     if (!Number.isFinite(value)) throw new NumberSyntaxError(text);
     return value;
   }
-  switch (text.toLowerCase()) {
-    case 'nan':
-      return Number.NaN;
-    case 'inf':
-    case '+inf':
-    case 'infinity':
-    case '+infinity':
-      return Number.POSITIVE_INFINITY;
-    case '-inf':
-    case '-infinity':
-      return Number.NEGATIVE_INFINITY;
-    default:
-      throw new NumberSyntaxError(text);
-  }
+  const special = parseNonFinite(text);
+  if (special === undefined) throw new NumberSyntaxError(text);
+  return special;
 }

@@ -31,8 +31,8 @@ export function formatExponent(value: number): string {
   return `${Object.is(value, -0) ? '-' : ''}${text.slice(0, at + 2)}${digits.padStart(2, '0')}`;
 }
 
-/** Parses what Prometheus writes for a float: also `+Inf`, `-Inf`, `NaN`, `Inf`, any case. Undefined when malformed. */
-export function parseValue(text: string): number | undefined {
+/** `NaN`, `Inf` and `Infinity` with or without a sign, in any case; undefined for everything else. */
+export function parseNonFinite(text: string): number | undefined {
   switch (text.toLowerCase()) {
     case 'nan':
       return Number.NaN;
@@ -44,7 +44,15 @@ export function parseValue(text: string): number | undefined {
     case '-inf':
     case '-infinity':
       return Number.NEGATIVE_INFINITY;
+    default:
+      return undefined;
   }
+}
+
+/** Parses what Prometheus writes for a float: also `+Inf`, `-Inf`, `NaN`, `Inf`, any case. Undefined when malformed. */
+export function parseValue(text: string): number | undefined {
+  const special = parseNonFinite(text);
+  if (special !== undefined) return special;
   if (!/^[+-]?(?:\d+\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?|0[xX][0-9a-fA-F]+)$/.test(text)) {
     return undefined;
   }

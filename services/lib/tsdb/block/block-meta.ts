@@ -1,8 +1,7 @@
 // meta.json: what a block is, without opening it. The text is canonical: a file that differs in any byte from what
 // `renderBlockMeta` makes of its content is corrupt, so that no flipped bit goes unseen.
-import { crc32 } from 'node:zlib';
-import { AppError } from '../../core/errors.ts';
 import { isBlockId, isTenantName } from './block-name.ts';
+import { fieldOf, parseCheckedJson, renderCheckedJson } from './checked-json.ts';
 
 export const BLOCK_VERSION = 1;
 /** Largest meta.json that is read: sources and partitions are its only lists. */
@@ -58,7 +57,7 @@ export function renderBlockMeta(meta: BlockMeta): string {
       chunks: digestOf(meta.files.chunks),
     },
   });
-  return `{"crc32":${crc32(body)},"block":${body}}\n`;
+  return renderCheckedJson('block', body);
 }
 
 function digestOf({ sizeBytes, crc32: crc }: FileDigest): FileDigest {
@@ -72,25 +71,13 @@ function digestOf({ sizeBytes, crc32: crc }: FileDigest): FileDigest {
  * @throws AppError `bad_data` when anything differs from what a writer makes, or the version is unknown.
  */
 export function parseBlockMeta(text: string, where: string): BlockMeta {
-  const fail = (why: string): AppError => new AppError('bad_data', `${where}: ${why}`);
-  let outer: unknown;
-  try {
-    outer = JSON.parse(text);
-  } catch (cause) {
-    throw new AppError('bad_data', `${where}: not JSON`, { cause });
-  }
-  const block = fieldOf(outer, 'block');
-  const version = fieldOf(block, 'version');
-  if (version !== BLOCK_VERSION)
-    throw fail(`block format version ${String(version)}, known is ${BLOCK_VERSION}`);
-  const meta = block as BlockMeta;
-  if (!isWellFormed(meta)) throw fail('a field is missing or of the wrong kind');
-  if (renderBlockMeta(meta) !== text) throw fail('its checksum or its text is not what a writer makes');
-  return meta;
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+  return parseCheckedJson(text, where, {
+    key: 'block',
+    noun: 'block',
+    version: BLOCK_VERSION,
+    isWellFormed,
+    render: renderBlockMeta,
+  });
 }
 
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0;

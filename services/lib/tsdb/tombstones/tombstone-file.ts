@@ -1,9 +1,8 @@
 // The deletes of one tenant as they stand on disk (../docs/format/tombstones.md). The text is canonical, as that of
 // meta.json: whatever differs from what a writer makes is corrupt, so that no damaged delete shows samples again unseen.
-import { crc32 } from 'node:zlib';
-import { AppError } from '../../core/errors.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import { isBlockId, isTenantName } from '../block/block-name.ts';
+import { fieldOf, parseCheckedJson, renderCheckedJson } from '../block/checked-json.ts';
 import type { Deletion } from './deletion.ts';
 
 const TOMBSTONES_VERSION = 1;
@@ -54,7 +53,7 @@ export function renderTombstones(table: TombstoneTable): string {
     ),
     erased: table.erased.map(({ blockId, maxTimeMs }) => ({ blockId, maxTimeMs })),
   });
-  return `{"crc32":${crc32(body)},"deletes":${body}}\n`;
+  return renderCheckedJson('deletes', body);
 }
 
 /**
@@ -62,25 +61,13 @@ export function renderTombstones(table: TombstoneTable): string {
  * @throws AppError `bad_data` when anything differs from what a writer makes, or the version is unknown.
  */
 export function parseTombstones(text: string, where: string): TombstoneTable {
-  const fail = (why: string): AppError => new AppError('bad_data', `${where}: ${why}`);
-  let outer: unknown;
-  try {
-    outer = JSON.parse(text);
-  } catch (cause) {
-    throw new AppError('bad_data', `${where}: not JSON`, { cause });
-  }
-  const table = fieldOf(outer, 'deletes');
-  const version = fieldOf(table, 'version');
-  if (version !== TOMBSTONES_VERSION)
-    throw fail(`tombstone format version ${String(version)}, known is ${TOMBSTONES_VERSION}`);
-  const found = table as TombstoneTable;
-  if (!isTable(found)) throw fail('a field is missing or of the wrong kind');
-  if (renderTombstones(found) !== text) throw fail('its checksum or its text is not what a writer makes');
-  return found;
-}
-
-function fieldOf(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+  return parseCheckedJson(text, where, {
+    key: 'deletes',
+    noun: 'tombstone',
+    version: TOMBSTONES_VERSION,
+    isWellFormed: isTable,
+    render: renderTombstones,
+  });
 }
 
 function isTable(table: TombstoneTable): boolean {
