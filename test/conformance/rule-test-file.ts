@@ -4,6 +4,7 @@ import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { parse } from 'yaml';
 import { parseDuration } from '../../services/lib/model/duration.ts';
+import type { FloatHistogram } from '../../services/lib/model/float-histogram.ts';
 import { Labels } from '../../services/lib/model/labels.ts';
 import type { Expr } from '../../services/lib/promql/ast.ts';
 import { createEngine } from '../../services/lib/promql/engine/engine.ts';
@@ -13,6 +14,7 @@ import { parseExpr } from '../../services/lib/promql/parse/parser.ts';
 import { parseRuleFile, type RuleGroupSpec } from '../../services/lib/rules/rule-file.ts';
 import { RuleGroup, type RuleIo, type RuleSettings } from '../../services/lib/rules/rule-group.ts';
 import { type QueryVector, RuleSamples } from '../../services/lib/rules/rule-samples.ts';
+import { parseHistogram, printHistogram } from './histogram-notation.ts';
 import { RuleTestStorage } from './rule-test-storage.ts';
 import { parseLabels, parseSequence } from './series-notation.ts';
 
@@ -33,7 +35,12 @@ interface AlertTest {
 interface ExprTest {
   readonly expr: string;
   readonly eval_time?: string | number;
-  readonly exp_samples?: readonly { readonly labels?: string; readonly value?: number | string }[];
+  readonly exp_samples?: readonly {
+    readonly labels?: string;
+    readonly value?: number | string;
+    /** A native histogram instead of the value. */
+    readonly histogram?: string;
+  }[];
 }
 
 interface TestGroup {
@@ -184,6 +191,7 @@ class Run {
     return {
       labels: result.series.map(({ labels }) => labels),
       values: Float64Array.from(result.series, ({ values }) => values[0]!),
+      histograms: result.series.map(({ histograms }) => histograms?.[0]),
     };
   }
 
@@ -226,10 +234,15 @@ class Run {
       this.failures.push(`${what}: ${caught instanceof Error ? caught.message : String(caught)}`);
       return;
     }
-    const print = (labels: Labels, value: number) => `${labels.toString()} ${this.#value(value)}`;
-    const got = found.labels.map((labels, i) => print(labels, found.values[i]!));
-    const expected = (test.exp_samples ?? []).map(({ labels, value }) =>
-      print(labels === undefined || labels === '' ? Labels.empty : parseLabels(labels), Number(value ?? 0)),
+    const print = (labels: Labels, value: number, histogram: FloatHistogram | undefined) =>
+      `${labels.toString()} ${histogram === undefined ? this.#value(value) : printHistogram(histogram)}`;
+    const got = found.labels.map((labels, i) => print(labels, found.values[i]!, found.histograms?.[i]));
+    const expected = (test.exp_samples ?? []).map(({ labels, value, histogram }) =>
+      print(
+        labels === undefined || labels === '' ? Labels.empty : parseLabels(labels),
+        Number(value ?? 0),
+        histogram === undefined ? undefined : parseHistogram(histogram).histogram,
+      ),
     );
     this.#compare(what, got, expected);
   }
@@ -252,6 +265,7 @@ function loadInput(test: TestGroup, startMs: number, evaluationIntervalMs: numbe
     parseSequence(String(values ?? '')).forEach((value, i) => {
       const timeMs = startMs + i * intervalMs;
       if (value.kind === 'float') samples.add(labels, timeMs, value.value);
+      else if (value.kind === 'histogram') samples.addHistogram(labels, timeMs, value.histogram);
       else if (value.kind === 'stale') samples.addStale(labels, timeMs);
     });
   }

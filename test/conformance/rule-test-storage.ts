@@ -1,5 +1,6 @@
 // Series in memory for rule unit tests: samples come in ascending time, so that reading is a binary search. Samples after
 // a limit are not there yet.
+import type { FloatHistogram } from '../../services/lib/model/float-histogram.ts';
 import { type Labels, METRIC_NAME } from '../../services/lib/model/labels.ts';
 import { compileMatcher } from '../../services/lib/model/matcher.ts';
 import type { Queryable, SelectRequest, SeriesSet } from '../../services/lib/model/queryable.ts';
@@ -30,6 +31,8 @@ export class RuleTestStorage implements Queryable {
       const into = wordsOf(samples.values);
       into[2 * count] = words[2 * i]!;
       into[2 * count + 1] = words[2 * i + 1]!;
+      const histogram = written.histograms.get(i);
+      if (histogram !== undefined) keepHistogram(samples, count, histogram);
       samples.count = count + 1;
     }
   }
@@ -69,6 +72,14 @@ export class RuleTestStorage implements Queryable {
   }
 }
 
+/** Prometheus' storage notes where a histogram follows another one without a reset. */
+function keepHistogram(samples: SampleColumns, index: number, histogram: FloatHistogram): void {
+  const kept = (samples.histograms ??= []);
+  const previous = kept[index - 1];
+  const follows = previous !== undefined && histogram.hint !== 'gauge' && !histogram.isResetFrom(previous);
+  kept[index] = follows ? histogram.withHint('not_reset') : histogram;
+}
+
 /** Index of the first sample at or after `timeMs`. */
 function lowerBound({ timestampsMs, count }: SampleColumns, timeMs: number): number {
   let low = 0;
@@ -88,5 +99,6 @@ function copyRange(from: SampleColumns, minTimeMs: number, maxTimeMs: number, in
   into.reserve(end - start);
   into.timestampsMs.set(from.timestampsMs.subarray(start, end));
   wordsOf(into.values).set(wordsOf(from.values).subarray(2 * start, 2 * end));
+  into.histograms = from.histograms?.slice(start, end);
   into.count = end - start;
 }

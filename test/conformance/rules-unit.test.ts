@@ -40,10 +40,6 @@ const EXPECTED_FAILURES: ReadonlyMap<string, { readonly failures: number; readon
       'prometheus+prometheus/cmd/promtool/testdata/rules_run_no_fuzzy.yml',
       { failures: 2, reason: 'meant to fail: exact comparison' },
     ],
-    [
-      'prometheus+prometheus/cmd/promtool/testdata/unittest.yml',
-      { failures: 3, reason: 'native histograms are not evaluated yet' },
-    ],
   ]);
 
 /** Files that are no tests for Prometheus, and why. */
