@@ -8,6 +8,7 @@ import type { IngesterOptions } from '../../services/ingester/options.ts';
 import { createIngester, type Ingester } from '../../services/ingester/service.ts';
 import { ByteWriter, encodeUtf8 } from '../../services/lib/core/bytes.ts';
 import { systemClock } from '../../services/lib/core/clock.ts';
+import type { Disk } from '../../services/lib/core/disk.ts';
 import { hash128 } from '../../services/lib/core/hash128.ts';
 import { createDistributor } from '../../services/lib/distributor/distributor.ts';
 import { encodeLabels, Labels } from '../../services/lib/model/labels.ts';
@@ -61,6 +62,8 @@ export interface ReplicaRigOptions {
   readonly instances: readonly string[];
   readonly replicationFactor?: number;
   readonly ingester?: Partial<IngesterOptions>;
+  /** An ingester's disk. Default: the machine's own. */
+  readonly diskOf?: (instance: string) => Disk;
 }
 
 interface Running {
@@ -79,6 +82,7 @@ export class ReplicaRig {
   placement: Placement;
   readonly #folder = mkdtempSync(path.join(tmpdir(), 'tidemark-replicas-'));
   readonly #options: Partial<IngesterOptions>;
+  readonly #diskOf: ((instance: string) => Disk) | undefined;
   readonly #running = new Map<string, Running>();
   readonly #distributor: ReturnType<typeof createDistributor>;
   #epoch = 0;
@@ -87,9 +91,10 @@ export class ReplicaRig {
   /** Series name → time → value, of every acknowledged sample. */
   readonly acknowledged: Map<string, Map<number, number>> = new Map();
 
-  constructor({ instances, replicationFactor = 3, ingester = {} }: ReplicaRigOptions) {
+  constructor({ instances, replicationFactor = 3, ingester = {}, diskOf }: ReplicaRigOptions) {
     this.replicationFactor = replicationFactor;
     this.#options = ingester;
+    this.#diskOf = diskOf;
     this.placement = this.place(instances);
     this.#distributor = createDistributor(
       { outOfOrderWindowMs: 2 ** 50, writeTimeoutMs: 2_000, backoffMinMs: 5, backoffMaxMs: 20 },
@@ -159,6 +164,7 @@ export class ReplicaRig {
         clock: systemClock,
         logger: createSilentLogger(),
         registry,
+        ...(this.#diskOf === undefined ? {} : { disk: this.#diskOf(instance) }),
         replication: {
           instance,
           peers: () =>
