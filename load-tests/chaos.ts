@@ -6,18 +6,28 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { pick, randomOf } from '../test/support/random.ts';
+import { loadFactor } from '../test/support/programs.ts';
+import { pick, type Random, randomOf } from '../test/support/random.ts';
 import { ChaosCluster } from './chaos/chaos-cluster.ts';
-import { FAULTS } from './chaos/chaos-faults.ts';
+import { CUT_MS, FAULTS } from './chaos/chaos-faults.ts';
 import { ChaosLoad } from './chaos/chaos-ledger.ts';
+import type { PacketWires, Wires } from './chaos/fabric.ts';
+import { LoopbackFabric } from './chaos/loopback-fabric.ts';
+import { lacksNamespaces, NamespaceFabric, runInside } from './chaos/namespace-fabric.ts';
+import { PACKET_FAULTS, type PacketRound } from './chaos/packet-faults.ts';
 
 const USAGE = `usage: npm run chaos -- --rounds N --seed S [options]
 
   --rounds N       faults, one after the other (default 20)
   --seed S         chooses them (default: of the clock)
   --faults a,b     only these: ${FAULTS.map(({ name }) => name).join(', ')}
+  --in-order       they come one after the other, not by lot
   --minutes M      no round begins after so many minutes
+  --kills K        no round begins after so many kills
   --base-port P    loopback ports from here on are taken, 40 of them (default 23500)
+  --namespaces     each process in a network namespace of its own, not on loopback (root, iproute2, nftables); more faults then:
+                   ${PACKET_FAULTS.map(({ name }) => name).join(', ')}
+  --cut-seconds S  how long partitions and loss last (default ${CUT_MS / 1000})
 
 Needs nats-server on the PATH. As root one ingester has a small disk of its own (tmpfs), which 'full disk' fills.
 `;
@@ -28,7 +38,11 @@ const { values } = parseArgs({
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
     faults: { type: 'string' },
     minutes: { type: 'string', default: '100000' },
+    kills: { type: 'string', default: '1000000000' },
+    'in-order': { type: 'boolean', default: false },
     'base-port': { type: 'string', default: '23500' },
+    namespaces: { type: 'boolean', default: false },
+    'cut-seconds': { type: 'string', default: String(CUT_MS / 1000) },
     help: { type: 'boolean', default: false },
   },
 });
@@ -46,30 +60,76 @@ interface Totals {
   readonly faults: Map<string, number>;
 }
 
-async function runRounds(cluster: ChaosCluster, load: ChaosLoad, totals: Totals): Promise<void> {
-  const random = randomOf(Number(values.seed));
-  const chosen = values.faults?.split(',');
-  const faults = FAULTS.filter(({ name }) => chosen === undefined || chosen.includes(name));
+/** A fault, and what it acts on. */
+interface Action {
+  readonly name: string;
+  readonly silences?: boolean;
+  readonly run: () => Promise<number>;
+}
+
+async function runRounds(
+  { cluster, load, random }: { cluster: ChaosCluster; load: ChaosLoad; random: Random },
+  all: readonly Action[],
+  totals: Totals,
+): Promise<void> {
+  const names = values.faults?.split(',') ?? all.map(({ name }) => name);
+  for (const name of names)
+    if (!all.some((known) => known.name === name))
+      throw new Error(`no fault is named ${JSON.stringify(name)}`);
+  const faults = all.filter(({ name }) => names.includes(name));
   const untilMs = performance.now() + Number(values.minutes) * 60_000;
-  const rounds = Number(values.rounds);
-  for (let round = 1; round <= rounds && performance.now() < untilMs; round++) {
-    const fault = pick(random, faults);
+  const [rounds, kills] = [Number(values.rounds), Number(values.kills)];
+  for (let round = 1; round <= rounds && totals.kills < kills && performance.now() < untilMs; round++) {
+    const fault = values['in-order'] ? faults[(round - 1) % faults.length]! : pick(random, faults);
     const first = load.sent;
+    const sinceMs = performance.now();
     load.phase = `round ${round}, ${fault.name}`;
     load.maySilence = fault.silences === true;
     await sleep(random() * 600);
-    totals.kills += await fault.run(cluster, random);
+    totals.kills += await fault.run();
     await cluster.untilReady();
     await sleep(SETTLE_MS);
     await load.check(first);
     load.maySilence = false;
+    for (const note of load.notes.splice(0)) print(`  ${note}`);
     totals.rounds++;
     totals.faults.set(fault.name, (totals.faults.get(fault.name) ?? 0) + 1);
     print(
-      `round ${round}/${rounds} ${fault.name}: kills ${totals.kills}, acked ${load.ackedSamples}, queries ${load.queries}, ` +
-        `retries ${load.retries}, lost ${load.findings.lost.length}, wrong ${load.findings.wrong.length}, failed ${load.failedQueries.length}`,
+      `round ${round}/${rounds} ${fault.name} ${((performance.now() - sinceMs) / 1000).toFixed(1)} s: kills ${totals.kills}, ` +
+        `acked ${load.ackedSamples}, queries ${load.queries}, retries ${load.retries}, ` +
+        `lost ${load.findings.lost.length}, wrong ${load.findings.wrong.length}, failed ${load.failedQueries.length}`,
     );
   }
+}
+
+/** The cluster, and what can go wrong in it. */
+async function setUp(
+  random: Random,
+): Promise<{ cluster: ChaosCluster; actionsOf: (load: ChaosLoad) => Action[] }> {
+  const cutMs = 1000 * Number(values['cut-seconds']);
+  const bind = <R>(
+    faults: readonly { readonly name: string; readonly silences?: boolean; run(round: R): Promise<number> }[],
+    round: R,
+  ) => faults.map((fault): Action => ({ ...fault, run: () => fault.run(round) }));
+  if (!values.namespaces) {
+    const cluster = await ChaosCluster.start<Wires>(new LoopbackFabric(Number(values['base-port'])));
+    return { cluster, actionsOf: (load) => bind(FAULTS, { cluster, random, load, cutMs }) };
+  }
+  const fabric = new NamespaceFabric();
+  const cluster = await ChaosCluster.start<PacketWires>(fabric);
+  const slowness = loadFactor();
+  const roundOf = (load: ChaosLoad): PacketRound => ({
+    cluster,
+    random,
+    load,
+    cutMs,
+    natsHost: fabric.nats.host,
+    slowness,
+  });
+  return {
+    cluster,
+    actionsOf: (load) => [...bind(PACKET_FAULTS, roundOf(load)), ...bind(FAULTS, roundOf(load))],
+  };
 }
 
 async function main(): Promise<number> {
@@ -77,8 +137,15 @@ async function main(): Promise<number> {
     process.stdout.write(USAGE);
     return 0;
   }
+  if (values.namespaces) {
+    const lack = lacksNamespaces();
+    if (lack !== undefined) throw new Error(`no network namespaces here: ${lack}`);
+    const status = await runInside();
+    if (status !== undefined) return status;
+  }
   print(`seed ${values.seed}`);
-  const cluster = await ChaosCluster.start(Number(values['base-port']));
+  const random = randomOf(Number(values.seed));
+  const { cluster, actionsOf } = await setUp(random);
   print(
     `${cluster.nodes.length} processes and NATS; small disk: ${cluster.smallDisk ?? 'none, for want of the right to mount'}`,
   );
@@ -88,7 +155,7 @@ async function main(): Promise<number> {
   const totals: Totals = { rounds: 0, kills: 0, faults: new Map() };
   let failure: unknown;
   try {
-    await runRounds(cluster, load, totals);
+    await runRounds({ cluster, load, random }, actionsOf(load), totals);
     load.phase = 'in the end';
     await load.stop();
     await load.check(0);

@@ -1,12 +1,12 @@
-// A cluster of real processes for chaos: a nats-server and every service on loopback, each with fault proxies where others reach it
-// and where it reaches NATS, one ingester's data on a small file system of its own where this process may mount one.
+// A cluster of real processes for chaos: a nats-server and every service, each at a place of a fabric that knows what can be done to
+// its wires (fabric.ts), one ingester's data on a small file system of its own where this process may mount one.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { answers, findProgram, repositoryRoot, waitFor } from '../../test/support/programs.ts';
-import { FaultProxy } from './fault-proxy.ts';
+import type { Fabric, Place, Wires } from './fabric.ts';
 
 /** How many of each. One querier or gateway more than needed: one of them may be gone. */
 const COUNTS = { ingester: 3, store: 2, querier: 2, gateway: 2 } as const;
@@ -20,20 +20,20 @@ const COMPILE_CACHE = path.join(tmpdir(), 'tidemark-chaos-compile-cache');
 /** A process that is ended and started again. */
 export class Program {
   readonly name: string;
-  readonly #command: string;
-  readonly #args: readonly string[];
+  readonly #command: readonly string[];
   #child: ChildProcess | undefined;
   #errors = '';
 
-  constructor(name: string, command: string, args: readonly string[]) {
+  /** @param command  With its arguments. */
+  constructor(name: string, command: readonly string[]) {
     this.name = name;
     this.#command = command;
-    this.#args = args;
   }
 
   start(): void {
     if (this.isRunning) return;
-    const child = spawn(this.#command, this.#args, {
+    const [program, ...args] = this.#command;
+    const child = spawn(program!, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
     });
@@ -46,6 +46,10 @@ export class Program {
   get isRunning(): boolean {
     const child = this.#child;
     return child !== undefined && child.exitCode === null && child.signalCode === null;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? -1;
   }
 
   /** The end of what it logged. */
@@ -70,61 +74,62 @@ export class Program {
   }
 }
 
-export interface ChaosNode {
+export interface ChaosNode<W extends Wires = Wires> {
   readonly service: Service;
   readonly program: Program;
   readonly zone: number;
   /** Of its HTTP server. */
   readonly url: string;
-  /** Between the others and its gRPC server. */
-  readonly grpc: FaultProxy;
-  /** Between it and NATS. */
-  readonly nats: FaultProxy;
+  readonly wires: W;
+  /** Where others call it. */
+  readonly grpcAddress: string;
   readonly dataDir: string;
 }
 
-export class ChaosCluster {
-  readonly nodes: readonly ChaosNode[];
+export class ChaosCluster<W extends Wires = Wires> {
+  readonly nodes: readonly ChaosNode<W>[];
   /** Folder of the small file system; undefined where none could be made. */
   readonly smallDisk: string | undefined;
   readonly #nats: Program;
   readonly #natsFolder: string;
   readonly #folder: string;
+  readonly #fabric: Fabric<W>;
 
   private constructor(
-    nodes: readonly ChaosNode[],
+    nodes: readonly ChaosNode<W>[],
     nats: Program,
+    fabric: Fabric<W>,
     folders: { readonly whole: string; readonly nats: string; readonly small: string | undefined },
   ) {
     this.nodes = nodes;
     this.#nats = nats;
+    this.#fabric = fabric;
     this.#folder = folders.whole;
     this.#natsFolder = folders.nats;
     this.smallDisk = folders.small;
   }
 
-  /** Starts everything on loopback ports from `basePort` on and waits until all of it is ready. */
-  static async start(basePort: number): Promise<ChaosCluster> {
+  /** Starts everything at places of the fabric, which is its own from then on, and waits until all of it is ready. */
+  static async start<W extends Wires>(fabric: Fabric<W>): Promise<ChaosCluster<W>> {
     const natsProgram = findProgram('nats-server');
     if (natsProgram === undefined) throw new Error('nats-server is not on the PATH');
     const whole = mkdtempSync(path.join(tmpdir(), 'tidemark-chaos-'));
     const folders = { whole, nats: path.join(whole, 'nats'), small: mountSmall(path.join(whole, 'small')) };
-    let port = basePort;
-    const natsPort = port++;
-    const args = ['-a', '127.0.0.1', '-p', String(natsPort), '-js', '-sd', folders.nats];
-    const nats = new Program('nats', natsProgram, args);
+    const { prefix, host, port } = fabric.nats;
+    const natsCommand = [...prefix, natsProgram, '-a', host, '-p', String(port), '-js', '-sd', folders.nats];
+    const nats = new Program('nats', natsCommand);
     const config = path.join(whole, 'prometheus.yml');
     writeFileSync(config, 'global: {}\n');
-    const nodes: ChaosNode[] = [];
+    const nodes: ChaosNode<W>[] = [];
     for (const [service, count] of Object.entries(COUNTS) as [Service, number][]) {
       for (let i = 0; i < count; i++) {
-        const ports = [port++, port++, port++, port++] as const;
         const isSmall = service === 'ingester' && i === 2 && folders.small !== undefined;
         const dataDir = isSmall ? path.join(folders.small!, 'data') : path.join(whole, `${service}-${i}`);
-        nodes.push(await makeNode(service, i, ports, { natsPort, config, dataDir }));
+        const place = await fabric.place(`${service}-${i}`);
+        nodes.push(makeNode(service, i, place, { config, dataDir }));
       }
     }
-    const cluster = new ChaosCluster(nodes, nats, folders);
+    const cluster = new ChaosCluster(nodes, nats, fabric, folders);
     nats.start();
     try {
       await cluster.untilReady();
@@ -135,7 +140,7 @@ export class ChaosCluster {
     return cluster;
   }
 
-  of(service: Service): readonly ChaosNode[] {
+  of(service: Service): readonly ChaosNode<W>[] {
     return this.nodes.filter((node) => node.service === service);
   }
 
@@ -164,13 +169,12 @@ export class ChaosCluster {
   }
 
   async stop(): Promise<void> {
-    for (const { program, grpc, nats } of this.nodes) {
+    for (const { program } of this.nodes) {
       program.signal('SIGCONT');
       await program.end('SIGKILL');
-      await grpc.stop();
-      await nats.stop();
     }
     await this.#nats.end('SIGKILL');
+    await this.#fabric.stop();
     if (this.smallDisk !== undefined) execFileSync('umount', [this.smallDisk]);
     rmSync(this.#folder, { recursive: true, force: true });
   }
@@ -186,33 +190,35 @@ export class ChaosCluster {
   }
 }
 
-async function makeNode(
+function makeNode<W extends Wires>(
   service: Service,
   index: number,
-  [http, grpc, grpcProxy, natsProxy]: readonly [number, number, number, number],
-  shared: { readonly natsPort: number; readonly config: string; readonly dataDir: string },
-): Promise<ChaosNode> {
+  place: Place<W>,
+  { config, dataDir }: { readonly config: string; readonly dataDir: string },
+): ChaosNode<W> {
   const name = `${service}-${index}`;
   const zone = index % 3;
   const hasData = service === 'ingester' || service === 'store';
-  const args = [
+  const command = [
+    ...place.prefix,
+    process.execPath,
     path.join(repositoryRoot, `services/${service}/main.ts`),
-    `--web.listen-address=127.0.0.1:${http}`,
-    `--grpc.listen-address=127.0.0.1:${grpc}`,
-    `--grpc.advertise-address=127.0.0.1:${grpcProxy}`,
-    `--nats.url=nats://127.0.0.1:${natsProxy}`,
+    `--web.listen-address=${place.httpListen}`,
+    `--grpc.listen-address=${place.grpcListen}`,
+    `--grpc.advertise-address=${place.grpcAdvertise}`,
+    `--nats.url=${place.natsUrl}`,
     `--cluster.instance=${name}`,
     `--cluster.zone=zone-${zone}`,
     '--cluster.member-expiry=4s',
     '--cluster.heartbeat-interval=500ms',
-    ...(hasData ? [`--data.dir=${shared.dataDir}`] : []),
-    ...(service === 'gateway' ? [`--config.file=${shared.config}`, '--web.enable-admin-api'] : []),
+    ...place.flags,
+    ...(hasData ? [`--data.dir=${dataDir}`] : []),
+    ...(service === 'gateway' ? [`--config.file=${config}`, '--web.enable-admin-api'] : []),
   ];
   return {
-    ...{ service, zone, url: `http://127.0.0.1:${http}`, dataDir: shared.dataDir },
-    program: new Program(name, process.execPath, args),
-    grpc: await FaultProxy.start(grpcProxy, grpc),
-    nats: await FaultProxy.start(natsProxy, shared.natsPort),
+    ...{ service, zone, url: `http://${place.httpListen}`, dataDir, wires: place.wires },
+    grpcAddress: place.grpcAdvertise,
+    program: new Program(name, command),
   };
 }
 

@@ -5,17 +5,31 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pick, type Random } from '../../test/support/random.ts';
 import type { ChaosCluster, ChaosNode, Service } from './chaos-cluster.ts';
+import type { ChaosLoad } from './chaos-ledger.ts';
 
 export interface Fault {
   readonly name: string;
   /** More is gone than there are copies: writes and queries wait until it is over. */
   readonly silences?: boolean;
   /** Ends processes; resolves to how many when all is repaired again. */
-  readonly run: (cluster: ChaosCluster, random: Random) => Promise<number>;
+  readonly run: (round: Round) => Promise<number>;
 }
 
+/** What a fault acts on. */
+export interface Round {
+  readonly cluster: ChaosCluster;
+  readonly random: Random;
+  readonly load: ChaosLoad;
+  /** How long partitions and loss last. */
+  readonly cutMs: number;
+}
+
+/** How often a start is interrupted, and how far it comes: a start takes about so long. */
+const START_KILLS = 9;
+const START_MS = 900;
 const FREEZE_MS = 2_500;
-const CUT_MS = 3_000;
+/** Partitions last so long, and NATS is away. */
+export const CUT_MS = 3_000;
 const FILL_MS = 2_000;
 /** Left on the full disk. */
 const FULL_REST_BYTES = 256 << 10;
@@ -34,6 +48,19 @@ async function kill(cluster: ChaosCluster, random: Random, nodes: readonly Chaos
   return nodes.length;
 }
 
+/** Kills the process again whenever it has begun to start: while it loads, replays, catches up, or is ready for a moment. */
+async function killInStarts(cluster: ChaosCluster, random: Random, node: ChaosNode): Promise<number> {
+  const { program } = node;
+  for (let kills = 0; kills < START_KILLS; kills++) {
+    await program.end('SIGKILL');
+    program.start();
+    await sleep(random() * START_MS);
+  }
+  await program.end('SIGKILL');
+  await cluster.untilReady();
+  return START_KILLS + 1;
+}
+
 async function freeze(nodes: readonly ChaosNode[]): Promise<number> {
   for (const { program } of nodes) program.signal('SIGSTOP');
   await sleep(FREEZE_MS);
@@ -41,16 +68,10 @@ async function freeze(nodes: readonly ChaosNode[]): Promise<number> {
   return 0;
 }
 
-async function partition(nodes: readonly ChaosNode[]): Promise<number> {
-  for (const { grpc, nats } of nodes) {
-    grpc.silence();
-    nats.silence();
-  }
-  await sleep(CUT_MS);
-  for (const { grpc, nats } of nodes) {
-    grpc.heal();
-    nats.heal();
-  }
+async function partition(nodes: readonly ChaosNode[], cutMs: number): Promise<number> {
+  for (const { wires } of nodes) wires.silence();
+  await sleep(cutMs);
+  for (const { wires } of nodes) wires.heal();
   return 0;
 }
 
@@ -87,23 +108,31 @@ const zone = (cluster: ChaosCluster, random: Random): readonly ChaosNode[] => {
 export const FAULTS: readonly Fault[] = [
   {
     name: 'kill an ingester',
-    run: (cluster, random) => kill(cluster, random, [nodeOf(cluster, random, 'ingester')]),
+    run: ({ cluster, random }) => kill(cluster, random, [nodeOf(cluster, random, 'ingester')]),
+  },
+  {
+    name: 'kill an ingester while it starts',
+    run: ({ cluster, random }) => killInStarts(cluster, random, nodeOf(cluster, random, 'ingester')),
   },
   {
     name: 'kill a store',
-    run: (cluster, random) => kill(cluster, random, [nodeOf(cluster, random, 'store')]),
+    run: ({ cluster, random }) => kill(cluster, random, [nodeOf(cluster, random, 'store')]),
   },
   {
     name: 'kill a querier and a gateway',
-    run: (cluster, random) =>
+    run: ({ cluster, random }) =>
       kill(cluster, random, [nodeOf(cluster, random, 'querier'), nodeOf(cluster, random, 'gateway')]),
   },
-  { name: 'kill a zone', run: (cluster, random) => kill(cluster, random, zone(cluster, random)) },
-  { name: 'kill everything', silences: true, run: (cluster, random) => kill(cluster, random, cluster.nodes) },
+  { name: 'kill a zone', run: ({ cluster, random }) => kill(cluster, random, zone(cluster, random)) },
+  {
+    name: 'kill everything',
+    silences: true,
+    run: ({ cluster, random }) => kill(cluster, random, cluster.nodes),
+  },
   {
     name: 'kill everything while sealing',
     silences: true,
-    run: async (cluster, random) => {
+    run: async ({ cluster, random }) => {
       void seal(cluster);
       await sleep(random() * 400);
       return await kill(cluster, random, cluster.nodes);
@@ -112,11 +141,11 @@ export const FAULTS: readonly Fault[] = [
   {
     name: 'kill all ingesters',
     silences: true,
-    run: (cluster, random) => kill(cluster, random, cluster.of('ingester')),
+    run: ({ cluster, random }) => kill(cluster, random, cluster.of('ingester')),
   },
   {
     name: 'restart an ingester in order',
-    run: async (cluster, random) => {
+    run: async ({ cluster, random }) => {
       const { program } = nodeOf(cluster, random, 'ingester');
       const code = await program.end('SIGTERM');
       if (code !== 0) throw new Error(`${program.name} ended with ${code} after SIGTERM\n${program.errors}`);
@@ -124,40 +153,45 @@ export const FAULTS: readonly Fault[] = [
       return 0;
     },
   },
-  { name: 'freeze an ingester', run: (cluster, random) => freeze([nodeOf(cluster, random, 'ingester')]) },
-  { name: 'freeze a store', run: (cluster, random) => freeze([nodeOf(cluster, random, 'store')]) },
-  { name: 'freeze a zone', run: (cluster, random) => freeze(zone(cluster, random)) },
+  { name: 'freeze an ingester', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'ingester')]) },
+  { name: 'freeze a store', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'store')]) },
+  { name: 'freeze a zone', run: ({ cluster, random }) => freeze(zone(cluster, random)) },
   {
     name: 'partition an ingester',
-    run: (cluster, random) => partition([nodeOf(cluster, random, 'ingester')]),
+    run: ({ cluster, random, cutMs }) => partition([nodeOf(cluster, random, 'ingester')], cutMs),
   },
-  { name: 'partition a zone', run: (cluster, random) => partition(zone(cluster, random)) },
+  { name: 'partition a zone', run: ({ cluster, random, cutMs }) => partition(zone(cluster, random), cutMs) },
   {
     name: 'partition two ingesters',
     silences: true,
-    run: (cluster, random) =>
-      partition(cluster.of('ingester').filter((_, i) => i !== Math.floor(random() * 3))),
+    run: ({ cluster, random, cutMs }) => {
+      const spared = Math.floor(random() * 3);
+      return partition(
+        cluster.of('ingester').filter((_, i) => i !== spared),
+        cutMs,
+      );
+    },
   },
   {
     name: 'reset connections',
-    run: async (cluster) => {
-      for (const { grpc } of cluster.nodes) grpc.reset();
+    run: async ({ cluster }) => {
+      for (const { wires } of cluster.nodes) wires.reset();
       await sleep(500);
       return 0;
     },
   },
   {
     name: 'slow network',
-    run: async (cluster) => {
-      for (const { grpc } of dataNodes(cluster)) grpc.delay(100);
+    run: async ({ cluster }) => {
+      for (const { wires } of dataNodes(cluster)) wires.delay(100);
       await sleep(CUT_MS);
-      for (const { grpc } of dataNodes(cluster)) grpc.heal();
+      for (const { wires } of dataNodes(cluster)) wires.heal();
       return 0;
     },
   },
   {
     name: 'kill NATS',
-    run: async (cluster) => {
+    run: async ({ cluster }) => {
       await cluster.killNats(false);
       await sleep(CUT_MS);
       cluster.startNats();
@@ -166,17 +200,17 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'kill and wipe NATS',
-    run: async (cluster) => {
+    run: async ({ cluster }) => {
       await cluster.killNats(true);
       await sleep(CUT_MS);
       cluster.startNats();
       return 0;
     },
   },
-  { name: 'full disk', run: fillDisk },
+  { name: 'full disk', run: ({ cluster }) => fillDisk(cluster) },
   {
     name: 'seal',
-    run: async (cluster) => {
+    run: async ({ cluster }) => {
       await seal(cluster);
       return 0;
     },

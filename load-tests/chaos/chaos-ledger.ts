@@ -5,7 +5,7 @@ import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { encodeWriteRequest, snappyLiterals } from '../../test/support/remote-write-body.ts';
 
-const METRIC = 'chaos';
+export const METRIC = 'chaos';
 const SERIES = 10;
 const STEP_MS = 20;
 const WRITERS = 2;
@@ -25,11 +25,29 @@ export interface Findings {
   readonly wrong: string[];
 }
 
+/** What requests came to since it was begun. */
+export interface Watch {
+  /** Requests that failed once: how long after the beginning they were sent, and why. */
+  readonly failures: {
+    readonly kind: 'write' | 'query';
+    readonly afterMs: number;
+    readonly reason: string;
+  }[];
+  readonly sinceMs: number;
+  /** Of any request, failed ones too, with when it was sent. */
+  readonly tookMs: { readonly kind: 'write' | 'query'; readonly afterMs: number; readonly tookMs: number }[];
+}
+
+/** Failures and durations that a watch keeps. */
+const WATCHED_MAX = 20_000;
+
 export class ChaosLoad {
   /** Sequences that were answered with 204. */
   readonly acked = new Set<number>();
   readonly findings: Findings = { lost: [], wrong: [] };
   readonly failedQueries: string[] = [];
+  /** What faults measured, for the report; printed and emptied after each round. */
+  readonly notes: string[] = [];
   queries = 0;
   /** Requests and questions that had to be repeated. */
   retries = 0;
@@ -45,6 +63,7 @@ export class ChaosLoad {
   #contiguous = 0;
   #sent = 0;
   #isRunning = true;
+  #watch: Watch = { failures: [], tookMs: [], sinceMs: 0 };
 
   /** Runs until `stop`. @param file  Of the ledger. */
   constructor(gateways: readonly string[], file: string) {
@@ -75,6 +94,35 @@ export class ChaosLoad {
     return this.#sent;
   }
 
+  /** Begins a watch; the one before ends. */
+  watch(): Watch {
+    this.#watch = { failures: [], tookMs: [], sinceMs: performance.now() };
+    return this.#watch;
+  }
+
+  /** Samples of `acked` from the sequence `first` on that `samples` (`series time` → value) lacks or has otherwise. */
+  missingIn(samples: ReadonlyMap<string, number>, first: number, acked: Iterable<number>): string[] {
+    const missing: string[] = [];
+    for (const sequence of acked) {
+      if (sequence < first) continue;
+      for (let series = 0; series < SERIES; series++) {
+        const name = `${series} ${this.#startMs + sequence * STEP_MS}`;
+        const value = samples.get(name);
+        if (value !== valueAt(sequence, series)) missing.push(`series and time ${name}: ${value}`);
+      }
+    }
+    return missing;
+  }
+
+  #note(kind: 'write' | 'query', startedMs: number, failure: string | undefined): void {
+    const { failures, tookMs, sinceMs } = this.#watch;
+    const afterMs = startedMs - sinceMs;
+    if (afterMs < 0) return;
+    if (tookMs.length < WATCHED_MAX) tookMs.push({ kind, afterMs, tookMs: performance.now() - startedMs });
+    if (failure !== undefined && failures.length < WATCHED_MAX)
+      failures.push({ kind, afterMs, reason: failure });
+  }
+
   async #write(offset: number): Promise<void> {
     for (let attempt = offset; this.#isRunning; ) {
       const sequence = this.#sent++;
@@ -95,6 +143,7 @@ export class ChaosLoad {
 
   /** Sends a request; when it is acknowledged, the ledger says so before anybody else hears of it. */
   async #post(gateway: string, sequence: number, body: Buffer): Promise<boolean> {
+    const startedMs = performance.now();
     try {
       const response = await fetch(`${gateway}/api/v1/write`, {
         method: 'POST',
@@ -106,8 +155,10 @@ export class ChaosLoad {
       if (response.status >= 400 && response.status < 500) {
         this.findings.wrong.push(`${this.phase}: a write was refused for good: ${response.status} ${text}`);
       }
+      this.#note('write', startedMs, response.status === 204 ? undefined : `${response.status} ${text}`);
       if (response.status !== 204) return false;
-    } catch {
+    } catch (caught) {
+      this.#note('write', startedMs, String(caught));
       return false;
     }
     if (!this.acked.has(sequence)) {
@@ -130,7 +181,9 @@ export class ChaosLoad {
       const untilMs = performance.now() + QUERY_PATIENCE_MS;
       let isExcused = this.maySilence;
       for (let attempt = n; this.#isRunning; attempt++) {
+        const startedMs = performance.now();
         const failure = await this.#count(this.#gateway(attempt));
+        this.#note('query', startedMs, failure);
         isExcused ||= this.maySilence;
         if (failure === undefined) break;
         this.retries++;

@@ -7,26 +7,36 @@ interface Pair {
   readonly far: Socket;
 }
 
+/** Addresses other than 127.0.0.1, in a network namespace. */
+export interface ProxyHosts {
+  readonly host: string;
+  readonly targetHost: string;
+}
+
+const LOOPBACK: ProxyHosts = { host: '127.0.0.1', targetHost: '127.0.0.1' };
+
 export class FaultProxy {
   readonly port: number;
   readonly #server: Server;
   readonly #targetPort: number;
+  readonly #targetHost: string;
   readonly #pairs = new Set<Pair>();
   #isSilent = false;
   #delayMs = 0;
 
-  private constructor(port: number, targetPort: number) {
+  private constructor(port: number, targetPort: number, targetHost: string) {
     this.port = port;
     this.#targetPort = targetPort;
+    this.#targetHost = targetHost;
     this.#server = createServer((near) => this.#accept(near));
   }
 
-  /** Listens on a loopback port in front of another. */
-  static async start(port: number, targetPort: number): Promise<FaultProxy> {
-    const proxy = new FaultProxy(port, targetPort);
+  /** Listens on a port, of loopback unless `hosts` says otherwise, in front of another. */
+  static async start(port: number, targetPort: number, hosts = LOOPBACK): Promise<FaultProxy> {
+    const proxy = new FaultProxy(port, targetPort, hosts.targetHost);
     await new Promise<void>((resolve, reject) => {
       proxy.#server.once('error', reject);
-      proxy.#server.listen(port, '127.0.0.1', resolve);
+      proxy.#server.listen(port, hosts.host, resolve);
     });
     return proxy;
   }
@@ -72,7 +82,7 @@ export class FaultProxy {
   }
 
   #accept(near: Socket): void {
-    const far = connect(this.#targetPort, '127.0.0.1');
+    const far = connect(this.#targetPort, this.#targetHost);
     const pair: Pair = { near, far };
     this.#pairs.add(pair);
     this.#carry(near, far, pair);

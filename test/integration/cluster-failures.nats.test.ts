@@ -6,7 +6,6 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import {
-  loadFactor,
   MEMBER_EXPIRY_MS,
   membersOf,
   type Node,
@@ -16,7 +15,7 @@ import {
 } from '../support/cluster.ts';
 import { ClusterLoad, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
 import { hasPrograms } from '../support/process.ts';
-import { waitFor } from '../support/programs.ts';
+import { loadFactor, waitFor } from '../support/programs.ts';
 import { freshFolder } from '../support/tidemark.ts';
 
 /** A killed replica may cost writes this much, and one that hangs a query so much more than usual. */

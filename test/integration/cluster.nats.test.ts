@@ -9,7 +9,6 @@ import { expect, onTestFinished, test } from 'vitest';
 import { type HeldAlert, heldAlerts, startAlertmanager } from '../support/alertmanager.ts';
 import { benchQueries, makeBenchBodies } from '../support/bench-data.ts';
 import {
-  loadFactor,
   MEMBER_EXPIRY_MS,
   membersOf,
   type Node,
@@ -21,7 +20,7 @@ import {
 import { ClusterLoad, type ConstantQuery, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
 import { ask, instantQuestion, type Question, rangeQuestion } from '../support/cluster-questions.ts';
 import { hasPrograms, type RunningProcess, startProcess } from '../support/process.ts';
-import { answers, findProgram, freePort, repositoryRoot, waitFor } from '../support/programs.ts';
+import { answers, findProgram, freePort, loadFactor, repositoryRoot, waitFor } from '../support/programs.ts';
 import {
   encodeWriteRequest,
   sendWrite,

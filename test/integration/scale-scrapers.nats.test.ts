@@ -6,9 +6,9 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { loadFactor, type Node, startCluster, startNode } from '../support/cluster.ts';
+import { type Node, startCluster, startNode } from '../support/cluster.ts';
 import { hasPrograms } from '../support/process.ts';
-import { waitFor } from '../support/programs.ts';
+import { loadFactor, waitFor } from '../support/programs.ts';
 import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts';
 
 const TARGETS = 60;

@@ -1,6 +1,5 @@
 // A whole cluster as tests start it: a real nats-server and every service as a process of its own, on loopback.
 import { writeFileSync } from 'node:fs';
-import { availableParallelism, loadavg } from 'node:os';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { type Nats, startNats } from './nats.ts';
@@ -54,14 +53,6 @@ const WITH_DATA: ReadonlySet<ServiceName> = new Set(['ingester', 'store', 'scrap
 /** Quicker than in production, so that tests of failures take seconds. */
 export const MEMBER_EXPIRY_MS = 3_000;
 const READY_TIMEOUT_MS = 120_000;
-
-/**
- * By how much durations may be longer than on a quiet machine: runnable processes per core (the load of the last minute), from 1
- * to 4. For the limits that the promises give in seconds; everything else waits generously.
- */
-export function loadFactor(): number {
-  return Math.min(4, Math.max(1, loadavg()[0]! / availableParallelism()));
-}
 
 /** Starts a process of one service; it is not awaited. */
 export async function startNode(

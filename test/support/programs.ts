@@ -1,6 +1,7 @@
 // Where programs and ports are, and waiting for something to come true: for tests and load tests, free of the test runner.
 import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { availableParallelism, loadavg } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -40,6 +41,14 @@ function canListen(port: number): Promise<boolean> {
     server.once('error', () => resolve(false));
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
   });
+}
+
+/**
+ * By how much durations may be longer than on a quiet machine: runnable processes per core (the load of the last minute), from 1
+ * to 4. For the limits that the promises give in seconds; everything else waits generously.
+ */
+export function loadFactor(): number {
+  return Math.min(4, Math.max(1, loadavg()[0]! / availableParallelism()));
 }
 
 /** Asks `attempt` every 50 ms until it gives something; fails with what `describe` says after `timeoutMs`. */

@@ -20,7 +20,7 @@ export interface OwnAnswer {
 }
 
 /** @throws AppError as the ingester answers. */
-export async function askAlone(grpcAddress: string): Promise<OwnAnswer> {
+export async function askAlone(grpcAddress: string, metric = 'load'): Promise<OwnAnswer> {
   const connection = connectGrpc(IngesterDefinition, { address: grpcAddress, unaryTimeoutMs: TIMEOUT_MS });
   const over = new AbortController();
   const limit = systemClock.sleep(TIMEOUT_MS, over.signal).then(
@@ -34,7 +34,7 @@ export async function askAlone(grpcAddress: string): Promise<OwnAnswer> {
   try {
     const request = {
       tenant: DEFAULT_TENANT,
-      matchers: toWireMatchers([{ name: '__name__', operator: '=', value: 'load' }]),
+      matchers: toWireMatchers([{ name: '__name__', operator: '=', value: metric }]),
       ...{ minTimeMs: 0, maxTimeMs: 2 ** 50, labelsOnly: false, partitions: [], seriesMax: 0 },
       proveComplete: true,
     };

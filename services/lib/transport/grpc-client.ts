@@ -44,6 +44,9 @@ interface Connection {
   isClosed: boolean;
 }
 
+/** How long a call waits for a connection that is being made: where packets are lost gRPC itself goes on for 20 s, and then begins anew. */
+const CONNECT_PATIENCE_MS = 3_000;
+
 const REFUSAL_HINT = ', whose log says whether it refused the certificate of this process';
 
 type Method = MethodDefinition<unknown, unknown>;
@@ -89,6 +92,38 @@ function failureOf(error: ServiceError, connection: Connection, context: CallCon
   return fromServiceError(error, connection.peer + hint);
 }
 
+/**
+ * Resolves when calls go out, or fail by themselves.
+ *
+ * @throws AppError `unavailable` when the connection is being made and takes too long, or the signal's reason.
+ */
+async function untilConnected(connection: Connection, { signal }: CallContext): Promise<void> {
+  const deadlineMs = Date.now() + CONNECT_PATIENCE_MS;
+  const { channel, peer } = connection;
+  while (isConnecting(connection)) {
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        signal.removeEventListener('abort', done);
+        resolve();
+      };
+      signal.addEventListener('abort', done, { once: true });
+      const inner = channel.getChannel();
+      inner.watchConnectivityState(inner.getConnectivityState(true), deadlineMs, done);
+    });
+    throwIfAborted(signal);
+    if (connection.isClosed) throw gone(connection);
+    if (Date.now() >= deadlineMs && isConnecting(connection)) {
+      throw new AppError('unavailable', `${peer} could not be connected to within ${CONNECT_PATIENCE_MS} ms`);
+    }
+  }
+}
+
+/** Whether `untilConnected` has nothing to wait for. */
+function isConnecting({ channel }: Connection): boolean {
+  const state = channel.getChannel().getConnectivityState(true);
+  return state === connectivityState.IDLE || state === connectivityState.CONNECTING;
+}
+
 function gone({ peer }: Connection): AppError {
   return new AppError('unavailable', `${peer} is no longer a member`);
 }
@@ -101,6 +136,7 @@ async function callUnary(
 ): Promise<unknown> {
   throwIfAborted(context.signal);
   if (connection.isClosed) throw gone(connection);
+  if (isConnecting(connection)) await untilConnected(connection, context);
   const { channel, underWay } = connection;
   const callOptions: CallOptions = { deadline: Date.now() + connection.unaryTimeoutMs };
   return new Promise((resolve, reject) => {
@@ -131,6 +167,7 @@ async function* callStream(
 ): AsyncGenerator<unknown> {
   throwIfAborted(context.signal);
   if (connection.isClosed) throw gone(connection);
+  if (isConnecting(connection)) await untilConnected(connection, context);
   const { channel, underWay } = connection;
   const { path, requestSerialize, responseDeserialize } = method;
   const call: ClientReadableStream<unknown> | ClientDuplexStream<unknown, unknown> = method.requestStream

@@ -2,8 +2,8 @@
 // dies, a consumer that is slow.
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { loadFactor } from '../../../test/support/cluster.ts';
 import { createFakeCluster, type FakeSeries, regularSamples } from '../../../test/support/fake-cluster.ts';
+import { loadFactor } from '../../../test/support/programs.ts';
 import { systemClock } from '../../lib/core/clock.ts';
 import { AppError } from '../../lib/core/errors.ts';
 import { decodeLabels, Labels } from '../../lib/model/labels.ts';
