@@ -30,13 +30,22 @@ export interface Punctuality {
   readonly within5: number;
 }
 
+/** How far the exporters' own timer was from its time: what of a scrape's distance may be this process' and not the scraper's. */
+export interface OwnLateness {
+  readonly p999: number;
+  /** Share of ticks within 5 ms, 0 … 1. */
+  readonly within5: number;
+}
+
 export interface Exporters {
   readonly addresses: readonly string[];
   readonly bodyBytes: number;
   /** Forgets all scrapes so far. */
   reset(): void;
-  scrapes(): number;
-  punctuality(intervalMs: number): Punctuality;
+  /** Who asked is told by the parameter `system` of the request. */
+  scrapes(system: string): number;
+  punctuality(system: string, intervalMs: number): Punctuality;
+  ownLateness(): OwnLateness;
   close(): Promise<void>;
 }
 
@@ -44,13 +53,22 @@ export interface Exporters {
 export async function startExporters(options: ExporterOptions): Promise<Exporters> {
   const bodies = makeExpositions(options.series);
   const answers = bodies.map((body) => makeAnswer(body, options.compressed));
-  const arrivals: number[][] = [];
+  /** By system, then by target. */
+  const arrivals = new Map<string, number[][]>();
+  const arrivalsOf = (system: string): number[][] => {
+    let all = arrivals.get(system);
+    if (all === undefined) {
+      all = Array.from({ length: options.targets }, () => []);
+      arrivals.set(system, all);
+    }
+    return all;
+  };
+  const ticks = startTicks();
   const servers: net.Server[] = [];
   const sockets = new Set<net.Socket>();
   const addresses: string[] = [];
   for (let i = 0, place = 0; i < options.targets; i++) {
-    const own: number[] = [];
-    arrivals.push(own);
+    const target = i;
     let version = i;
     const server = net.createServer({ noDelay: true }, (socket) => {
       sockets.add(socket);
@@ -60,9 +78,10 @@ export async function startExporters(options: ExporterOptions): Promise<Exporter
       socket.on('data', (piece) => {
         // A request of these clients has no body: it ends with an empty line.
         const text = tail + piece.toString('latin1');
-        tail = text.slice(-3);
-        if (!text.endsWith('\r\n\r\n')) return;
-        own.push(performance.timeOrigin + performance.now());
+        tail = text.endsWith('\r\n\r\n') ? '' : text;
+        if (tail !== '') return;
+        const system = /^GET [^ ]*[?&]system=([\w-]+)/.exec(text)?.[1] ?? '';
+        arrivalsOf(system)[target]!.push(performance.timeOrigin + performance.now());
         socket.write(answers[version++ % VERSIONS]!);
       });
     });
@@ -76,14 +95,50 @@ export async function startExporters(options: ExporterOptions): Promise<Exporter
     addresses,
     bodyBytes: bodies[0]!.length,
     reset: () => {
-      for (const own of arrivals) own.length = 0;
+      arrivals.clear();
+      ticks.reset();
     },
-    scrapes: () => arrivals.reduce((sum, own) => sum + own.length, 0),
-    punctuality: (intervalMs) => punctualityOf(arrivals, intervalMs),
+    scrapes: (system) => arrivalsOf(system).reduce((sum, own) => sum + own.length, 0),
+    punctuality: (system, intervalMs) => punctualityOf(arrivalsOf(system), intervalMs),
+    ownLateness: () => ticks.lateness(),
     close: async () => {
+      ticks.stop();
       for (const socket of sockets) socket.destroy();
       await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
     },
+  };
+}
+
+/** Every so often a timer notes how late it fires. */
+const TICK_MS = 7;
+
+interface Ticks {
+  reset(): void;
+  lateness(): OwnLateness;
+  stop(): void;
+}
+
+function startTicks(): Ticks {
+  const late: number[] = [];
+  let before = performance.now();
+  const timer = setInterval(() => {
+    const now = performance.now();
+    late.push(Math.max(0, now - before - TICK_MS));
+    before = now;
+  }, TICK_MS);
+  return {
+    reset: () => {
+      late.length = 0;
+    },
+    lateness: () => {
+      const sorted = late.toSorted((a, b) => a - b);
+      const within = sorted.filter((each) => each <= 5).length;
+      return {
+        p999: sorted[Math.floor(0.999 * sorted.length)] ?? Number.NaN,
+        within5: within / sorted.length,
+      };
+    },
+    stop: () => clearInterval(timer),
   };
 }
 

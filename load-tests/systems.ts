@@ -34,6 +34,8 @@ export interface SystemOptions {
   readonly config?: string;
   /** Flags of node itself, where the system runs on it. */
   readonly nodeFlags?: readonly string[];
+  /** Where Tidemark's sources are, to compare two versions; this repository by default. */
+  readonly tree?: string;
 }
 
 /** What is on this machine. */
@@ -56,7 +58,10 @@ export async function startSystem(name: SystemName, options: SystemOptions = {})
   });
   const url = `http://127.0.0.1:${port}`;
   const health = name === 'victoria-metrics' ? '/health' : '/-/ready';
-  await waitFor(`${name} ready`, () => answers(url + health), { describe: () => errors });
+  await waitFor(`${name} ready`, () => answers(url + health), { describe: () => errors }).catch((caught) => {
+    child.kill('SIGKILL');
+    throw caught;
+  });
   return {
     name,
     url,
@@ -89,7 +94,7 @@ function commandOf(
         command: process.execPath,
         args: [
           ...(options.nodeFlags ?? []),
-          path.join(repositoryRoot, 'services/all-in-one/main.ts'),
+          path.join(options.tree ?? repositoryRoot, 'services/all-in-one/main.ts'),
           `--config.file=${config}`,
           `--data.dir=${storage}`,
           `--web.listen-address=${address}`,

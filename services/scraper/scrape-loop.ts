@@ -1,4 +1,5 @@
-// One target, scraped at its times: fetch, parse, relabel, report `up` and the `scrape_*` series, mark what ended as stale.
+// One target, scraped at its times: order (the fetch thread keeps the time), parse, relabel, report `up` and the `scrape_*` series, mark
+// what ended as stale.
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { Appender, SeriesReference } from '../lib/distributor/appender.ts';
@@ -14,9 +15,15 @@ import type { MetricMetadata } from '../lib/wire/contracts.ts';
 import { type AppendRules, ExpositionAppender, type ScrapeCounts } from './exposition-appender.ts';
 import type { FailureLogs } from './failure-log.ts';
 import { type FamilyMetadata, MetadataLines } from './family-metadata.ts';
+import { BodyTooLargeError } from './fetching/scrape-client.ts';
+import {
+  type FetchClient,
+  type Fetched,
+  failedFetch,
+  type PendingScrape,
+} from './fetching/scrape-fetcher.ts';
 import { type ExpositionFormat, expositionFormat } from './media-type.ts';
 import type { ScraperMetrics } from './metrics.ts';
-import { BodyTooLargeError, type ScrapeClient } from './scrape-client.ts';
 import { SeriesCache } from './series-cache.ts';
 import { nextScrapeMs, type Target } from './target.ts';
 import type { WriteBatch, WriteBatches } from './write-batch.ts';
@@ -45,7 +52,7 @@ export interface LoopSettings {
 
 export interface LoopDeps {
   readonly appender: Appender;
-  readonly client: ScrapeClient;
+  readonly client: FetchClient;
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
   readonly families: FamilyMetadata;
@@ -105,10 +112,12 @@ export class ScrapeLoop {
   readonly #metadata: MetadataLines;
   /** Where classic histograms of text formats become native ones. */
   readonly #converter: ClassicToCustom | undefined;
-  /** No further scrape. */
+  /** Aborted when there is to be no further scrape. */
   readonly #ending = new AbortController();
-  /** The scrape under way, too. */
-  readonly #stopping = new AbortController();
+  /** What is under way does not count any more, either. */
+  #isStopped = false;
+  /** Ordered and not here yet. */
+  #pending: PendingScrape | undefined;
   #reportReferences: SeriesReference[] | undefined;
   /** Forgotten reference → the one in its place. Empty unless the distributor forgot some. */
   #moved: ReadonlyMap<SeriesReference, SeriesReference> = new Map();
@@ -161,13 +170,15 @@ export class ScrapeLoop {
   /** Ends the loop, a scrape under way included. Nothing is marked stale: see `endSeries`. */
   async stop(): Promise<void> {
     this.#ending.abort();
-    this.#stopping.abort();
+    this.#isStopped = true;
+    this.#pending?.cancel(false);
     await this.#running;
   }
 
   /** Ends the loop, but lets a scrape under way finish, for `graceMs` at most: another loop goes on with the target. */
   async finish(graceMs = FINISH_GRACE_MS): Promise<void> {
     this.#ending.abort();
+    this.#pending?.cancel(true);
     const grace = new AbortController();
     await Promise.race([this.#running, this.#deps.clock.sleep(graceMs, grace.signal).catch(() => {})]);
     grace.abort();
@@ -179,14 +190,11 @@ export class ScrapeLoop {
     const { signal } = this.#ending;
     let dueMs = nextScrapeMs(this.target, clock.nowMs());
     while (!signal.aborted) {
-      try {
-        await clock.sleep(Math.max(0, dueMs - clock.nowMs()), signal);
-      } catch {
-        return;
-      }
+      const fetched = await (this.#settings.refusal === undefined ? this.#fetch(dueMs) : this.#refuse(dueMs));
+      if (fetched === undefined) return;
       // Timers may fire a moment early; the time of the samples is the grid's in any case.
-      metrics.lateSeconds.observe(Math.max(0, clock.nowMs() - dueMs) / 1000);
-      await this.#scrape(dueMs);
+      metrics.lateSeconds.observe(Math.max(0, fetched.startedMs - dueMs) / 1000);
+      this.#take(fetched, dueMs);
       const nowMs = clock.nowMs();
       // A wall clock that was set back must not silence the target until it has caught up.
       const setBack = nowMs < dueMs - this.target.scrapeIntervalMs;
@@ -196,16 +204,41 @@ export class ScrapeLoop {
     }
   }
 
-  async #scrape(timeMs: number): Promise<void> {
+  /** What the target answers at that time; undefined when the loop ends before. */
+  async #fetch(dueMs: number): Promise<Fetched | undefined> {
+    const { url, scrapeTimeoutMs } = this.target;
+    this.#pending = this.#deps.client.order({
+      dueMs,
+      url: url.href,
+      timeoutMs: scrapeTimeoutMs,
+      bodyBytesMax: this.#settings.bodyBytesMax,
+    });
+    const fetched = await this.#pending.fetched;
+    this.#pending = undefined;
+    return fetched;
+  }
+
+  /** A scrape that fails without being tried, at its time. */
+  async #refuse(dueMs: number): Promise<Fetched | undefined> {
+    const { clock } = this.#deps;
+    try {
+      await clock.sleep(Math.max(0, dueMs - clock.nowMs()), this.#ending.signal);
+    } catch {
+      return undefined;
+    }
+    return failedFetch(dueMs, new AppError('resource_exhausted', this.#settings.refusal!));
+  }
+
+  #take(fetched: Fetched, timeMs: number): void {
+    if (this.#isStopped) {
+      fetched.release();
+      return;
+    }
     const { clock, batches, metrics, spool, families } = this.#deps;
     const startedMs = clock.monotonicMs();
     const batch = batches.acquire();
-    const outcome = await this.#fetchAndAppend(batch, timeMs);
-    if (this.#stopping.signal.aborted) {
-      batches.release(batch);
-      return;
-    }
-    const seconds = (clock.monotonicMs() - startedMs) / 1000;
+    const outcome = this.#append(fetched, batch, timeMs);
+    const seconds = (fetched.tookMs + clock.monotonicMs() - startedMs) / 1000;
     this.#endScrape(batch, timeMs, outcome, seconds);
     metrics.scrapeSeconds.observe(seconds);
     metrics.scrapes.inc({ outcome: outcomeName(outcome) });
@@ -219,26 +252,13 @@ export class ScrapeLoop {
     });
   }
 
-  async #fetchAndAppend(batch: WriteBatch, timeMs: number): Promise<Outcome> {
-    const { client } = this.#deps;
-    const { config, bodyBytesMax, refusal } = this.#settings;
-    let bodyBytes = 0;
+  #append(fetched: Fetched, batch: WriteBatch, timeMs: number): Outcome {
+    const bodyBytes = fetched.length;
     try {
-      if (refusal !== undefined) throw new AppError('resource_exhausted', refusal);
-      const response = await client.fetch({
-        url: this.target.url,
-        timeoutMs: this.target.scrapeTimeoutMs,
-        bodyBytesMax,
-        signal: this.#stopping.signal,
-      });
-      bodyBytes = response.length;
+      if (fetched.error !== undefined) throw fetched.error;
       this.#exposition.begin(batch, timeMs);
-      try {
-        const format = expositionFormat(response.contentType, config.fallbackScrapeProtocol);
-        this.#parse(format, response.bytes, response.length);
-      } finally {
-        response.release();
-      }
+      const format = expositionFormat(fetched.contentType, this.#settings.config.fallbackScrapeProtocol);
+      this.#parse(format, fetched.bytes, bodyBytes);
       this.#checkSampleLimit();
       return { error: undefined, counts: this.#exposition.counts, bodyBytes };
     } catch (caught) {
@@ -247,6 +267,8 @@ export class ScrapeLoop {
         this.#deps.logger.error({ err: error, url: this.target.scrapeUrl }, 'scrape failed inside');
       const counts = bodyBytes > 0 ? { ...this.#exposition.counts, seriesAdded: 0 } : NO_COUNTS;
       return { error, counts, bodyBytes: error instanceof BodyTooLargeError ? -1 : bodyBytes };
+    } finally {
+      fetched.release();
     }
   }
 

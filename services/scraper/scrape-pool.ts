@@ -13,13 +13,12 @@ import type { TargetGroup } from '../lib/runtime/config/discovery-config.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { RelabelStepsResponse } from '../lib/wire/contracts.ts';
-import type { BodyBuffers } from './body-buffers.ts';
 import type { FailureLogs } from './failure-log.ts';
 import { FamilyMetadata } from './family-metadata.ts';
+import type { FetchClient, ScrapeFetcher } from './fetching/scrape-fetcher.ts';
 import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { relabelSteps } from './relabel-steps.ts';
-import { createScrapeClient, type ScrapeClient } from './scrape-client.ts';
 import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
 import { buildTargets, type Target, type TargetOutcome } from './target.ts';
 import type { WriteBatches } from './write-batch.ts';
@@ -40,7 +39,7 @@ export interface PoolDeps {
   readonly appender: Appender;
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
-  readonly buffers: BodyBuffers;
+  readonly fetcher: ScrapeFetcher;
   readonly failureLogs: FailureLogs;
   readonly protobuf: ProtobufParser;
   readonly startTimes: StartTimeMemory;
@@ -78,7 +77,7 @@ export class ScrapePool {
   readonly #stopping = new AbortController();
   #config: ScrapeConfig;
   #discovery: Discovery;
-  #client: ScrapeClient;
+  #client: FetchClient;
   #settings: LoopSettings;
   #relabel: Relabeler;
   /** What became of a group; groups never change, so that only new ones are relabelled. */
@@ -94,7 +93,7 @@ export class ScrapePool {
     this.#deps = deps;
     this.#config = config;
     this.#discovery = this.#createDiscovery(config);
-    this.#client = createScrapeClient(config, options, deps);
+    this.#client = this.#openClient(config);
     this.#relabel = compileRelabeler(config.relabelConfigs, namesOf(config));
     this.#settings = this.#createSettings(config, undefined);
   }
@@ -131,7 +130,7 @@ export class ScrapePool {
   }
 
   async start(): Promise<void> {
-    await this.#discovery.start();
+    await Promise.all([this.#discovery.start(), this.#deps.fetcher.ready()]);
     this.#started = true;
     await this.#sync();
     void this.#resendMetadata();
@@ -146,7 +145,7 @@ export class ScrapePool {
     this.#outcomes = new WeakMap();
     if (configPrint(loopPart(before)) !== configPrint(loopPart(config))) {
       const old = this.#client;
-      this.#client = createScrapeClient(config, this.#options, this.#deps);
+      this.#client = this.#openClient(config);
       this.#settings = this.#createSettings(config, this.#settings.refusal);
       await this.#restartLoops();
       old.close();
@@ -190,6 +189,11 @@ export class ScrapePool {
     this.#loops.clear();
     this.#departed.clear();
     this.#client.close();
+  }
+
+  #openClient({ http, enableCompression, scrapeProtocols, nameEscaping }: ScrapeConfig): FetchClient {
+    const { version } = this.#options;
+    return this.#deps.fetcher.open({ http, enableCompression, scrapeProtocols, nameEscaping, version });
   }
 
   #createDiscovery(config: ScrapeConfig): Discovery {

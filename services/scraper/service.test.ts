@@ -1,10 +1,12 @@
 // The scraper against real HTTP servers and a distributor in memory.
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { Registry } from 'prom-client';
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { waitFor } from '../../test/support/programs.ts';
 import { type RecordedSample, RecordingDistributor } from '../../test/support/recording-distributor.ts';
 import { startScrapeTarget } from '../../test/support/scrape-target.ts';
@@ -14,6 +16,7 @@ import { loadConfig } from '../lib/runtime/config/load-config.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
 import { type ActiveTarget, TargetState, type TargetsResponse } from '../lib/wire/contracts.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
+import { ScrapeFetcher } from './fetching/scrape-fetcher.ts';
 import type { ScraperOptions } from './options.ts';
 import { createScraper, type Scraper } from './service.ts';
 
@@ -32,12 +35,31 @@ interface Rig {
 
 const INTERVAL_MS = 100;
 
+/** One for all tests: a thread that is not warm yet is too slow for scrapes every 100 ms. */
+const fetcher = new ScrapeFetcher({ clock: systemClock, logger: createSilentLogger() });
+beforeAll(() => warmUp(fetcher));
+afterAll(() => fetcher.stop());
+
+async function warmUp(fetcher: ScrapeFetcher): Promise<void> {
+  const server = http.createServer((_request, response) => response.end('a 1\n'));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+  const config = loadConfig('scrape_configs: [{job_name: a}]', '/').scrapeConfigs[0]!;
+  const client = fetcher.open({ ...config, version: '1' });
+  for (let i = 0; i < 50; i++) {
+    const { fetched } = client.order({ dueMs: 0, url, timeoutMs: 10_000, bodyBytesMax: 1000 });
+    (await fetched)!.release();
+  }
+  client.close();
+  server.close();
+}
+
 async function createRig(options: Partial<ScraperOptions> = {}): Promise<Rig> {
   const distributor = new RecordingDistributor();
   const registry = new Registry();
   const scraper = createScraper(
     { version: '9.9.9', writeGatherMs: 0, ...options },
-    { distributor, clock: systemClock, logger: createSilentLogger(), registry },
+    { distributor, clock: systemClock, logger: createSilentLogger(), registry, fetcher },
   );
   onTestFinished(async () => {
     distributor.failure = undefined;

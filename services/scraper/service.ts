@@ -23,9 +23,9 @@ import {
   type TargetsRequest,
   type TargetsResponse,
 } from '../lib/wire/contracts.ts';
-import { BodyBuffers } from './body-buffers.ts';
 import { DiskSpool } from './disk-spool.ts';
 import { FailureLogs } from './failure-log.ts';
+import { ScrapeFetcher } from './fetching/scrape-fetcher.ts';
 import { createMetrics } from './metrics.ts';
 import { Monitors } from './monitors.ts';
 import {
@@ -64,6 +64,8 @@ export interface ScraperDeps {
   readonly discovery?: DiscoverySources;
   /** Whether other scrapers take the targets over when this one drains: it goes on for a moment then. Default: none do. */
   readonly hasOthers?: () => boolean;
+  /** Shared with others of this process, who stop it; one of its own by default. */
+  readonly fetcher?: ScrapeFetcher;
   /** How scrapers of a cluster discover once for all; absent: this one discovers by itself. */
   readonly sharing?: SharingDeps;
 }
@@ -117,12 +119,13 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       ? undefined
       : new SharedDiscovery({ ...deps.sharing, clock: deps.clock, logger, registry: deps.registry });
   const discovery = shared === undefined ? sources : { ...sources, share: shared.share };
+  const fetcher = deps.fetcher ?? new ScrapeFetcher({ clock: deps.clock, logger });
   const failureLogs = new FailureLogs({ clock: deps.clock, logger, metrics });
   const poolDeps: PoolDeps = {
     appender,
     spool,
     batches,
-    buffers: new BodyBuffers(),
+    fetcher,
     failureLogs,
     protobuf: new ProtobufParser(),
     startTimes: new StartTimeMemory(),
@@ -212,6 +215,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     drain,
     stop: async () => {
       if (!draining) await drain();
+      if (deps.fetcher === undefined) await fetcher.stop();
       await spool.stop();
       await discovery.hub.stop();
       pools.clear();

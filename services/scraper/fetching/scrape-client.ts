@@ -1,13 +1,13 @@
 // Fetches expositions over HTTP: what is asked for, gzip and zstd, the time-out, and a bound on the bytes of every body, compressed and
-// not. One client per job; connections and credentials are runtime/http-client.ts.
+// not. One client per job, on the fetch thread; connections and credentials are runtime/http-client.ts.
 import type http from 'node:http';
 import { gunzip, gunzipSync, zstdDecompress, zstdDecompressSync } from 'node:zlib';
-import type { Clock } from '../lib/core/clock.ts';
-import { AppError, toAppError } from '../lib/core/errors.ts';
-import type { ScrapeConfig, ScrapeProtocol } from '../lib/runtime/config/prometheus-config.ts';
-import { HttpClient } from '../lib/runtime/http-client.ts';
-import type { BodyBuffers } from './body-buffers.ts';
-import { startDeadline } from './deadline.ts';
+import type { Clock } from '../../lib/core/clock.ts';
+import { AppError, toAppError } from '../../lib/core/errors.ts';
+import type { ScrapeConfig, ScrapeProtocol } from '../../lib/runtime/config/prometheus-config.ts';
+import { HttpClient } from '../../lib/runtime/http-client.ts';
+import { startDeadline } from '../deadline.ts';
+import type { BodySlot, BodySlots } from './body-slots.ts';
 
 const ACCEPT: Readonly<Record<ScrapeProtocol, string>> = {
   PrometheusProto:
@@ -18,13 +18,18 @@ const ACCEPT: Readonly<Record<ScrapeProtocol, string>> = {
   'PrometheusText1.0.0': 'text/plain;version=1.0.0',
 };
 
-/** An exposition. The owner calls `release` when done with `bytes`. */
+/** What a client is made of. */
+export interface ClientSettings
+  extends Pick<ScrapeConfig, 'http' | 'enableCompression' | 'scrapeProtocols' | 'nameEscaping'> {
+  /** Of the product. */
+  readonly version: string;
+}
+
+/** An exposition, in a slot that is the caller's to hand over or to release. */
 export interface ScrapeResponse {
-  /** Valid in [0, length) until `release`. */
-  readonly bytes: Uint8Array;
+  readonly slot: BodySlot;
   readonly length: number;
   readonly contentType: string;
-  release(): void;
 }
 
 export interface ScrapeRequest {
@@ -54,14 +59,13 @@ export class BodyTooLargeError extends AppError {
 }
 
 export function createScrapeClient(
-  config: ScrapeConfig,
-  options: { readonly version: string },
-  deps: { readonly buffers: BodyBuffers; readonly clock: Clock },
+  settings: ClientSettings,
+  deps: { readonly slots: BodySlots; readonly clock: Clock },
 ): ScrapeClient {
-  const client = new HttpClient(config.http, deps);
-  const accept = acceptHeader(config);
-  const acceptEncoding = config.enableCompression ? 'zstd, gzip;q=0.9' : 'identity';
-  const userAgent = `Tidemark/${options.version}`;
+  const client = new HttpClient(settings.http, deps);
+  const accept = acceptHeader(settings);
+  const acceptEncoding = settings.enableCompression ? 'zstd, gzip;q=0.9' : 'identity';
+  const userAgent = `Tidemark/${settings.version}`;
   return {
     fetch: async (request) => {
       const headers = {
@@ -80,7 +84,7 @@ export function createScrapeClient(
             `server returned HTTP status ${response.statusCode} ${response.statusMessage ?? ''}`.trimEnd(),
           );
         }
-        return await readBody(response, request.bodyBytesMax, deps.buffers);
+        return await readBody(response, request.bodyBytesMax, deps.slots);
       } catch (caught) {
         if (caught instanceof AppError) throw caught;
         if (deadline.isOver()) {
@@ -114,37 +118,38 @@ export function acceptHeader(config: Pick<ScrapeConfig, 'scrapeProtocols' | 'nam
 async function readBody(
   response: http.IncomingMessage,
   bodyBytesMax: number,
-  buffers: BodyBuffers,
+  slots: BodySlots,
 ): Promise<ScrapeResponse> {
   const contentType = response.headers['content-type'] ?? '';
   const encoding = response.headers['content-encoding'] ?? 'identity';
-  const { buffer, length } = await collect(response, bodyBytesMax, buffers);
-  if (encoding === 'identity')
-    return { bytes: buffer, length, contentType, release: () => buffers.release(buffer) };
+  const sent = await collect(response, bodyBytesMax, slots);
+  if (encoding === 'identity') return { ...sent, contentType };
   try {
-    const plain = await decompress(encoding, buffer.subarray(0, length), bodyBytesMax);
-    return { bytes: plain, length: plain.length, contentType, release: () => {} };
+    const plain = await decompress(encoding, sent.slot.bytes.subarray(0, sent.length), bodyBytesMax);
+    const slot = slots.acquire(plain.length);
+    slot.bytes.set(plain);
+    return { slot, length: plain.length, contentType };
   } finally {
-    buffers.release(buffer);
+    slots.release(sent.slot);
   }
 }
 
-/** The body as it was sent, in a buffer that is the caller's. */
+/** The body as it was sent, in a slot that is the caller's. */
 function collect(
   response: http.IncomingMessage,
   bodyBytesMax: number,
-  buffers: BodyBuffers,
-): Promise<{ readonly buffer: Uint8Array<ArrayBuffer>; readonly length: number }> {
+  slots: BodySlots,
+): Promise<{ readonly slot: BodySlot; readonly length: number }> {
   // By events: an asynchronous iterator costs more than all of the bytes of a usual body.
   return new Promise((resolve, reject) => {
-    let buffer = buffers.acquire();
+    let slot = slots.acquire(0);
     let length = 0;
     let isDone = false;
     const fail = (error: Error): void => {
       if (isDone) return;
       isDone = true;
       response.destroy();
-      buffers.release(buffer);
+      slots.release(slot);
       reject(error);
     };
     response.on('data', (piece: Buffer) => {
@@ -154,14 +159,14 @@ function collect(
         fail(new BodyTooLargeError(bodyBytesMax));
         return;
       }
-      if (needed > buffer.length) buffer = buffers.grow(buffer, length, needed);
-      buffer.set(piece, length);
+      if (needed > slot.bytes.length) slot = slots.grow(slot, length, needed);
+      slot.bytes.set(piece, length);
       length = needed;
     });
     response.once('end', () => {
       if (isDone) return;
       isDone = true;
-      resolve({ buffer, length });
+      resolve({ slot, length });
     });
     response.once('error', fail);
     response.once('close', () => fail(new Error('the connection was closed before the body was complete')));
@@ -192,7 +197,7 @@ async function decompress(encoding: string, bytes: Uint8Array, bodyBytesMax: num
   });
 }
 
-/** Compressed bytes, and those of the body, of what is decompressed on the main thread: a millisecond at most. */
+/** Compressed bytes, and those of the body, of what is decompressed between two scrapes: a millisecond at most. */
 const AT_ONCE_SENT_MAX = 128 * 1024;
 const AT_ONCE_BYTES_MAX = 1024 * 1024;
 const CHUNK_BYTES_MIN = 4096;
