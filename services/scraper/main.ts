@@ -1,7 +1,7 @@
 // `node services/scraper/main.ts`: a scraper as a process of a cluster. It scrapes its share of all targets.
 import path from 'node:path';
 import { toAppError } from '../lib/core/errors.ts';
-import { createDistributor, seriesLimitOptions } from '../lib/distributor/distributor.ts';
+import { createDistributor } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
@@ -25,7 +25,7 @@ runServiceProcess({
     const distributor = createDistributor(
       {
         outOfOrderWindowMs: flags['ingest.out-of-order-window'] || flags['storage.tsdb.retention.time'],
-        ...seriesLimitOptions(flags['ingest.max-series']),
+        seriesPerTenantMax: flags['ingest.max-series'],
       },
       { cluster, clock, logger, registry },
     );
