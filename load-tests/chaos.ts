@@ -76,7 +76,7 @@ async function runRounds(
   for (const name of names)
     if (!all.some((known) => known.name === name))
       throw new Error(`no fault is named ${JSON.stringify(name)}`);
-  const faults = all.filter(({ name }) => names.includes(name));
+  const faults = names.map((name) => all.find((known) => known.name === name)!);
   const untilMs = performance.now() + Number(values.minutes) * 60_000;
   const [rounds, kills] = [Number(values.rounds), Number(values.kills)];
   for (let round = 1; round <= rounds && totals.kills < kills && performance.now() < untilMs; round++) {
@@ -107,17 +107,17 @@ async function setUp(
   random: Random,
 ): Promise<{ cluster: ChaosCluster; actionsOf: (load: ChaosLoad) => Action[] }> {
   const cutMs = 1000 * Number(values['cut-seconds']);
+  const slowness = loadFactor();
   const bind = <R>(
     faults: readonly { readonly name: string; readonly silences?: boolean; run(round: R): Promise<number> }[],
     round: R,
   ) => faults.map((fault): Action => ({ ...fault, run: () => fault.run(round) }));
   if (!values.namespaces) {
     const cluster = await ChaosCluster.start<Wires>(new LoopbackFabric(Number(values['base-port'])));
-    return { cluster, actionsOf: (load) => bind(FAULTS, { cluster, random, load, cutMs }) };
+    return { cluster, actionsOf: (load) => bind(FAULTS, { cluster, random, load, cutMs, slowness }) };
   }
   const fabric = new NamespaceFabric();
   const cluster = await ChaosCluster.start<PacketWires>(fabric);
-  const slowness = loadFactor();
   const roundOf = (load: ChaosLoad): PacketRound => ({
     cluster,
     random,

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pick, type Random } from '../../test/support/random.ts';
 import type { ChaosCluster, ChaosNode, Service } from './chaos-cluster.ts';
 import type { ChaosLoad } from './chaos-ledger.ts';
+import { describeWatch, expectSteady, STEADY_MS } from './steady.ts';
 
 export interface Fault {
   readonly name: string;
@@ -22,15 +23,20 @@ export interface Round {
   readonly load: ChaosLoad;
   /** How long partitions and loss last. */
   readonly cutMs: number;
+  /** By how much limits in seconds are longer, on a machine that others use too. */
+  readonly slowness: number;
 }
 
 /** How often a start is interrupted, and how far it comes: a start takes about so long. */
 const START_KILLS = 9;
 const START_MS = 900;
 const FREEZE_MS = 2_500;
+const FREEZE_ZONE_MS = 6_000;
 /** Partitions last so long, and NATS is away. */
 export const CUT_MS = 3_000;
 const FILL_MS = 2_000;
+/** Longer than members expire after: whoever would be forgotten wrongly is by then. */
+const NATS_BACK_MS = 5_000;
 /** Left on the full disk. */
 const FULL_REST_BYTES = 256 << 10;
 
@@ -61,9 +67,9 @@ async function killInStarts(cluster: ChaosCluster, random: Random, node: ChaosNo
   return START_KILLS + 1;
 }
 
-async function freeze(nodes: readonly ChaosNode[]): Promise<number> {
+async function freeze(nodes: readonly ChaosNode[], forMs = FREEZE_MS): Promise<number> {
   for (const { program } of nodes) program.signal('SIGSTOP');
-  await sleep(FREEZE_MS);
+  await sleep(forMs);
   for (const { program } of nodes) program.signal('SIGCONT');
   return 0;
 }
@@ -94,15 +100,28 @@ async function seal(cluster: ChaosCluster): Promise<void> {
   await fetch(url, { method: 'POST', signal: AbortSignal.timeout(60_000) }).catch(() => undefined);
 }
 
+/** R15: no request fails, neither while NATS is gone nor when it is back. */
+async function withoutNats({ cluster, load, cutMs }: Round, isWiped: boolean): Promise<number> {
+  const watch = load.watch();
+  await cluster.killNats(isWiped);
+  await sleep(cutMs);
+  cluster.startNats();
+  await cluster.untilReady();
+  await sleep(NATS_BACK_MS);
+  expectSteady(watch, 0, load.phase);
+  load.notes.push(`${load.phase}: ${describeWatch(watch)}`);
+  return 0;
+}
+
 const dataNodes = (cluster: ChaosCluster): readonly ChaosNode[] => [
   ...cluster.of('ingester'),
   ...cluster.of('store'),
 ];
 
-/** Of any one zone: an ingester, and a store where there is one. */
+/** Of any one zone: an ingester, and a store and a querier where there are. Gateways are whom clients see: they would turn away. */
 const zone = (cluster: ChaosCluster, random: Random): readonly ChaosNode[] => {
   const number = pick(random, [0, 1, 2]);
-  return dataNodes(cluster).filter((node) => node.zone === number);
+  return [...dataNodes(cluster), ...cluster.of('querier')].filter((node) => node.zone === number);
 };
 
 export const FAULTS: readonly Fault[] = [
@@ -155,7 +174,16 @@ export const FAULTS: readonly Fault[] = [
   },
   { name: 'freeze an ingester', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'ingester')]) },
   { name: 'freeze a store', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'store')]) },
-  { name: 'freeze a zone', run: ({ cluster, random }) => freeze(zone(cluster, random)) },
+  {
+    name: 'freeze a zone',
+    run: async ({ cluster, random, load, slowness }) => {
+      const watch = load.watch();
+      await freeze(zone(cluster, random), FREEZE_ZONE_MS);
+      expectSteady(watch, STEADY_MS * slowness, load.phase);
+      load.notes.push(`${load.phase}: ${describeWatch(watch)}`);
+      return 0;
+    },
+  },
   {
     name: 'partition an ingester',
     run: ({ cluster, random, cutMs }) => partition([nodeOf(cluster, random, 'ingester')], cutMs),
@@ -191,21 +219,11 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'kill NATS',
-    run: async ({ cluster }) => {
-      await cluster.killNats(false);
-      await sleep(CUT_MS);
-      cluster.startNats();
-      return 0;
-    },
+    run: (round) => withoutNats(round, false),
   },
   {
     name: 'kill and wipe NATS',
-    run: async ({ cluster }) => {
-      await cluster.killNats(true);
-      await sleep(CUT_MS);
-      cluster.startNats();
-      return 0;
-    },
+    run: (round) => withoutNats(round, true),
   },
   { name: 'full disk', run: ({ cluster }) => fillDisk(cluster) },
   {

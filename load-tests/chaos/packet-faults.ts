@@ -7,15 +7,14 @@ import { pick } from '../../test/support/random.ts';
 import { askAlone } from '../../test/support/replica-questions.ts';
 import type { ChaosCluster, ChaosNode } from './chaos-cluster.ts';
 import type { Fault, Round } from './chaos-faults.ts';
-import { type ChaosLoad, METRIC, type Watch } from './chaos-ledger.ts';
+import { type ChaosLoad, METRIC } from './chaos-ledger.ts';
 import type { PacketWires } from './fabric.ts';
+import { describeWatch, expectSteady, STEADY_MS } from './steady.ts';
 
 export interface PacketRound extends Round {
   readonly cluster: ChaosCluster<PacketWires>;
   /** Address of NATS. */
   readonly natsHost: string;
-  /** By how much limits in seconds are longer, on a machine that others use too. */
-  readonly slowness: number;
 }
 
 export interface PacketFault extends Omit<Fault, 'run'> {
@@ -23,8 +22,7 @@ export interface PacketFault extends Omit<Fault, 'run'> {
 }
 
 const PARTITIONS = 64;
-/** R13: writes fail no longer than this after a cut, and the replica has everything so long after the end of it. */
-const STEADY_MS = 2_000;
+/** R13: the replica has everything so long after the end of a cut. */
 const CATCH_UP_MS = 60_000;
 /** R16. */
 const LOSS_PERCENT = 20;
@@ -32,18 +30,6 @@ const DELAY_MS = 100;
 /** No process of so small a cluster needs more, whatever the network does. */
 const RSS_BYTES_MAX = 700 << 20;
 const ASK_TIMEOUT_MS = 30_000;
-
-/** Fails when requests went on failing after the first moments. */
-function expectSteady({ failures }: Watch, limitMs: number, what: string): void {
-  const late = failures.filter(({ afterMs }) => afterMs > limitMs);
-  if (late.length === 0) return;
-  const list = late
-    .slice(0, 3)
-    .map(({ kind, afterMs, reason }) => `${kind} after ${Math.round(afterMs)} ms: ${reason}`);
-  throw new Error(
-    `${what}: ${late.length} requests failed later than ${limitMs} ms after the cut: ${list.join('; ')}`,
-  );
-}
 
 /** Cuts as told, and holds R13 to it: writes and queries go on, and then the replica catches up and answers alone. */
 async function cutIngester(
@@ -60,15 +46,8 @@ async function cutIngester(
   const healedMs = performance.now();
   await untilWhole(node, load, first);
   const seconds = ((performance.now() - healedMs) / 1000).toFixed(1);
-  load.notes.push(`${load.phase}: ${describe(watch)}; complete ${seconds} s after the end of the cut`);
+  load.notes.push(`${load.phase}: ${describeWatch(watch)}; complete ${seconds} s after the end of the cut`);
   return 0;
-}
-
-/** What requests came to. */
-function describe({ failures, tookMs }: Watch): string {
-  const slowest = (kind: 'write' | 'query'): number =>
-    Math.round(Math.max(0, ...tookMs.filter((request) => request.kind === kind).map(({ tookMs: ms }) => ms)));
-  return `${tookMs.length} requests, ${failures.length} failed once, slowest write ${slowest('write')} ms, query ${slowest('query')} ms`;
 }
 
 /** Its own answer says that it is complete, and has every acknowledged sample since `first`. */
@@ -158,7 +137,7 @@ async function loseAndDelay({ cluster, load, cutMs }: PacketRound): Promise<numb
     }
   }
   for (const { wires } of cluster.nodes) wires.heal();
-  load.notes.push(`${load.phase}: ${describe(watch)}; the largest process had ${most >> 20} MiB`);
+  load.notes.push(`${load.phase}: ${describeWatch(watch)}; the largest process had ${most >> 20} MiB`);
   return 0;
 }
 
@@ -175,7 +154,7 @@ export const PACKET_FAULTS: readonly PacketFault[] = [
       await sleep(Math.max(cutMs, 2 * STEADY_MS));
       for (const { wires } of cluster.of('querier')) wires.heal();
       expectSteady(watch, STEADY_MS * slowness, load.phase);
-      load.notes.push(`${load.phase}: ${describe(watch)}`);
+      load.notes.push(`${load.phase}: ${describeWatch(watch)}`);
       return 0;
     },
   },
@@ -193,7 +172,7 @@ export const PACKET_FAULTS: readonly PacketFault[] = [
       await sleep(Math.max(cutMs, 2 * STEADY_MS));
       for (const { wires } of cluster.nodes) wires.heal();
       expectSteady(watch, 0, load.phase);
-      load.notes.push(`${load.phase}: ${describe(watch)}`);
+      load.notes.push(`${load.phase}: ${describeWatch(watch)}`);
       return 0;
     },
   },

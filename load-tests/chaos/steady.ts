@@ -1,0 +1,40 @@
+// What requests came to while something was wrong, held against how long it may be noticed.
+import type { Watch } from './chaos-ledger.ts';
+
+/** Failures or waits for a part of the cluster are over so long after it is gone (R13, R21). */
+export const STEADY_MS = 2_000;
+
+/**
+ * Fails when requests that were sent later than `limitMs` after the watch began failed, or took longer than that.
+ *
+ * @param what  Names it in the message.
+ */
+export function expectSteady({ failures, tookMs }: Watch, limitMs: number, what: string): void {
+  const slow = tookMs.filter(
+    ({ afterMs, tookMs: ms }) => afterMs > limitMs && ms > Math.max(STEADY_MS, limitMs),
+  );
+  const late = [
+    ...failures.filter(({ afterMs }) => afterMs > limitMs),
+    ...slow.map(({ kind, afterMs, tookMs: ms }) => ({ kind, afterMs, reason: `took ${Math.round(ms)} ms` })),
+  ];
+  if (late.length === 0) return;
+  const list = late
+    .slice(0, 3)
+    .map(({ kind, afterMs, reason }) => `${kind} sent after ${Math.round(afterMs)} ms: ${reason}`);
+  throw new Error(
+    `${what}: ${late.length} requests later than ${limitMs} ms after it began: ${list.join('; ')}`,
+  );
+}
+
+/** What requests came to, in a line. */
+export function describeWatch({ failures, tookMs }: Watch): string {
+  const slowest = (kind: 'write' | 'query', sinceMs: number): number => {
+    const times = tookMs
+      .filter((each) => each.kind === kind && each.afterMs >= sinceMs)
+      .map(({ tookMs: ms }) => ms);
+    return Math.round(Math.max(0, ...times));
+  };
+  const slowestOf = (sinceMs: number) =>
+    `write ${slowest('write', sinceMs)} ms, query ${slowest('query', sinceMs)} ms`;
+  return `${tookMs.length} requests, ${failures.length} failed once, slowest ${slowestOf(0)}; after 2 s ${slowestOf(STEADY_MS)}`;
+}
