@@ -23,7 +23,8 @@ export interface Node {
   readonly output: () => string;
   readonly exited: () => number | string | undefined;
   readonly end: (signal?: NodeJS.Signals) => Promise<void>;
-  readonly start: () => Promise<void>;
+  /** @param root  Of the repository whose code it runs from now on, as in ClusterOptions. */
+  readonly start: (root?: string) => Promise<void>;
   readonly ready: (timeoutMs?: number) => Promise<void>;
 }
 
@@ -38,6 +39,8 @@ export interface ClusterOptions {
   readonly nodeFlags?: Readonly<Record<string, readonly string[]>>;
   /** A NATS that runs already; otherwise one is started. */
   readonly nats?: Nats;
+  /** Of the repository whose code all of them run: another version's. Default: this one. */
+  readonly root?: string;
 }
 
 export interface TestCluster {
@@ -63,13 +66,15 @@ export async function startNode(
     readonly zone: string;
     readonly configFile: string;
     readonly flags?: readonly string[];
+    readonly root?: string;
   },
 ): Promise<Node> {
   const [httpPort, grpcPort] = [await freePort(), await freePort()];
   const dataDir = freshFolder();
   const url = `http://127.0.0.1:${httpPort}`;
+  const mainOf = (root: string): string => path.join(root, `services/${service}/main.ts`);
+  let main = mainOf(options.root ?? repositoryRoot);
   const args = [
-    path.join(repositoryRoot, `services/${service}/main.ts`),
     `--web.listen-address=127.0.0.1:${httpPort}`,
     `--grpc.listen-address=127.0.0.1:${grpcPort}`,
     `--nats.url=${options.natsUrl}`,
@@ -81,7 +86,7 @@ export async function startNode(
     ...(WITH_DATA.has(service) ? [`--data.dir=${dataDir}`] : []),
     ...(options.flags ?? []),
   ];
-  let running = startProcess(process.execPath, args);
+  let running = startProcess(process.execPath, [main, ...args]);
   onTestFinished(() => running.end('SIGKILL'));
   return {
     service,
@@ -93,9 +98,10 @@ export async function startNode(
     output: () => running.output(),
     exited: () => running.exited(),
     end: (signal) => running.end(signal),
-    start: async () => {
+    start: async (root) => {
       await running.end('SIGKILL');
-      running = startProcess(process.execPath, args);
+      if (root !== undefined) main = mainOf(root);
+      running = startProcess(process.execPath, [main, ...args]);
     },
     ready: async (timeoutMs = READY_TIMEOUT_MS) => {
       await waitFor(
@@ -121,7 +127,8 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
       const zone = `zone-${i}`;
       const instance = `${service}-${i}`;
       const flags = [...(options.flags?.[service] ?? []), ...(options.nodeFlags?.[instance] ?? [])];
-      nodes.push(await startNode(service, instance, { natsUrl: nats.url, zone, configFile, flags }));
+      const { root } = options;
+      nodes.push(await startNode(service, instance, { natsUrl: nats.url, zone, configFile, flags, root }));
     }
   }
   await Promise.all(nodes.map((node) => node.ready()));

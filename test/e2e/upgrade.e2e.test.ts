@@ -1,0 +1,154 @@
+// R19: every process of a cluster of the version before is restarted, one by one, as this version, while a real Prometheus
+// remote-writes, numbered samples are written and queries are asked; then some go back. Nothing is lost, no request fails that is sent
+// again as Prometheus does, and what either version wrote to its disk is read by the other.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, onTestFinished, test } from 'vitest';
+import { type Node, seesMembers, startCluster, type TestCluster } from '../support/cluster.ts';
+import { ClusterLoad, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
+import { checkOutBeside, previousCommit } from '../support/previous-version.ts';
+import { hasPrograms, startProcess } from '../support/process.ts';
+import { answers, findProgram, freePort, repositoryRoot, waitFor } from '../support/programs.ts';
+import { freshFolder, queryInstant } from '../support/tidemark.ts';
+
+const PROGRAMS = ['nats-server', 'prometheus'] as const;
+const JOB = '{job="prometheus"}';
+
+function hasHistory(): boolean {
+  if (previousCommit() !== undefined) return true;
+  if (process.env.CI === 'true')
+    throw new Error('CI needs the history of the repository, with the version before');
+  console.warn('skipped: the version before is not in the history of this clone');
+  return false;
+}
+
+/** Scrapes itself every second and remote-writes to the first gateway. */
+async function startPrometheus(gateway: string): Promise<string> {
+  const port = await freePort();
+  const folder = freshFolder();
+  const config = path.join(folder, 'prometheus.yml');
+  writeFileSync(
+    config,
+    `global: { scrape_interval: 1s, scrape_timeout: 1s }
+scrape_configs:
+  - job_name: prometheus
+    static_configs: [{ targets: ['127.0.0.1:${port}'] }]
+remote_write:
+  - url: ${gateway}/api/v1/write
+    queue_config: { batch_send_deadline: 500ms, min_backoff: 100ms, max_backoff: 1s }
+`,
+  );
+  startProcess(findProgram('prometheus')!, [
+    `--config.file=${config}`,
+    `--web.listen-address=127.0.0.1:${port}`,
+    `--storage.tsdb.path=${path.join(folder, 'data')}`,
+  ]);
+  const url = `http://127.0.0.1:${port}`;
+  await waitFor('Prometheus ready', () => answers(`${url}/-/ready`));
+  return url;
+}
+
+/** Every sample of the job up to `untilMs`: `labels time` → value. */
+async function samplesOf(url: string, untilMs: number): Promise<Map<string, string>> {
+  const parameters = new URLSearchParams({ query: `${JOB}[30m]`, time: String(untilMs / 1000) });
+  const response = await fetch(`${url}/api/v1/query?${parameters.toString()}`);
+  const body = (await response.json()) as {
+    error?: string;
+    data?: { result: { metric: Record<string, string>; values: [number, string][] }[] };
+  };
+  if (body.data === undefined) throw new Error(`${url}: ${response.status} ${body.error}`);
+  const samples = new Map<string, string>();
+  for (const { metric, values } of body.data.result) {
+    const names = Object.keys(metric).sort();
+    const labels = JSON.stringify(names.map((name) => [name, metric[name]]));
+    for (const [seconds, value] of values) samples.set(`${labels} ${Math.round(seconds * 1000)}`, value);
+  }
+  return samples;
+}
+
+/** Sum of a counter of Prometheus about itself. */
+async function counterOf(prometheus: string, name: string): Promise<number> {
+  const text = await (await fetch(`${prometheus}/metrics`)).text();
+  const lines = text.split('\n').filter((line) => line.startsWith(`${name}{`));
+  expect(lines.length, name).toBeGreaterThan(0);
+  return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+}
+
+/** Ends the process in order and starts it from `root`, with its data; the others see it again when this resolves. */
+async function move(cluster: TestCluster, node: Node, root: string): Promise<void> {
+  await node.end('SIGTERM');
+  expect(node.exited(), node.output()).toBe(0);
+  await node.start(root);
+  await node.ready();
+  const gateway = cluster.of('gateway').find((each) => each !== node)!;
+  await waitFor(`${node.instance} is seen`, () => seesMembers(gateway.url, cluster.nodes.length), {
+    timeoutMs: 60_000,
+    describe: cluster.describe,
+  });
+}
+
+test.skipIf(!hasPrograms(...PROGRAMS) || !hasHistory())(
+  'R19: a rolling upgrade from the version before, and back, under load from Prometheus',
+  { timeout: 600_000 },
+  async () => {
+    const commit = previousCommit()!;
+    const before = checkOutBeside(commit);
+    const cluster = await startCluster({
+      counts: { ingester: 3, store: 2, querier: 2, gateway: 2 },
+      flags: { gateway: ['--web.enable-admin-api'] },
+      root: before,
+    });
+    onTestFinished(({ task }) => {
+      if (task.result?.state === 'fail') console.log(cluster.describe());
+    });
+    const gateways = cluster.of('gateway').map(({ url }) => url);
+    await waitFor('all members', () => seesMembers(gateways[0]!, cluster.nodes.length));
+    const prometheus = await startPrometheus(gateways[0]!);
+    const load = new ClusterLoad({ gateways });
+    onTestFinished(() => load.stop());
+    await sleep(2_000);
+    // Blocks of the version before, which the stores of this one have to read.
+    const sealed = await fetch(`${gateways[1]!}/api/v1/admin/tsdb/seal`, { method: 'POST' });
+    expect(sealed.status, await sealed.text()).toBeLessThan(300);
+
+    const order = ['store', 'ingester', 'querier', 'gateway'] as const;
+    for (const node of order.flatMap((service) => cluster.of(service))) {
+      load.enter(`${node.instance} goes to this version`);
+      await move(cluster, node, repositoryRoot);
+    }
+    load.enter('all are of this version');
+    // And blocks and logs of this one, which the one before has to read.
+    const again = await fetch(`${gateways[1]!}/api/v1/admin/tsdb/seal`, { method: 'POST' });
+    expect(again.status, await again.text()).toBeLessThan(300);
+    const back = [cluster.of('store')[0]!, cluster.of('ingester')[0]!];
+    for (const node of back) {
+      load.enter(`${node.instance} goes back`);
+      await move(cluster, node, before);
+    }
+    await load.stop();
+
+    expect(load.failures).toEqual([]);
+    for (const gateway of gateways) expect(await missingAt(gateway, load.acknowledged)).toEqual([]);
+    const untilMs = Date.now() - 1_000;
+    await waitFor('all sent', async () => {
+      const highest = await counterOf(
+        prometheus,
+        'prometheus_remote_storage_queue_highest_sent_timestamp_seconds',
+      );
+      return highest * 1000 > untilMs;
+    });
+    expect(await counterOf(prometheus, 'prometheus_remote_storage_samples_failed_total')).toBe(0);
+    expect(await counterOf(prometheus, 'prometheus_remote_storage_samples_dropped_total')).toBe(0);
+    const [sent, held] = [await samplesOf(prometheus, untilMs), await samplesOf(gateways[1]!, untilMs)];
+    const differing = [...sent].filter(([name, value]) => held.get(name) !== value);
+    expect(differing.slice(0, 3)).toEqual([]);
+    expect(sent.size).toBeGreaterThan(1_000);
+    expect((await queryInstant(gateways[0]!, `count(${JOB})`)).length).toBe(1);
+    console.log(
+      `upgrade from ${commit.slice(0, 12)}: ${cluster.nodes.length} processes up, ${back.length} back; ${load.acknowledged.length * LOAD_SERIES} samples acknowledged and ` +
+        `${sent.size} of Prometheus, 0 lost; ${load.queries} queries, 0 failed; requests sent again: ${load.describeRetries()}; ` +
+        `samples that Prometheus sent again: ${await counterOf(prometheus, 'prometheus_remote_storage_samples_retried_total')}`,
+    );
+  },
+);
