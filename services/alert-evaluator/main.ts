@@ -1,7 +1,7 @@
 // `node services/alert-evaluator/main.ts`: an alert evaluator as a process of a cluster.
 
 import { toAppError } from '../lib/core/errors.ts';
-import { createDistributor } from '../lib/distributor/distributor.ts';
+import { createDistributor, seriesLimitOptions } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
@@ -24,7 +24,7 @@ runServiceProcess({
     const distributor = createDistributor(
       {
         outOfOrderWindowMs: flags['ingest.out-of-order-window'] || flags['storage.tsdb.retention.time'],
-        seriesPerTenantMax: flags['ingest.max-series'],
+        ...seriesLimitOptions(flags['ingest.max-series']),
       },
       { cluster, clock, logger, registry },
     );

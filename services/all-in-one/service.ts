@@ -9,7 +9,7 @@ import { createGateway } from '../gateway/service.ts';
 import { createIngester } from '../ingester/service.ts';
 import type { Clock } from '../lib/core/clock.ts';
 import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
-import { createDistributor } from '../lib/distributor/distributor.ts';
+import { createDistributor, seriesLimitOptions } from '../lib/distributor/distributor.ts';
 import { openObjectStore } from '../lib/objstore/objstore-flags.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
@@ -119,6 +119,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     {
       dataDir,
       partitionCount: flags['cluster.partitions'],
+      seriesPerTenantMax: flags['ingest.max-series'],
       sealGraceMs: Math.max(SEAL_GRACE_MS_MIN, flags['query.timeout'] + SEAL_GRACE_MARGIN_MS),
     },
     { ...deps, cluster },
@@ -127,7 +128,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
   const distributor = createDistributor(
     {
       outOfOrderWindowMs: flags['ingest.out-of-order-window'] || retentionMs,
-      seriesPerTenantMax: flags['ingest.max-series'],
+      ...seriesLimitOptions(flags['ingest.max-series']),
     },
     { ...deps, cluster },
   );

@@ -1,6 +1,6 @@
 // `node services/gateway/main.ts`: a gateway as a process of a cluster.
 
-import { createDistributor } from '../lib/distributor/distributor.ts';
+import { createDistributor, seriesLimitOptions } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
@@ -25,7 +25,7 @@ runServiceProcess({
     const distributor = createDistributor(
       {
         outOfOrderWindowMs: flags['ingest.out-of-order-window'] || retentionMs,
-        seriesPerTenantMax: flags['ingest.max-series'],
+        ...seriesLimitOptions(flags['ingest.max-series']),
       },
       { cluster, clock, logger, registry },
     );

@@ -1,11 +1,12 @@
 // The ingester's own flags, beside those of every service process.
-import { DATA_FLAGS, QUERY_FLAGS } from '../lib/runtime/flag-groups.ts';
+import { DATA_FLAGS, INGEST_FLAGS, QUERY_FLAGS } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
 import { PLACEMENT_FLAGS } from '../lib/transport/process-flags.ts';
 
 export const INGESTER_FLAGS = {
   ...DATA_FLAGS,
   ...PLACEMENT_FLAGS,
+  'ingest.max-series': INGEST_FLAGS['ingest.max-series'],
   'query.timeout': {
     type: 'duration',
     default: 120_000,

@@ -31,6 +31,7 @@ export interface IngesterMetrics {
   readonly seals: Counter<'result'>;
   readonly sealedSamples: Counter;
   readonly seriesLeft: Counter;
+  readonly seriesRefused: Counter;
   /** Head images by `result`: written, failed, loaded, damaged. */
   readonly images: Counter<'result'>;
   readonly imageBytes: Counter;
@@ -135,6 +136,10 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
     }),
     imageBytes: counter('tidemark_ingester_head_image_written_bytes_total', 'Bytes written to head images.'),
     seriesLeft: counter('tidemark_ingester_series_left_total', 'Series that left memory.'),
+    seriesRefused: counter(
+      'tidemark_ingester_series_refused_total',
+      'Series that were not admitted because their tenant has as many as it may; counted at every question.',
+    ),
     selectedSeries: counter('tidemark_ingester_selected_series_total', 'Series sent to queriers.'),
     limitHits: counter('tidemark_ingester_select_limit_hits_total', 'Selects refused for too many series.'),
   };

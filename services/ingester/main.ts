@@ -55,6 +55,7 @@ runServiceProcess({
         sealGraceMs: flags['query.timeout'] + SEAL_GRACE_MARGIN_MS,
         ...(flags['query.threads'] > 0 ? { partThreads: flags['query.threads'] } : {}),
         partMemoryBytesMax: flags['query.max-memory-total'],
+        seriesPerTenantMax: flags['ingest.max-series'],
       },
       {
         ...{ cluster, clock, logger, registry },

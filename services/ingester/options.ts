@@ -32,6 +32,8 @@ export interface IngesterOptions {
   readonly partThreads?: number;
   /** Bytes that all parts under way may hold. Default 1 GiB. */
   readonly partMemoryBytesMax?: number;
+  /** Most series of one tenant in the cluster; this ingester admits its share by partitions. Default: no limit. */
+  readonly seriesPerTenantMax?: number;
   /** Metrics with metadata per tenant, at most; further ones are not kept. Default 100,000. */
   readonly metadataMax?: number;
   /** How often closed ranges are looked for, ms. Default 30 s. */
@@ -84,6 +86,7 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     seriesPerSelectMax: 5_000_000,
     partThreads: availableParallelism(),
     partMemoryBytesMax: 1 << 30,
+    seriesPerTenantMax: Number.POSITIVE_INFINITY,
     metadataMax: 100_000,
     sealCheckIntervalMs: 30_000,
     sealDelayMs: 5 * 60_000,

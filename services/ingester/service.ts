@@ -37,6 +37,7 @@ import { createReplicationMetrics } from './replication/replication-metrics.ts';
 import type { ReplicationDeps } from './replication/replication-options.ts';
 import { Sealer } from './sealing/sealer.ts';
 import { Tenants } from './tenants.ts';
+import { admitSeries, type SeriesAdmissionDeps, seriesLimitOf } from './writes/admit-series.ts';
 import { AppendStream } from './writes/append-stream.ts';
 import { HeldTable } from './writes/held-table.ts';
 import { WriteReader } from './writes/write-reader.ts';
@@ -91,6 +92,9 @@ interface Running {
   readonly images: HeadImages;
 }
 
+/** Between two warnings that a tenant has too many series. */
+const LIMIT_WARNING_MS = 60_000;
+
 /** Parts of queries that are evaluated at one time: as many as a querier has queries. */
 const PARTS_MAX = 20;
 
@@ -113,6 +117,7 @@ class DurableIngester implements Ingester {
   readonly #streams = new Set<AppendStream>();
   #running: Running | undefined;
   #draining = false;
+  #limitWarnedMs = Number.NEGATIVE_INFINITY;
   #stopped: Promise<void> | undefined;
 
   constructor(options: ResolvedOptions, deps: IngesterDeps) {
@@ -433,7 +438,11 @@ class DurableIngester implements Ingester {
       },
       headStatistics: async (request) => {
         this.#mustRun();
-        return this.#reads.headStatistics(request);
+        return { ...this.#reads.headStatistics(request), seriesLimit: seriesLimitOf(this.#admissionDeps()) };
+      },
+      admitSeries: async (request) => {
+        this.#mustRun();
+        return admitSeries(request, this.#admissionDeps());
       },
       deleteSeries: async (request) => ({
         concerned: await this.#mustRun().sealer.deleteSamples(markOfRequest(request)),
@@ -481,6 +490,28 @@ class DurableIngester implements Ingester {
       this.#streams.delete(stream);
       this.#tables.delete(stream.table);
     }
+  }
+
+  #admissionDeps(): SeriesAdmissionDeps {
+    const { seriesPerTenantMax, partitionCount } = this.#options;
+    return {
+      seriesMax: seriesPerTenantMax,
+      ownedShare: this.#ownedPartitions().length / partitionCount,
+      tenants: this.#tenants,
+      metrics: this.#metrics,
+      onRefusal: (tenant, refused, limit) => this.#warnOfLimit(tenant, refused, limit),
+    };
+  }
+
+  /** Once a minute: whoever sends too many series does so all the time. */
+  #warnOfLimit(tenant: string, refused: number, limit: number): void {
+    const nowMs = this.#deps.clock.monotonicMs();
+    if (nowMs - this.#limitWarnedMs < LIMIT_WARNING_MS) return;
+    this.#limitWarnedMs = nowMs;
+    this.#logger.warn(
+      { tenant, refused, limit },
+      'new series of a tenant are refused: it has as many in memory as --ingest.max-series allows',
+    );
   }
 
   #createMetrics(): IngesterMetrics {

@@ -1,7 +1,7 @@
 // `node services/scraper/main.ts`: a scraper as a process of a cluster. It scrapes its share of all targets.
 import path from 'node:path';
 import { toAppError } from '../lib/core/errors.ts';
-import { createDistributor } from '../lib/distributor/distributor.ts';
+import { createDistributor, seriesLimitOptions } from '../lib/distributor/distributor.ts';
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
@@ -10,6 +10,7 @@ import { ScraperDefinition } from '../lib/wire/contracts.ts';
 import { SCRAPER_FLAGS } from './flags.ts';
 import { SPOOL_FOLDER } from './options.ts';
 import { createScraper } from './service.ts';
+import { TargetShares } from './sharding/target-shares.ts';
 
 runServiceProcess({
   service: 'scraper',
@@ -25,11 +26,20 @@ runServiceProcess({
     const distributor = createDistributor(
       {
         outOfOrderWindowMs: flags['ingest.out-of-order-window'] || flags['storage.tsdb.retention.time'],
-        seriesPerTenantMax: flags['ingest.max-series'],
+        ...seriesLimitOptions(flags['ingest.max-series']),
       },
       { cluster, clock, logger, registry },
     );
     const spoolFolder = path.join(dataDirectory, SPOOL_FOLDER);
+    const others = () => cluster.scrapers().filter((peer) => peer.instance !== instance);
+    const targetShares = new TargetShares({
+      instance,
+      live: shares.live,
+      onMembers: (listener) => shares.onChange(listener),
+      others: () => others().map((peer) => ({ instance: peer.instance, balance: peer.client.balance })),
+      tryAcquire: (name) => control.tryAcquire(name),
+      ...{ clock, logger, registry },
+    });
     const scraper = createScraper(
       { version, spoolFolder, spoolBytesMax },
       {
@@ -37,19 +47,16 @@ runServiceProcess({
         clock,
         logger,
         registry,
-        owns: shares.owns,
-        hasOthers: () => cluster.scrapers().some((peer) => peer.instance !== instance),
+        owns: (targetKey) => targetShares.owns(targetKey),
+        hasOthers: () => others().length > 0,
+        shares: targetShares,
         sharing: {
           tryAcquire: (name) => control.tryAcquire(name),
-          others: () =>
-            cluster
-              .scrapers()
-              .filter((peer) => peer.instance !== instance)
-              .map(({ client }) => client.discover),
+          others: () => others().map(({ client }) => client.discover),
         },
       },
     );
-    shares.onChange(() => {
+    targetShares.onChange(() => {
       scraper.rebalance().catch((caught: unknown) => {
         logger.error({ err: toAppError(caught) }, 'targets were not shared out');
       });

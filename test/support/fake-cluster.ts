@@ -98,6 +98,7 @@ function ingesterHandlers(node: FakeNode, calls: string[]): Handlers<typeof Inge
   return {
     append: unused,
     seal: unused,
+    admitSeries: unused,
     deleteSeries: unused,
     undoDelete: unused,
     listDeletes: unused,

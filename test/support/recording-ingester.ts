@@ -6,7 +6,10 @@ import { computePlacement, type Placement } from '../../services/lib/placement/p
 import type { Cluster } from '../../services/lib/transport/cluster.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client, Handlers } from '../../services/lib/transport/rpc.ts';
+import { visitDefinitions } from '../../services/lib/wire/append-batch.ts';
 import {
+  type AdmitSeriesRequest,
+  type AdmitSeriesResponse,
   AppendOutcome,
   type AppendRequest,
   type AppendResponse,
@@ -44,6 +47,14 @@ export interface RecordingIngester {
   behaviour: Behaviour;
   /** With `partial`: the partitions that are not kept. */
   failedPartitions: number[];
+  /** Series that it admits when it is asked; 0: all. */
+  seriesMax: number;
+  /** Series that it admitted. */
+  readonly admitted: Set<string>;
+  /** How many series each question was about. */
+  readonly questions: number[];
+  /** What becomes of questions for room. */
+  admission: 'answer' | 'hang' | 'unknown';
   /** Each request waits for it before it is dealt with. */
   gate: Promise<void>;
 }
@@ -60,9 +71,14 @@ export function createRecordingIngester(instance: string): RecordingIngester {
     isRemote: false,
     behaviour: 'keep' as Behaviour,
     failedPartitions: [] as number[],
+    seriesMax: 0,
+    admitted: new Set<string>(),
+    questions: [] as number[],
+    admission: 'answer' as RecordingIngester['admission'],
     gate: Promise.resolve(),
   };
   const handlers = {
+    admitSeries: (request: AdmitSeriesRequest) => admit(request, recorded),
     append: (requests: AsyncIterable<AppendRequest>) => serve(requests, recorded),
   } as Partial<Handlers<typeof IngesterDefinition>> as Handlers<typeof IngesterDefinition>;
   return Object.assign(recorded, { client: createInProcessClient(IngesterDefinition, handlers) });
@@ -96,6 +112,22 @@ async function* serve(
       failed.length > 0 ? AppendOutcome.APPEND_OUTCOME_PARTIAL : AppendOutcome.APPEND_OUTCOME_DURABLE;
     yield answer(request, outcome, failed, failed.length > 0 ? 'told to keep a part' : '');
   }
+}
+
+async function admit(request: AdmitSeriesRequest, recorded: Recorded): Promise<AdmitSeriesResponse> {
+  recorded.questions.push(request.count);
+  if (recorded.admission === 'hang') await new Promise(() => {});
+  if (recorded.admission === 'unknown')
+    throw new AppError('internal', 'The server does not implement the method');
+  const { admitted, seriesMax } = recorded;
+  const refused: number[] = [];
+  visitDefinitions(request.definitions, 0, request.count, (reference, _, bytes, start, end) => {
+    const labels = decodeLabels(bytes, start, end).toString();
+    if (seriesMax === 0 || admitted.size < seriesMax - request.taken || admitted.has(labels))
+      admitted.add(labels);
+    else refused.push(reference);
+  });
+  return { refused, series: admitted.size, limit: seriesMax };
 }
 
 function answer(

@@ -66,6 +66,8 @@ async function describeHead(exchange: Exchange, deps: StatusApiDeps): Promise<Ap
         chunkCount: head.chunks,
         minTime: head.minTimeMs,
         maxTime: head.maxTimeMs,
+        // Ours: Prometheus has no limit.
+        ...(head.seriesLimit === undefined ? {} : { seriesLimit: head.seriesLimit }),
       },
       seriesCountByMetricName: head.seriesCountByMetricName.map(countJson),
       labelValueCountByLabelName: head.labelValueCountByLabelName.map(countJson),

@@ -320,6 +320,8 @@ class RemoteWriteEndpoint {
         decoded.refusedHistograms,
       );
     }
+    if (outcome.overLimit !== undefined && outcome.overLimit > 0)
+      refused.inc({ kind: 'sample', reason: 'quota' }, outcome.overLimit);
     if (exemplars > 0) refused.inc({ kind: 'exemplar', reason: 'invalid' }, exemplars);
   }
 
@@ -413,7 +415,8 @@ function replyOfOutcome(decoded: DecodedWrite, outcome: WriteOutcome): Reply {
   const first = decoded.firstRefusal ?? outcome.firstRejection;
   const reason = first === undefined ? '' : `; first refusal: ${first}`;
   const text = `${parts.join(', ')}; ${outcome.written} samples were written${reason}`;
-  if (!decoded.overQuota) return { status: 400, text, written };
+  if (!decoded.overQuota && !(outcome.overLimit !== undefined && outcome.overLimit > 0))
+    return { status: 400, text, written };
   return { status: 429, text, written, retryAfterSeconds: RETRY_QUOTA_SECONDS };
 }
 

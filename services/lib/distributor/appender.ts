@@ -35,6 +35,8 @@ export interface WriteColumns {
 export interface WriteOutcome {
   /** Samples durable on a quorum, floats and histograms, duplicates of what was there included. */
   readonly written: number;
+  /** How many of `rejected` belong to series that are new and over their tenant's limit. Absent: none. */
+  readonly overLimit?: number;
   /** How many of `written` are native histograms. */
   readonly histogramsWritten: number;
   /** Samples that were refused for good (timestamp outside the window, limits), floats and histograms. */

@@ -14,6 +14,7 @@ import { IngesterStream } from './ingester-stream.ts';
 import { DEFAULT_LABEL_LIMITS, type LabelLimits } from './label-rules.ts';
 import { createDistributorMetrics, type DistributorMetrics } from './metrics.ts';
 import { RouteTable } from './routes.ts';
+import { WITHHELD_MAX } from './series-admission.ts';
 import { SeriesTable } from './series-table.ts';
 import { TenantAppender } from './tenant-appender.ts';
 import { WritePath } from './write-path.ts';
@@ -23,8 +24,10 @@ export interface DistributorOptions {
   readonly outOfOrderWindowMs: number;
   /** Newest sample accepted, counted forward from now. Default 10 minutes, as Prometheus. */
   readonly futureToleranceMs?: number;
-  /** Most series a tenant may have known at one time. Default 10 million. */
+  /** Most series of a tenant that this process remembers. Default 10 million. */
   readonly seriesPerTenantMax?: number;
+  /** Whether ingesters are asked for room before samples of a new series go to them (series-admission.ts). Default false. */
+  readonly asksForSeries?: boolean;
   /** Most samples a second and tenant, over ten seconds. Default 0: no limit. */
   readonly samplesPerSecondMax?: number;
   readonly labelLimits?: LabelLimits;
@@ -56,6 +59,7 @@ export interface DistributorDeps {
 const DEFAULTS = {
   futureToleranceMs: 10 * 60_000,
   seriesPerTenantMax: 10_000_000,
+  asksForSeries: false,
   samplesPerSecondMax: 0,
   labelLimits: DEFAULT_LABEL_LIMITS,
   referenceIdleMs: 3 * 3_600_000,
@@ -70,10 +74,20 @@ const DEFAULTS = {
 /** Unit of the time of use that the series table notes. */
 const TICK_MS = 10_000;
 const SWEEP_INTERVAL_MS = 1000;
+/** A series that its tenant has no room for is forgotten when nothing was written to it for this long. */
+const WITHHELD_IDLE_MS = 60_000;
 /** A round over the whole series table takes about this many sweeps, ten minutes under load. */
 const SWEEPS_PER_ROUND = 600;
 /** How often `stop` looks whether the writes in flight are through. */
 const STOP_POLL_MS = 10;
+
+/**
+ * What `--ingest.max-series` means to a distributor: ingesters decide, and beside the series that they have in memory it remembers those
+ * that were not written for long, and those that were refused.
+ */
+export function seriesLimitOptions(seriesMax: number) {
+  return { asksForSeries: true, seriesPerTenantMax: 2 * seriesMax + WITHHELD_MAX } as const;
+}
 
 /** Makes the distributor. `stop` refuses new writes, lets those in flight finish, and closes the streams; safe to call twice. */
 export function createDistributor(
@@ -135,6 +149,7 @@ class ClusterDistributor implements Distributor {
         routes: this.#routes,
         path: this.#path,
         metrics: this.#metrics,
+        replicationFactor: () => this.#deps.cluster.replicationFactor,
         tick: () => this.#tick(),
         closedReason: () => (this.#stopping ? 'this process is shutting down' : undefined),
         onWrite: () => this.#sweep(),
@@ -186,12 +201,13 @@ class ClusterDistributor implements Distributor {
     if (nowMs - this.#sweptAtMs < SWEEP_INTERVAL_MS) return;
     this.#sweptAtMs = nowMs;
     const oldestTick = this.#tick() - Math.ceil(this.#options.referenceIdleMs / TICK_MS);
+    const oldestWithheldTick = this.#tick() - WITHHELD_IDLE_MS / TICK_MS;
     const pages = this.#table.pages.length;
-    if (oldestTick <= 0 || pages === 0) return;
+    if (oldestWithheldTick <= 0 || pages === 0) return;
     let forgotten = 0;
     for (let i = Math.ceil(pages / SWEEPS_PER_ROUND); i > 0; i--) {
       this.#sweepPage = this.#sweepPage + 1 < pages ? this.#sweepPage + 1 : 0;
-      forgotten += this.#table.forgetIdle(this.#sweepPage, oldestTick);
+      forgotten += this.#table.forgetIdle(this.#sweepPage, oldestTick, oldestWithheldTick);
     }
     if (forgotten > 0) this.#metrics.seriesForgotten.inc(forgotten);
   }

@@ -6,7 +6,7 @@ import {
   EXTRA_START_TIME,
   type Extras,
 } from '../model/extra-columns.ts';
-import { PAGE_REFERENCES, type SeriesPage } from './series-table.ts';
+import { PAGE_REFERENCES, type SeriesPage, WITHHELD } from './series-table.ts';
 
 /** Partition of an extra that is not admitted. */
 const REFUSED = 0xffff;
@@ -22,6 +22,10 @@ export interface ExtraAdmission {
   exemplarsRefused: number;
   /** Index of the first histogram refused for its timestamp; −1 when there is none. */
   firstRefused: number;
+  /** Histograms of series that are withheld: their tenant has too many. */
+  histogramsWithheld: number;
+  /** Index of the first of them; −1 when there is none. */
+  firstWithheld: number;
   /** Index of the first extra whose reference is not known; −1 when all are. Nothing may be sent then. */
   firstForgotten: number;
 }
@@ -64,11 +68,15 @@ export class ExtraSorter {
       const slots = pages[reference >>> 12]?.slots;
       const at = (reference & (PAGE_REFERENCES - 1)) << 2;
       const owner = slots === undefined ? 0 : slots[at + 2]!;
-      if (owner >>> 16 !== tenant) {
+      if (owner >>> 16 !== tenant && (owner >>> 16 !== WITHHELD || (owner & 0xffff) !== tenant)) {
         this.admission.firstForgotten = i;
         return this.admission;
       }
       slots![at + 3] = tick;
+      if (owner >>> 16 === WITHHELD) {
+        this.#withhold(extras.kinds[i]!, i);
+        continue;
+      }
       if (!this.#isAdmitted(extras, i, minTimeMs, maxTimeMs)) continue;
       const partition = owner & 0xffff;
       this.#partitions[i] = partition;
@@ -91,6 +99,15 @@ export class ExtraSorter {
       const partition = this.#partitions[i]!;
       if (partition !== REFUSED) this.order[this.ends[partition]!++] = i;
     }
+  }
+
+  /** Start times say nothing without samples: they are left out silently. */
+  #withhold(kind: number, i: number): void {
+    const { admission } = this;
+    if (kind === EXTRA_EXEMPLAR) admission.exemplarsRefused++;
+    if (kind !== EXTRA_HISTOGRAM) return;
+    if (admission.firstWithheld < 0) admission.firstWithheld = i;
+    admission.histogramsWithheld++;
   }
 
   #isAdmitted(extras: Extras, i: number, minTimeMs: number, maxTimeMs: number): boolean {
@@ -136,6 +153,8 @@ function noAdmission(): ExtraAdmission {
     exemplars: 0,
     exemplarsRefused: 0,
     firstRefused: -1,
+    histogramsWithheld: 0,
+    firstWithheld: -1,
     firstForgotten: -1,
   };
 }

@@ -2,7 +2,7 @@
 // side. A counting sort over the caller's columns; the result lives in scratch that the next write overwrites.
 import { PackedColumns } from '../wire/packed-batch.ts';
 import type { WriteColumns } from './appender.ts';
-import { PAGE_REFERENCES, type SeriesPage } from './series-table.ts';
+import { PAGE_REFERENCES, type SeriesPage, WITHHELD } from './series-table.ts';
 
 /** Partition of a sample that is not admitted. */
 const REFUSED = 0xffff;
@@ -20,6 +20,10 @@ export interface Admission {
   tooNew: number;
   /** Index of the first sample refused for its timestamp; −1 when there is none. */
   firstRefused: number;
+  /** Samples of series that are withheld: their tenant has too many. */
+  withheld: number;
+  /** Index of the first of them; −1 when there is none. */
+  firstWithheld: number;
   /** Index of the first sample whose reference is not known; −1 when all are. Nothing may be sent then. */
   firstForgotten: number;
 }
@@ -42,6 +46,8 @@ export class SampleSorter {
     tooOld: 0,
     tooNew: 0,
     firstRefused: -1,
+    withheld: 0,
+    firstWithheld: -1,
     firstForgotten: -1,
   };
 
@@ -72,6 +78,8 @@ export class SampleSorter {
     admission.tooOld = 0;
     admission.tooNew = 0;
     admission.firstRefused = -1;
+    admission.withheld = 0;
+    admission.firstWithheld = -1;
     admission.firstForgotten = -1;
     admitSamples(
       columns,
@@ -141,8 +149,15 @@ function admitSamples(
     const at = (reference & (PAGE_REFERENCES - 1)) << 2;
     const owner = slots === undefined ? 0 : slots[at + 2]!;
     if (owner >>> 16 !== tenant) {
-      admission.firstForgotten = i;
-      return;
+      if (owner >>> 16 !== WITHHELD || (owner & 0xffff) !== tenant) {
+        admission.firstForgotten = i;
+        return;
+      }
+      slots![at + 3] = tick;
+      partitions[i] = REFUSED;
+      if (admission.firstWithheld < 0) admission.firstWithheld = i;
+      admission.withheld++;
+      continue;
     }
     slots![at + 3] = tick;
     const timestampMs = timestampsMs[i]!;

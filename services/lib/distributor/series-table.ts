@@ -17,8 +17,12 @@ const LABEL_BYTES = 1;
 const OWNER = 2;
 const LAST_USED = 3;
 
-/** Owner word: tenant number (from 1) in the high half, partition in the low half; 0 = no series. */
-const TENANTS_MAX = 0xffff;
+/**
+ * Owner word: tenant number (from 1) in the high half, partition in the low half; 0 = no series. Of a series that is withheld
+ * WITHHELD in the high half, tenant number in the low half: so that a write finds it among those that are not its tenant's.
+ */
+export const WITHHELD = 0xffff;
+const TENANTS_MAX = WITHHELD - 1;
 
 /** References are unsigned 32-bit, the last one excluded (caches store reference + 1). */
 const REFERENCES_MAX = 0xfffffffe;
@@ -144,6 +148,28 @@ export class SeriesTable {
     return reference;
   }
 
+  /** Keeps writes from sending the series' samples until `release`. */
+  withhold(reference: number): void {
+    const page = this.pages[reference >>> PAGE_BITS]!;
+    const at = (reference & PAGE_MASK) * SLOT_WORDS + OWNER;
+    page.slots[at] = ((WITHHELD << 16) | tenantOf(page.slots[at]!)) >>> 0;
+  }
+
+  /** Lets writes send the series' samples again, as those of `partition`. */
+  release(reference: number, partition: number): void {
+    const page = this.pages[reference >>> PAGE_BITS]!;
+    const at = (reference & PAGE_MASK) * SLOT_WORDS + OWNER;
+    page.slots[at] = (tenantOf(page.slots[at]!) << 16) | partition;
+  }
+
+  /** False for what was forgotten, too. */
+  isWithheld(reference: number): boolean {
+    const page = this.pages[reference >>> PAGE_BITS];
+    return (
+      page !== undefined && page.slots[(reference & PAGE_MASK) * SLOT_WORDS + OWNER]! >>> 16 === WITHHELD
+    );
+  }
+
   /** Whether the reference was given out and not forgotten. */
   knows(reference: number): boolean {
     const page = this.pages[reference >>> PAGE_BITS];
@@ -160,11 +186,11 @@ export class SeriesTable {
   }
 
   /**
-   * Forgets the series of one page that were last used before `oldestTick`.
+   * Forgets the series of one page that were last used before `oldestTick`, those that are withheld before `oldestWithheldTick`.
    *
    * @returns Series forgotten. Cost: O(4096).
    */
-  forgetIdle(pageIndex: number, oldestTick: number): number {
+  forgetIdle(pageIndex: number, oldestTick: number, oldestWithheldTick: number = oldestTick): number {
     const page = this.pages[pageIndex];
     if (page === undefined) return 0;
     const first = pageIndex * PAGE_REFERENCES;
@@ -172,14 +198,17 @@ export class SeriesTable {
     for (let i = 0; i < page.used; i++) {
       const at = i * SLOT_WORDS;
       const owner = page.slots[at + OWNER]!;
-      if (owner === 0 || page.slots[at + LAST_USED]! >= oldestTick) continue;
+      if (owner === 0) continue;
+      const oldest = owner >>> 16 === WITHHELD ? oldestWithheldTick : oldestTick;
+      if (page.slots[at + LAST_USED]! >= oldest) continue;
+      const tenant = tenantOf(owner);
       const start = page.slots[at + LABELS_AT]!;
-      this.#hashOf(owner >>> 16, page.labels, start, start + page.slots[at + LABEL_BYTES]!);
+      this.#hashOf(tenant, page.labels, start, start + page.slots[at + LABEL_BYTES]!);
       this.#unindex(this.#hash[0]!, this.#hash[1]!, first + i);
       page.slots[at + OWNER] = 0;
       page.live--;
       this.#live--;
-      this.#seriesByTenant[owner >>> 16]!--;
+      this.#seriesByTenant[tenant]!--;
       forgotten++;
     }
     if (forgotten === 0) return 0;
@@ -245,7 +274,7 @@ export class SeriesTable {
     const page = this.pages[reference >>> PAGE_BITS]!;
     const at = (reference & PAGE_MASK) * SLOT_WORDS;
     const count = page.slots[at + LABEL_BYTES]!;
-    if (page.slots[at + OWNER]! >>> 16 !== tenant || count !== end - start) return false;
+    if (tenantOf(page.slots[at + OWNER]!) !== tenant || count !== end - start) return false;
     const own = page.slots[at + LABELS_AT]!;
     return compareBytes(page.labels.subarray(own, own + count), bytes.subarray(start, end)) === 0;
   }
@@ -275,6 +304,11 @@ export class SeriesTable {
     table[2 * gap + 1] = 0;
     this.#shards[shardWord & (SHARDS - 1)]!.used--;
   }
+}
+
+/** Tenant number of an owner word. */
+function tenantOf(owner: number): number {
+  return owner >>> 16 === WITHHELD ? owner & 0xffff : owner >>> 16;
 }
 
 function growShard(shard: Shard): void {

@@ -16,6 +16,7 @@ import { checkLabels, describeLabels, type LabelLimits } from './label-rules.ts'
 import type { DistributorMetrics } from './metrics.ts';
 import type { RouteTable } from './routes.ts';
 import type { Admission } from './sample-sorter.ts';
+import { SeriesAdmission } from './series-admission.ts';
 import type { SeriesTable } from './series-table.ts';
 import type { Write, WritePath } from './write-path.ts';
 
@@ -23,6 +24,8 @@ export interface TenantAppenderOptions {
   readonly outOfOrderWindowMs: number;
   readonly futureToleranceMs: number;
   readonly seriesPerTenantMax: number;
+  readonly asksForSeries: boolean;
+  readonly writeTimeoutMs: number;
   /** 0 means no limit. */
   readonly samplesPerSecondMax: number;
   readonly labelLimits: LabelLimits;
@@ -34,6 +37,7 @@ export interface TenantAppenderDeps {
   readonly routes: RouteTable;
   readonly path: WritePath;
   readonly metrics: DistributorMetrics;
+  readonly replicationFactor: () => number;
   /** The series table's time of use. */
   readonly tick: () => number;
   /** Why nothing may be written now; undefined when it may. */
@@ -54,6 +58,7 @@ export class TenantAppender implements Appender {
   readonly #deps: TenantAppenderDeps;
   readonly #hash = new Uint32Array(4);
   readonly #scratch = new ByteWriter(512);
+  readonly #admission: SeriesAdmission | undefined;
   #budgetSamples: number;
   #budgetAtMs: number;
 
@@ -65,6 +70,7 @@ export class TenantAppender implements Appender {
     this.#tenantWord = this.#hash[0]!;
     this.#options = options;
     this.#deps = deps;
+    this.#admission = options.asksForSeries ? this.#createAdmission() : undefined;
     this.#budgetSamples = options.samplesPerSecondMax * RATE_BURST_SECONDS;
     this.#budgetAtMs = deps.clock.monotonicMs();
   }
@@ -95,8 +101,31 @@ export class TenantAppender implements Appender {
           'written: raise --ingest.max-series, or send fewer label values (/api/v1/status/tsdb shows which labels have most)',
       );
     }
+    if (this.#admission?.isFull === true) {
+      metrics.seriesRejected.inc({ reason: 'series_limit' });
+      throw this.#admission.refusalOf(() => describeLabels(bytes, start, end));
+    }
     const partition = this.#partitionOf(bytes, start, end, routes.current().partitionCount);
-    return table.add(this.#number, partition, bytes, start, end, tick);
+    const reference = table.add(this.#number, partition, bytes, start, end, tick);
+    this.#admission?.add(reference);
+    return reference;
+  }
+
+  #hasWithheld({ references, count, extras }: WriteColumns): boolean {
+    const admission = this.#admission;
+    if (admission === undefined) return false;
+    if (admission.concerns(references, count)) return true;
+    return extras !== undefined && admission.concerns(extras.references, extras.count);
+  }
+
+  #createAdmission(): SeriesAdmission {
+    const { table, routes, clock, metrics, replicationFactor } = this.#deps;
+    const partitionOf = (reference: number, partitionCount: number): number => {
+      const { bytes, start, end } = table.labelsOf(reference);
+      return this.#partitionOf(bytes, start, end, partitionCount);
+    };
+    const deps = { table, routes, clock, metrics, replicationFactor, partitionOf };
+    return new SeriesAdmission(this.#tenant, this.#options.writeTimeoutMs, deps);
   }
 
   labelsOf(reference: SeriesReference) {
@@ -111,12 +140,14 @@ export class TenantAppender implements Appender {
     const { clock, metrics, path } = this.#deps;
     const startedMs = clock.monotonicMs();
     let rejected = 0;
+    let overLimit = 0;
     let histogramsWritten = 0;
     let exemplarsWritten = 0;
     let exemplarsRejected = 0;
     let firstRejection: string | undefined;
     try {
       this.#checkWrite(columns);
+      if (this.#hasWithheld(columns)) await this.#admission!.settle();
       const nowMs = clock.nowMs();
       const write: Write = {
         tenant: this.#tenant,
@@ -132,11 +163,14 @@ export class TenantAppender implements Appender {
         write,
         (admission, extras) => {
           this.#checkReferences(columns, admission, extras);
+          overLimit = admission.withheld + extras.histogramsWithheld;
           rejected = admission.tooOld + admission.tooNew + extras.histogramsTooOld + extras.histogramsTooNew;
           histogramsWritten = extras.histograms;
           exemplarsWritten = extras.exemplars;
           exemplarsRejected = extras.exemplarsRefused;
           if (rejected > 0) firstRejection = this.#describeRejection(write, admission, extras, nowMs);
+          if (overLimit > 0) firstRejection = this.#describeWithheld(write, admission, extras);
+          rejected += overLimit;
         },
         signal,
       );
@@ -146,7 +180,10 @@ export class TenantAppender implements Appender {
       if (exemplarsWritten > 0) metrics.exemplars.inc({ outcome: 'written' }, exemplarsWritten);
       if (exemplarsRejected > 0) metrics.exemplars.inc({ outcome: 'rejected' }, exemplarsRejected);
       metrics.writes.inc({ outcome: 'ok' });
-      return { written, histogramsWritten, rejected, exemplarsWritten, exemplarsRejected, firstRejection };
+      return {
+        ...{ written, histogramsWritten, rejected, overLimit },
+        ...{ exemplarsWritten, exemplarsRejected, firstRejection },
+      };
     } catch (caught) {
       const error = toAppError(caught);
       metrics.writes.inc({ outcome: error.code });
@@ -201,6 +238,17 @@ export class TenantAppender implements Appender {
       `series reference ${reference} is not known (not written for long, or never ` +
         'given out); resolve the labels again',
     );
+  }
+
+  #describeWithheld(write: Write, admission: Admission, extras: ExtraAdmission): string {
+    const { metrics, table } = this.#deps;
+    metrics.samplesRejected.inc({ reason: 'series_limit' }, admission.withheld + extras.histogramsWithheld);
+    const reference =
+      admission.firstWithheld >= 0
+        ? write.columns.references[admission.firstWithheld]!
+        : write.columns.extras!.references[extras.firstWithheld]!;
+    const { bytes, start, end } = table.labelsOf(reference);
+    return `series ${describeLabels(bytes, start, end)}: ${this.#admission!.reason}`;
   }
 
   #describeRejection(write: Write, admission: Admission, extras: ExtraAdmission, nowMs: number): string {

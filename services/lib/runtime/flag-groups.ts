@@ -185,6 +185,6 @@ export const INGEST_FLAGS = {
     type: 'number',
     default: 10_000_000,
     min: 1,
-    desc: 'Most series a tenant may have known at one time.',
+    desc: 'Most series of a tenant in memory, in the whole cluster: ingesters refuse new ones beyond it. The same in all processes.',
   },
 } as const satisfies FlagTable;

@@ -57,6 +57,7 @@ function createHandlers(seen: Seen): Handlers<typeof IngesterDefinition> {
       throw new AppError('canceled', 'aborted');
     },
     headStatistics: () => Promise.reject(new AppError('internal', 'not asked for')),
+    admitSeries: () => Promise.reject(new AppError('internal', 'not asked for')),
     seal: () => Promise.reject(new AppError('internal', 'not asked for')),
     deleteSeries: () => Promise.reject(new AppError('internal', 'not asked for')),
     undoDelete: () => Promise.reject(new AppError('internal', 'not asked for')),

@@ -29,6 +29,8 @@ export type {
   UndoDeleteResponse,
 } from './gen/tidemark/v1/deletion.ts';
 export type {
+  AdmitSeriesRequest,
+  AdmitSeriesResponse,
   AppendRequest,
   AppendResponse,
   HeadStatisticsRequest,
@@ -79,6 +81,8 @@ export type {
 } from './gen/tidemark/v1/read.ts';
 export type {
   ActiveTarget,
+  BalanceRequest,
+  BalanceResponse,
   DiscoveredGroup,
   DiscoverRequest,
   DiscoverUpdate,

@@ -170,7 +170,9 @@ export async function sumHeadStatistics(
   const largest = (counts: readonly number[]) => Math.max(...counts);
   const top = (lists: readonly NamedCount[][], unite: (counts: readonly number[]) => number) =>
     uniteCounts(lists, unite, request.limit);
+  const limits = heads.flatMap(({ seriesLimit }) => seriesLimit ?? []);
   return {
+    ...(limits.length < heads.length ? {} : { seriesLimit: share(limits) }),
     series: share(heads.map(({ series }) => series)),
     labelPairs: share(heads.map(({ labelPairs }) => labelPairs)),
     chunks: share(heads.map(({ chunks }) => chunks)),

@@ -93,6 +93,32 @@ export interface AppendResponse {
   message: string;
 }
 
+export interface AdmitSeriesRequest {
+  /** Tenant that owns the series. */
+  tenant: string;
+  /**
+   * Series as definitions of a batch (services/lib/wire/docs/append-batch.md), one behind the other: their references are 0, 1, 2 …
+   * At most 65,536.
+   */
+  definitions: Uint8Array;
+  /** Number of definitions. */
+  count: number;
+  /**
+   * Series that the writer took without asking since its last question, as `limit` let it, and whose samples may be here or not yet: so
+   * much room is left for them.
+   */
+  taken: number;
+}
+
+export interface AdmitSeriesResponse {
+  /** References of the series that are new here and have no room, ascending. All others are known here from now on. */
+  refused: number[];
+  /** Series of the tenant in memory here, those that were just admitted included. */
+  series: number;
+  /** Most series of the tenant that are admitted here: this ingester's share of the cluster's limit, by partitions. 0: no limit. */
+  limit: number;
+}
+
 export interface MetricMetadata {
   /** Metric (family) name. */
   metric: string;
@@ -151,6 +177,8 @@ export interface HeadStatisticsResponse {
   memoryInBytesByLabelName: NamedCount[];
   /** Series per name=value pair, most first. */
   seriesCountByLabelValuePair: NamedCount[];
+  /** Most series of the tenant that are admitted; of one ingester its share. Absent: no limit. */
+  seriesLimit?: number | undefined;
 }
 
 export interface SealRequest {
@@ -438,6 +466,190 @@ export const AppendResponse: MessageFns<AppendResponse> = {
     message.outcome = object.outcome ?? 0;
     message.failedPartitions = object.failedPartitions?.map((e) => e) || [];
     message.message = object.message ?? "";
+    return message;
+  },
+};
+
+function createBaseAdmitSeriesRequest(): AdmitSeriesRequest {
+  return { tenant: "", definitions: new Uint8Array(0), count: 0, taken: 0 };
+}
+
+export const AdmitSeriesRequest: MessageFns<AdmitSeriesRequest> = {
+  encode(message: AdmitSeriesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    if (message.definitions.length !== 0) {
+      writer.uint32(18).bytes(message.definitions);
+    }
+    if (message.count !== 0) {
+      writer.uint32(24).uint32(message.count);
+    }
+    if (message.taken !== 0) {
+      writer.uint32(32).uint32(message.taken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdmitSeriesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdmitSeriesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.definitions = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.count = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.taken = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdmitSeriesRequest>): AdmitSeriesRequest {
+    return AdmitSeriesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdmitSeriesRequest>): AdmitSeriesRequest {
+    const message = createBaseAdmitSeriesRequest();
+    message.tenant = object.tenant ?? "";
+    message.definitions = object.definitions ?? new Uint8Array(0);
+    message.count = object.count ?? 0;
+    message.taken = object.taken ?? 0;
+    return message;
+  },
+};
+
+function createBaseAdmitSeriesResponse(): AdmitSeriesResponse {
+  return { refused: [], series: 0, limit: 0 };
+}
+
+export const AdmitSeriesResponse: MessageFns<AdmitSeriesResponse> = {
+  encode(message: AdmitSeriesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.refused.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.refused) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.series !== 0) {
+      writer.uint32(16).uint64(message.series);
+    }
+    if (message.limit !== 0) {
+      writer.uint32(24).uint64(message.limit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AdmitSeriesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAdmitSeriesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.refused.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.refused.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.series = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.limit = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AdmitSeriesResponse>): AdmitSeriesResponse {
+    return AdmitSeriesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AdmitSeriesResponse>): AdmitSeriesResponse {
+    const message = createBaseAdmitSeriesResponse();
+    message.refused = object.refused?.map((e) => e) || [];
+    message.series = object.series ?? 0;
+    message.limit = object.limit ?? 0;
     return message;
   },
 };
@@ -812,6 +1024,7 @@ function createBaseHeadStatisticsResponse(): HeadStatisticsResponse {
     labelValueCountByLabelName: [],
     memoryInBytesByLabelName: [],
     seriesCountByLabelValuePair: [],
+    seriesLimit: undefined,
   };
 }
 
@@ -843,6 +1056,9 @@ export const HeadStatisticsResponse: MessageFns<HeadStatisticsResponse> = {
     }
     for (const v of message.seriesCountByLabelValuePair) {
       NamedCount.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.seriesLimit !== undefined) {
+      writer.uint32(80).uint64(message.seriesLimit);
     }
     return writer;
   },
@@ -932,6 +1148,14 @@ export const HeadStatisticsResponse: MessageFns<HeadStatisticsResponse> = {
             message.seriesCountByLabelValuePair.push(NamedCount.decode(reader, reader.uint32()));
             continue;
           }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.seriesLimit = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -959,6 +1183,7 @@ export const HeadStatisticsResponse: MessageFns<HeadStatisticsResponse> = {
     message.memoryInBytesByLabelName = object.memoryInBytesByLabelName?.map((e) => NamedCount.fromPartial(e)) || [];
     message.seriesCountByLabelValuePair = object.seriesCountByLabelValuePair?.map((e) => NamedCount.fromPartial(e)) ||
       [];
+    message.seriesLimit = object.seriesLimit ?? undefined;
     return message;
   },
 };
@@ -1159,6 +1384,18 @@ export const IngesterDefinition = {
       requestType: ListDeletesRequest as typeof ListDeletesRequest,
       requestStream: false,
       responseType: ListDeletesResponse as typeof ListDeletesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Asks for room for series that are new to the writer, before their first samples are sent: the one place where the limit of a tenant's
+     * series is decided. Append, catch-up and replay take every series, so that replicas cannot differ in what they keep.
+     */
+    admitSeries: {
+      name: "AdmitSeries",
+      requestType: AdmitSeriesRequest as typeof AdmitSeriesRequest,
+      requestStream: false,
+      responseType: AdmitSeriesResponse as typeof AdmitSeriesResponse,
       responseStream: false,
       options: {},
     },
