@@ -181,7 +181,8 @@ export class TenantAppender implements Appender {
       if (exemplarsRejected > 0) metrics.exemplars.inc({ outcome: 'rejected' }, exemplarsRejected);
       metrics.writes.inc({ outcome: 'ok' });
       return {
-        ...{ written, histogramsWritten, rejected, overLimit },
+        ...{ written, histogramsWritten, rejected },
+        ...(overLimit > 0 ? { overLimit } : {}),
         ...{ exemplarsWritten, exemplarsRejected, firstRejection },
       };
     } catch (caught) {
