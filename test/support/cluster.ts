@@ -66,7 +66,7 @@ export async function startNode(
     readonly zone: string;
     readonly configFile: string;
     readonly flags?: readonly string[];
-    readonly root?: string;
+    readonly root?: string | undefined;
   },
 ): Promise<Node> {
   const [httpPort, grpcPort] = [await freePort(), await freePort()];
