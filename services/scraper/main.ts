@@ -10,7 +10,6 @@ import { ScraperDefinition } from '../lib/wire/contracts.ts';
 import { SCRAPER_FLAGS } from './flags.ts';
 import { SPOOL_FOLDER } from './options.ts';
 import { createScraper } from './service.ts';
-import { TargetShares } from './sharding/target-shares.ts';
 
 runServiceProcess({
   service: 'scraper',
@@ -31,15 +30,6 @@ runServiceProcess({
       { cluster, clock, logger, registry },
     );
     const spoolFolder = path.join(dataDirectory, SPOOL_FOLDER);
-    const others = () => cluster.scrapers().filter((peer) => peer.instance !== instance);
-    const targetShares = new TargetShares({
-      instance,
-      live: shares.live,
-      onMembers: (listener) => shares.onChange(listener),
-      others: () => others().map((peer) => ({ instance: peer.instance, balance: peer.client.balance })),
-      tryAcquire: (name) => control.tryAcquire(name),
-      ...{ clock, logger, registry },
-    });
     const scraper = createScraper(
       { version, spoolFolder, spoolBytesMax },
       {
@@ -47,16 +37,19 @@ runServiceProcess({
         clock,
         logger,
         registry,
-        owns: (targetKey) => targetShares.owns(targetKey),
-        hasOthers: () => others().length > 0,
-        shares: targetShares,
+        owns: shares.owns,
+        hasOthers: () => cluster.scrapers().some((peer) => peer.instance !== instance),
         sharing: {
           tryAcquire: (name) => control.tryAcquire(name),
-          others: () => others().map(({ client }) => client.discover),
+          others: () =>
+            cluster
+              .scrapers()
+              .filter((peer) => peer.instance !== instance)
+              .map(({ client }) => client.discover),
         },
       },
     );
-    targetShares.onChange(() => {
+    shares.onChange(() => {
       scraper.rebalance().catch((caught: unknown) => {
         logger.error({ err: toAppError(caught) }, 'targets were not shared out');
       });
