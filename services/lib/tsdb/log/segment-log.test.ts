@@ -400,3 +400,35 @@ test('R10: a poison record does not keep a full disk from starting', async () =>
   expect(log.replayed.quarantined).toBe(1);
   await log.close();
 });
+
+test('what a start has read is durable: also bytes that were never synced, and those of a sync that failed', async () => {
+  const { log } = await openLog();
+  await log.append(1, 0, 1, encodeUtf8('acknowledged'), 0, 12).durable;
+  await log.close();
+  const [name] = readdirSync(folder);
+  const file = path.join(folder, name!);
+  const before = readFileSync(file);
+  const written: string[] = [];
+  const disk: Disk = {
+    ...systemDisk,
+    open: async (opened, mode) => {
+      const inner = await systemDisk.open(opened, mode);
+      return {
+        ...inner,
+        write: async (bytes, start, end, position) => {
+          written.push(`write ${path.basename(opened)} ${position}..${position + end - start}`);
+          await inner.write(bytes, start, end, position);
+        },
+        sync: async () => {
+          written.push(`sync ${path.basename(opened)}`);
+          await inner.sync();
+        },
+      };
+    },
+  };
+  const second = await openLog({}, disk);
+  expect(second.seen).toEqual(['acknowledged']);
+  expect(written).toEqual([`write ${name} 0..${before.length}`, `sync ${name}`]);
+  expect(readFileSync(file)).toEqual(before);
+  await second.log.close();
+});

@@ -122,6 +122,8 @@ interface Batch {
 const SPACE_CHECK_MS = 1000;
 /** After ENOSPC the same bytes are tried again at this interval. */
 const FULL_RETRY_MS = 200;
+/** Memory for writing a segment once more at a start. */
+const REWRITE_BYTES = 1 << 20;
 /** Why the wait for a commit ends early: no error is made for it each time. */
 const WOKEN = 'woken';
 /**
@@ -131,7 +133,7 @@ const WOKEN = 'woken';
 const RECENT_COMMITS = 8;
 
 /**
- * Replays the folder's segments into `visit`, then opens a new segment for appending.
+ * Replays the folder's segments into `visit`, then opens a new segment for appending. All that was visited is durable then.
  *
  * @throws errors of the disk as they come; the process should end.
  */
@@ -146,10 +148,14 @@ export async function openSegmentLog(
   const replayed: ReplayReport = { records: 0, bytes: 0, quarantined: 0, truncatedBytes: 0 };
   await replaySegments(options.folder, visit, replayed, deps, options.replayFrom);
   const sizes = new Map<number, number>();
-  for (const segment of await listSegments(disk, options.folder)) {
-    const file = await disk.open(path.join(options.folder, segmentName(segment)), 'read');
+  const segments = await listSegments(disk, options.folder);
+  for (const segment of segments) {
+    const name = path.join(options.folder, segmentName(segment));
+    const isLast = segment === segments.at(-1);
+    const file = await disk.open(name, isLast ? 'write' : 'read');
     try {
       sizes.set(segment, await file.size());
+      if (isLast) await writeAgain(file, sizes.get(segment)!);
     } finally {
       await file.close();
     }
@@ -158,6 +164,24 @@ export async function openSegmentLog(
   const log = new DiskSegmentLog(options, deps, replayed, sizes, last + 1);
   await log.checkSpace();
   return log;
+}
+
+/**
+ * Makes durable what a start has read: the process before may have ended between a write and its sync, and where a sync failed, the
+ * pages count as clean and no later sync writes them. So they are written once more as they are. Only the last segment can have
+ * such bytes: a segment is begun when all before it is synced. On a disk without space a sync has to do.
+ */
+async function writeAgain(file: DiskFile, length: number): Promise<void> {
+  const piece = new Uint8Array(Math.min(length, REWRITE_BYTES));
+  try {
+    for (let at = 0; at < length; at += piece.length) {
+      const count = await file.read(piece, 0, Math.min(piece.length, length - at), at);
+      await file.write(piece, 0, count, at);
+    }
+  } catch (caught) {
+    if (errorCodeOf(caught) !== 'ENOSPC') throw caught;
+  }
+  await file.sync();
 }
 
 class DiskSegmentLog implements SegmentLog {
