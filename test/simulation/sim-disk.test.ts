@@ -78,3 +78,22 @@ test('a failing sync makes nothing durable', () => {
   disk.cutPower(undefined);
   expect(contentOf(disk, '/home/a')).toBe('durable');
 });
+
+test('what a failed sync left is read, and no later sync makes it durable unless it is written again', () => {
+  const disk = diskWith('durable');
+  const file = disk.mustFindFile('/home/a');
+  disk.failingSync = 1;
+  file.write(bytes('DUR'), 0);
+  expect(() => disk.syncFile(file)).toThrow('EIO');
+  disk.syncFile(file);
+  expect(contentOf(disk, '/home/a')).toBe('DURable');
+  disk.cutPower(undefined);
+  expect(contentOf(disk, '/home/a')).toBe('durable');
+  disk.failingSync = 1;
+  file.write(bytes('DUR'), 0);
+  expect(() => disk.syncFile(file)).toThrow('EIO');
+  file.write(bytes('DURable'), 0);
+  disk.syncFile(file);
+  disk.cutPower(undefined);
+  expect(contentOf(disk, '/home/a')).toBe('DURable');
+});

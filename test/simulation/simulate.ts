@@ -11,13 +11,13 @@ const machine = installMachine(new World(0));
 const { runSeed } = await import('./world/simulation.ts');
 const { CANARIES } = await import('./world/canaries.ts');
 type RunResult = Awaited<ReturnType<typeof runSeed>>;
-type Canary = (typeof CANARIES)[number];
+type Canary = keyof typeof CANARIES;
 
 const USAGE = `usage: npm run simulate -- --seeds A..B [options]
 
   --seeds A..B     seeds to run, both included (default 1..20); one number runs one
   --faults a,b     only these faults: ${Object.keys(FAULTS).join(', ')}
-  --canary NAME    plants a bug that must be found, and ends when it is: ${CANARIES.join(', ')}
+  --canary NAME    plants a bug that must be found, and ends when it is: ${Object.keys(CANARIES).join(', ')}
   --twice          runs each seed twice and compares the two
   --verbose        logs of all processes and faults, on standard error
 `;
@@ -40,11 +40,16 @@ function seedsOf(text: string): [number, number] {
   return [first, Number(match[2] ?? match[1])];
 }
 
-function describe({ seed, tally, deaths, trace, events, worldMs }: RunResult): string {
-  const bad = [...tally.lost.map((line) => `lost ${line}`), ...tally.wrong.map((line) => `wrong ${line}`)];
-  const facts = `${events} events, ${Math.round(worldMs / 1000)} s, ${tally.acked} acked, ${tally.queries} queries, trace ${trace.toString(16)}`;
+function complaintsOf({ tally }: RunResult): string[] {
+  return [...tally.lost.map((line) => `lost ${line}`), ...tally.wrong.map((line) => `wrong ${line}`)];
+}
+
+function describe(result: RunResult): string {
+  const { seed, tally, deaths, trace, events, worldMs, convergedMs } = result;
+  const bad = complaintsOf(result);
+  const facts = `${events} events, ${Math.round(worldMs / 1000)} s, ${tally.acked} acked, ${tally.queries} queries, converged in ${Math.round(convergedMs)} ms, trace ${trace.toString(16)}`;
   return [
-    `seed ${seed} failed (${facts})`,
+    `seed ${seed}${bad.length > 0 ? ' failed' : ''} (${facts})`,
     ...bad.slice(0, 10).map((line) => `  ${line}`),
     ...deaths.map((line) => `  ended: ${line}`),
   ].join('\n');
@@ -60,6 +65,9 @@ async function main(): Promise<number> {
     if (values.verbose) process.stderr.write(`unhandled: ${String(caught)}\n`);
   });
   const [first, last] = seedsOf(values.seeds);
+  const canary = values.canary as Canary | undefined;
+  if (canary !== undefined && !(canary in CANARIES))
+    throw new Error(`--canary ${canary}: there is none of that name`);
   const sums = {
     seeds: 0,
     acked: 0,
@@ -75,7 +83,7 @@ async function main(): Promise<number> {
   let worldMs = 0;
   for (let seed = first; seed <= last; seed++) {
     const options = {
-      ...{ seed, canary: values.canary as Canary | undefined, isVerbose: values.verbose },
+      ...{ seed, canary, isVerbose: values.verbose },
       faults: values.faults?.split(','),
     };
     const result = await runSeed(options, machine);
@@ -101,8 +109,10 @@ async function main(): Promise<number> {
       process.stdout.write(
         `seed ${seed}: acked=${sums.acked} lost=${sums.lost} wrong=${sums.wrong} so far\n`,
       );
-    // All planted bugs lose samples: it is found, and that was the question.
-    if (tally.lost.length > 0 && values.canary !== undefined) break;
+    if (canary !== undefined && complaintsOf(result).some((line) => CANARIES[canary].test(line))) {
+      process.stdout.write(`the planted bug ${canary} is found\n`);
+      break;
+    }
   }
   const { user, system } = process.cpuUsage();
   const counts = [...faults].map(([name, count]) => `${name} ${count}`).join(', ');

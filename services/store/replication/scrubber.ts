@@ -36,7 +36,7 @@ const SAVE_INTERVAL_MS = 5 * 60_000;
 const HEADROOM = 1.5;
 const BYTES_PER_SECOND_MIN = 4 << 20;
 const PAUSE_MS_MAX = 60_000;
-const PAUSES_PER_PERIOD = 1000;
+const PAUSES_PER_PERIOD = 100;
 
 export class Scrubber {
   readonly #options: ScrubberOptions;

@@ -1,12 +1,22 @@
 // Bugs that are planted to see whether the simulation finds them. They go in where the world or the cluster's view is an argument
 // anyway, so that nothing of them is in the services.
 import { Replayer } from '../../../services/ingester/log/replay.ts';
+import { CatchUp } from '../../../services/ingester/replication/catch-up.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
+import { Repairer } from '../../../services/store/replication/repairer.ts';
 import type { Views } from './sim-cluster.ts';
 
-export const CANARIES = ['forget-syncs', 'quorum-of-one', 'trust-one-replica', 'drop-records'] as const;
+/** Each with how it shows. */
+export const CANARIES = {
+  'forget-syncs': /^lost /,
+  'quorum-of-one': /^lost /,
+  'trust-one-replica': /^lost /,
+  'drop-records': /^lost /,
+  'never-catch-up': /replicas differ .* ingester-\d lacks/,
+  'never-repair': /replicas differ .* store-\d lacks/,
+} as const;
 
-export type Canary = (typeof CANARIES)[number];
+export type Canary = keyof typeof CANARIES;
 
 /** Of the records of a replayed log, each of so many is dropped. */
 const DROPPED = 40;
@@ -27,6 +37,14 @@ export function plantCanary(canary: Canary | undefined): Views {
       return { seenBy: (role, cluster) => (role === 'querier' ? withReplication(cluster, 5) : cluster) };
     case 'drop-records':
       dropRecords();
+      return {};
+    // A replica does not get what it missed; a quorum of the others always has it.
+    case 'never-catch-up':
+      Object.assign(CatchUp.prototype, { start: () => Promise.resolve() });
+      return {};
+    // A block is where its ingester could bring it, and nowhere else.
+    case 'never-repair':
+      Object.assign(Repairer.prototype, { run: () => Promise.resolve() });
       return {};
   }
 }

@@ -32,6 +32,7 @@ export function installMachine(first: World): Machine {
   const current = (): World => world;
   installTime(current);
   installRandomness(current);
+  installSignals();
   const files = installFiles(current);
   syncBuiltinESMExports();
   return {
@@ -124,6 +125,28 @@ function installRandomness(world: () => World): void {
       b === undefined ? Math.floor(world().random() * a) : a + Math.floor(world().random() * (b - a)),
     randomUUID: () => bytes(16).toString('hex'),
   });
+}
+
+/**
+ * Node keeps what AbortSignal.any made for as long as a source of it is not aborted: those of killed processes are never, and a seed left
+ * 25 MB behind. These live as long as their sources; and nothing of them depends on the garbage collector.
+ */
+function installSignals(): void {
+  AbortSignal.any = (signals: Iterable<AbortSignal>): AbortSignal => {
+    const either = new AbortController();
+    const sources = [...signals];
+    const aborted = sources.find((signal) => signal.aborted);
+    if (aborted !== undefined) {
+      either.abort(aborted.reason);
+      return either.signal;
+    }
+    const follow = (event: Event): void => {
+      for (const source of sources) source.removeEventListener('abort', follow);
+      either.abort((event.target as AbortSignal).reason);
+    };
+    for (const source of sources) source.addEventListener('abort', follow, { once: true });
+    return either.signal;
+  };
 }
 
 /** An open file. */

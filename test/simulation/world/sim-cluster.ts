@@ -36,7 +36,7 @@ import { type Host, runAs, SIM_ROOT, type SimProcess, type World } from './world
 export type Role = Extract<ServiceName, 'ingester' | 'store' | 'querier' | 'gateway'>;
 
 /** Short, so that a run of minutes sees blocks made, shipped, merged and dropped. */
-export const BLOCK_RANGE_MS = 30_000;
+export const BLOCK_RANGE_MS = 20_000;
 export const QUERY_TIMEOUT_MS = 10_000;
 const PARTITIONS = 8;
 const REPLICATION_FACTOR = 3;

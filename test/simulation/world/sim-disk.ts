@@ -18,10 +18,12 @@ export class SimFile {
   #bytes = new Uint8Array(0);
   /** Sectors written since the last sync, with what they held at it. */
   readonly #unsynced = new Map<number, Uint8Array>();
+  /** Those of a sync that failed: they are read as they were written, and no sync writes them unless they are written again. */
+  readonly #forgotten = new Map<number, Uint8Array>();
   #durableLength = 0;
 
   get hasUnsynced(): boolean {
-    return this.#unsynced.size > 0 || this.#durableLength !== this.length;
+    return this.#unsynced.size + this.#forgotten.size > 0 || this.#durableLength !== this.length;
   }
 
   write(bytes: Uint8Array, position: number): void {
@@ -54,11 +56,19 @@ export class SimFile {
 
   sync(): void {
     this.#unsynced.clear();
-    this.#durableLength = this.length;
+    if (this.#forgotten.size === 0) this.#durableLength = this.length;
+  }
+
+  /** As Linux does it: the pages count as clean. */
+  failSync(): void {
+    for (const [sector, old] of this.#unsynced) this.#forgotten.set(sector, old);
+    this.#unsynced.clear();
   }
 
   /** The power went: every sector that was not synced is as it was, or (`random`) some are as they had become. */
   cutPower(random: Random | undefined): void {
+    for (const [sector, old] of this.#forgotten) this.#unsynced.set(sector, old);
+    this.#forgotten.clear();
     const sectors = [...this.#unsynced.keys()].sort((a, b) => a - b);
     const written = this.length;
     const tornAt = random === undefined ? 0 : Math.floor(random() * (sectors.length + 1));
@@ -93,6 +103,12 @@ export class SimFile {
   #touch(start: number, end: number): void {
     for (let sector = Math.floor(start / SECTOR_BYTES); sector * SECTOR_BYTES < end; sector++) {
       if (this.#unsynced.has(sector)) continue;
+      const forgotten = this.#forgotten.get(sector);
+      if (forgotten !== undefined) {
+        this.#forgotten.delete(sector);
+        this.#unsynced.set(sector, forgotten);
+        continue;
+      }
       const from = sector * SECTOR_BYTES;
       this.#unsynced.set(
         sector,
@@ -246,7 +262,10 @@ export class SimDisk {
   }
 
   syncFile(file: SimFile): void {
-    if (this.failingSync > 0 && --this.failingSync === 0) throw diskError('EIO', 'sync');
+    if (this.failingSync > 0 && --this.failingSync === 0) {
+      file.failSync();
+      throw diskError('EIO', 'sync');
+    }
     if (!this.forgetsSyncs) file.sync();
   }
 

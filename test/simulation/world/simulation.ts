@@ -2,6 +2,7 @@
 // there, on every path: in heads, in blocks, after a restart of everything.
 import { type Canary, plantCanary } from './canaries.ts';
 import { ask, newTally, type Tally, Writer } from './client.ts';
+import { findDivergence } from './convergence.ts';
 import { Ledger } from './ledger.ts';
 import type { Machine } from './machine.ts';
 import { runNemesis } from './nemesis.ts';
@@ -24,6 +25,8 @@ export interface RunResult {
   readonly events: number;
   /** Virtual milliseconds. */
   readonly worldMs: number;
+  /** The longest that replicas took to hold the same once nobody wrote, virtual milliseconds. */
+  readonly convergedMs: number;
   /** Processes that ended by themselves. */
   readonly deaths: readonly string[];
 }
@@ -32,12 +35,16 @@ const WRITERS = 2;
 const SERIES = 8;
 const WRITE_PAUSE_MS = 500;
 const ASK_PAUSE_MS = 1_500;
-const FAULT_MS = 60_000;
+const FAULT_MS = 40_000;
 const FAULT_INTERVAL_MS = 2_500;
-/** After the last fault a cluster answers completely within this. */
+/** After the last fault a cluster answers completely within this, and stores hold the same: a scrub and a copy. */
 const RECOVERY_MS = 60_000;
 /** Longer than the expiry of members and a replica's patience at its start. */
 const SETTLE_MS = 15_000;
+/** After the last fault and the last write ingesters hold the same within this: less than sealing takes, which would hide what one lacks. */
+const CATCH_UP_MS = 12_000;
+/** Between two comparisons of replicas. */
+const CONVERGENCE_PAUSE_MS = 1_000;
 const EVENTS_MAX = 3_000_000;
 
 /** Runs one seed. What goes wrong is in the tally; it throws only when the simulation itself is broken. */
@@ -51,7 +58,7 @@ export async function runSeed(options: RunOptions, machine: Machine): Promise<Ru
   const { tally, faults, cluster } = run;
   return {
     ...{ seed: options.seed, tally, faults, deaths: cluster.deaths },
-    ...{ trace: world.trace, events: world.events, worldMs: world.nowMs },
+    ...{ trace: world.trace, events: world.events, worldMs: world.nowMs, convergedMs: run.convergedMs },
   };
 }
 
@@ -65,6 +72,8 @@ class Run {
   /** Owners by epoch, as any process knows them. */
   readonly #placements = new Map<number, string>();
   #isAsking = true;
+  /** The longest that replicas took to hold the same, virtual milliseconds. */
+  convergedMs = 0;
 
   constructor(world: World, options: RunOptions) {
     this.#world = world;
@@ -98,11 +107,14 @@ class Run {
     );
     this.#log('all is healed');
     await this.#untilWhole('after the faults');
+    for (const writer of this.#writers) writer.stop();
+    await Promise.all(writing);
+    // At once: sealing, too, would bring to all what one of them has.
+    await this.#untilConverged('after the faults');
     // What was cut off from NATS when all was healed may still be expiring.
     await this.#world.sleep(SETTLE_MS);
     this.#isAsking = false;
-    for (const writer of this.#writers) writer.stop();
-    await Promise.all([...writing, asking]);
+    await asking;
     await this.#checkAll('in the end');
     await cluster.seal();
     await this.#checkAll('after sealing');
@@ -116,6 +128,7 @@ class Run {
     }
     await this.#untilWhole('after the last power cut');
     await this.#checkAll('after the last power cut');
+    await this.#untilConverged('after the last power cut');
   }
 
   /** Every querier about every writer. */
@@ -142,6 +155,26 @@ class Run {
         }
         await this.#world.sleep(500);
       }
+    }
+  }
+
+  /** Nobody writes any more: replicas come to hold the same, by themselves. */
+  async #untilConverged(when: string): Promise<void> {
+    const sinceMs = this.#world.nowMs;
+    for (;;) {
+      const difference = await findDivergence(this.cluster);
+      const tookMs = this.#world.nowMs - sinceMs;
+      if (difference === undefined) {
+        this.convergedMs = Math.max(this.convergedMs, tookMs);
+        return;
+      }
+      const { what, isOfStores } = difference;
+      this.#log(`replicas differ: ${what}`);
+      if (tookMs > (isOfStores ? RECOVERY_MS : CATCH_UP_MS)) {
+        this.tally.wrong.push(`${when}: replicas differ after ${Math.round(tookMs)} ms: ${what}`);
+        return;
+      }
+      await this.#world.sleep(CONVERGENCE_PAUSE_MS);
     }
   }
 

@@ -8,6 +8,15 @@ import { SimDisk } from './sim-disk.ts';
 /** Taken before the world replaces them (machine.ts). */
 const nextTurn = setImmediate;
 
+/**
+ * Runs what waits for promises and ticks, at once: what Node does between two callbacks. A turn of the real event loop for each event
+ * took a third of a run's time.
+ */
+const settlePromises = (process as unknown as { readonly _tickCallback: () => void })._tickCallback;
+
+/** Events between two turns of the real event loop, in which Node's own work (garbage, signals) gets its due. */
+const EVENTS_PER_TURN = 256;
+
 /** Unix milliseconds at which every world begins: far enough from 0 for any retention. */
 export const WORLD_START_MS = 1_700_000_000_000;
 
@@ -155,14 +164,15 @@ export class World {
       isOver = true;
     });
     watched.catch(() => undefined);
-    await turn();
-    while (!isOver) {
+    const next = (): boolean => {
+      if (isOver) return false;
       const event = pop(this.#queue);
       if (event === undefined) throw new Error('the world stands still: nothing is scheduled');
       if (this.events > eventsMax) throw new Error(`no end within ${eventsMax} events`);
-      if (!this.#fire(event)) continue;
-      await turn();
-    }
+      if (this.#fire(event)) settlePromises();
+      return true;
+    };
+    while (!isOver) await turn(next);
     return await watched;
   }
 
@@ -183,10 +193,17 @@ export class World {
   }
 }
 
-/** Until all promises that are settled have run what waits for them. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    nextTurn(resolve);
+/** Takes a number of steps outside of any promise's work, while `step` has more. */
+function turn(step: () => boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    nextTurn(() => {
+      try {
+        for (let i = 0; i < EVENTS_PER_TURN && step(); i++);
+        resolve();
+      } catch (caught) {
+        reject(caught instanceof Error ? caught : new Error(String(caught)));
+      }
+    });
   });
 }
 
