@@ -10,6 +10,7 @@ import { ScraperDefinition } from '../lib/wire/contracts.ts';
 import { SCRAPER_FLAGS } from './flags.ts';
 import { SPOOL_FOLDER } from './options.ts';
 import { createScraper } from './service.ts';
+import { TargetShares } from './sharding/target-shares.ts';
 
 runServiceProcess({
   service: 'scraper',
@@ -30,6 +31,15 @@ runServiceProcess({
       { cluster, clock, logger, registry },
     );
     const spoolFolder = path.join(dataDirectory, SPOOL_FOLDER);
+    const others = () => cluster.scrapers().filter((peer) => peer.instance !== instance);
+    const targetShares = new TargetShares({
+      instance,
+      live: shares.live,
+      onMembers: (listener) => shares.onChange(listener),
+      others: () => others().map((peer) => ({ instance: peer.instance, balance: peer.client.balance })),
+      tryAcquire: (name) => control.tryAcquire(name),
+      ...{ clock, logger, registry },
+    });
     const scraper = createScraper(
       { version, spoolFolder, spoolBytesMax },
       {
@@ -37,19 +47,16 @@ runServiceProcess({
         clock,
         logger,
         registry,
-        owns: shares.owns,
-        hasOthers: () => cluster.scrapers().some((peer) => peer.instance !== instance),
+        owns: (targetKey) => targetShares.owns(targetKey),
+        hasOthers: () => others().length > 0,
+        shares: targetShares,
         sharing: {
           tryAcquire: (name) => control.tryAcquire(name),
-          others: () =>
-            cluster
-              .scrapers()
-              .filter((peer) => peer.instance !== instance)
-              .map(({ client }) => client.discover),
+          others: () => others().map(({ client }) => client.discover),
         },
       },
     );
-    shares.onChange(() => {
+    targetShares.onChange(() => {
       scraper.rebalance().catch((caught: unknown) => {
         logger.error({ err: toAppError(caught) }, 'targets were not shared out');
       });

@@ -39,6 +39,8 @@ import {
 } from './options.ts';
 import type { ScrapeLoop } from './scrape-loop.ts';
 import { HAND_OVER_MS, type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
+import { BUCKETS, bucketOf, costOf } from './sharding/share-record.ts';
+import type { TargetShares } from './sharding/target-shares.ts';
 import { SharedDiscovery, type SharingDeps } from './shared-discovery.ts';
 import { globalUrl } from './target.ts';
 import { listTargetMetadata } from './target-metadata.ts';
@@ -66,6 +68,8 @@ export interface ScraperDeps {
   readonly hasOthers?: () => boolean;
   /** Shared with others of this process, who stop it; one of its own by default. */
   readonly fetcher?: ScrapeFetcher;
+  /** How scrapers of a cluster share their targets out by cost; it says what `owns` answers. */
+  readonly shares?: Pick<TargetShares, 'start' | 'stop' | 'balance'>;
   /** How scrapers of a cluster discover once for all; absent: this one discovers by itself. */
   readonly sharing?: SharingDeps;
 }
@@ -186,7 +190,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     // The others begin when they have seen for a moment that this one leaves; until then targets would be nobody's.
     if (deps.hasOthers?.() === true) await deps.clock.sleep(DRAIN_OVERLAP_MS);
     await Promise.all([...pools.values()].map((pool) => pool.stop()));
-    await shared?.stop();
+    await Promise.all([shared?.stop(), deps.shares?.stop()]);
     await failureLogs.flush();
     await spool.flush(FLUSH_TIMEOUT_MS);
   };
@@ -204,6 +208,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
         spool.useDisk(diskSpool);
       }
       shared?.start();
+      deps.shares?.start(() => targetCosts(pools.values()));
       running = true;
     },
     isReady: () => running && !draining,
@@ -228,6 +233,10 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
           throw new AppError('not_found', `scrape pool ${JSON.stringify(scrapePool)} not found`);
         return pool.relabelSteps(labels);
       },
+      balance: (request) => {
+        if (deps.shares !== undefined) return deps.shares.balance(request);
+        throw new AppError('failed_precondition', 'this scraper has all targets for itself');
+      },
       discover: (request, context) => {
         if (shared !== undefined) return shared.discover(request, context);
         throw new AppError('failed_precondition', 'this scraper shares no discovery');
@@ -239,6 +248,15 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
       targets: (request) => Promise.resolve(listTargets(request, pools, monitors, options.externalHost)),
     },
   };
+}
+
+/** What the targets of these pools cost, by bucket. */
+function targetCosts(pools: Iterable<ScrapePool>): Float64Array {
+  const costs = new Float64Array(BUCKETS);
+  for (const pool of pools)
+    for (const { target, report } of pool.loops)
+      costs[bucketOf(target.key)]! += costOf(report.lastSamplesScraped, target.scrapeIntervalMs);
+  return costs;
 }
 
 function cachedSeries(pool: ScrapePool): number {

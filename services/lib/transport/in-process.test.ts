@@ -13,6 +13,7 @@ test('a unary call arrives, and its failure as an AppError', async () => {
       return { active: [], dropped: [], droppedCounts: { [request.scrapePool]: 1 }, discoveryProblems: [] };
     },
     targetMetadata: () => Promise.reject(new AppError('internal', 'not called')),
+    balance: () => Promise.resolve({ buckets: [], costs: [], newest: undefined }),
     relabelSteps: () => Promise.reject(new AppError('internal', 'not called')),
     discover: () => {
       throw new AppError('internal', 'not called');

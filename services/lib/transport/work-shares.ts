@@ -12,6 +12,8 @@ export interface WorkSharesOptions {
 }
 
 export interface WorkShares {
+  /** The members that share, sorted. */
+  readonly live: () => readonly string[];
   /** Whether the work of this name is ours. */
   readonly owns: (key: string) => boolean;
   /** Whether the work of this name is a live other member's. Neither is true while nobody is known. */
@@ -45,6 +47,7 @@ export function createWorkShares(
     settle().catch(() => undefined);
   });
   return {
+    live: () => live,
     owns: (key) => isOwner(options.instance, live, key),
     othersOwn: (key) => live.length > 0 && !isOwner(options.instance, live, key),
     onChange: (listener) => {

@@ -33,6 +33,29 @@ export namespace TargetState {
   export type UNRECOGNIZED = typeof TargetState.UNRECOGNIZED;
 }
 
+/** Who scrapes what: a target's bucket is a hash of its identity, modulo 1024 (services/scraper/sharding/share-record.ts). */
+export interface BalanceRequest {
+  /** Of the lease under which this was decided; of two records the one with the greater term, then version, is in force. */
+  term: number;
+  /** Counts records from 1; 0: there is none yet. */
+  version: number;
+  /** When it takes effect, Unix milliseconds. */
+  fromMs: number;
+  /** The scrapers among which targets are shared out, sorted. */
+  instances: string[];
+  /** 1024 positions in instances, 16 bits each, little-endian: the owner of each bucket. */
+  owners: Uint8Array;
+}
+
+export interface BalanceResponse {
+  /** Buckets of the targets that this scraper scrapes. */
+  buckets: number[];
+  /** What each of them costs: samples a second, and a constant for each scrape. */
+  costs: number[];
+  /** The record that this scraper goes by, where it is newer than the one it was told. */
+  newest: BalanceRequest | undefined;
+}
+
 export interface RelabelStepsRequest {
   /** The job_name of the scrape configuration. */
   scrapePool: string;
@@ -216,6 +239,218 @@ export interface DroppedTarget_DiscoveredLabelsEntry {
   key: string;
   value: string;
 }
+
+function createBaseBalanceRequest(): BalanceRequest {
+  return { term: 0, version: 0, fromMs: 0, instances: [], owners: new Uint8Array(0) };
+}
+
+export const BalanceRequest: MessageFns<BalanceRequest> = {
+  encode(message: BalanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.term !== 0) {
+      writer.uint32(8).uint64(message.term);
+    }
+    if (message.version !== 0) {
+      writer.uint32(16).uint64(message.version);
+    }
+    if (message.fromMs !== 0) {
+      writer.uint32(25).double(message.fromMs);
+    }
+    for (const v of message.instances) {
+      writer.uint32(34).string(v!);
+    }
+    if (message.owners.length !== 0) {
+      writer.uint32(42).bytes(message.owners);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BalanceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBalanceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.term = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.fromMs = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.instances.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.owners = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BalanceRequest>): BalanceRequest {
+    return BalanceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BalanceRequest>): BalanceRequest {
+    const message = createBaseBalanceRequest();
+    message.term = object.term ?? 0;
+    message.version = object.version ?? 0;
+    message.fromMs = object.fromMs ?? 0;
+    message.instances = object.instances?.map((e) => e) || [];
+    message.owners = object.owners ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseBalanceResponse(): BalanceResponse {
+  return { buckets: [], costs: [], newest: undefined };
+}
+
+export const BalanceResponse: MessageFns<BalanceResponse> = {
+  encode(message: BalanceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.buckets.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.buckets) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.costs.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.costs) {
+        writer.double(v);
+      }
+      writer.join();
+    }
+    if (message.newest !== undefined) {
+      BalanceRequest.encode(message.newest, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BalanceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBalanceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.buckets.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.buckets.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag === 17) {
+              message.costs.push(reader.double());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.costs.push(reader.double());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.newest = BalanceRequest.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<BalanceResponse>): BalanceResponse {
+    return BalanceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BalanceResponse>): BalanceResponse {
+    const message = createBaseBalanceResponse();
+    message.buckets = object.buckets?.map((e) => e) || [];
+    message.costs = object.costs?.map((e) => e) || [];
+    message.newest = (object.newest !== undefined && object.newest !== null)
+      ? BalanceRequest.fromPartial(object.newest)
+      : undefined;
+    return message;
+  },
+};
 
 function createBaseRelabelStepsRequest(): RelabelStepsRequest {
   return { scrapePool: "", labels: {} };
@@ -2148,6 +2383,15 @@ export const ScraperDefinition = {
       requestStream: false,
       responseType: DiscoverUpdate as typeof DiscoverUpdate,
       responseStream: true,
+      options: {},
+    },
+    /** The scraper that shares the targets out tells whose they are, and is told what they cost. Safe to repeat. */
+    balance: {
+      name: "Balance",
+      requestType: BalanceRequest as typeof BalanceRequest,
+      requestStream: false,
+      responseType: BalanceResponse as typeof BalanceResponse,
+      responseStream: false,
       options: {},
     },
   },
