@@ -147,3 +147,24 @@ describe('metadata of targets', () => {
 test('scrape pools', async () => {
   expect(await get('scrape_pools')).toEqual({ status: 'success', data: { scrapePools: ['alerts', 'node'] } });
 });
+
+test('service discovery by job: what was found, what became of it, what does not work', async () => {
+  const { data } = await get('service-discovery?scrapePool=node');
+  expect(asked).toEqual([{ state: TargetState.TARGET_STATE_ANY, scrapePool: 'node' }]);
+  expect(data.scrapePools.map(({ scrapePool }: ActiveTarget) => scrapePool)).toEqual(['alerts', 'node']);
+  expect(data.scrapePools[1]).toEqual({
+    scrapePool: 'node',
+    activeCount: 1,
+    droppedCount: 3,
+    discoveredCount: 4,
+    targets: [
+      {
+        discoveredLabels: { __address__: 'localhost:9100', job: 'node' },
+        labels: { instance: 'localhost:9100', job: 'node' },
+        health: 'up',
+      },
+    ],
+    droppedTargets: [{ discoveredLabels: { __address__: 'x' } }],
+    problems: ['list of nodes: forbidden (403)'],
+  });
+});

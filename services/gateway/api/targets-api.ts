@@ -1,4 +1,5 @@
-// /api/v1/targets, targets/metadata, targets/relabel_steps, targets/explain and scrape_pools: what all scrapers together scrape.
+// /api/v1/targets, targets/metadata, targets/relabel_steps, targets/explain, service-discovery and scrape_pools: what all scrapers together
+// scrape.
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { parseMetricSelector } from '../../lib/promql/parse/parser.ts';
@@ -20,6 +21,7 @@ import { apiRoute, type Route } from '../http/route.ts';
 import { formatTime, sortedObject } from '../json/json-values.ts';
 import { listing } from './calls.ts';
 import { explainTarget, parseSubject } from './explain-target.ts';
+import { type MergedTargets, mergeTargets } from './merged-targets.ts';
 
 const LIMIT_MAX = 0xffffffff;
 
@@ -34,6 +36,7 @@ export function targetsRoutes(deps: TargetsApiDeps): Route[] {
     apiRoute(['GET'], '/api/v1/targets/metadata', (exchange) => answerTargetMetadata(exchange, deps)),
     apiRoute(['GET'], '/api/v1/targets/relabel_steps', (exchange) => answerRelabelSteps(exchange, deps)),
     apiRoute(['GET'], '/api/v1/targets/explain', (exchange) => answerExplain(exchange, deps)),
+    apiRoute(['GET'], '/api/v1/service-discovery', (exchange) => answerServiceDiscovery(exchange, deps)),
     apiRoute(['GET'], '/api/v1/scrape_pools', (exchange) => answerScrapePools(exchange, deps)),
   ];
 }
@@ -68,24 +71,65 @@ async function answerTargets(exchange: Exchange, deps: TargetsApiDeps): Promise<
   const wantsActive = state === TargetState.TARGET_STATE_ACTIVE || state === TargetState.TARGET_STATE_ANY;
   const wantsDropped = state === TargetState.TARGET_STATE_DROPPED || state === TargetState.TARGET_STATE_ANY;
   const answers = await askScrapers(exchange, deps, state, exchange.parameters.get('scrapePool'));
-  const counts: Record<string, number> = Object.create(null);
-  for (const { droppedCounts } of answers) {
-    for (const [pool, count] of Object.entries(droppedCounts)) counts[pool] = (counts[pool] ?? 0) + count;
-  }
+  const { active, dropped, droppedCounts, problems } = mergeTargets(answers);
   return {
     data: {
-      activeTargets: wantsActive ? byPool(answers.flatMap(({ active }) => active)).map(activeJson) : [],
-      droppedTargets: wantsDropped ? byPool(answers.flatMap(({ dropped }) => dropped)).map(droppedJson) : [],
-      droppedTargetCounts: sortedObject(counts),
+      activeTargets: wantsActive ? byPool(active).map(activeJson) : [],
+      droppedTargets: wantsDropped ? byPool(dropped).map(droppedJson) : [],
+      droppedTargetCounts: sortedObject(droppedCounts),
     },
-    warnings: discoveryWarnings(answers),
+    warnings: problems.map(discoveryWarning),
   };
 }
 
-/** Once each, though every scraper may say the same. */
-function discoveryWarnings(answers: readonly TargetsResponse[]): readonly string[] {
-  const all = answers.flatMap(({ discoveryProblems }) => discoveryProblems);
-  return [...new Set(all.map(({ scrapePool, problem }) => `service discovery of ${scrapePool}: ${problem}`))];
+function discoveryWarning({ scrapePool, problem }: MergedTargets['problems'][number]): string {
+  return `service discovery of ${scrapePool}: ${problem}`;
+}
+
+/**
+ * Ours: what discovery found and what became of it, by job: the labels before relabelling of every target, those after it of the ones
+ * that are scraped, how many there are of each, and what does not work. (Prometheus' page of that name puts it together from `targets`.)
+ */
+async function answerServiceDiscovery(exchange: Exchange, deps: TargetsApiDeps): Promise<ApiResult> {
+  const state = TargetState.TARGET_STATE_ANY;
+  const merged = mergeTargets(
+    await askScrapers(exchange, deps, state, exchange.parameters.get('scrapePool')),
+  );
+  const pools = new Map<string, { active: ActiveTarget[]; dropped: DroppedTarget[]; problems: string[] }>();
+  const poolOf = (name: string) => {
+    const known = pools.get(name) ?? { active: [], dropped: [], problems: [] };
+    pools.set(name, known);
+    return known;
+  };
+  for (const name of Object.keys(merged.droppedCounts)) poolOf(name);
+  for (const each of merged.active) poolOf(each.scrapePool).active.push(each);
+  for (const each of merged.dropped) poolOf(each.scrapePool).dropped.push(each);
+  for (const { scrapePool, problem } of merged.problems) poolOf(scrapePool).problems.push(problem);
+  const names = [...pools.keys()].sort();
+  return {
+    data: {
+      scrapePools: names.map((scrapePool) => {
+        const { active, dropped, problems } = pools.get(scrapePool)!;
+        const droppedCount = merged.droppedCounts[scrapePool] ?? dropped.length;
+        return {
+          scrapePool,
+          activeCount: active.length,
+          droppedCount,
+          discoveredCount: active.length + droppedCount,
+          targets: active.map(({ discoveredLabels, labels, health }) => ({
+            discoveredLabels: sortedObject(discoveredLabels),
+            labels: sortedObject(labels),
+            health,
+          })),
+          droppedTargets: dropped.map(({ discoveredLabels }) => ({
+            discoveredLabels: sortedObject(discoveredLabels),
+          })),
+          problems,
+        };
+      }),
+    },
+    warnings: merged.problems.map(discoveryWarning),
+  };
 }
 
 /** Pools in order of name, as Prometheus lists them; within a pool the scraper's order. */
