@@ -68,13 +68,14 @@ export async function rehearse(
 ): Promise<void> {
   const { clock, logger, signal } = deps;
   const startedMs = clock.monotonicMs();
-  const stage = createStage(options, deps);
+  // Small queries are the main thread's, others the threads': both are to be trained.
+  const stages = [createStage({ ...options, mainThreadSamplesMax: 0 }, deps), createStage(options, deps)];
   let answers = 0;
   try {
     for (let turn = 0; turn < turns; turn++) {
       for (const { query, stepSeconds } of QUERIES) {
         if (signal?.aborted === true || clock.monotonicMs() - startedMs >= REHEARSAL_MS_MAX) return;
-        const status = await stage.ask(targetOf(query, stepSeconds));
+        const status = await stages[turn % stages.length]!.ask(targetOf(query, stepSeconds));
         if (status !== 200) throw new Error(`${query} was answered with status ${status}`);
         answers++;
       }
@@ -83,7 +84,7 @@ export async function rehearse(
     if (signal?.aborted === true) return;
     logger.warn({ err }, 'queries were not rehearsed; the first ones will be slower');
   } finally {
-    await stage.close();
+    for (const stage of stages) await stage.close();
     logger.debug({ answers, elapsedMs: clock.monotonicMs() - startedMs }, 'queries rehearsed');
   }
 }

@@ -14,6 +14,8 @@ export interface QuerierMetrics {
   readonly samplesRead: Counter;
   /** Sum of the queries' peaks: over the number of queries it is what one needs. */
   readonly peakBytes: Counter;
+  /** Queries that the main thread evaluated itself. */
+  readonly mainThreadQueries: Counter;
   /** Nodes that did not answer a fan-out. */
   readonly sourceFailures: Counter<'kind'>;
   /** Partitions of parts of queries that ingesters evaluated, and that they did not: these are read by chunks. */
@@ -91,6 +93,11 @@ export function createQuerierMetrics(
     peakBytes: new Counter({
       name: 'tidemark_querier_memory_peak_bytes_total',
       help: 'Sum over all queries of the most bytes each of them held.',
+      registers,
+    }),
+    mainThreadQueries: new Counter({
+      name: 'tidemark_querier_main_thread_queries_total',
+      help: 'Queries so small that no worker thread was woken up for them.',
       registers,
     }),
     partitionsPushed: new Counter({

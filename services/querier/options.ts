@@ -16,6 +16,12 @@ export interface QuerierOptions {
    * the threads' coming together costs more than it saves: some 3 ms, in which 8,000 chunks are half read.
    */
   readonly chunksPerThread: number;
+  /**
+   * Samples that a query reads, and steps of the series that it reads, taken together: with no more it is evaluated on the main
+   * thread. There and back, a thread is woken up twice, which takes half a millisecond of CPU to three, as much as 100,000 of these.
+   * 0: never.
+   */
+  readonly mainThreadSamplesMax: number;
   /** Queries that may wait for their turn; one more is refused. */
   readonly queueMax: number;
   /** How far back an instant selector looks: `--query.lookback-delta`, milliseconds. */
@@ -50,6 +56,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   concurrencyMax: 20,
   threads: availableParallelism(),
   chunksPerThread: 8000,
+  mainThreadSamplesMax: 200_000,
   // A dashboard sends about 300 queries at once: two of them may queue up behind 20 that run.
   queueMax: 640,
   lookbackMs: 300_000,

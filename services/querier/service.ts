@@ -12,6 +12,7 @@ import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
 import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire/contracts.ts';
 import { ActiveQueries } from './evaluation/active-queries.ts';
 import { Deadline } from './evaluation/deadline.ts';
+import { MainThread } from './evaluation/main-thread.ts';
 import { MemoryBudget, MemoryPool } from './evaluation/memory-budget.ts';
 import { QueryGate } from './evaluation/query-gate.ts';
 import { runQuery } from './evaluation/query-runner.ts';
@@ -84,6 +85,7 @@ class Querier implements Service {
   /** Lookups have turns of their own: heavy queries do not hold up the label lists of an editor. */
   readonly #lookupGate: QueryGate;
   readonly #pool: MemoryPool;
+  readonly #mainThread: MainThread;
   readonly #metrics: QuerierMetrics;
   readonly #limits: UnionLimits;
   readonly #latencies = new NodeLatencies();
@@ -103,6 +105,7 @@ class Querier implements Service {
     this.#gate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#lookupGate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#pool = new MemoryPool(options.memoryTotalBytesMax);
+    this.#mainThread = new MainThread(options.mainThreadSamplesMax);
     this.#metrics = createQuerierMetrics(deps.registry, {
       gate: this.#gate,
       pool: this.#pool,
@@ -196,6 +199,8 @@ class Querier implements Service {
           clock,
           cluster: this.#select(request.tenant, request.allowPartial),
           limits: this.#limitsOf(request),
+          mainThread: this.#mainThread,
+          onMainThread: () => this.#metrics.mainThreadQueries.inc(),
           ...(this.#options.pushesDown ? { pushDown: this.#pushDown } : {}),
           onReplicas: () => {
             if (this.#replicated.size >= TENANTS_MAX) this.#replicated.clear();

@@ -10,7 +10,10 @@ import type { AssistanceOrder, ParallelOptions } from './parallel.ts';
 /** Opens the task. */
 export interface EvaluationOrder {
   readonly request: QueryRequest;
-  readonly engine: Pick<EngineOptions, 'lookbackMs' | 'samplesMax' | 'features' | 'noStepSubqueryIntervalMs'>;
+  readonly engine: Pick<
+    EngineOptions,
+    'lookbackMs' | 'samplesMax' | 'features' | 'noStepSubqueryIntervalMs' | 'sliceMs'
+  >;
   readonly limits: UnionLimits;
   readonly memoryBytesMax: number;
   readonly memoryTotalBytesMax: number;
@@ -19,6 +22,10 @@ export interface EvaluationOrder {
   readonly horizonMs?: number;
   /** Set: not the query, but this much of it, for another thread. */
   readonly assistance?: AssistanceOrder;
+  /** Keys of selects that the main thread makes unasked (planned-selects.ts): their numbers are their places, others' come behind. */
+  readonly planned?: readonly string[];
+  /** What there is of their answers. */
+  readonly early?: readonly ToEvaluation[];
   /** The query's QueryBlock. */
   readonly block: SharedArrayBuffer;
   /** The process' MemoryPool. */

@@ -7,14 +7,11 @@ import type { Queryable, QueryContext, SeriesSet } from '../../lib/model/queryab
 import type { SampleColumns } from '../../lib/model/sample-columns.ts';
 import type { Expr } from '../../lib/promql/ast.ts';
 import { createEngine } from '../../lib/promql/engine/engine.ts';
-import { typeOf } from '../../lib/promql/engine/expressions.ts';
 import type { PartialResult } from '../../lib/promql/engine/partial.ts';
 import type { Engine, QueryResult, ResultSeries } from '../../lib/promql/engine/query.ts';
 import type { SampleTotals } from '../../lib/promql/engine/sample-tally.ts';
-import { TYPE_NAMES } from '../../lib/promql/parse/check.ts';
-import { goQuote } from '../../lib/promql/parse/go-quote.ts';
 import { cut } from '../../lib/promql/plan/plan.ts';
-import { parseForCluster, planForNodes } from '../../lib/query/part-plan.ts';
+import { planForNodes } from '../../lib/query/part-plan.ts';
 import {
   type LastMessage,
   packError,
@@ -29,11 +26,13 @@ import { UnitedSeriesSet } from '../selection/united-series-set.ts';
 import {
   type FrameRequest,
   type FrameSink,
+  selectKey,
   type United,
   UnitingQueryable,
 } from '../selection/uniting-queryable.ts';
 import type { EvaluationOrder, FromEvaluation, SentFrame, ToEvaluation } from './evaluation-messages.ts';
 import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
+import { parseOrder, timesOf } from './order.ts';
 import { type AssistanceOrder, executeInParallel, executeRange, KeptSet } from './parallel.ts';
 import { QueryBlock } from './query-block.ts';
 import { ResultSender } from './result-sender.ts';
@@ -65,7 +64,7 @@ async function evaluate(
   const thread = new EvaluationThread(order, channel);
   const startedMs = performance.now();
   thread.block.enter('planning');
-  const expr = parse(order);
+  const expr = parseOrder(order);
   const planMs = performance.now() - startedMs;
   const { request } = order;
   const selects = new QuerySelects(
@@ -167,7 +166,7 @@ async function assist(
   channel: Channel,
 ): Promise<LastMessage<FromEvaluation>> {
   const thread = new EvaluationThread(order, channel);
-  const plan = cut(parse(order), order.engine);
+  const plan = cut(parseOrder(order), order.engine);
   assert(plan !== undefined, 'a query whose parts are evaluated has parts');
   const partial = await executeRange(
     { ...timesOf(order), plan, part: assistance.part },
@@ -187,41 +186,11 @@ function stepStatistics({ usedPerStep, fetchedPerStep }: SampleTotals): Pick<Que
   return { steps: { samplesRead: [...usedPerStep], samplesFetched: [...fetchedPerStep] } };
 }
 
-function timesOf({ request, engine }: EvaluationOrder) {
-  return {
-    query: request.query,
-    startMs: request.startMs,
-    endMs: request.endMs,
-    stepMs: request.stepMs,
-    lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
-    isPerStepWanted: request.perStepStats === true,
-  };
-}
-
 /** The engine charges what it works with, not what it answers. */
 function resultBytes(series: readonly ResultSeries[]): number {
   let samples = 0;
   for (const { count } of series) samples += count;
   return samples * 16;
-}
-
-function parse({ request, engine, limits }: EvaluationOrder): Expr {
-  const { startMs, endMs, stepMs } = request;
-  if (stepMs < 0 || endMs < startMs || (stepMs === 0 && endMs !== startMs)) {
-    throw new AppError(
-      'bad_data',
-      `no steps from ${startMs} to ${endMs} every ${stepMs} ms: the end is before the start, or the step is not positive`,
-    );
-  }
-  const expr = parseForCluster(request.query, engine.features, limits.replicaLabels ?? []);
-  const type = typeOf(expr);
-  if (stepMs > 0 && type !== 'vector' && type !== 'scalar') {
-    throw new AppError(
-      'bad_data',
-      `invalid expression type ${goQuote(TYPE_NAMES[type])} for range query, must be Scalar or instant Vector`,
-    );
-  }
-  return expr;
 }
 
 /** Bytes charged between two looks at the heap. */
@@ -250,6 +219,9 @@ class EvaluationThread implements QueryContext {
   readonly #selects = new Map<number, OpenSelect>();
   readonly #pushes = new Map<number, PromiseWithResolvers<PushAnswer>>();
   readonly #assists = new Map<number, PromiseWithResolvers<AssistanceResult>>();
+  /** Numbers of planned selects that were not asked for yet, by their keys, and what came for them. */
+  readonly #planned = new Map<string, number>();
+  readonly #early = new Map<number, ToEvaluation[]>();
   #requestCount = 0;
   #unseenBytes = 0;
 
@@ -263,6 +235,11 @@ class EvaluationThread implements QueryContext {
       this.signal,
     );
     channel.onMessage = (message) => this.#receive(message);
+    for (const key of order.planned ?? []) {
+      this.#early.set(this.#requestCount, []);
+      this.#planned.set(key, this.#requestCount++);
+    }
+    for (const message of order.early ?? []) this.#receive(message);
   }
 
   get signal(): AbortSignal {
@@ -293,14 +270,24 @@ class EvaluationThread implements QueryContext {
     );
   }
 
-  /** Asks the main thread for the frames of a selector. */
+  /** Asks the main thread for the frames of a selector, unless it knew without. */
   async fetch(request: FrameRequest, sink: FrameSink, signal: AbortSignal): Promise<readonly string[]> {
     throwIfAborted(signal);
-    const select = this.#requestCount++;
+    const key = selectKey(request);
+    const planned = this.#planned.get(key);
+    const select = planned ?? this.#requestCount++;
     const { promise, resolve, reject } = Promise.withResolvers<readonly string[]>();
     this.#selects.set(select, { sink, discarded: new Map(), resolve, reject });
     this.block.enter('fetching');
-    this.#channel.post({ kind: 'select', select, request: toMessage(request) });
+    if (planned === undefined) {
+      this.#channel.post({ kind: 'select', select, request: toMessage(request) });
+    } else {
+      // Whoever asks again gets an answer of his own.
+      this.#planned.delete(key);
+      const early = this.#early.get(planned)!;
+      this.#early.delete(planned);
+      for (const message of early) this.#receive(message);
+    }
     try {
       return await promise;
     } finally {
@@ -341,10 +328,8 @@ class EvaluationThread implements QueryContext {
   #receive(message: ToEvaluation): void {
     switch (message.kind) {
       case 'frames':
-        this.#addFrames(message);
-        break;
       case 'select-failed':
-        this.#selects.get(message.select)?.reject(unpackError(message.error));
+        this.#takeAnswer(message);
         break;
       case 'assisted':
         this.#assists.get(message.assistance)?.resolve(message);
@@ -359,6 +344,14 @@ class EvaluationThread implements QueryContext {
         this.#cancel(unpackError(message.error));
         break;
     }
+  }
+
+  /** Of a select; what nobody has asked for waits. */
+  #takeAnswer(message: ToEvaluation & { kind: 'frames' | 'select-failed' }): void {
+    const early = this.#early.get(message.select);
+    if (early !== undefined) early.push(message);
+    else if (message.kind === 'frames') this.#addFrames(message);
+    else this.#selects.get(message.select)?.reject(unpackError(message.error));
   }
 
   #addFrames({ select, frames, gaps }: ToEvaluation & { kind: 'frames' }): void {
@@ -435,14 +428,7 @@ class QuerySelects implements Queryable {
   }
 
   unite(request: FrameRequest, context: QueryContext): Promise<United> {
-    const { minTimeMs, maxTimeMs, alignMs = 0, partitions = [], matchers } = request;
-    const key = JSON.stringify([
-      minTimeMs,
-      maxTimeMs,
-      alignMs,
-      partitions,
-      ...matchers.map((m) => [m.name, m.operator, m.value]),
-    ]);
+    const key = selectKey(request);
     let united = this.#united.get(key);
     if (united === undefined) {
       united = this.#fetch(request, context);

@@ -1,12 +1,13 @@
-// One query on the main thread: wait for a turn, have it evaluated in a worker thread, ask the nodes for what that thread
-// wants to read, and pass on the answer.
+// One query on the main thread: wait for a turn, ask the nodes for what it reads, have it evaluated in a worker thread (or here,
+// where that takes less time than waking one up), and pass on the answer.
 
 import type { Transferable } from 'node:worker_threads';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { namesOfFeatures } from '../../lib/query/feature-list.ts';
+import { openLocalTask } from '../../lib/runtime/local-task.ts';
 import type { WorkerPool, WorkerTask } from '../../lib/runtime/worker-pool.ts';
-import { movable, packError, unpackError } from '../../lib/runtime/worker-tasks.ts';
+import { movable, packError, type TaskChannel, unpackError } from '../../lib/runtime/worker-tasks.ts';
 import {
   type AnswerCoverage,
   type QueryRequest,
@@ -21,6 +22,8 @@ import type { FannedOut } from '../selection/fan-out.ts';
 import type { UnionLimits } from '../selection/series-union.ts';
 import type { ListedQuery } from './active-queries.ts';
 import type { Deadline } from './deadline.ts';
+import { EarlyAnswers, type SelectAnswer } from './early-answers.ts';
+import { evaluateTask } from './evaluation.ts';
 import type {
   EvaluationOrder,
   FromEvaluation,
@@ -28,12 +31,21 @@ import type {
   SentFrame,
   ToEvaluation,
 } from './evaluation-messages.ts';
+import type { MainThread } from './main-thread.ts';
 import { MemoryBudget, type MemoryPool } from './memory-budget.ts';
+import { planSelects } from './planned-selects.ts';
 import type { QueryBlock } from './query-block.ts';
 import type { QueryGate } from './query-gate.ts';
+import { SharedBuffers } from './shared-buffers.ts';
 
 /** Frames are collected up to so many bytes before their thread is woken for them. */
 const FRAMES_BYTES_MIN = 128 * 1024;
+
+/** Bytes of frames that are waited for before it is decided where a query is evaluated: what is small has less. */
+const EARLY_BYTES_MAX = 512 * 1024;
+
+/** How long evaluation holds the main thread, which also ingests, at one time. */
+const MAIN_THREAD_SLICE_MS = 4;
 
 /** A thread that goes on for so long after the end of its query is ended itself. */
 const CANCEL_GRACE_MS = 2_000;
@@ -55,6 +67,9 @@ export interface QueryRunnerDeps {
   readonly limits: UnionLimits;
   /** Has parts evaluated by ingesters; absent where that is off, or there are none in other processes. */
   readonly pushDown?: PushDown;
+  /** Evaluates what is small. */
+  readonly mainThread: MainThread;
+  readonly onMainThread: () => void;
   /** Told when series of highly available pairs are among what the query reads. */
   readonly onReplicas: () => void;
   /** The query's entry in the list of those that are under way. */
@@ -112,15 +127,21 @@ class RemoteEvaluation {
   #fetching = 0;
   /** Those that are over: what they rest on, also should something of theirs be of no use. */
   readonly #fetched = new Map<number, FannedOut>();
-  readonly #task: WorkerTask<ToEvaluation>;
+  /** Where the query is evaluated; undefined until that is decided. */
+  #task: WorkerTask<ToEvaluation> | undefined;
+  /** Answers to planned selects, until then. */
+  readonly #early = new EarlyAnswers();
+  /** Set while this thread evaluates the query. */
+  #leaveMainThread: (() => void) | undefined;
   /** Other threads that evaluate parts of the query. */
   readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
-  readonly #order: EvaluationOrder;
+  #order: EvaluationOrder;
   readonly #horizon: Horizon | undefined;
   /** What parts that ingesters evaluated rest on. */
   readonly #pushed: AnswerCoverage[] = [];
   readonly #cancel = () => this.#tellCanceled();
   #messages: (readonly QueryPart[])[] = [];
+  #isClosed = false;
   #isOver = false;
   #failure: AppError | undefined;
   #wake: (() => void) | undefined;
@@ -140,14 +161,6 @@ class RemoteEvaluation {
     this.#block = block;
     this.#budget = budget;
     this.#order = orderOf(request, options, block, deps, horizon);
-    this.#task = deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(this.#order, (message) =>
-      this.#receive(message),
-    );
-    void this.#task.ended.then((failure) => {
-      this.#isOver = true;
-      this.#failure = failure;
-      this.#wake?.();
-    });
     signal.addEventListener('abort', this.#cancel, { once: true });
   }
 
@@ -163,23 +176,96 @@ class RemoteEvaluation {
    * @throws AppError what the thread threw, or the signal's reason.
    */
   async *parts(): AsyncGenerator<QueryPart> {
+    await this.#begin();
     for (;;) {
       const parts = await this.#next();
       if (parts === undefined) return;
-      this.#task.post({ kind: 'taken' });
+      this.#task?.post({ kind: 'taken' });
       yield* parts;
     }
   }
 
   /** Ends the evaluation if it is under way, and waits until its thread has let go of it. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#signal.removeEventListener('abort', this.#cancel);
     if (!this.#isOver || this.#assistants.size > 0) {
       this.#tellCanceled();
-      const tasks = [this.#task, ...this.#assistants];
-      await Promise.all(tasks.map((task) => task.endWithin(CANCEL_GRACE_MS)));
+      await Promise.all(this.#tasks().map((task) => task.endWithin(CANCEL_GRACE_MS)));
     }
+    this.#leaveMainThread?.();
     if (this.#fetching > 0) this.#over.abort(new AppError('canceled', 'query is over'));
+  }
+
+  /**
+   * Asks the nodes for what the query is known to select, and then decides where it is evaluated. Where nodes evaluate parts of it,
+   * what is left to select shows later.
+   */
+  async #begin(): Promise<void> {
+    const plan = this.#horizon === undefined ? await planSelects(this.#order, this.#signal) : undefined;
+    if (this.#signal.aborted) return;
+    if (plan === undefined) {
+      this.#openInThread();
+      return;
+    }
+    this.#order = { ...this.#order, planned: plan.keys };
+    this.#early.expect(plan);
+    for (const [select, request] of plan.selects.entries())
+      void this.#fetch({ kind: 'select', select, request });
+    if (plan.selects.length === 0) this.#decide();
+  }
+
+  /** What nodes answered, to where the query is evaluated; kept until that is decided. */
+  #deliver(message: SelectAnswer, transfer: readonly Transferable[] = []): void {
+    if (this.#task !== undefined) {
+      this.#task.post(message, transfer);
+      return;
+    }
+    this.#early.add(message, transfer);
+    if (this.#early.isWhole || this.#early.bytes > EARLY_BYTES_MAX) this.#decide();
+  }
+
+  #decide(): void {
+    if (this.#isClosed || this.#signal.aborted) return;
+    const { mainThread, onMainThread } = this.#deps;
+    if (this.#early.isSmall(mainThread.samplesMax)) this.#leaveMainThread = mainThread.tryEnter();
+    if (this.#leaveMainThread === undefined) {
+      this.#openInThread();
+      return;
+    }
+    onMainThread();
+    const order: EvaluationOrder = {
+      ...this.#order,
+      engine: { ...this.#order.engine, sliceMs: MAIN_THREAD_SLICE_MS },
+      parallel: { ...this.#order.parallel, threads: 1 },
+      early: this.#early.messages,
+    };
+    const run = (first: EvaluationOrder, channel: TaskChannel<ToEvaluation, FromEvaluation>) =>
+      evaluateTask(first, channel, new SharedBuffers());
+    this.#setTask(openLocalTask(order, run, (message) => this.#receive(message)));
+  }
+
+  #openInThread(): void {
+    const { messages, transfer } = this.#early;
+    const order = messages.length === 0 ? this.#order : { ...this.#order, early: messages };
+    const onMessage = (message: FromEvaluation) => this.#receive(message);
+    this.#setTask(
+      this.#deps.threads.open<EvaluationOrder, ToEvaluation, FromEvaluation>(order, onMessage, transfer),
+    );
+  }
+
+  #setTask(task: WorkerTask<ToEvaluation>): void {
+    this.#task = task;
+    void task.ended.then((failure) => {
+      this.#isOver = true;
+      this.#failure = failure;
+      this.#leaveMainThread?.();
+      this.#wake?.();
+    });
+  }
+
+  #tasks(): WorkerTask<ToEvaluation>[] {
+    return [...(this.#task === undefined ? [] : [this.#task]), ...this.#assistants];
   }
 
   async #next(): Promise<readonly QueryPart[] | undefined> {
@@ -198,7 +284,7 @@ class RemoteEvaluation {
   #tellCanceled(): void {
     const reason = this.#signal.aborted ? this.#signal.reason : new AppError('canceled', 'query is over');
     this.#block.cancel();
-    for (const task of [this.#task, ...this.#assistants]) {
+    for (const task of this.#tasks()) {
       task.post({ kind: 'cancel', error: packError(reason) });
     }
     this.#over.abort(reason);
@@ -233,7 +319,7 @@ class RemoteEvaluation {
     const { threads } = this.#deps;
     if (threads.idle === 0) {
       threads.grow();
-      this.#task.post({ kind: 'assisted', assistance });
+      this.#task?.post({ kind: 'assisted', assistance });
       return;
     }
     const first: EvaluationOrder = { ...this.#order, assistance: order };
@@ -241,13 +327,13 @@ class RemoteEvaluation {
       if (message.kind !== 'partial') throw new Error(`an assistant sent ${message.kind}`);
       const { frames } = message;
       const buffers = frames.map(({ buffer }) => buffer);
-      this.#task.post({ kind: 'assisted', assistance, frames }, buffers);
+      this.#task?.post({ kind: 'assisted', assistance, frames }, buffers);
     });
     this.#assistants.add(task);
     const failure = await task.ended;
     this.#assistants.delete(task);
     if (failure !== undefined) {
-      this.#task.post({ kind: 'assisted', assistance, error: packError(failure) });
+      this.#task?.post({ kind: 'assisted', assistance, error: packError(failure) });
     }
   }
 
@@ -272,7 +358,7 @@ class RemoteEvaluation {
       this.#pushed.push(pushed.coverage);
       const results = pushed.results.map((frames) => frames.map(movable));
       for (const { bytes } of results.flat()) this.#budget.charge(bytes.length);
-      this.#task.post(
+      this.#task?.post(
         {
           ...{ kind: 'pushed', push, refused: pushed.refused },
           results: results.map((frames) => frames.map(({ bytes }) => bytes)),
@@ -280,7 +366,7 @@ class RemoteEvaluation {
         results.flatMap((frames) => frames.flatMap(({ transfer }) => [...transfer])),
       );
     } catch (caught) {
-      this.#task.post({ kind: 'pushed', push, results: [], refused: [], error: packError(caught) });
+      this.#task?.post({ kind: 'pushed', push, results: [], refused: [], error: packError(caught) });
     } finally {
       this.#fetching--;
     }
@@ -289,7 +375,7 @@ class RemoteEvaluation {
   async #fetch({ select, request }: FromEvaluation & { kind: 'select' }): Promise<void> {
     const batch = new FrameBatch((frames, transfer, gaps) => {
       const ending = gaps === undefined ? {} : { gaps };
-      this.#task.post({ kind: 'frames', select, frames, ...ending }, transfer);
+      this.#deliver({ kind: 'frames', select, frames, ...ending }, transfer);
     });
     const sink = {
       addFrame: (frame: Uint8Array, from: string) => {
@@ -305,7 +391,7 @@ class RemoteEvaluation {
       this.#fetched.set(select, fetched);
       batch.end(fetched.gaps);
     } catch (caught) {
-      this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
+      this.#deliver({ kind: 'select-failed', select, error: packError(caught) });
     } finally {
       this.#fetching--;
     }
@@ -317,9 +403,9 @@ class RemoteEvaluation {
       const failures = new Map(nodes.map(({ from, error }) => [from, unpackError(error)]));
       const fetched = this.#fetched.get(select)!.without(failures);
       this.#fetched.set(select, fetched);
-      this.#task.post({ kind: 'frames', select, frames: [], gaps: fetched.gaps });
+      this.#deliver({ kind: 'frames', select, frames: [], gaps: fetched.gaps });
     } catch (caught) {
-      this.#task.post({ kind: 'select-failed', select, error: packError(caught) });
+      this.#deliver({ kind: 'select-failed', select, error: packError(caught) });
     }
   }
 }

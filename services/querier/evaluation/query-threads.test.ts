@@ -42,13 +42,17 @@ const NEVER = { signal: new AbortController().signal };
 
 function setUp(options: Partial<QuerierOptions> = {}, pool = threads, series = SERIES) {
   const registry = new Registry();
-  const querier = createQuerier(options, {
-    cluster: createFakeCluster({ ingesters: [{ instance: 'i', series }] }),
-    clock: systemClock,
-    logger: createSilentLogger(),
-    registry,
-    threads: pool,
-  });
+  // What is small would not come to a thread otherwise.
+  const querier = createQuerier(
+    { mainThreadSamplesMax: 0, ...options },
+    {
+      cluster: createFakeCluster({ ingesters: [{ instance: 'i', series }] }),
+      clock: systemClock,
+      logger: createSilentLogger(),
+      registry,
+      threads: pool,
+    },
+  );
   const gauge = async (name: string) => (await registry.getSingleMetric(name)!.get()).values[0]!.value;
   return { client: createInProcessClient(QuerierDefinition, querier.handlers), gauge };
 }

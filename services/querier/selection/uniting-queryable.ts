@@ -19,6 +19,19 @@ export interface FrameRequest extends SelectRequest {
   readonly partitions?: readonly number[];
 }
 
+/** Equal for requests that have the same answer. */
+export function selectKey(request: FrameRequest): string {
+  const { minTimeMs, maxTimeMs, alignMs = 0, hasReplicas = false, partitions = [], matchers } = request;
+  return JSON.stringify([
+    minTimeMs,
+    maxTimeMs,
+    alignMs,
+    hasReplicas,
+    partitions,
+    ...matchers.map(({ name, operator, value }) => [name, operator, value]),
+  ]);
+}
+
 /**
  * Gives `sink` all frames of a selector.
  *
