@@ -1,6 +1,7 @@
 // `tidemark explain target`, the command itself, on a scraper that runs in a scripted cluster: every way in which something is not scraped
 // is told for what it is.
 import { spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Explanation, parseSubject } from '../../services/gateway/api/explain-target.ts';
@@ -8,6 +9,7 @@ import { startGateway } from '../support/gateway-rig.ts';
 import { type KubernetesScraper, startKubernetesScraper } from '../support/kubernetes-scraper.ts';
 import { repositoryRoot, waitFor } from '../support/programs.ts';
 import { startScrapeTarget } from '../support/scrape-target.ts';
+import { freshFolder } from '../support/tidemark.ts';
 
 interface Rig extends KubernetesScraper {
   /** Output and exit code of the command. */
@@ -151,4 +153,51 @@ describe('what is asked for', () => {
   ])('%s', (text, kind, namespace, name) => {
     expect(parseSubject(text)).toEqual({ kind, namespace, name });
   });
+});
+
+test('what files, URLs and static_configs name: found, dropped, down, or not there', async () => {
+  const target = await startScrapeTarget('a 1\n');
+  const list = await startScrapeTarget('');
+  const targets = [{ targets: [target.address], labels: { team: 'a' } }];
+  list.answer = { headers: { 'content-type': 'application/json' }, body: JSON.stringify(targets) };
+  const rig = await startRig();
+  const file = path.join(freshFolder(), 'hosts.json');
+  writeFileSync(file, JSON.stringify(targets));
+  const wrong = path.join(freshFolder(), 'wrong.json');
+  writeFileSync(wrong, '{');
+  await rig.apply(`
+  - {job_name: files, file_sd_configs: [{files: ['${file}']}]}
+  - {job_name: wrong, file_sd_configs: [{files: ['${wrong}']}]}
+  - {job_name: urls, http_sd_configs: [{url: 'http://${list.address}/list'}], relabel_configs: [{source_labels: [team], regex: b, action: keep}]}
+  - {job_name: hand, static_configs: [{targets: ['127.0.0.1:9']}]}
+`);
+  await waitFor('the file is scraped', async () => (await rig.ask('file/hosts.json')).isScraped);
+  const found = await rig.explain('target', `file/${file}`);
+  expect(found.code).toBe(0);
+  expect(found.text).toContain(
+    `  ok  found        found at ${target.address} (file_sd_configs, file ${file})\n`,
+  );
+
+  const dropped = await rig.ask(`http/http://${list.address}/list`);
+  expect(dropped.summary).toBe('not scraped: found once, and dropped by relabelling each time');
+  expect(dropped.candidates[0]!.stages.map(({ detail }) => detail)).toEqual([
+    `found at ${target.address} (http_sd_configs, URL http://${list.address}/list)`,
+    'step 1 of 1 drops it: keep wants b, but team = "a"',
+  ]);
+
+  await waitFor(
+    'a failed scrape',
+    async () => (await rig.ask('static/127.0.0.1:9')).candidates[0]?.state === 'down',
+  );
+  const down = await rig.explain('target', 'static/127.0.0.1:9');
+  expect(down.text).toContain('(static_configs)');
+  expect(down.text).toMatch(/NO {2}scrape {7}failed at/);
+
+  const gone = await rig.ask('file/wrong.json');
+  expect([gone.isScraped, gone.summary]).toEqual([
+    false,
+    'not scraped: no job finds it, and discovery has problems',
+  ]);
+  expect(gone.problems.join()).toContain(wrong);
+  expect(gone.hints[0]).toContain('selector: a pattern of files that matches none is no error');
 });

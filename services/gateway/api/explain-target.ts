@@ -1,10 +1,20 @@
 // Why something is scraped or is not, from what the scrapers say of their targets: for each job that found it how far it came, through
 // discovery, relabelling, the choice of a scraper and the scrape itself. What nobody found is explained by what does not work.
+
 import type { ActiveTarget, DroppedTarget, RelabelStep } from '../../lib/wire/contracts.ts';
+import {
+  isNamed,
+  MECHANISMS,
+  type Mechanism,
+  mechanismOf,
+  mechanismThatFound,
+} from './explain-mechanisms.ts';
 
 /** What is asked for. */
 export interface Subject {
-  readonly kind: 'service' | 'pod' | 'node' | 'ingress' | 'monitor' | 'job' | 'anything';
+  readonly kind: 'service' | 'pod' | 'node' | 'ingress' | 'monitor' | 'job' | 'discovered' | 'anything';
+  /** Of `discovered`: by what kind of discovery. */
+  readonly by?: Mechanism;
   /** Empty: in any. */
   readonly namespace: string;
   readonly name: string;
@@ -62,13 +72,16 @@ const CANDIDATES_MAX = 200;
 const META = '__meta_kubernetes_';
 /** Labels that say what a target is, where the name is all that is asked for. */
 const NAME_LABELS = [
-  ...[`${META}service_name`, `${META}pod_name`, `${META}node_name`, `${META}ingress_name`],
-  ...['__meta_consul_service', '__meta_consul_node', '__meta_ec2_instance_id', '__meta_ec2_private_ip'],
-  ...['__meta_docker_container_name', '__meta_dns_name', `${META}pod_ip`],
+  ...[`${META}service_name`, `${META}pod_name`, `${META}node_name`, `${META}ingress_name`, `${META}pod_ip`],
+  ...MECHANISMS.flatMap(({ names }) => names),
 ];
 
-/** `service/shop/web`, `pod/web-1`, `servicemonitor/shop/web`, `shop/web`, `web`, `10.0.0.7:8080`. */
+/** `service/shop/web`, `pod/web-1`, `servicemonitor/shop/web`, `consul/web`, `file/hosts.yml`, `shop/web`, `web`, `10.0.0.7:8080`. */
 export function parseSubject(text: string): Subject {
+  const [word, ...after] = text.split('/');
+  const by = mechanismOf(word!);
+  if (by !== undefined && after.length > 0)
+    return { kind: 'discovered', by, namespace: '', name: after.join('/') };
   const parts = text.split('/').filter((part) => part !== '');
   const kind = parts.length > 1 ? KINDS[parts[0]!.toLowerCase()] : undefined;
   if (kind === 'job') return { kind, namespace: '', name: parts.slice(1).join('/') };
@@ -105,18 +118,24 @@ export async function explainTarget(
   };
 }
 
-function nameOf({ kind, namespace, name }: Subject): string {
+function nameOf({ kind, by, namespace, name }: Subject): string {
+  if (by !== undefined) return `${by.word} ${name}`;
   const path = namespace === '' ? name : `${namespace}/${name}`;
   return kind === 'anything' ? path : `${kind} ${path}`;
 }
 
 function isMeant(
-  { kind, namespace, name }: Subject,
+  { kind, by, namespace, name }: Subject,
   job: string,
   labels: Readonly<Record<string, string>>,
   own: Readonly<Record<string, string>>,
 ): boolean {
   if (kind === 'job') return job === name;
+  if (by !== undefined)
+    return (
+      isNamed(by, labels, name) ||
+      (by.word === 'static' && own.instance === name && isNamed(by, labels, labels.__address__ ?? ''))
+    );
   if (kind === 'monitor') return monitorOf(job, namespace, name);
   const inNamespace = namespace === '' || labels[`${META}namespace`] === namespace;
   if (kind !== 'anything') {
@@ -129,7 +148,7 @@ function isMeant(
   }
   if (monitorOf(job, namespace, name)) return true;
   if (!inNamespace) return false;
-  return NAME_LABELS.some((label) => labels[label] === name || labels[label] === `/${name}`);
+  return NAME_LABELS.some((label) => labels[label] === name || labels[label]?.endsWith(`/${name}`) === true);
 }
 
 /** Jobs of monitors are named `serviceMonitor/namespace/name/0`. */
@@ -178,6 +197,11 @@ function found(labels: Readonly<Record<string, string>>): Stage {
   });
   const ready = labels[`${META}endpoint_ready`] ?? labels[`${META}endpointslice_endpoint_conditions_ready`];
   if (ready !== undefined) parts.push(ready === 'true' ? 'ready' : 'not ready');
+  const by = mechanismThatFound(labels);
+  if (by !== undefined) {
+    const told = by.told.filter(([, label]) => labels[label] !== undefined);
+    parts.push(by.section, ...told.map(([word, label]) => `${word} ${labels[label]}`));
+  }
   const what = parts.length === 0 ? '' : ` (${parts.join(', ')})`;
   return { stage: 'discovery', isPassed: true, detail: `found at ${labels.__address__ ?? '?'}${what}` };
 }
@@ -293,9 +317,8 @@ function hintsOf(subject: Subject, scrapers: readonly ScraperTargets[], dropped:
     }
     if (kind === 'job' && !jobs.has(name))
       hints.push(`no scraper has a job of that name; there are ${jobs.size}: see /api/v1/scrape_pools`);
-    hints.push(
-      'the namespace, role and selectors of the jobs decide what is looked at: compare kubernetes_sd_configs',
-    );
+    if (subject.by !== undefined) hints.push(...subject.by.hints);
+    else hints.push(...generalHints(kind));
   }
   for (const job of jobs) {
     const hidden = Math.max(
@@ -310,6 +333,15 @@ function hintsOf(subject: Subject, scrapers: readonly ScraperTargets[], dropped:
       );
   }
   return hints;
+}
+
+/** Where nobody said by what kind of discovery it should be found. */
+function generalHints(kind: Subject['kind']): string[] {
+  const kubernetes =
+    'the namespace, role and selectors of the jobs decide what is looked at: compare kubernetes_sd_configs';
+  if (kind !== 'anything') return [kubernetes];
+  const words = MECHANISMS.map(({ word }) => `${word}/…`).join(', ');
+  return [kubernetes, `of other kinds of discovery more can be said: ask for ${words}`];
 }
 
 function showLabels(labels: Readonly<Record<string, string>>): string {

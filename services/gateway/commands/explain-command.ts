@@ -15,7 +15,8 @@ const USAGE = `Says why something is scraped, or why it is not.
 usage: tidemark explain target WHAT [--url=http://gateway:9090] [--output=json]
 
 WHAT: service/NAMESPACE/NAME, pod/NAMESPACE/NAME, node/NAME, ingress/NAMESPACE/NAME, servicemonitor/NAMESPACE/NAME (podmonitor, probe,
-scrapeconfig), job/NAME; or NAMESPACE/NAME, NAME or HOST:PORT of whatever it is. For each job that found it: where, the step of
+scrapeconfig), static/HOST:PORT, file/PATH, http/URL, dns/NAME, consul/SERVICE, docker/CONTAINER, ec2/INSTANCE (names, ids and addresses as
+their labels have them), job/NAME; or NAMESPACE/NAME, NAME or HOST:PORT of whatever it is. For each job that found it: where, the step of
 relabel_configs that dropped it (a monitor's selector is one of them), which scraper has it, and how its last scrape went. Where no job found
 it: what does not work in service discovery, missing permissions among it. Exit code 0 when it is scraped and up, 1 when it is
 not, 2 for a wrong command line.`;
