@@ -41,6 +41,9 @@ const EXTRA_REPORT_NAMES = ['scrape_timeout_seconds', 'scrape_sample_limit', 'sc
 /** How long a reload waits for a scrape under way before it is given up. */
 const FINISH_GRACE_MS = 1000;
 
+/** How long a body may wait for others to be parsed with: waking the main thread up costs as much as parsing a hundred samples. */
+const HAND_OVER_PATIENCE_MS = 50;
+
 /** What the loops of a job share. */
 export interface LoopSettings {
   readonly config: ScrapeConfig;
@@ -206,12 +209,13 @@ export class ScrapeLoop {
 
   /** What the target answers at that time; undefined when the loop ends before. */
   async #fetch(dueMs: number): Promise<Fetched | undefined> {
-    const { url, scrapeTimeoutMs } = this.target;
+    const { url, scrapeTimeoutMs, scrapeIntervalMs } = this.target;
     this.#pending = this.#deps.client.order({
       dueMs,
       url: url.href,
       timeoutMs: scrapeTimeoutMs,
       bodyBytesMax: this.#settings.bodyBytesMax,
+      patienceMs: Math.min(HAND_OVER_PATIENCE_MS, scrapeIntervalMs / 20),
     });
     const fetched = await this.#pending.fetched;
     this.#pending = undefined;

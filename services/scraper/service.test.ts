@@ -47,7 +47,7 @@ async function warmUp(fetcher: ScrapeFetcher): Promise<void> {
   const config = loadConfig('scrape_configs: [{job_name: a}]', '/').scrapeConfigs[0]!;
   const client = fetcher.open({ ...config, version: '1' });
   for (let i = 0; i < 50; i++) {
-    const { fetched } = client.order({ dueMs: 0, url, timeoutMs: 10_000, bodyBytesMax: 1000 });
+    const { fetched } = client.order({ dueMs: 0, url, timeoutMs: 10_000, bodyBytesMax: 1000, patienceMs: 0 });
     (await fetched)!.release();
   }
   client.close();

@@ -3,7 +3,14 @@
 import type { Clock } from '../../lib/core/clock.ts';
 import { toAppError } from '../../lib/core/errors.ts';
 import { BodySlots } from './body-slots.ts';
-import type { FetchThreadData, FromFetchThread, ScrapeOrder, ToFetchThread } from './fetch-messages.ts';
+import type {
+  FetchedMessage,
+  FetchThreadData,
+  FromFetchThread,
+  ScrapeOrder,
+  ToFetchThread,
+} from './fetch-messages.ts';
+import { MessageBatch } from './message-batch.ts';
 import { unpackSecrets } from './packed-secrets.ts';
 import {
   BodyTooLargeError,
@@ -24,17 +31,17 @@ interface OpenOrder {
 export class FetchDesk {
   readonly #slots: BodySlots;
   readonly #clock: Clock;
-  readonly #post: (message: FromFetchThread) => void;
+  readonly #answers: MessageBatch<FromFetchThread>;
   readonly #clients = new Map<number, ScrapeClient>();
   readonly #open = new Map<number, OpenOrder>();
 
   constructor(
     { slotStates }: FetchThreadData,
-    deps: { readonly clock: Clock; readonly post: (message: FromFetchThread) => void },
+    deps: { readonly clock: Clock; readonly post: (messages: readonly FromFetchThread[]) => void },
   ) {
     this.#slots = new BodySlots(slotStates);
     this.#clock = deps.clock;
-    this.#post = deps.post;
+    this.#answers = new MessageBatch(deps.post);
   }
 
   accept(message: ToFetchThread): void {
@@ -75,32 +82,33 @@ export class FetchDesk {
     if (open.timer !== undefined) {
       clearTimeout(open.timer);
       this.#open.delete(id);
-      this.#post({ kind: 'unneeded', id });
+      this.#answers.add({ kind: 'unneeded', id }, 0);
     } else if (!isWaitingOnly) open.cancel.abort();
   }
 
   async #fetch({ order, cancel }: OpenOrder): Promise<void> {
-    const { id, client, url, timeoutMs, bodyBytesMax } = order;
+    const { id, client, url, timeoutMs, bodyBytesMax, patienceMs } = order;
     const startedMs = this.#clock.nowMs();
     const started = this.#clock.monotonicMs();
     try {
       const response = await this.#clients
         .get(client)!
         .fetch({ url: new URL(url), timeoutMs, bodyBytesMax, signal: cancel.signal });
-      this.#handOver(id, startedMs, this.#clock.monotonicMs() - started, response);
+      this.#answers.add(fetchedOf(id, startedMs, this.#clock.monotonicMs() - started, response), patienceMs);
     } catch (caught) {
       const { code, message } = toAppError(caught);
       const isTooLarge = caught instanceof BodyTooLargeError;
       const tookMs = this.#clock.monotonicMs() - started;
-      this.#post({ kind: 'failed', id, startedMs, tookMs, code, message, isTooLarge });
+      this.#answers.add({ kind: 'failed', id, startedMs, tookMs, code, message, isTooLarge }, patienceMs);
     }
     this.#open.delete(id);
   }
+}
 
-  #handOver(id: number, startedMs: number, tookMs: number, response: ScrapeResponse): void {
-    const { slot, length, contentType } = response;
-    const memory = slot.isNew ? slot.bytes.buffer : undefined;
-    slot.isNew = false;
-    this.#post({ kind: 'fetched', id, startedMs, tookMs, contentType, slot: slot.slot, length, memory });
-  }
+/** Hands the slot over: from here on it is the other thread's. */
+function fetchedOf(id: number, startedMs: number, tookMs: number, response: ScrapeResponse): FetchedMessage {
+  const { slot, length, contentType } = response;
+  const memory = slot.isNew ? slot.bytes.buffer : undefined;
+  slot.isNew = false;
+  return { kind: 'fetched', id, startedMs, tookMs, contentType, slot: slot.slot, length, memory };
 }

@@ -1,5 +1,5 @@
-// What travels between the scraper's main thread and its fetch thread. A scrape is one message each way; the bytes of its body
-// are in shared memory (body-slots.ts).
+// What travels between the scraper's main thread and its fetch thread, several at a time: waking a thread up costs more than fetching a
+// body. The bytes of bodies are in shared memory (body-slots.ts).
 import type { ErrorCode } from '../../lib/core/errors.ts';
 
 export type ToFetchThread =
@@ -21,6 +21,8 @@ export interface ScrapeOrder {
   readonly timeoutMs: number;
   /** Bytes of the body, decompressed. */
   readonly bodyBytesMax: number;
+  /** How long the answer may wait for others, to be handed over with them. */
+  readonly patienceMs: number;
 }
 
 export type FromFetchThread = { readonly kind: 'ready' } | FetchedMessage | FailedMessage | UnneededMessage;

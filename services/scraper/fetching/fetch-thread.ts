@@ -5,9 +5,9 @@ import { FetchDesk } from './fetch-desk.ts';
 import type { FetchThreadData, FromFetchThread, ToFetchThread } from './fetch-messages.ts';
 
 const port = parentPort!;
-const desk = new FetchDesk(workerData as FetchThreadData, {
-  clock: systemClock,
-  post: (message: FromFetchThread) => port.postMessage(message),
+const post = (messages: readonly FromFetchThread[]): void => port.postMessage(messages);
+const desk = new FetchDesk(workerData as FetchThreadData, { clock: systemClock, post });
+port.on('message', (messages: readonly ToFetchThread[]) => {
+  for (const message of messages) desk.accept(message);
 });
-port.on('message', (message: ToFetchThread) => desk.accept(message));
-port.postMessage({ kind: 'ready' } satisfies FromFetchThread);
+post([{ kind: 'ready' }]);

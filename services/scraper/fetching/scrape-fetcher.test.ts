@@ -32,7 +32,7 @@ function settingsOf(job = '{job_name: a}'): ClientSettings {
 }
 
 function order(client: FetchClient, url: string, dueMs = 0, bodyBytesMax = 1e9) {
-  return client.order({ dueMs, url, timeoutMs: 20_000, bodyBytesMax });
+  return client.order({ dueMs, url, timeoutMs: 20_000, bodyBytesMax, patienceMs: 5 });
 }
 
 function textOf({ bytes, length }: Fetched): string {

@@ -13,6 +13,7 @@ import type {
   ScrapeOrder,
   ToFetchThread,
 } from './fetch-messages.ts';
+import { MessageBatch } from './message-batch.ts';
 import { packSecrets } from './packed-secrets.ts';
 import { BodyTooLargeError, type ClientSettings } from './scrape-client.ts';
 
@@ -40,7 +41,7 @@ export interface PendingScrape {
 }
 
 /** What is asked for at a time. */
-export type ScrapeWish = Pick<ScrapeOrder, 'dueMs' | 'url' | 'timeoutMs' | 'bodyBytesMax'>;
+export type ScrapeWish = Pick<ScrapeOrder, 'dueMs' | 'url' | 'timeoutMs' | 'bodyBytesMax' | 'patienceMs'>;
 
 /** The connections of a job. */
 export interface FetchClient {
@@ -53,6 +54,9 @@ interface OpenOrder {
   readonly end: (fetched: Fetched | undefined) => void;
 }
 
+/** Orders wait for others so long at most, and never into the last part before their time. */
+const ORDER_PATIENCE_MS = 200;
+const ORDER_AHEAD_MS = 500;
 /** Between a thread that died and the next. */
 const RESTART_MS = 100;
 const NO_BYTES = new Uint8Array();
@@ -62,6 +66,7 @@ export class ScrapeFetcher {
   readonly #logger: Logger;
   readonly #clients = new Map<number, unknown>();
   readonly #open = new Map<number, OpenOrder>();
+  readonly #outgoing = new MessageBatch<ToFetchThread>((messages) => this.#worker?.postMessage(messages));
   #worker: Worker | undefined;
   #slots = new FilledSlots(createSlotStates());
   #clientCount = 0;
@@ -79,12 +84,12 @@ export class ScrapeFetcher {
     const packed = packSecrets(settings);
     this.#clients.set(client, packed);
     if (this.#worker === undefined) this.#start();
-    else this.#post({ kind: 'open', client, settings: packed });
+    else this.#outgoing.add({ kind: 'open', client, settings: packed }, 0);
     return {
       order: (wish) => this.#order({ kind: 'fetch', id: ++this.#orderCount, client, ...wish }),
       close: () => {
         this.#clients.delete(client);
-        this.#post({ kind: 'close', client });
+        this.#outgoing.add({ kind: 'close', client }, 0);
       },
     };
   }
@@ -108,17 +113,14 @@ export class ScrapeFetcher {
       if (this.#isStopped) end(undefined);
       else this.#open.set(order.id, { order, end });
     });
-    this.#post(order);
+    const aheadMs = order.dueMs - this.#clock.nowMs() - ORDER_AHEAD_MS;
+    this.#outgoing.add(order, Math.min(ORDER_PATIENCE_MS, aheadMs));
     return {
       fetched,
       cancel: (isWaitingOnly) => {
-        if (this.#open.has(order.id)) this.#post({ kind: 'cancel', id: order.id, isWaitingOnly });
+        if (this.#open.has(order.id)) this.#outgoing.add({ kind: 'cancel', id: order.id, isWaitingOnly }, 0);
       },
     };
-  }
-
-  #post(message: ToFetchThread): void {
-    this.#worker?.postMessage(message);
   }
 
   /** A thread with all clients and all orders that are open. */
@@ -129,14 +131,21 @@ export class ScrapeFetcher {
       name: 'scrape-fetch',
       workerData: { slotStates } satisfies FetchThreadData,
     });
+    // What still waits to be sent is in what the new thread is told below.
+    this.#outgoing.clear();
     this.#worker = worker;
     // What keeps a process alive is not that it could scrape.
     worker.unref();
-    worker.on('message', (message: FromFetchThread) => this.#receive(message));
+    worker.on('message', (messages: readonly FromFetchThread[]) => {
+      for (const message of messages) this.#receive(message);
+    });
     worker.on('error', (err) => this.#logger.error({ err }, 'the thread that fetches expositions died'));
     worker.on('exit', () => this.#replace(worker));
-    for (const [client, settings] of this.#clients) this.#post({ kind: 'open', client, settings });
-    for (const { order } of this.#open.values()) this.#post(order);
+    const opens = [...this.#clients].map(
+      ([client, settings]) => ({ kind: 'open', client, settings }) as const,
+    );
+    const orders = [...this.#open.values()].map(({ order }) => order);
+    worker.postMessage([...opens, ...orders] satisfies ToFetchThread[]);
   }
 
   #replace(worker: Worker): void {
