@@ -64,6 +64,25 @@ test('whatever is taken and given back, no two slots share a byte', () => {
   );
 });
 
+test('small slots that lie idle side by side become large ones before more memory is taken', () => {
+  const slots = new ChunkSlots();
+  const perPage = Math.floor((1 << 20) / 96);
+  const small = Array.from({ length: 8 * perPage }, () => slots.take(1));
+  const { bytesHeld } = slots;
+  // A third stays: between two of them there is room for 192 bytes, as two slots of 96 were.
+  const idle = small.filter((_, i) => i % 3 !== 0);
+  for (const slot of idle) slots.give(slot);
+  const large = Array.from({ length: Math.floor(idle.length / 2) - 8 }, () => slots.take(3));
+  expect(slots.bytesHeld).toBe(bytesHeld);
+  const starts = new Set(
+    small.filter((_, i) => i % 3 === 0).map((slot) => slotPageOf(slot) * 2 ** 20 + slotOffsetOf(slot)),
+  );
+  for (const slot of large) {
+    const start = slotPageOf(slot) * 2 ** 20 + slotOffsetOf(slot);
+    expect(starts.has(start) || starts.has(start + 96)).toBe(false);
+  }
+});
+
 test('large slots that lie idle are cut up before more memory is taken', () => {
   const slots = new ChunkSlots();
   const large = Array.from({ length: 1024 }, () => slots.take(SLOT_CLASSES - 1));

@@ -11,44 +11,16 @@ import {
   EXTRA_START_TIME,
   type Extras,
 } from '../../model/extra-columns.ts';
-import {
-  appendXorSample,
-  endXorChunk,
-  putXorHeader,
-  XOR_APPEND_BYTES_MAX,
-  xorStateBytes,
-  xorStateCount,
-  xorStateHasValue,
-} from '../chunk/xor-appender.ts';
-import { xorFirstTimeMs } from '../chunk/xor-decoder.ts';
-import {
-  ChunkSlots,
-  NO_SLOT,
-  SLOT_BYTES_MAX,
-  SLOT_CLASS_FIRST,
-  SLOT_CLASSES,
-  slotBytesOf,
-  slotClassFor,
-  slotClassOf,
-  slotOffsetOf,
-  slotPageOf,
-} from './chunk-slots.ts';
-import { CLOSED_CHUNK_SAMPLES_MAX, ClosedChunkEncoder } from './closed-chunks.ts';
+import type { ChunkSlots } from './chunk-slots.ts';
+import { NO_SLOT } from './chunk-slots.ts';
+import { CLOSED_CHUNK_SAMPLES_MAX } from './closed-chunks.ts';
 import { ABSENT } from './columns.ts';
+import { HeadRanges } from './head-ranges.ts';
 import { LabelIndex } from './label-index.ts';
-import { RangeChunks } from './range-chunks.ts';
+import { type HeadCounters, OpenChunks } from './open-chunks.ts';
+import type { RangeChunks } from './range-chunks.ts';
 import { ExtrasScratch, RangeExtras } from './range-extras.ts';
-import {
-  LAST_SEGMENT,
-  LOGGED,
-  PAGE_MASK,
-  PAGE_SHIFT,
-  PARTITION,
-  SeriesStates,
-  SLOT,
-  SLOT_CLASS_SHIFT,
-  STATE_WORDS,
-} from './series-states.ts';
+import { LAST_SEGMENT, LOGGED, PARTITION, type SeriesStates, SLOT } from './series-states.ts';
 import { StartTable } from './start-table.ts';
 
 export interface HeadOptions {
@@ -69,27 +41,16 @@ export interface LeftSeries {
   readonly index: LabelIndex;
 }
 
-/** Counters since the head was made; for metrics. */
-export interface HeadCounters {
-  appended: number;
-  duplicates: number;
-  outOfOrder: number;
-  exemplars: number;
-}
-
 export class Head {
   readonly options: HeadOptions;
-  readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0, exemplars: 0 };
-  readonly states = new SeriesStates();
-  readonly slots = new ChunkSlots();
-  readonly #closedChunks = new ClosedChunkEncoder();
+  readonly counters: HeadCounters;
+  readonly states: SeriesStates;
+  readonly slots: ChunkSlots;
+  readonly #ranges: HeadRanges;
+  readonly #chunks: OpenChunks;
   readonly startTimes = new StartTable();
   /** Replaced when series leave: take it anew after every pause, or keep it for ids found in it. */
   index: LabelIndex;
-  /** Start of a range → the range that takes samples. */
-  readonly #open = new Map<number, RangeChunks>();
-  /** Generation → range that takes no more samples, until it is dropped. */
-  readonly #frozen = new Map<number, RangeChunks>();
   #idEnd = 0;
   #freeIds: number[] = [];
   /** Ids that left, with the number of the collection; free once no older selection runs. */
@@ -99,10 +60,7 @@ export class Head {
   #reusable = 0;
   /** Series that came while the index is being rebuilt, or undefined. */
   #arrivals: number[] | undefined;
-  #openChunks = 0;
   #extrasScratch: ExtrasScratch | undefined;
-  /** The range looked up last. */
-  #lastRange: RangeChunks | undefined;
 
   constructor(options: HeadOptions) {
     assert(options.rangeMs > 0 && options.rangeMs <= 2 ** 31, `rangeMs ${options.rangeMs} in 1 … 2^31`);
@@ -111,6 +69,12 @@ export class Head {
       `chunkSamplesTarget ${options.chunkSamplesTarget} in 1 … ${CLOSED_CHUNK_SAMPLES_MAX}`,
     );
     this.options = options;
+    this.#ranges = new HeadRanges(options);
+    this.#chunks = new OpenChunks(options.chunkSamplesTarget, this.#ranges);
+    const { counters, states, slots } = this.#chunks;
+    this.counters = counters;
+    this.states = states;
+    this.slots = slots;
     this.index = new LabelIndex(options.hashSeed);
   }
 
@@ -132,19 +96,18 @@ export class Head {
   }
 
   get chunkCount(): number {
-    let count = this.#openChunks;
+    let count = this.#chunks.count;
     for (const range of this.ranges()) count += range.chunkCount;
     return count;
   }
 
   /** All ranges, frozen ones too. */
-  *ranges(): Generator<RangeChunks> {
-    yield* this.#frozen.values();
-    yield* this.#open.values();
+  ranges(): Generator<RangeChunks> {
+    return this.#ranges.all();
   }
 
   frozenRanges(): RangeChunks[] {
-    return [...this.#frozen.values()];
+    return this.#ranges.frozen();
   }
 
   /** Oldest log segment that some sample of the head may stand in only; Infinity for an empty head. */
@@ -216,36 +179,12 @@ export class Head {
     }
     this.#idEnd = Math.max(this.#idEnd, id + 1);
     this.#addSeries(id, labels, 0, labels.length, partition);
-    this.states.setWord(id, LAST_SEGMENT, lastSegment);
-    const words = this.states.words[id >>> PAGE_SHIFT]!;
-    const base = (id & PAGE_MASK) * STATE_WORDS;
-    if (state !== undefined) words.set(state, base);
-    if (open === undefined) return;
-    if (open.length > SLOT_BYTES_MAX || open.length !== xorStateBytes(words, base)) {
-      throw new AppError('bad_data', `an open chunk of ${open.length} bytes does not fit its state`);
-    }
-    const slot = this.slots.take(slotClassFor(open.length));
-    this.slots.pages[slotPageOf(slot)]!.set(open, slotOffsetOf(slot));
-    words[base + SLOT] = slot;
-    this.#openChunks++;
+    this.#chunks.restore(id, lastSegment, state, open);
   }
 
   /** Puts a range back, empty. @throws AppError `bad_data` when there is one in its place. */
   restoreRange(startMs: number, firstSegment: number, generation: number): RangeChunks {
-    const isTaken = generation === 0 ? this.#open.has(startMs) : this.#frozen.has(generation);
-    if (isTaken || this.#startOf(startMs) !== startMs) {
-      throw new AppError('bad_data', `a range from ${startMs} of generation ${generation} has no place here`);
-    }
-    const range = this.#newRange(startMs, firstSegment);
-    range.generation = generation;
-    if (generation === 0) this.#open.set(startMs, range);
-    else this.#frozen.set(generation, range);
-    return range;
-  }
-
-  #newRange(startMs: number, firstSegment: number): RangeChunks {
-    const { rangeMs, chunkSamplesTarget } = this.options;
-    return new RangeChunks({ startMs, endMs: startMs + rangeMs, firstSegment, chunkSamplesTarget });
+    return this.#ranges.restore(startMs, firstSegment, generation);
   }
 
   #addSeries(id: number, bytes: Uint8Array, start: number, end: number, partition: number): void {
@@ -271,17 +210,7 @@ export class Head {
     this.states.setWord(id, LOGGED, (this.states.word(id, LOGGED) & ~1) | (isLogged ? 1 : 0));
   }
 
-  /**
-   * Appends samples [from, to) of the columns.
-   *
-   * @param ids           Series ids from define.
-   * @param timestampsMs  Safe integers, in any order.
-   * @param values        Kept bit for bit.
-   * @param segment       Log segment that holds these samples, ≥ 1.
-   *
-   * Cost: about 50 ns per sample in order while states and chunks fit the caches, several times that when they do
-   * not; no allocation but arenas.
-   */
+  /** Appends samples [from, to) of the columns, as OpenChunks.appendSamples says; series ids are from define. */
   appendSamples(
     ids: Uint32Array,
     timestampsMs: Float64Array,
@@ -290,41 +219,7 @@ export class Head {
     to: number,
     segment: number,
   ): void {
-    const valueWords = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
-    const { words: statePages, times: timePages } = this.states;
-    const { pages } = this.slots;
-    const { chunkSamplesTarget } = this.options;
-    let startMs = this.#lastRange?.startMs ?? Number.POSITIVE_INFINITY;
-    let endMs = this.#lastRange?.endMs ?? 0;
-    for (let i = from; i < to; i++) {
-      const id = ids[i]!;
-      const timeMs = timestampsMs[i]!;
-      const words = statePages[id >>> PAGE_SHIFT]!;
-      const times = timePages[id >>> PAGE_SHIFT]!;
-      const base = (id & PAGE_MASK) * STATE_WORDS;
-      const lastMs = times[base >>> 1]!;
-      const slot = words[base + SLOT]! | 0;
-      const low = valueWords[2 * i]! | 0;
-      const high = valueWords[2 * i + 1]! | 0;
-      // Nearly always: behind the last one, in the range looked up last, and the chunk has room.
-      if (
-        timeMs > lastMs &&
-        lastMs >= startMs &&
-        timeMs < endMs &&
-        slot !== NO_SLOT &&
-        xorStateCount(words, base) < chunkSamplesTarget &&
-        xorStateBytes(words, base) + XOR_APPEND_BYTES_MAX <= slotBytesOf(slot)
-      ) {
-        words[base + LAST_SEGMENT] = segment;
-        const page = pages[slotPageOf(slot)]!;
-        appendXorSample(words, times, base, page, slotOffsetOf(slot), timestampsMs, i, low, high);
-        continue;
-      }
-      this.#append(id, timestampsMs, i, low, high, segment);
-      startMs = this.#lastRange?.startMs ?? Number.POSITIVE_INFINITY;
-      endMs = this.#lastRange?.endMs ?? 0;
-    }
-    this.counters.appended += to - from;
+    this.#chunks.appendSamples(ids, timestampsMs, values, from, to, segment);
   }
 
   /**
@@ -355,7 +250,7 @@ export class Head {
   }
 
   #extrasOf(timeMs: number, segment: number): RangeExtras {
-    return this.extrasIn(this.#rangeOf(timeMs, segment));
+    return this.extrasIn(this.#ranges.of(timeMs, segment));
   }
 
   /** The histograms and exemplars of a range of this head, made when there are none. */
@@ -367,145 +262,9 @@ export class Head {
     return range.extras;
   }
 
-  /** A sample that `appendSamples` does not append itself. */
-  #append(
-    id: number,
-    timestampsMs: Float64Array,
-    index: number,
-    low: number,
-    high: number,
-    segment: number,
-  ): void {
-    const timeMs = timestampsMs[index]!;
-    const words = this.states.words[id >>> PAGE_SHIFT]!;
-    const times = this.states.times[id >>> PAGE_SHIFT]!;
-    const base = (id & PAGE_MASK) * STATE_WORDS;
-    const lastMs = times[base >>> 1]!;
-    words[base + LAST_SEGMENT] = segment;
-    if (timeMs <= lastMs) {
-      this.#appendLate(id, words, base, timeMs, lastMs, low, high, segment);
-      return;
-    }
-    let slot = words[base + SLOT]! | 0;
-    if (slot !== NO_SLOT) {
-      const isSameRange = this.#startOf(timeMs) === this.#startOf(lastMs);
-      const isFull = xorStateCount(words, base) >= this.options.chunkSamplesTarget;
-      if (!isSameRange || isFull) {
-        this.#closeChunk(id, words, base);
-        slot = NO_SLOT;
-      } else if (xorStateBytes(words, base) + XOR_APPEND_BYTES_MAX > slotBytesOf(slot)) {
-        slot = this.#growSlot(id, words, base);
-      }
-    }
-    if (slot === NO_SLOT) slot = this.#openChunk(words, base, timeMs, segment);
-    appendXorSample(
-      words,
-      times,
-      base,
-      this.slots.pages[slotPageOf(slot)]!,
-      slotOffsetOf(slot),
-      timestampsMs,
-      index,
-      low,
-      high,
-    );
-  }
-
-  #appendLate(
-    id: number,
-    words: Uint32Array,
-    base: number,
-    timeMs: number,
-    lastMs: number,
-    low: number,
-    high: number,
-    segment: number,
-  ): void {
-    // Only beside the open chunk: what is frozen may be hidden by a delete, which does not concern what comes after it.
-    const isOpen = words[base + SLOT] !== NO_SLOT;
-    if (isOpen && timeMs === lastMs && xorStateHasValue(words, base, low, high)) {
-      this.counters.duplicates++;
-      return;
-    }
-    this.counters.outOfOrder++;
-    this.#rangeOf(timeMs, segment).addLoose(id, timeMs, low, high);
-  }
-
-  #openChunk(words: Uint32Array, base: number, timeMs: number, segment: number): number {
-    // The range has to know the oldest segment of its samples, those in open chunks too.
-    this.#rangeOf(timeMs, segment);
-    // Chunks of a series are much alike: with room for the one before, none of it is copied as it grows.
-    const known = words[base + LOGGED]! >>> SLOT_CLASS_SHIFT;
-    const slot = this.slots.take(known === 0 ? SLOT_CLASS_FIRST : known - 1);
-    words[base + SLOT] = slot;
-    this.#openChunks++;
-    return slot;
-  }
-
-  /** Moves the open chunk to a slot of the next size, or closes it when there is none. */
-  #growSlot(id: number, words: Uint32Array, base: number): number {
-    const slot = words[base + SLOT]!;
-    if (slotClassOf(slot) === SLOT_CLASSES - 1) {
-      this.#closeChunk(id, words, base);
-      return NO_SLOT;
-    }
-    // Twice the room while nothing is known; else it was not much that was missing.
-    const known = words[base + LOGGED]! >>> SLOT_CLASS_SHIFT;
-    const next = Math.min(SLOT_CLASSES - 1, slotClassOf(slot) + (known === 0 ? 2 : 1));
-    const grown = this.slots.take(next);
-    const from = slotOffsetOf(slot);
-    const used = this.slots.pages[slotPageOf(slot)]!.subarray(from, from + xorStateBytes(words, base));
-    this.slots.pages[slotPageOf(grown)]!.set(used, slotOffsetOf(grown));
-    this.slots.give(slot);
-    words[base + SLOT] = grown;
-    return grown;
-  }
-
-  #closeChunk(id: number, words: Uint32Array, base: number): void {
-    const slot = words[base + SLOT]!;
-    const page = this.slots.pages[slotPageOf(slot)]!;
-    const start = slotOffsetOf(slot);
-    const end = start + xorStateBytes(words, base);
-    const lastMs = this.states.lastMs(id);
-    const range = this.#open.get(this.#startOf(lastMs));
-    assert(range !== undefined, `series ${id} has an open chunk, whose range is open`);
-    if (xorStateCount(words, base) >= this.options.chunkSamplesTarget) {
-      const slotClass = slotClassFor(end - start + XOR_APPEND_BYTES_MAX);
-      words[base + LOGGED] = (words[base + LOGGED]! & 1) | ((slotClass + 1) << SLOT_CLASS_SHIFT);
-    }
-    putXorHeader(words, base, page, start);
-    const bytes = this.#closedChunks.encode(page, start, end);
-    range.addChunk(id, xorFirstTimeMs(page, start, end), lastMs, this.#closedChunks.bytes, 0, bytes);
-    this.slots.give(slot);
-    words[base + SLOT] = NO_SLOT;
-    endXorChunk(words, base);
-    this.#openChunks--;
-  }
-
-  #startOf(timeMs: number): number {
-    return Math.floor(timeMs / this.options.rangeMs) * this.options.rangeMs;
-  }
-
-  /** The open range of a time, made when there is none. */
-  #rangeOf(timeMs: number, segment: number): RangeChunks {
-    const last = this.#lastRange;
-    if (last !== undefined && timeMs >= last.startMs && timeMs < last.endMs) return last;
-    const startMs = this.#startOf(timeMs);
-    let range = this.#open.get(startMs);
-    if (range === undefined) {
-      range = this.#newRange(startMs, segment);
-      this.#open.set(startMs, range);
-    }
-    this.#lastRange = range;
-    return range;
-  }
-
   /** Starts of the open ranges that end at or before `timeMs`, ascending. */
   closedRangeStarts(timeMs: number): number[] {
-    return [...this.#open.values()]
-      .filter(({ endMs }) => endMs <= timeMs)
-      .map(({ startMs }) => startMs)
-      .sort((a, b) => a - b);
+    return this.#ranges.closedStarts(timeMs);
   }
 
   /**
@@ -517,27 +276,16 @@ export class Head {
    * Cost: a look at every series.
    */
   freeze(startMs: number, generation: number): RangeChunks | undefined {
-    const range = this.#open.get(startMs);
+    const range = this.#ranges.openAt(startMs);
     if (range === undefined) return undefined;
-    for (let id = 0; id < this.#idEnd; id++) {
-      const words = this.states.words[id >>> PAGE_SHIFT]!;
-      const base = (id & PAGE_MASK) * STATE_WORDS;
-      if (words[base + SLOT] === NO_SLOT || !this.index.has(id)) continue;
-      const lastMs = this.states.lastMs(id);
-      if (lastMs >= range.startMs && lastMs < range.endMs) this.#closeChunk(id, words, base);
-    }
-    this.#open.delete(startMs);
-    assert(generation > 0 && !this.#frozen.has(generation), `generation ${generation} is new`);
-    range.generation = generation;
-    this.#frozen.set(generation, range);
-    if (this.#lastRange === range) this.#lastRange = undefined;
+    for (let id = 0; id < this.#idEnd; id++) if (this.index.has(id)) this.#chunks.closeIn(range, id);
+    this.#ranges.freeze(range, generation);
     return range;
   }
 
   /** Forgets a frozen range. */
   drop(generation: number): void {
-    this.#frozen.get(generation)?.extras?.release();
-    this.#frozen.delete(generation);
+    this.#ranges.drop(generation);
     if (this.startTimes.count === 0) return;
     let oldestMs = Number.POSITIVE_INFINITY;
     for (const { startMs } of this.ranges()) oldestMs = Math.min(oldestMs, startMs);
