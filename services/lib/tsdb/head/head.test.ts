@@ -292,9 +292,7 @@ test('chunks are cut at the target, at range borders and when values do not comp
 test('rooms that chunks of noise outgrow do not stay idle', () => {
   const head = newHead(120);
   const count = 20_000;
-  const ids = Uint32Array.from({ length: count }, (_, i) =>
-    define(head, { __name__: `m${i}` }),
-  );
+  const ids = Uint32Array.from({ length: count }, (_, i) => define(head, { __name__: `m${i}` }));
   const times = new Float64Array(count);
   const values = new Float64Array(count);
   for (let scrape = 0; scrape < 200; scrape++) {
