@@ -15,6 +15,7 @@ import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
 import type { FlagValues } from '../lib/runtime/flags.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
+import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import { DEFAULT_QUERIER_OPTIONS, labelNamesOf, type QuerierOptions } from '../querier/options.ts';
@@ -230,8 +231,8 @@ function querierOptionsOf(flags: AllInOneFlags, logger: Logger, config: ConfigHo
     timeoutMs: flags['query.timeout'],
     samplesMax: flags['query.max-samples'],
     seriesMax: flags['query.max-series'],
-    memoryBytesMax: flags['query.max-memory'],
-    memoryTotalBytesMax: flags['query.max-memory-total'],
+    memoryBytesMax: memoryShare(1 / 8, flags['query.max-memory']),
+    memoryTotalBytesMax: memoryShare(1 / 8, flags['query.max-memory-total']),
     threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
     concurrencyMax: flags['query.max-concurrency'],
     lookbackMs: flags['query.lookback-delta'],

@@ -1,5 +1,6 @@
 // What a gateway is told at its start. Limits of the HTTP server have defaults here, with their reasons.
 import type { PromqlFeatures } from '../lib/promql/features.ts';
+import { memoryShare } from '../lib/runtime/memory-limit.ts';
 
 export interface GatewayOptions {
   /** `host:port`; port 0 takes a free one. */
@@ -60,7 +61,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   formBytesMax: 4 * 1024 * 1024,
   parametersMax: 10_000,
   stallTimeoutMs: 60_000,
-  unreadBytesMax: 128 * 1024 * 1024,
+  unreadBytesMax: memoryShare(1 / 8, 128 * 1024 * 1024),
   // A process has 30 s from SIGTERM to its end, and other services drain after this one.
   drainTimeoutMs: 15_000,
 };

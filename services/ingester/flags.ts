@@ -16,7 +16,7 @@ export const INGESTER_FLAGS = {
   'query.max-memory-total': {
     type: 'bytes',
     default: 2 ** 30,
-    desc: 'Most memory that parts of queries which are evaluated here may hold together.',
+    desc: 'Most memory that parts of queries which are evaluated here may hold together; no more than a quarter of what the process may use.',
   },
   'cluster.weight': {
     type: 'number',

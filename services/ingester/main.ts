@@ -1,6 +1,7 @@
 // `node services/ingester/main.ts`: an ingester as a process of a cluster. It also keeps the placement: the ingesters elect
 // one of them that does (transport/placement-keeper.ts).
 import { checkClusterIdentity, lockDataDirectory } from '../lib/runtime/data-directory.ts';
+import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
 import { PlacementKeeper } from '../lib/transport/placement-keeper.ts';
@@ -54,7 +55,7 @@ runServiceProcess({
         ...{ dataDir, partitionCount, storeReplicas: storeReplicationFactor },
         sealGraceMs: flags['query.timeout'] + SEAL_GRACE_MARGIN_MS,
         ...(flags['query.threads'] > 0 ? { partThreads: flags['query.threads'] } : {}),
-        partMemoryBytesMax: flags['query.max-memory-total'],
+        partMemoryBytesMax: memoryShare(1 / 4, flags['query.max-memory-total']),
         seriesPerTenantMax: flags['ingest.max-series'],
       },
       {

@@ -1,5 +1,6 @@
 // What an ingester may be told. Everything but the first has a default that fits.
-import { availableParallelism, totalmem } from 'node:os';
+import { availableParallelism } from 'node:os';
+import { mainMemoryShare, memoryShare } from '../lib/runtime/memory-limit.ts';
 
 export interface IngesterOptions {
   /** `--data.dir`: the log lives in `<dataDir>/log`, blocks under construction in `<dataDir>/seal`. */
@@ -79,13 +80,13 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     chunkSamplesTarget: 120,
     groupCommitMs: 10,
     commitBytes: 1 << 20,
-    bytesInFlightMax: 64 << 20,
+    bytesInFlightMax: memoryShare(1 / 16, 64 << 20),
     segmentBytesMax: 64 << 20,
-    headBytesMax: Math.floor(memoryBytes() / 2),
+    headBytesMax: mainMemoryShare(),
     streamRequestsMax: 1024,
     seriesPerSelectMax: 5_000_000,
     partThreads: availableParallelism(),
-    partMemoryBytesMax: 1 << 30,
+    partMemoryBytesMax: memoryShare(1 / 8, 1 << 30),
     seriesPerTenantMax: Number.POSITIVE_INFINITY,
     metadataMax: 100_000,
     sealCheckIntervalMs: 30_000,
@@ -102,10 +103,4 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     recoveryMs: 4 * 3_600_000,
     ...options,
   };
-}
-
-/** Memory of the machine, or of the container where that is less. */
-function memoryBytes(): number {
-  const constrained = process.constrainedMemory();
-  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }

@@ -1,5 +1,6 @@
 // `node services/querier/main.ts`: a querier as a process of a cluster.
 import { featuresOf } from '../lib/promql/feature-names.ts';
+import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { QuerierDefinition } from '../lib/wire/contracts.ts';
 import { QUERIER_FLAGS } from './flags.ts';
@@ -16,8 +17,8 @@ runServiceProcess({
         timeoutMs: flags['query.timeout'],
         samplesMax: flags['query.max-samples'],
         seriesMax: flags['query.max-series'],
-        memoryBytesMax: flags['query.max-memory'],
-        memoryTotalBytesMax: flags['query.max-memory-total'],
+        memoryBytesMax: memoryShare(1 / 4, flags['query.max-memory']),
+        memoryTotalBytesMax: memoryShare(1 / 2, flags['query.max-memory-total']),
         threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
         concurrencyMax: flags['query.max-concurrency'],
         lookbackMs: flags['query.lookback-delta'],

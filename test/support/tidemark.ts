@@ -27,6 +27,8 @@ export async function startTidemark(
     readonly port?: number;
     readonly flags?: readonly string[];
     readonly env?: Readonly<Record<string, string>>;
+    /** Stands before the command, and becomes it. */
+    readonly prefix?: readonly string[];
     /** Wait for this long at most until ready. */
     readonly timeoutMs?: number;
   } = {},
@@ -44,7 +46,8 @@ export async function startTidemark(
     '--query.rehearsal=false',
     ...(options.flags ?? []),
   ];
-  const running = startProcess(process.execPath, args, options.env === undefined ? {} : { env: options.env });
+  const [command, ...rest] = [...(options.prefix ?? []), process.execPath, ...args];
+  const running = startProcess(command!, rest, options.env === undefined ? {} : { env: options.env });
   const url = `http://127.0.0.1:${port}`;
   await waitFor(
     'all-in-one ready',

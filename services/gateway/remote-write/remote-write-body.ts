@@ -2,10 +2,14 @@
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError } from '../../lib/core/errors.ts';
+import { ResidentMemory, WRITE_MEMORY_SHARE } from '../../lib/runtime/memory-limit.ts';
+
+const RESERVATIONS_PER_LOOK = 32;
 
 /** Bytes that requests hold, all together. */
 export class MemoryBudget {
   readonly #bytesMax: number;
+  readonly #resident = new ResidentMemory(WRITE_MEMORY_SHARE, RESERVATIONS_PER_LOOK);
   #bytes = 0;
 
   constructor(bytesMax: number) {
@@ -18,6 +22,7 @@ export class MemoryBudget {
 
   /** @throws AppError `unavailable` when there is no room now. */
   reserve(bytes: number): void {
+    this.#resident.check();
     if (this.#bytes + bytes > this.#bytesMax) {
       throw new AppError(
         'unavailable',

@@ -9,6 +9,7 @@ import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { failpoint } from '../../lib/core/failpoint.ts';
 import type { Appender, Distributor, WriteOutcome } from '../../lib/distributor/appender.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
+import { memoryShare } from '../../lib/runtime/memory-limit.ts';
 import { RemoteWriteColumns } from '../../lib/wire/remote-write-columns.ts';
 import type { DecodedWrite } from '../../lib/wire/remote-write-context.ts';
 import { RemoteWriteDecoder, type RemoteWriteVersion } from '../../lib/wire/remote-write-decoder.ts';
@@ -56,7 +57,7 @@ export type RemoteWriteHandler = (req: IncomingMessage, res: ServerResponse, ten
 const DEFAULTS = {
   bodyBytesMax: 32 * 1024 * 1024,
   decodedBytesMax: SNAPPY_DECODED_BYTES_MAX,
-  requestMemoryBytesMax: 256 * 1024 * 1024,
+  requestMemoryBytesMax: memoryShare(1 / 8, 256 * 1024 * 1024),
   bodyTimeoutMs: 30_000,
   cachedSeriesMax: 4_000_000,
 } as const;

@@ -88,11 +88,15 @@ export const QUERY_FLAGS = {
     min: 1,
     desc: 'Most series that one selector may find.',
   },
-  'query.max-memory': { type: 'bytes', default: 2 ** 30, desc: 'Most memory that one query may hold.' },
+  'query.max-memory': {
+    type: 'bytes',
+    default: 2 ** 30,
+    desc: 'Most memory that one query may hold; in a querier no more than a quarter, in all-in-one an eighth of the memory that the process may use.',
+  },
   'query.max-memory-total': {
     type: 'bytes',
     default: 2 ** 31,
-    desc: 'Most memory that all queries may hold together.',
+    desc: 'Most memory that all queries may hold together; in a querier no more than half, in all-in-one an eighth of the memory that the process may use.',
   },
   'query.max-concurrency': { type: 'number', default: 20, min: 1, desc: 'Most queries at one time.' },
   'query.threads': {

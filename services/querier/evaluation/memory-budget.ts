@@ -2,6 +2,7 @@
 // one that finds the common account empty may come again. The figures are in shared memory, so that all threads of a query
 // charge the same account.
 import { AppError } from '../../lib/core/errors.ts';
+import { memoryShare, QUERY_MEMORY_SHARE, ResidentMemory } from '../../lib/runtime/memory-limit.ts';
 
 const COUNTER_BYTES = 8;
 /** Cells of a query's account. */
@@ -11,6 +12,9 @@ const PEAK = 1;
 export const ACCOUNT_BYTES = 2 * COUNTER_BYTES;
 /** What a thread takes at once: atomics per charge would cost more than what is charged for. */
 const LEASE_BYTES = 128 * 1024;
+const CHARGES_PER_LOOK = 8;
+/** What all queries together may hold in any case: where memory is short, small ones go on. */
+const SMALL_BYTES = memoryShare(1 / 32, 16 << 20);
 
 /** The account that all queries of a process share. */
 export class MemoryPool {
@@ -18,6 +22,7 @@ export class MemoryPool {
   /** For another thread to make its MemoryPool of. */
   readonly shared: SharedArrayBuffer;
   readonly #cells: BigInt64Array;
+  readonly #resident = new ResidentMemory(QUERY_MEMORY_SHARE, CHARGES_PER_LOOK);
 
   constructor(bytesMax: number, shared = new SharedArrayBuffer(COUNTER_BYTES)) {
     this.bytesMax = bytesMax;
@@ -29,15 +34,26 @@ export class MemoryPool {
     return Number(Atomics.load(this.#cells, 0));
   }
 
-  /** @throws AppError `unavailable` when other queries hold the memory. */
+  /** @throws AppError `unavailable` when other queries hold the memory, or the process has no more. */
   charge(bytes: number): void {
     const before = Number(Atomics.add(this.#cells, 0, BigInt(bytes)));
-    if (bytes <= 0 || before + bytes <= this.bytesMax) return;
+    if (bytes <= 0) return;
+    if (before + bytes > SMALL_BYTES) this.#checkResident(bytes);
+    if (before + bytes <= this.bytesMax) return;
     Atomics.sub(this.#cells, 0, BigInt(bytes));
     throw new AppError(
       'unavailable',
       `all queries together hold ${before} bytes and ${bytes} more would pass the limit of ${this.bytesMax} (--query.max-memory-total); try again, or raise the limit`,
     );
+  }
+
+  #checkResident(charged: number): void {
+    try {
+      this.#resident.check();
+    } catch (caught) {
+      Atomics.sub(this.#cells, 0, BigInt(charged));
+      throw caught;
+    }
   }
 }
 
