@@ -5,10 +5,16 @@ import { PostingsLists } from './postings-lists.ts';
 
 test('U32Map does as a Map does', () => {
   const key = fc.oneof(fc.nat(40), fc.nat(0xfffffffe));
+  // So many keys side by side that they are a column, before others come.
+  const dense = fc.constantFrom(0, 1000, 5000);
   fc.assert(
-    fc.property(fc.array(fc.tuple(key, fc.nat(0xffffffff)), { maxLength: 300 }), (entries) => {
+    fc.property(fc.array(fc.tuple(key, fc.nat(0xfffffffe)), { maxLength: 300 }), dense, (entries, first) => {
       const map = new U32Map();
       const model = new Map<number, number>();
+      for (let k = 0; k < first; k++) {
+        map.set(k * 2, k);
+        model.set(k * 2, k);
+      }
       for (const [k, v] of entries) {
         map.set(k, v);
         model.set(k, v);
@@ -19,6 +25,17 @@ test('U32Map does as a Map does', () => {
       expect([...map.sortedKeys()]).toEqual([...model.keys()].sort((a, b) => a - b));
     }),
   );
+});
+
+test('keys without large gaps take 4 bytes, and one far above them does not cost a column', () => {
+  const map = new U32Map();
+  for (let key = 0; key < 100_000; key++) map.set(key, key + 7);
+  expect(map.bytesHeld).toBeLessThanOrEqual(100_000 * 4 * 2);
+  map.set(0xfffffffe, 1);
+  expect(map.bytesHeld).toBeLessThan(1 << 22);
+  expect([map.size, map.get(0), map.get(99_999), map.get(100_000), map.get(0xfffffffe)]).toEqual([
+    ...[100_001, 7, 100_006, ABSENT, 1],
+  ]);
 });
 
 test('postings lists keep every id, ascending, however long and in whatever order they came', () => {

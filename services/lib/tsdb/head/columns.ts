@@ -18,18 +18,31 @@ export function grownF64(column: Float64Array, needed: number): Float64Array {
 /** What `get` answers for a key that is not there. */
 export const ABSENT = 0xffffffff;
 
-/** Map from u32 to u32 by open addressing, 8 … 16 bytes per entry. Keys are below 2^32 - 1; nothing is removed. */
+/** A key by itself takes no more in a column than in the hash table while there are so many times as many keys below the greatest. */
+const DENSE_KEYS_SHARE = 1 / 4;
+const DENSE_KEYS_MIN = 1024;
+
+/**
+ * Map from u32 to u32. Keys are below 2^32 - 1, values below ABSENT; nothing is removed. Open addressing, 16 … 32 bytes per entry; many
+ * keys without large gaps are a column of 4 bytes each.
+ */
 export class U32Map {
-  /** key + 1, or 0. Invariant: at most half full. */
+  /** key + 1, or 0. Invariant: at most half full. Empty once there is a column. */
   #keys = new Uint32Array(16);
   #values = new Uint32Array(16);
+  /** By key: value + 1, or 0. */
+  #column: Uint32Array | undefined;
+  #keyMax = 0;
   size = 0;
 
   get bytesHeld(): number {
-    return this.#keys.length * 8;
+    return this.#keys.length * 8 + (this.#column?.length ?? 0) * 4;
   }
 
   get(key: number): number {
+    const column = this.#column;
+    // 0 becomes ABSENT.
+    if (column !== undefined) return key < column.length ? (column[key]! - 1) >>> 0 : ABSENT;
     const keys = this.#keys;
     const mask = keys.length - 1;
     for (let slot = mix(key) & mask; ; slot = (slot + 1) & mask) {
@@ -40,7 +53,12 @@ export class U32Map {
   }
 
   set(key: number, value: number): void {
-    if (this.size * 2 >= this.#keys.length) this.#grow();
+    if (key > this.#keyMax) this.#keyMax = key;
+    if (this.#column !== undefined && this.#setInColumn(this.#column, key, value)) return;
+    if (this.size * 2 >= this.#keys.length) {
+      this.#grow();
+      if (this.#column !== undefined && this.#setInColumn(this.#column, key, value)) return;
+    }
     if (this.#put(key, value)) this.size++;
   }
 
@@ -48,10 +66,39 @@ export class U32Map {
   sortedKeys(): Uint32Array {
     const out = new Uint32Array(this.size);
     let count = 0;
+    if (this.#column !== undefined) {
+      for (let key = 0; key <= this.#keyMax; key++) if (this.#column[key] !== 0) out[count++] = key;
+      return out;
+    }
     for (let slot = 0; slot < this.#keys.length; slot++) {
       if (this.#keys[slot] !== 0) out[count++] = this.#keys[slot]! - 1;
     }
     return out.sort();
+  }
+
+  /** False when the key lies too far above the others: there is a hash table again then. */
+  #setInColumn(column: Uint32Array, key: number, value: number): boolean {
+    if (key >= column.length) {
+      if (!this.#isDense) {
+        this.#toTable(column);
+        return false;
+      }
+      this.#column = grownU32(column, key + 1);
+    }
+    if (this.#column![key] === 0) this.size++;
+    this.#column![key] = value + 1;
+    return true;
+  }
+
+  get #isDense(): boolean {
+    return this.size >= DENSE_KEYS_MIN && this.size >= this.#keyMax * DENSE_KEYS_SHARE;
+  }
+
+  #toTable(column: Uint32Array): void {
+    this.#column = undefined;
+    this.#keys = new Uint32Array(2 ** Math.ceil(Math.log2((this.size + 1) * 2)));
+    this.#values = new Uint32Array(this.#keys.length);
+    for (let key = 0; key < column.length; key++) if (column[key] !== 0) this.#put(key, column[key]! - 1);
   }
 
   #put(key: number, value: number): boolean {
@@ -67,6 +114,16 @@ export class U32Map {
   #grow(): void {
     const keys = this.#keys;
     const values = this.#values;
+    if (this.#isDense) {
+      const column = new Uint32Array(this.#keyMax + 1);
+      for (let slot = 0; slot < keys.length; slot++) {
+        if (keys[slot] !== 0) column[keys[slot]! - 1] = values[slot]! + 1;
+      }
+      this.#column = column;
+      this.#keys = new Uint32Array(0);
+      this.#values = new Uint32Array(0);
+      return;
+    }
     this.#keys = new Uint32Array(keys.length * 2);
     this.#values = new Uint32Array(keys.length * 2);
     for (let slot = 0; slot < keys.length; slot++) {
