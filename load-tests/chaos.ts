@@ -1,6 +1,6 @@
 // `npm run chaos -- --rounds N --seed S`: a cluster of real processes under load, and one fault per round (chaos/chaos-faults.ts).
 // After each round everything acknowledged in it is looked for, in the end everything at all. Last line:
-// `rounds=… acked=… lost=… wrong=… failed_queries=…`; exits 1 when any of the last three is not 0.
+// `rounds=… acked=… lost=… wrong=… failed_queries=…`; exits 1 when any of the last three is not 0, or a process leaked (`leak …`).
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -12,6 +12,7 @@ import { ChaosCluster } from './chaos/chaos-cluster.ts';
 import { CUT_MS, FAULTS } from './chaos/chaos-faults.ts';
 import { ChaosLoad } from './chaos/chaos-ledger.ts';
 import type { PacketWires, Wires } from './chaos/fabric.ts';
+import { LeakWatch } from './chaos/leak-watch.ts';
 import { LoopbackFabric } from './chaos/loopback-fabric.ts';
 import { lacksNamespaces, NamespaceFabric, runInside } from './chaos/namespace-fabric.ts';
 import { PACKET_FAULTS, type PacketRound } from './chaos/packet-faults.ts';
@@ -20,7 +21,7 @@ const USAGE = `usage: npm run chaos -- --rounds N --seed S [options]
 
   --rounds N       faults, one after the other (default 20)
   --seed S         chooses them (default: of the clock)
-  --faults a,b     only these: ${FAULTS.map(({ name }) => name).join(', ')}
+  --faults a,b     only these, 'kill*' for all that begin so: ${FAULTS.map(({ name }) => name).join(', ')}
   --in-order       they come one after the other, not by lot
   --minutes M      no round begins after so many minutes
   --kills K        no round begins after so many kills
@@ -68,11 +69,20 @@ interface Action {
 }
 
 async function runRounds(
-  { cluster, load, random }: { cluster: ChaosCluster; load: ChaosLoad; random: Random },
+  {
+    cluster,
+    load,
+    leaks,
+    random,
+  }: { cluster: ChaosCluster; load: ChaosLoad; leaks: LeakWatch; random: Random },
   all: readonly Action[],
   totals: Totals,
 ): Promise<void> {
-  const names = values.faults?.split(',') ?? all.map(({ name }) => name);
+  const names = (values.faults?.split(',') ?? ['*']).flatMap((name) =>
+    name.endsWith('*')
+      ? all.filter((known) => known.name.startsWith(name.slice(0, -1))).map((known) => known.name)
+      : name,
+  );
   for (const name of names)
     if (!all.some((known) => known.name === name))
       throw new Error(`no fault is named ${JSON.stringify(name)}`);
@@ -90,6 +100,7 @@ async function runRounds(
     await cluster.untilReady();
     await sleep(SETTLE_MS);
     await load.check(first);
+    await leaks.look(cluster.nodes.map(({ program: { name, pid }, url }) => ({ name, pid, url })));
     load.maySilence = false;
     for (const note of load.notes.splice(0)) print(`  ${note}`);
     totals.rounds++;
@@ -152,10 +163,11 @@ async function main(): Promise<number> {
   const ledgerFile = path.join(mkdtempSync(path.join(tmpdir(), 'tidemark-chaos-ledger-')), 'acked');
   print(`ledger ${ledgerFile}`);
   const load = new ChaosLoad(cluster.gateways, ledgerFile);
+  const leaks = new LeakWatch();
   const totals: Totals = { rounds: 0, kills: 0, faults: new Map() };
   let failure: unknown;
   try {
-    await runRounds({ cluster, load, random }, actionsOf(load), totals);
+    await runRounds({ cluster, load, leaks, random }, actionsOf(load), totals);
     load.phase = 'in the end';
     await load.stop();
     await load.check(0);
@@ -177,12 +189,15 @@ async function main(): Promise<number> {
     print(
       `ended early: ${failure instanceof Error ? (failure.stack ?? failure.message) : JSON.stringify(failure)}`,
     );
+  const usage = leaks.report();
+  for (const line of [...usage.lines, ...usage.leaks.map((text) => `leak ${text}`)]) print(line);
   print(`faults: ${[...totals.faults].map(([name, count]) => `${name} ${count}`).join(', ')}`);
   print(`seed=${values.seed} kills=${totals.kills} queries=${load.queries} retries=${load.retries}`);
   print(
     `rounds=${totals.rounds} acked=${load.ackedSamples} lost=${lost.length} wrong=${wrong.length} failed_queries=${load.failedQueries.length}`,
   );
-  return failure === undefined && lost.length + wrong.length + load.failedQueries.length === 0 ? 0 : 1;
+  const troubles = lost.length + wrong.length + load.failedQueries.length + usage.leaks.length;
+  return failure === undefined && troubles === 0 ? 0 : 1;
 }
 
 // Node's own orderly end has been seen to wait for ever for a handle to close after a run of faults.

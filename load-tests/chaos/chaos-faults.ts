@@ -134,6 +134,10 @@ export const FAULTS: readonly Fault[] = [
     run: ({ cluster, random }) => killInStarts(cluster, random, nodeOf(cluster, random, 'ingester')),
   },
   {
+    name: 'kill a store while it starts',
+    run: ({ cluster, random }) => killInStarts(cluster, random, nodeOf(cluster, random, 'store')),
+  },
+  {
     name: 'kill a store',
     run: ({ cluster, random }) => kill(cluster, random, [nodeOf(cluster, random, 'store')]),
   },

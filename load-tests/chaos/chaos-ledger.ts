@@ -202,7 +202,7 @@ export class ChaosLoad {
     const least = this.acked.size * SERIES;
     const { phase } = this;
     try {
-      const result = await query(gateway, `sum(count_over_time(${METRIC}[2h]))`, Date.now());
+      const result = await query(gateway, `sum(count_over_time(${METRIC}[7d]))`, Date.now());
       const found = Number((result[0] as { value: [number, string] } | undefined)?.value[1] ?? 0);
       if (found < least)
         this.findings.lost.push(`${phase}: ${found} samples answered, ${least} acknowledged before`);

@@ -71,7 +71,7 @@ async function untilWhole(node: ChaosNode, load: ChaosLoad, first: number): Prom
 
 /** One question with the answer's own words about it. */
 async function ask(gateway: string, isPartialAccepted: boolean) {
-  const parameters = new URLSearchParams({ query: `sum(count_over_time(${METRIC}[2h]))` });
+  const parameters = new URLSearchParams({ query: `sum(count_over_time(${METRIC}[7d]))` });
   if (isPartialAccepted) parameters.set('partial_response', 'true');
   const response = await fetch(`${gateway}/api/v1/query?${parameters.toString()}`, {
     signal: AbortSignal.timeout(ASK_TIMEOUT_MS),
