@@ -17,6 +17,7 @@ import { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import { type AppendRules, ExpositionAppender } from './exposition-appender.ts';
 import { FamilyMetadata, MetadataLines } from './family-metadata.ts';
 import { SeriesCache } from './series-cache.ts';
+import { SharedTexts } from './shared-texts.ts';
 import { WriteBatch } from './write-batch.ts';
 
 const RULES: AppendRules = {
@@ -43,7 +44,7 @@ function scrapeTwice(bytes: Uint8Array, parse: Parse, converts: boolean): [strin
     },
   };
   const sink = new ExpositionAppender(
-    new SeriesCache(),
+    new SeriesCache(new SharedTexts()),
     new MetadataLines(new FamilyMetadata()),
     appender as Appender,
     RULES,

@@ -25,6 +25,7 @@ import {
 import { type ExpositionFormat, expositionFormat } from './media-type.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { SeriesCache } from './series-cache.ts';
+import type { SharedTexts } from './shared-texts.ts';
 import { nextScrapeMs, type Target } from './target.ts';
 import type { WriteBatch, WriteBatches } from './write-batch.ts';
 import type { WriteSpool } from './write-spool.ts';
@@ -85,8 +86,8 @@ export interface LoopState {
   lastScrapeMs: number;
 }
 
-export function newLoopState(): LoopState {
-  return { cache: new SeriesCache(), reported: false, lastScrapeMs: 0 };
+export function newLoopState(texts: SharedTexts): LoopState {
+  return { cache: new SeriesCache(texts), reported: false, lastScrapeMs: 0 };
 }
 
 /** What a scrape brought, before it is reported. */

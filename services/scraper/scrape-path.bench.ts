@@ -12,6 +12,7 @@ import { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import { ExpositionAppender } from './exposition-appender.ts';
 import { FamilyMetadata, MetadataLines } from './family-metadata.ts';
 import { SeriesCache } from './series-cache.ts';
+import { SharedTexts } from './shared-texts.ts';
 import { WriteBatch } from './write-batch.ts';
 
 const rules = {
@@ -48,8 +49,11 @@ function createAppender(): Appender {
   };
 }
 
+/** As in a scraper: all targets share their texts. */
+const texts = new SharedTexts();
+
 function createScrape(appender: Appender): (bytes: Uint8Array) => number {
-  const cache = new SeriesCache();
+  const cache = new SeriesCache(texts);
   const lines = new MetadataLines(new FamilyMetadata());
   const exposition = new ExpositionAppender(cache, lines, appender, rules, new StartTimeMemory());
   const batch = new WriteBatch(4096);

@@ -20,6 +20,7 @@ import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { relabelSteps } from './relabel-steps.ts';
 import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
+import type { SharedTexts } from './shared-texts.ts';
 import { buildTargets, type Target, type TargetOutcome } from './target.ts';
 import type { WriteBatches } from './write-batch.ts';
 import type { WriteSpool } from './write-spool.ts';
@@ -40,6 +41,7 @@ export interface PoolDeps {
   readonly spool: WriteSpool;
   readonly batches: WriteBatches;
   readonly fetcher: ScrapeFetcher;
+  readonly texts: SharedTexts;
   readonly failureLogs: FailureLogs;
   readonly protobuf: ProtobufParser;
   readonly startTimes: StartTimeMemory;
@@ -355,7 +357,7 @@ export class ScrapePool {
   }
 
   #startLoop(target: Target, before: ScrapeLoop | undefined): void {
-    const state: LoopState = before?.state ?? newLoopState();
+    const state: LoopState = before?.state ?? newLoopState(this.#deps.texts);
     const loop = new ScrapeLoop(target, state, this.#settings, {
       ...this.#deps,
       client: this.#client,

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DROPPED, SeriesCache } from './series-cache.ts';
+import { SharedTexts } from './shared-texts.ts';
 
 /** Scrapes `lines` as the exposition appender does; the references seen, and those that ended. */
 function scrape(
@@ -36,7 +37,7 @@ function scrape(
 
 describe('SeriesCache', () => {
   test('a text that begins like another is not taken for it', () => {
-    const cache = new SeriesCache();
+    const cache = new SeriesCache(new SharedTexts());
     const bytes = Buffer.from('foo 1\nfoo{a="b"} 1\nfoobar 1\nfoo {a="b"} 1\nfoo');
     cache.begin();
     cache.add(bytes, 0, 3, cache.slotFor(7), 0);
@@ -50,7 +51,7 @@ describe('SeriesCache', () => {
   });
 
   test('a failed scrape ends what was live, and only that', () => {
-    const cache = new SeriesCache();
+    const cache = new SeriesCache(new SharedTexts());
     const references = new Map<string, number>();
     scrape(cache, ['a', 'b'], references);
     const stale: number[] = [];
@@ -65,7 +66,7 @@ describe('SeriesCache', () => {
   });
 
   test('forgotten texts keep what is live', () => {
-    const cache = new SeriesCache();
+    const cache = new SeriesCache(new SharedTexts());
     const references = new Map<string, number>();
     scrape(cache, ['a', 'b'], references);
     cache.forgetTexts();
@@ -73,7 +74,7 @@ describe('SeriesCache', () => {
   });
 
   test('churn does not make it grow', () => {
-    const cache = new SeriesCache();
+    const cache = new SeriesCache(new SharedTexts());
     const references = new Map<string, number>();
     for (let round = 0; round < 50; round++) {
       const lines = Array.from({ length: 500 }, (_, i) => `m{id="${round * 500 + i}"}`);
@@ -87,7 +88,7 @@ describe('SeriesCache', () => {
   });
 
   test('resolving again moves every series', () => {
-    const cache = new SeriesCache();
+    const cache = new SeriesCache(new SharedTexts());
     const references = new Map<string, number>();
     scrape(cache, ['a', 'bb', 'drop'], references);
     const moved = cache.resolveAgain((_, start, end) => 1000 + end - start);
@@ -112,7 +113,7 @@ describe('SeriesCache', () => {
     );
     fc.assert(
       fc.property(fc.array(fc.array(line, { maxLength: 12 }), { maxLength: 12 }), (scrapes) => {
-        const cache = new SeriesCache();
+        const cache = new SeriesCache(new SharedTexts());
         const references = new Map<string, number>();
         let live = new Set<string>();
         const known = new Set<string>();

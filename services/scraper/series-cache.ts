@@ -1,10 +1,12 @@
 // What one target exposed so far: the raw text of each series → where its samples go. A repeated series costs one comparison
-// of bytes, since expositions list their series in the same order from scrape to scrape; a hash table finds the others.
+// of bytes, since expositions list their series in the same order from scrape to scrape; a hash table finds the others. The texts
+// themselves are shared with other targets (shared-texts.ts).
 //
 // Two tables, both columns in typed arrays. An *entry* is a text, a *slot* is a series (several texts can mean one, by
 // blanks or relabelling). Slots know which series are live, for staleness markers.
 import type { SeriesReference } from '../lib/distributor/appender.ts';
 import { isSeriesEnd } from '../lib/exposition/series-text.ts';
+import { hashText, type SharedTexts, type TextUser } from './shared-texts.ts';
 
 /** In place of a slot: the series was dropped by relabelling. */
 export const DROPPED = -1;
@@ -15,12 +17,10 @@ const NONE = -1;
 /** Entries that were not seen lately are kept up to this many, and up to as many as are in use. */
 const UNUSED_ENTRIES_MIN = 1000;
 
-export class SeriesCache {
-  #texts = new Uint8Array(4096);
-  #textsUsed = 0;
-  #textStart = new Uint32Array(64);
-  #textLength = new Uint32Array(64);
-  #hash = new Uint32Array(64);
+export class SeriesCache implements TextUser {
+  readonly #texts: SharedTexts;
+  /** By entry: the number of its text. */
+  #text = new Uint32Array(64);
   #slot = new Int32Array(64);
   #tag = new Uint8Array(64);
   #seen = new Uint32Array(64);
@@ -44,6 +44,15 @@ export class SeriesCache {
   #candidate = NONE;
   #seenEntries = 0;
 
+  constructor(texts: SharedTexts) {
+    this.#texts = texts;
+    texts.addUser(this);
+  }
+
+  markTexts(marks: Uint8Array): void {
+    for (let entry = 0; entry < this.#entries; entry++) marks[this.#text[entry]!] = 1;
+  }
+
   get entries(): number {
     return this.#entries;
   }
@@ -65,12 +74,9 @@ export class SeriesCache {
     const entry = this.#previous === NONE ? this.#first : this.#next[this.#previous]!;
     this.#candidate = NONE;
     if (entry === NONE) return 0;
-    const length = this.#textLength[entry]!;
-    if (start + length >= end) return 0;
-    const texts = this.#texts;
-    const from = this.#textStart[entry]!;
-    // Back to front: neighbours differ in their last label more often than in their name.
-    for (let i = length - 1; i >= 0; i--) if (texts[from + i] !== bytes[start + i]) return 0;
+    const text = this.#text[entry]!;
+    const length = this.#texts.lengthOf(text);
+    if (start + length >= end || !this.#texts.isAt(text, bytes, start)) return 0;
     if (!isSeriesEnd(bytes, start + length, end)) return 0;
     this.#candidate = entry;
     return length;
@@ -84,15 +90,15 @@ export class SeriesCache {
       this.#visit(candidate);
       return candidate;
     }
-    const hash = hashText(bytes, start, end);
+    const text = this.#texts.find(bytes, start, end, hashText(bytes, start, end));
+    if (text < 0) return NONE;
     const mask = this.#buckets.length - 1;
-    for (let at = hash & mask; ; at = (at + 1) & mask) {
+    for (let at = this.#texts.hashOf(text) & mask; ; at = (at + 1) & mask) {
       const entry = this.#buckets[at]! - 1;
       if (entry === NONE) return NONE;
-      if (this.#hash[entry] === hash && this.#hasText(entry, bytes, start, end)) {
-        this.#visit(entry);
-        return entry;
-      }
+      if (this.#text[entry] !== text) continue;
+      this.#visit(entry);
+      return entry;
     }
   }
 
@@ -102,7 +108,7 @@ export class SeriesCache {
    * @param tag  0 … 255, what else is needed to resolve the text again.
    */
   add(bytes: Uint8Array, start: number, end: number, slot: number, tag: number): void {
-    const entry = this.#addEntry(bytes, start, end, slot);
+    const entry = this.#addEntry(this.#texts.intern(bytes, start, end, hashText(bytes, start, end)), slot);
     this.#tag[entry] = tag;
     this.#visit(entry);
   }
@@ -166,7 +172,6 @@ export class SeriesCache {
   /** Forgets all texts, keeps which series are live: for new labels or relabelling, after which texts mean other series. */
   forgetTexts(): void {
     this.#entries = 0;
-    this.#textsUsed = 0;
     this.#first = NONE;
     this.#buckets.fill(0);
   }
@@ -184,8 +189,8 @@ export class SeriesCache {
     for (let entry = 0; entry < this.#entries; entry++) {
       const slot = this.#slot[entry]!;
       if (slot < 0 || moved.has(this.#reference[slot]!)) continue;
-      const start = this.#textStart[entry]!;
-      const reference = resolve(this.#texts, start, start + this.#textLength[entry]!, this.#tag[entry]!);
+      const text = this.#texts.bytesOf(this.#text[entry]!);
+      const reference = resolve(text, 0, text.length, this.#tag[entry]!);
       if (reference !== undefined) moved.set(this.#reference[slot]!, reference);
     }
     for (let slot = 0; slot < this.#slots; slot++)
@@ -204,29 +209,10 @@ export class SeriesCache {
     this.#seenEntries++;
   }
 
-  #hasText(entry: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const length = this.#textLength[entry]!;
-    if (length !== end - start) return false;
-    const from = this.#textStart[entry]!;
-    for (let i = 0; i < length; i++) if (this.#texts[from + i] !== bytes[start + i]) return false;
-    return true;
-  }
-
-  #addEntry(bytes: Uint8Array, start: number, end: number, slot: number): number {
-    if (this.#entries === this.#hash.length) this.#growEntries();
-    const length = end - start;
-    if (this.#textsUsed + length > this.#texts.length) {
-      this.#texts = copyInto(
-        new Uint8Array(Math.max(this.#texts.length * 2, this.#textsUsed + length)),
-        this.#texts,
-      );
-    }
+  #addEntry(text: number, slot: number): number {
+    if (this.#entries === this.#text.length) this.#growEntries();
     const entry = this.#entries++;
-    this.#texts.set(bytes.subarray(start, end), this.#textsUsed);
-    this.#textStart[entry] = this.#textsUsed;
-    this.#textLength[entry] = length;
-    this.#textsUsed += length;
-    this.#hash[entry] = hashText(bytes, start, end);
+    this.#text[entry] = text;
     this.#slot[entry] = slot;
     this.#seen[entry] = 0;
     this.#next[entry] = NONE;
@@ -242,16 +228,14 @@ export class SeriesCache {
 
   #putInTable(entry: number): void {
     const mask = this.#buckets.length - 1;
-    let at = this.#hash[entry]! & mask;
+    let at = this.#texts.hashOf(this.#text[entry]!) & mask;
     while (this.#buckets[at] !== 0) at = (at + 1) & mask;
     this.#buckets[at] = entry + 1;
   }
 
   #growEntries(): void {
-    const size = this.#hash.length * 2;
-    this.#textStart = copyInto(new Uint32Array(size), this.#textStart);
-    this.#textLength = copyInto(new Uint32Array(size), this.#textLength);
-    this.#hash = copyInto(new Uint32Array(size), this.#hash);
+    const size = this.#text.length * 2;
+    this.#text = copyInto(new Uint32Array(size), this.#text);
     this.#slot = copyInto(new Int32Array(size), this.#slot);
     this.#tag = copyInto(new Uint8Array(size), this.#tag);
     this.#seen = copyInto(new Uint32Array(size), this.#seen);
@@ -279,11 +263,10 @@ export class SeriesCache {
 
   /** Keeps the entries and slots of this scrape only. */
   #rebuild(): void {
-    const kept = new SeriesCache();
+    const kept = new SeriesCache(this.#texts);
     kept.#generation = this.#generation;
     for (let entry = 0; entry < this.#entries; entry++) {
       if (this.#seen[entry] !== this.#generation) continue;
-      const start = this.#textStart[entry]!;
       const oldSlot = this.#slot[entry]!;
       let slot = oldSlot;
       if (oldSlot >= 0) {
@@ -291,17 +274,15 @@ export class SeriesCache {
         kept.#slotSeen[slot] = this.#slotSeen[oldSlot]!;
         kept.#live[slot] = this.#live[oldSlot]!;
       }
-      kept.add(this.#texts, start, start + this.#textLength[entry]!, slot, this.#tag[entry]!);
+      const added = kept.#addEntry(this.#text[entry]!, slot);
+      kept.#tag[added] = this.#tag[entry]!;
+      kept.#visit(added);
     }
     this.#adopt(kept);
   }
 
   #adopt(other: SeriesCache): void {
-    this.#texts = other.#texts;
-    this.#textsUsed = other.#textsUsed;
-    this.#textStart = other.#textStart;
-    this.#textLength = other.#textLength;
-    this.#hash = other.#hash;
+    this.#text = other.#text;
     this.#slot = other.#slot;
     this.#tag = other.#tag;
     this.#seen = other.#seen;
@@ -321,13 +302,6 @@ export class SeriesCache {
 function hashReference(reference: SeriesReference): number {
   const mixed = Math.imul(reference, 0x9e3779b1);
   return (mixed ^ (mixed >>> 15)) >>> 0;
-}
-
-/** FNV-1a over bytes; only spreads, equality is checked on the bytes. */
-function hashText(bytes: Uint8Array, start: number, end: number): number {
-  let hash = 0x811c9dc5;
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-  return (hash ^ (hash >>> 15)) >>> 0;
 }
 
 type Column = Uint8Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;

@@ -42,6 +42,7 @@ import { HAND_OVER_MS, type PoolDeps, type PoolOptions, ScrapePool } from './scr
 import { BUCKETS, bucketOf, costOf } from './sharding/share-record.ts';
 import type { TargetShares } from './sharding/target-shares.ts';
 import { SharedDiscovery, type SharingDeps } from './shared-discovery.ts';
+import { SharedTexts } from './shared-texts.ts';
 import { globalUrl } from './target.ts';
 import { listTargetMetadata } from './target-metadata.ts';
 import { WriteBatches } from './write-batch.ts';
@@ -130,6 +131,7 @@ export function createScraper(options: ScraperOptions, deps: ScraperDeps): Scrap
     spool,
     batches,
     fetcher,
+    texts: new SharedTexts(),
     failureLogs,
     protobuf: new ProtobufParser(),
     startTimes: new StartTimeMemory(),
