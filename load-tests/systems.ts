@@ -58,7 +58,10 @@ export async function startSystem(name: SystemName, options: SystemOptions = {})
   });
   const url = `http://127.0.0.1:${port}`;
   const health = name === 'victoria-metrics' ? '/health' : '/-/ready';
-  await waitFor(`${name} ready`, () => answers(url + health), { describe: () => errors }).catch((caught) => {
+  await waitFor(`${name} ready`, () => answers(url + health), {
+    describe: () => errors,
+    timeoutMs: 60_000,
+  }).catch((caught) => {
     child.kill('SIGKILL');
     throw caught;
   });
