@@ -1,24 +1,29 @@
-// Memory per active series of the real all-in-one process: fed by remote write with node-exporter's series as fast as it takes them,
-// resident memory from /proc, minus that of the idle process. Bodies are made once and only times and values are patched, as snappy
-// literals, so that the sender costs little beside the server.
+// Memory per active series of the real all-in-one process: fed by remote write with the series and values of real node-exporter scrapes
+// (replay-file.ts), copied to as many targets as it takes, as fast as the server takes them. Resident memory from /proc, minus that of
+// the idle process. Bodies are made once and only times and values are patched, as snappy literals, so that the sender costs little.
 // Run: node load-tests/memory-bench.ts [series] [samples of each] [port] [-- flags of all-in-one]
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ByteWriter } from '../services/lib/core/bytes.ts';
+import { decodeLabels } from '../services/lib/model/labels.ts';
+import { RemoteWriteColumns } from '../services/lib/wire/remote-write-columns.ts';
+import { RemoteWriteDecoder } from '../services/lib/wire/remote-write-decoder.ts';
+import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../services/lib/wire/snappy.ts';
 import { call } from './http-call.ts';
-import { type Family, NODE_FAMILIES } from './node-families.ts';
 import { usageOf } from './process-usage.ts';
-import { templatesOf } from './write-source.ts';
+import { makeReplay } from './replay-file.ts';
 
 const seriesCount = Number(process.argv[2] ?? 100_000);
 const samplesOfEach = Number(process.argv[3] ?? 240);
 const port = Number(process.argv[4] ?? 9190);
 const flags = process.argv.slice(process.argv.indexOf('--') + 1 || process.argv.length);
+/** Captured ones; further ones are copies of them. */
+const TARGETS = 40;
 const BATCH = 2000;
 const SENDERS = 4;
 const RANGE_MS = 7_200_000;
@@ -39,7 +44,45 @@ interface Request {
   readonly template: Uint16Array;
 }
 
-const TEMPLATES = templatesOf(NODE_FAMILIES);
+/** A series of the captured targets, with its value at each scrape. */
+interface Template {
+  readonly labels: Readonly<Record<string, string>>;
+  readonly values: Float64Array;
+}
+
+function recordOf(pairs: readonly string[]): Record<string, string> {
+  const record: Record<string, string> = {};
+  for (let i = 0; i < pairs.length; i += 2) record[pairs[i]!] = pairs[i + 1]!;
+  return record;
+}
+
+function readTemplates(folder: string): readonly Template[] {
+  const { file } = makeReplay(folder, TARGETS, samplesOfEach);
+  const templates: (Template & { count: number })[] = [];
+  const resolveBytes = (bytes: Uint8Array, start: number, end: number): number => {
+    const labels = recordOf(decodeLabels(bytes, start, end).pairs);
+    return templates.push({ labels, values: new Float64Array(samplesOfEach), count: 0 }) - 1;
+  };
+  const decoder = new RemoteWriteDecoder(
+    { cachedSeriesMax: 1 << 20, cachedMetricsMax: 1000, hashSeed: 1, metadataResendMs: 1e9 },
+    { resolver: { resolveBytes } },
+  );
+  const columns = new RemoteWriteColumns();
+  const bytes = readFileSync(file);
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes.readUInt32LE(at);
+    const body = bytes.subarray(at + 4, at + 4 + length);
+    const decoded = new Uint8Array(snappyDecodedBytes(body) + SNAPPY_SLACK_BYTES);
+    columns.count = 0;
+    decoder.decode(1, decoded, decompressSnappy(body, decoded), columns, 0);
+    for (let i = 0; i < columns.count; i++) {
+      const template = templates[columns.references[i]!]!;
+      template.values[template.count++] = columns.values[i]!;
+    }
+    at += 4 + length;
+  }
+  return templates;
+}
 
 function putLabel(out: ByteWriter, name: string, value: string): void {
   const nameBytes = Buffer.from(name);
@@ -61,17 +104,10 @@ function requestOf(first: number): Request {
   const template = new Uint16Array(count);
   const series = new ByteWriter(512);
   for (let i = 0; i < count; i++) {
-    const target = Math.floor((first + i) / TEMPLATES.length);
-    template[i] = (first + i) % TEMPLATES.length;
-    const { family, labels } = TEMPLATES[template[i]!]!;
-    const instance = `10.${target >> 8}.${target & 255}.1:9100`;
-    const all: Record<string, string> = {
-      ...labels,
-      __name__: family.name,
-      cluster: 'load',
-      instance,
-      job: 'node',
-    };
+    const copy = Math.floor((first + i) / templates.length);
+    template[i] = (first + i) % templates.length;
+    const { labels } = templates[template[i]!]!;
+    const all: Record<string, string> = { ...labels, instance: `${copy}-${labels.instance}` };
     series.reset();
     for (const name of Object.keys(all).sort()) putLabel(series, name, all[name]!);
     raw.u8(10);
@@ -92,34 +128,20 @@ function requestOf(first: number): Request {
   return { body, view, sampleAt, template };
 }
 
-/** A value of each template, scrape by scrape. */
-function* valuesOf(families: readonly { readonly family: Family }[]): Generator<Float64Array> {
-  const values = Float64Array.from(families, ({ family }) => family.start);
-  for (let random = 1; ; ) {
-    yield values;
-    for (const [i, { family }] of families.entries()) {
-      random = (Math.imul(random, 1_664_525) + 1_013_904_223) >>> 0;
-      const uniform = random / 2 ** 32;
-      if (family.movement === 'counter') values[i]! += family.pace * 15 * (0.5 + uniform);
-      if (family.movement === 'gauge') values[i]! *= 1 + family.pace * (2 * uniform - 1);
-      values[i] = Number((Math.round(values[i]! / family.quantum) * family.quantum).toPrecision(12));
-    }
-  }
-}
-
-function patch({ body, view, sampleAt, template }: Request, timeMs: number, values: Float64Array): void {
+function patch({ body, view, sampleAt, template }: Request, timeMs: number, scrape: number): void {
   const time = new ByteWriter(8);
   time.varint(timeMs);
   for (let i = 0; i < sampleAt.length; i++) {
     const at = sampleAt[i]!;
     body[at] = 9;
-    view.setFloat64(at + 1, values[template[i]!]!, true);
+    view.setFloat64(at + 1, templates[template[i]!]!.values[scrape]!, true);
     body[at + 9] = 16;
     for (let b = 0; b < 6; b++) body[at + 10 + b] = time.bytes[b]!;
   }
 }
 
 const dataDir = mkdtempSync(path.join(tmpdir(), 'tidemark-memory-'));
+const templates = readTemplates(dataDir);
 const configFile = path.join(dataDir, 'prometheus.yml');
 writeFileSync(configFile, 'global: {}\n');
 const main = fileURLToPath(new URL('../services/all-in-one/main.ts', import.meta.url));
@@ -134,6 +156,10 @@ const server = spawn(
   ],
   { stdio: ['ignore', 'ignore', 'inherit'] },
 );
+process.once('SIGINT', () => {
+  server.kill('SIGKILL');
+  process.exit(130);
+});
 const base = `http://127.0.0.1:${port}`;
 const agent = new Agent({ keepAlive: true, maxSockets: SENDERS });
 
@@ -202,21 +228,19 @@ try {
   const nowMs = Date.now();
   const startMs = Math.floor(nowMs / RANGE_MS) * RANGE_MS;
   const stepMs = Math.min(15_000, Math.floor((nowMs + AHEAD_MS - startMs) / samplesOfEach / 1000) * 1000);
-  let scrape = 0;
-  for (const values of valuesOf(TEMPLATES)) {
+  for (let scrape = 0; scrape < samplesOfEach; scrape++) {
     let next = 0;
     const senders = Array.from({ length: SENDERS }, async () => {
       while (next < requests.length) {
         const request = requests[next++]!;
-        patch(request, startMs + scrape * stepMs, values);
+        patch(request, startMs + scrape * stepMs, scrape);
         await send(request);
       }
     });
     await Promise.all(senders);
-    if (++scrape === Math.round(samplesOfEach / 10)) await report(scrape, idleBytes);
-    if (scrape === samplesOfEach) break;
+    if (scrape + 1 === Math.round(samplesOfEach / 10)) await report(scrape + 1, idleBytes);
   }
-  await report(scrape, idleBytes);
+  await report(samplesOfEach, idleBytes);
 } finally {
   server.removeAllListeners('exit');
   server.kill('SIGKILL');
