@@ -1,6 +1,6 @@
 // The chart as helm renders it: every values file of ci/, what must be refused, and the laws that join its objects. What boots from it
 // is in chart-boot.nats.test.ts.
-import { globSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { DEFAULT_FEATURES } from '../../services/lib/promql/features.ts';
@@ -8,7 +8,6 @@ import { parseRuleFile } from '../../services/lib/rules/rule-file.ts';
 import { loadConfig } from '../../services/lib/runtime/config/load-config.ts';
 import { readDockerfile } from '../support/dockerfile.ts';
 import { chartFolder, hasHelm, lint, type Manifest, render, template } from '../support/helm.ts';
-import { repositoryRoot } from '../support/programs.ts';
 import { knownEnvironment, refusalOf, SERVICES } from '../support/service-command.ts';
 
 const runs = hasHelm();
@@ -330,21 +329,24 @@ describe.skipIf(!runs)('values', () => {
     expect(certificate.spec.usages).toEqual(expect.arrayContaining(['server auth', 'client auth']));
   });
 
-  test('the rules that the README offers are rules, over metrics that there are', () => {
-    const readme = readFileSync(path.join(chartFolder, 'README.md'), 'utf8');
-    const blocks = [...readme.matchAll(/^```\n(- name: [^`]+)```$/gm)].map(([, text]) => text!);
-    expect(blocks.length).toBeGreaterThan(1);
-    const sources = globSync('services/**/*.ts', { cwd: repositoryRoot })
-      .filter((file) => !file.endsWith('.test.ts'))
-      .map((file) => readFileSync(path.join(repositoryRoot, file), 'utf8'))
-      .join('');
-    for (const text of blocks) {
-      const groups = parseRuleFile(`groups:\n${text}`, {
-        ...{ file: 'README.md', features: DEFAULT_FEATURES, nameValidation: 'utf8' },
-      });
-      expect(groups[0]!.rules.length).toBeGreaterThan(1);
-      for (const [metric] of text.matchAll(/\btidemark_[a-z_]+/g)) expect(sources).toContain(`'${metric}'`);
-    }
+  test('alerts about itself stand beside the groups that are given, unless they are switched off', () => {
+    const rulesOf = (values: string): string => {
+      const maps = render(values).filter(({ kind }) => kind === 'ConfigMap');
+      const text = maps.map(
+        (map) => (map as unknown as { data?: Record<string, string> }).data?.['rules.yml'],
+      );
+      return text.find((each) => each !== undefined) ?? '';
+    };
+    const mine = 'ruleGroups: [{name: mine, rules: [{record: a, expr: b}]}]';
+    const both = rulesOf(`{${mine}}`);
+    const groups = parseRuleFile(both, {
+      ...{ file: 'rules.yml', features: DEFAULT_FEATURES, nameValidation: 'utf8' },
+    });
+    expect(groups[0]!.name).toBe('mine');
+    expect(groups.length).toBeGreaterThan(5);
+    expect(both).toContain('{{ $labels.instance }} does not reach NATS');
+    expect(rulesOf(`{${mine}, alerts: {enabled: false}}`)).not.toContain('tidemark-writes');
+    expect(rulesOf('{alerts: {enabled: false}}')).toBe('');
   });
 
   test('object storage concerns stores alone, and its keys are mounted', () => {

@@ -11,6 +11,7 @@ import { createOperationsServer } from '../runtime/operations-server.ts';
 import type { Service } from '../runtime/service.ts';
 import { readVersion } from '../runtime/version.ts';
 import type { Cluster } from './cluster.ts';
+import { registerClusterMetrics } from './cluster-metrics.ts';
 import { type ClusterSecurity, openClusterSecurity, servingAddress } from './cluster-security.ts';
 import type { ControlPlane, MemberRecord, MemberState, ServiceName } from './control-plane.ts';
 import { GrpcCluster } from './grpc-cluster.ts';
@@ -173,6 +174,7 @@ async function assemble<const T extends FlagTable>(
     logger,
     ...(memory !== undefined && { memory }),
   });
+  registerClusterMetrics(base.registry, control);
   const traffic = createRpcTraffic(base.registry);
   const security = await openClusterSecurity(common, base);
   const cluster = new GrpcCluster(
