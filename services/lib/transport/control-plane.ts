@@ -72,6 +72,8 @@ export interface PlacementRecord {
   readonly former: readonly FormerIngesters[];
   /** Writes by placements before this epoch are refused: who owned partitions then handed them over. Absent means 0. */
   readonly fence?: number;
+  /** A member wrote it after NATS was emptied, as it knew it: there may have been later ones. Absent in the next change. */
+  readonly storedAgain?: boolean;
   /** Copies of a sealed block. */
   readonly storeReplicationFactor: number;
   /** Stores that may hold blocks. One that is gone stays in the list: what it held has fewer copies. */

@@ -2,6 +2,7 @@
 // monotonic clock since the last revision seen, never by bucket time-outs, and leases move by compare-and-set alone.
 // With NATS gone the last known members and placement stay; with NATS back and empty, every member says again what it knows,
 // and those that hold samples know it from their disks.
+import { randomInt } from 'node:crypto';
 import { jetstream } from '@nats-io/jetstream';
 import { type KV, Kvm } from '@nats-io/kv';
 import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-io/transport-node';
@@ -43,6 +44,11 @@ const REQUEST_TIMEOUT_MS = 2_000;
 const PLACEMENT_KEY = 'placement';
 /** Between two lines that NATS is out of reach, when the reasons differ. */
 const REPORT_INTERVAL_MS = 5_000;
+/**
+ * The first change after NATS was emptied skips so many epochs at most, by lot: the record that is known may not be the last one that there
+ * was, and whoever knows a later one must not take the change for it.
+ */
+const SKIPPED_EPOCHS_MAX = 2 ** 20;
 /** What a record of an earlier version lacks. */
 const EMPTY_LISTS = { former: [], stores: [], storeReplicationFactor: 1 } as const;
 
@@ -86,6 +92,8 @@ export class NatsControlPlane implements ControlPlane {
   #placementRevision = 0;
   /** Epoch of the record that NATS holds; 0 when it holds none. */
   #storedEpoch = 0;
+  /** Whether a member wrote that record again after NATS was emptied, and nobody changed it since. */
+  #isStoredAgain = false;
   /** When the watch last brought something, by the monotonic clock; our own heartbeat comes back through it. */
   #echoAtMs = Number.NEGATIVE_INFINITY;
   /** What was last logged of the control plane's reach. */
@@ -157,7 +165,13 @@ export class NatsControlPlane implements ControlPlane {
     return () => this.#listeners.delete(listener);
   }
 
-  async replacePlacement(next: PlacementRecord, bucket = this.#bucket): Promise<boolean> {
+  async replacePlacement(next: PlacementRecord): Promise<boolean> {
+    const isEmptied = this.#placementRevision === 0 && this.#placement !== undefined;
+    if (!isEmptied && !this.#isStoredAgain) return this.#storePlacement(next);
+    return this.#storePlacement({ ...next, epoch: next.epoch + randomInt(1, SKIPPED_EPOCHS_MAX) });
+  }
+
+  async #storePlacement(next: PlacementRecord, bucket = this.#bucket): Promise<boolean> {
     if (bucket === undefined) return false;
     try {
       const text = JSON.stringify(next);
@@ -320,9 +334,10 @@ export class NatsControlPlane implements ControlPlane {
   }
 
   /** An emptied NATS may bring an older epoch than ours: the greater one stays, and is written again. */
-  #takePlacement(record: PlacementRecord, revision: number): void {
+  #takePlacement({ storedAgain, ...record }: PlacementRecord, revision: number): void {
     this.#placementRevision = Math.max(this.#placementRevision, revision);
     this.#storedEpoch = record.epoch;
+    this.#isStoredAgain = storedAgain === true;
     if (this.#placement !== undefined && record.epoch <= this.#placement.epoch) return;
     this.#placement = record;
     this.#remember(record);
@@ -344,6 +359,7 @@ export class NatsControlPlane implements ControlPlane {
   #forgetStored(): void {
     this.#placementRevision = 0;
     this.#storedEpoch = 0;
+    this.#isStoredAgain = false;
   }
 
   async #beatForever(): Promise<void> {
@@ -372,7 +388,7 @@ export class NatsControlPlane implements ControlPlane {
   async #restorePlacement(bucket: ControlBucket): Promise<void> {
     const placement = this.#placement;
     if (placement === undefined || this.#storedEpoch >= placement.epoch || !this.isConnected()) return;
-    await this.replacePlacement(placement, bucket);
+    await this.#storePlacement({ ...placement, storedAgain: true }, bucket);
   }
 
   async #renew(bucket: ControlBucket, held: HeldLease): Promise<void> {
