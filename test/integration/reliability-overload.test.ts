@@ -1,16 +1,12 @@
 // R33 and R34: all-in-one in a container of 512 MB and half a processor. Open-loop writes at three times what it takes, bombs, slow
 // clients, floods of new series and large questions: it refuses what it has no room for, is never killed, goes on at its pace, and is
 // itself again within seconds.
-import { readFileSync } from 'node:fs';
-import { Agent } from 'node:http';
 import { connect } from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { call } from '../../load-tests/http-call.ts';
-import { compressSnappy } from '../../services/lib/wire/snappy-compress.ts';
 import { makeControlGroup } from '../support/control-group.ts';
+import { bodyOf, OpenLoopSender, type Outcomes, rssMib } from '../support/open-loop-sender.ts';
 import { loadFactor, waitFor } from '../support/programs.ts';
-import { encodeWriteRequest, postWrite, sendWrite } from '../support/remote-write-body.ts';
+import { postWrite, sendWrite } from '../support/remote-write-body.ts';
 import { callApi, queryInstant, startTidemark, type Tidemark } from '../support/tidemark.ts';
 
 const MEMORY_BYTES = 512 << 20;
@@ -20,92 +16,9 @@ const PEAK_MS = 4_000;
 /** R33 asks for ten minutes: TIDEMARK_OVERLOAD_SECONDS=600. */
 const OVERLOAD_MS = 1000 * Number(process.env.TIDEMARK_OVERLOAD_SECONDS ?? 8);
 const OVERLOAD_FACTOR = 3;
-/** The sender's own limit, as of a fleet of Prometheus servers: connections. */
-const IN_FLIGHT_MAX = 2_000;
 const GOODPUT_MIN = 0.8;
 const RECOVERY_MS = 30_000;
 const START_MS = Date.now() - 1_200_000;
-const HEADERS = {
-  'content-type': 'application/x-protobuf',
-  'content-encoding': 'snappy',
-  'x-prometheus-remote-write-version': '0.1.0',
-};
-
-function bodyOf(metric: string, timeMs: number, from = 0, count = SERIES): Buffer {
-  const series = Array.from({ length: count }, (_, i) => ({
-    labels: {
-      __name__: metric,
-      job: 'overload',
-      instance: `host-${(from + i) % 50}:9100`,
-      n: String(from + i),
-    },
-    samples: [[timeMs, i]] as const,
-  }));
-  return Buffer.from(compressSnappy(encodeWriteRequest(series)));
-}
-
-/** Outcomes of requests, by status. */
-type Outcomes = Record<string, number>;
-
-class Sender {
-  readonly #agent = new Agent({ keepAlive: true });
-  readonly #url: URL;
-  readonly #bodies: readonly Buffer[];
-  #next = 0;
-  inFlight = 0;
-
-  constructor(server: Tidemark, bodies: readonly Buffer[]) {
-    this.#url = new URL(`${server.url}/api/v1/write`);
-    this.#bodies = bodies;
-    onTestFinished(() => this.#agent.destroy());
-  }
-
-  async send(outcomes: Outcomes): Promise<void> {
-    this.inFlight++;
-    const body = this.#bodies[this.#next++ % this.#bodies.length]!;
-    const options = {
-      agent: this.#agent,
-      method: 'POST',
-      headers: HEADERS,
-      body,
-      timeoutMs: 30_000,
-    } as const;
-    const { outcome } = await call(this.#url, options);
-    this.inFlight--;
-    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
-  }
-
-  /** As many as are answered, by eight at a time; answers per second. */
-  async peak(forMs: number): Promise<number> {
-    const outcomes: Outcomes = {};
-    const untilMs = performance.now() + forMs;
-    const loop = async (): Promise<void> => {
-      while (performance.now() < untilMs) await this.send(outcomes);
-    };
-    await Promise.all(Array.from({ length: 8 }, loop));
-    expect(Object.keys(outcomes)).toEqual(['204']);
-    return (outcomes['204']! * 1000) / forMs;
-  }
-
-  /** Each at its time, whatever became of those before; what came back until the end, and what was never sent for want of connections. */
-  async openLoop(perSecond: number, forMs: number): Promise<{ outcomes: Outcomes; unsent: number }> {
-    const outcomes: Outcomes = {};
-    let unsent = 0;
-    const startMs = performance.now();
-    for (let sent = 0; performance.now() - startMs < forMs; ) {
-      const due = ((performance.now() - startMs) * perSecond) / 1000;
-      for (; sent < due; sent++) {
-        if (this.inFlight < IN_FLIGHT_MAX) void this.send(outcomes);
-        else unsent++;
-      }
-      await sleep(5);
-    }
-    return { outcomes: { ...outcomes }, unsent };
-  }
-}
-
-const rssMib = (server: Tidemark): number =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${server.pid}/status`, 'utf8'))![1]) >> 10;
 
 async function startLimited(processors?: number) {
   const group = makeControlGroup({
@@ -139,13 +52,21 @@ test('R33: three times of what it takes, and it goes on at its pace', {
   const limited = await startLimited(PROCESSORS);
   if (limited === undefined) return skip();
   const { group, server } = limited;
-  const bodies = Array.from({ length: 400 }, (_, i) => bodyOf('overload', START_MS + i * 1000));
-  const sender = new Sender(server, bodies);
-  await sender.peak(PEAK_MS / 2);
-  const peak = await sender.peak(PEAK_MS);
-  const { outcomes, unsent } = await sender.openLoop(peak * OVERLOAD_FACTOR, OVERLOAD_MS);
+  const bodies = Array.from({ length: 400 }, (_, i) => bodyOf('overload', START_MS + i * 1000, 0, SERIES));
+  const sender = new OpenLoopSender(server.url, bodies);
+  onTestFinished(() => sender.close());
+  expect(Object.keys(await sender.closedLoop(PEAK_MS / 2))).toEqual(['204']);
+  const first = await sender.closedLoop(PEAK_MS);
+  let peak = (first['204']! * 1000) / PEAK_MS;
+  let { outcomes, unsent } = await sender.openLoop(peak * OVERLOAD_FACTOR, OVERLOAD_MS);
+  const takenOf = (): number => ((outcomes['204'] ?? 0) * 1000) / OVERLOAD_MS;
+  // On a busy machine a closed loop shows less than there is: what was taken without a trace of overload was no overload.
+  for (let more = 0; more < 3 && unsent === 0 && outcomes['503'] === undefined; more++) {
+    peak = Math.max(peak, takenOf());
+    ({ outcomes, unsent } = await sender.openLoop(peak * OVERLOAD_FACTOR, OVERLOAD_MS));
+  }
   const endedMs = performance.now();
-  const goodput = ((outcomes['204'] ?? 0) * 1000) / OVERLOAD_MS;
+  const goodput = takenOf();
   // Nothing but success and "not now", and answers that were never given for want of connections.
   expect(Object.keys(outcomes).filter((outcome) => outcome !== '204' && outcome !== '503')).toEqual([]);
   expect(goodput).toBeGreaterThan(peak * (loadFactor() > 1.5 ? GOODPUT_MIN / 2 : GOODPUT_MIN));
@@ -166,7 +87,7 @@ test('R33: three times of what it takes, and it goes on at its pace', {
   console.log(
     `R33: peak ${Math.round(peak)} requests/s of ${SERIES} samples; offered ${Math.round(peak * OVERLOAD_FACTOR)}/s for ${OVERLOAD_MS / 1000} s: ` +
       `${Math.round(goodput)}/s taken, ${JSON.stringify(outcomes)}, ${unsent} not sent for want of connections; itself again after ` +
-      `${(recoveredMs / 1000).toFixed(1)} s; ${rssMib(server)} MiB of ${MEMORY_BYTES >> 20}, 0 killed`,
+      `${(recoveredMs / 1000).toFixed(1)} s; ${rssMib(server.pid)} MiB of ${MEMORY_BYTES >> 20}, 0 killed`,
   );
 });
 
@@ -231,7 +152,7 @@ test('R34: in 512 MB it refuses what it has no room for, and is not killed', {
   const limited = await startLimited();
   if (limited === undefined) return skip();
   const { group, server } = limited;
-  const kept = bodyOf('kept', START_MS);
+  const kept = bodyOf('kept', START_MS, 0, SERIES);
   expect(await sendWrite(server.url, kept)).toBe(204);
   openSlowly(server, 200);
   const [floods, bombs, questions]: [Outcomes, Outcomes, Outcomes] = [{}, {}, {}];
@@ -275,6 +196,6 @@ test('R34: in 512 MB it refuses what it has no room for, and is not killed', {
     String(SERIES),
   );
   console.log(
-    `R34: ${told}; ${rssMib(server)} MiB resident, the group at most ${group.peakBytes() >> 20} of ${MEMORY_BYTES >> 20} MiB with files, 0 killed`,
+    `R34: ${told}; ${rssMib(server.pid)} MiB resident, the group at most ${group.peakBytes() >> 20} of ${MEMORY_BYTES >> 20} MiB with files, 0 killed`,
   );
 });
