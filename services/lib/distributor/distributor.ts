@@ -74,8 +74,8 @@ const DEFAULTS = {
 /** Unit of the time of use that the series table notes. */
 const TICK_MS = 10_000;
 const SWEEP_INTERVAL_MS = 1000;
-/** A series that its tenant has no room for is forgotten when nothing was written to it for this long. */
-const WITHHELD_IDLE_MS = 60_000;
+/** A series that its tenant has no room for is forgotten when nothing was written to it for this long: twice a slow scrape interval. */
+const WITHHELD_IDLE_MS = 4 * 60_000;
 /** A round over the whole series table takes about this many sweeps, ten minutes under load. */
 const SWEEPS_PER_ROUND = 600;
 /** How often `stop` looks whether the writes in flight are through. */
