@@ -19,8 +19,8 @@ import { createQuerier } from '../querier/service.ts';
 import { EmbeddedCluster } from './embedded-cluster.ts';
 import { makeRehearsedIngester, REHEARSED_END_MS, REHEARSED_SPAN_MS } from './rehearsal-series.ts';
 
-/** Turns of all queries: after so many, most of what they run is compiled. */
-const TURNS_MAX = 10;
+/** Turns of all queries, those of the main thread and of the others: after so many, most of what they run is compiled. */
+const TURNS_MAX = 16;
 /** The start waits no longer, however slow the machine is. */
 const REHEARSAL_MS_MAX = 1_500;
 

@@ -17,7 +17,7 @@ export interface QuerierOptions {
    */
   readonly chunksPerThread: number;
   /**
-   * Samples that a query reads, and steps of the series that it reads, taken together: with no more it is evaluated on the main
+   * Samples that a query reads, steps of the series that it reads, and 64 for each of these, taken together: with no more it is evaluated on the main
    * thread. There and back, a thread is woken up twice, which takes half a millisecond of CPU to three, as much as 100,000 of these.
    * 0: never.
    */

@@ -65,3 +65,19 @@ test('the estimate is not below the program', () => {
     { numRuns: 2000 },
   );
 });
+
+test('what was compiled lately is not compiled again', () => {
+  const program = compileProgram('10\\.0\\.[1-5].*');
+  expect(compileProgram('10\\.0\\.[1-5].*')).toBe(program);
+  expect(compileProgram('10\\.0\\.[1-5].*', RE2JS.CASE_INSENSITIVE)).not.toBe(program);
+  for (let i = 0; i < 100; i++) compileProgram(`[ab]${i}`);
+  expect(compileProgram('10\\.0\\.[1-5].*')).toBe(program);
+  // Those that nobody asked for since are forgotten.
+  for (let i = 0; i < 128; i++) compileProgram(`[cd]${i}`);
+  const anew = compileProgram('10\\.0\\.[1-5].*');
+  expect(anew).not.toBe(program);
+  expect([anew.matches('10.0.3.7'), anew.matches('10.0.6.7')]).toEqual([true, false]);
+  const long = `[ab]${'x'.repeat(256)}`;
+  expect(compileProgram(long)).not.toBe(compileProgram(long));
+  expect(compileProgram('[ab]{300}')).not.toBe(compileProgram('[ab]{300}'));
+});

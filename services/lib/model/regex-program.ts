@@ -22,14 +22,40 @@ const FOLDED_RANGE_COST = 4096;
 /** A repetition with bounds is written out and then simplified, instruction by instruction. */
 const REPEAT_COST = 3;
 
+/** Expressions no longer than this are remembered, so many of them: what dashboards and rules ask again and again. */
+const KNOWN_LENGTH_MAX = 256;
+const KNOWN_COST_MAX = 512;
+const KNOWN_MAX = 128;
+
 /**
- * Compiles an RE2 expression.
+ * Programs by flags and text, oldest first. A query's expression is compiled by whoever plans, evaluates and selects, a millisecond each
+ * time. State of the module, but nobody can tell: the same text is the same program.
+ */
+const known = new Map<string, RE2JS>();
+
+/**
+ * Compiles an RE2 expression, or finds it compiled.
  *
  * @param flags  Of RE2JS.
  * @throws AppError `bad_data` when it is malformed, or dearer than REGEX_COST_MAX; the message names it and the limit.
  */
 export function compileProgram(source: string, flags = 0): RE2JS {
+  const key = `${flags}:${source}`;
+  const found = known.get(key);
+  if (found !== undefined) {
+    known.delete(key);
+    known.set(key, found);
+    return found;
+  }
   checkRegexCost(source, flags);
+  const program = compileAnew(source, flags);
+  if (source.length > KNOWN_LENGTH_MAX || regexCost(source, flags) > KNOWN_COST_MAX) return program;
+  if (known.size >= KNOWN_MAX) known.delete(known.keys().next().value!);
+  known.set(key, program);
+  return program;
+}
+
+function compileAnew(source: string, flags: number): RE2JS {
   try {
     return RE2JS.compile(source, flags);
   } catch (caught) {

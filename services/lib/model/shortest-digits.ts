@@ -11,8 +11,8 @@ const MAGNITUDE_MAX = 1e15;
 /** Digits of v·10^k before its point. */
 const DIGITS = 17;
 const HALF_DIGITS = 1e8;
-/** Zeros at the end that are looked for; more are rare. */
-const ZEROS_MAX = 4;
+/** Zeros at the end that are looked for: those of the lower eight digits but one, so that all from ten digits on are written here. */
+const ZEROS_MAX = 7;
 /** Decisions nearer than this to a tie are String's. */
 const DOUBT = 1e-6;
 /** Splits a double into halves of 26 bits (Veltkamp). */

@@ -140,9 +140,9 @@ function framesOf(series: number, samples: number, encoding = CHUNK_XOR) {
 }
 
 test('what is small', () => {
-  // 10 × 100 samples and 10 × 50 steps.
-  expect(isSmall(framesOf(10, 100), 50, 1500)).toBe(true);
-  expect(isSmall(framesOf(10, 100), 50, 1499)).toBe(false);
+  // 10 × 100 samples, 10 × 50 steps, and 10 × 64 for the series themselves.
+  expect(isSmall(framesOf(10, 100), 50, 2140)).toBe(true);
+  expect(isSmall(framesOf(10, 100), 50, 2139)).toBe(false);
   // One series whose windows take long.
   expect(isSmall(framesOf(1, 1000), 500, 10_000)).toBe(true);
   expect(isSmall(framesOf(1, 1000), 501, 10_000)).toBe(false);

@@ -42,7 +42,7 @@ import { SharedBuffers } from './shared-buffers.ts';
 const FRAMES_BYTES_MIN = 128 * 1024;
 
 /** Bytes of frames that are waited for before it is decided where a query is evaluated: what is small has less. */
-const EARLY_BYTES_MAX = 512 * 1024;
+const EARLY_BYTES_MAX = 128 * 1024;
 
 /** How long evaluation holds the main thread, which also ingests, at one time. */
 const MAIN_THREAD_SLICE_MS = 4;
