@@ -6,7 +6,6 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { loadFactor } from '../test/support/programs.ts';
 import { pick, type Random, randomOf } from '../test/support/random.ts';
 import { ChaosCluster } from './chaos/chaos-cluster.ts';
 import { CUT_MS, FAULTS } from './chaos/chaos-faults.ts';
@@ -118,14 +117,13 @@ async function setUp(
   random: Random,
 ): Promise<{ cluster: ChaosCluster; actionsOf: (load: ChaosLoad) => Action[] }> {
   const cutMs = 1000 * Number(values['cut-seconds']);
-  const slowness = loadFactor();
   const bind = <R>(
     faults: readonly { readonly name: string; readonly silences?: boolean; run(round: R): Promise<number> }[],
     round: R,
   ) => faults.map((fault): Action => ({ ...fault, run: () => fault.run(round) }));
   if (!values.namespaces) {
     const cluster = await ChaosCluster.start<Wires>(new LoopbackFabric(Number(values['base-port'])));
-    return { cluster, actionsOf: (load) => bind(FAULTS, { cluster, random, load, cutMs, slowness }) };
+    return { cluster, actionsOf: (load) => bind(FAULTS, { cluster, random, load, cutMs }) };
   }
   const fabric = new NamespaceFabric();
   const cluster = await ChaosCluster.start<PacketWires>(fabric);
@@ -135,7 +133,6 @@ async function setUp(
     load,
     cutMs,
     natsHost: fabric.nats.host,
-    slowness,
   });
   return {
     cluster,

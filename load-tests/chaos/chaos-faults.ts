@@ -23,8 +23,6 @@ export interface Round {
   readonly load: ChaosLoad;
   /** How long partitions and loss last. */
   readonly cutMs: number;
-  /** By how much limits in seconds are longer, on a machine that others use too. */
-  readonly slowness: number;
 }
 
 /** How often a start is interrupted, and how far it comes: a start takes about so long. */
@@ -180,10 +178,10 @@ export const FAULTS: readonly Fault[] = [
   { name: 'freeze a store', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'store')]) },
   {
     name: 'freeze a zone',
-    run: async ({ cluster, random, load, slowness }) => {
+    run: async ({ cluster, random, load }) => {
       const watch = load.watch();
       await freeze(zone(cluster, random), FREEZE_ZONE_MS);
-      expectSteady(watch, STEADY_MS * slowness, load.phase);
+      expectSteady(watch, STEADY_MS, load.phase);
       load.notes.push(`${load.phase}: ${describeWatch(watch)}`);
       return 0;
     },

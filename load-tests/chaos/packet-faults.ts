@@ -33,7 +33,7 @@ const ASK_TIMEOUT_MS = 30_000;
 
 /** Cuts as told, and holds R13 to it: writes and queries go on, and then the replica catches up and answers alone. */
 async function cutIngester(
-  { cluster, random, load, cutMs, slowness }: PacketRound,
+  { cluster, random, load, cutMs }: PacketRound,
   how: (wires: PacketWires) => void,
 ): Promise<number> {
   const node = pick(random, cluster.of('ingester'));
@@ -42,7 +42,7 @@ async function cutIngester(
   how(node.wires);
   await sleep(Math.max(cutMs, 2 * STEADY_MS));
   node.wires.heal();
-  expectSteady(watch, STEADY_MS * slowness, `${load.phase} (${node.program.name})`);
+  expectSteady(watch, STEADY_MS, `${load.phase} (${node.program.name})`);
   const healedMs = performance.now();
   await untilWhole(node, load, first);
   const seconds = ((performance.now() - healedMs) / 1000).toFixed(1);
@@ -147,13 +147,13 @@ export const PACKET_FAULTS: readonly PacketFault[] = [
   { name: 'an ingester is not heard', run: (round) => cutIngester(round, (wires) => wires.mute()) },
   {
     name: 'cut queriers from one replica',
-    run: async ({ cluster, random, load, cutMs, slowness }) => {
+    run: async ({ cluster, random, load, cutMs }) => {
       const { wires: replica } = pick(random, cluster.of('ingester'));
       const watch = load.watch();
       for (const { wires } of cluster.of('querier')) wires.cutFrom([replica]);
       await sleep(Math.max(cutMs, 2 * STEADY_MS));
       for (const { wires } of cluster.of('querier')) wires.heal();
-      expectSteady(watch, STEADY_MS * slowness, load.phase);
+      expectSteady(watch, STEADY_MS, load.phase);
       load.notes.push(`${load.phase}: ${describeWatch(watch)}`);
       return 0;
     },

@@ -1,18 +1,20 @@
 // What requests came to while something was wrong, held against how long it may be noticed.
+import { loadFactor } from '../../test/support/programs.ts';
 import type { Watch } from './chaos-ledger.ts';
 
 /** Failures or waits for a part of the cluster are over so long after it is gone (R13, R21). */
 export const STEADY_MS = 2_000;
 
 /**
- * Fails when requests that were sent later than `limitMs` after the watch began failed, or took longer than that.
+ * Fails when requests that were sent later than `quietMs` after the watch began failed, or took longer than `STEADY_MS`.
  *
+ * @param quietMs  On a quiet machine; longer where others use it too.
  * @param what  Names it in the message.
  */
-export function expectSteady({ failures, tookMs }: Watch, limitMs: number, what: string): void {
-  const slow = tookMs.filter(
-    ({ afterMs, tookMs: ms }) => afterMs > limitMs && ms > Math.max(STEADY_MS, limitMs),
-  );
+export function expectSteady({ failures, tookMs }: Watch, quietMs: number, what: string): void {
+  const limitMs = quietMs * loadFactor();
+  const slowMs = STEADY_MS * loadFactor();
+  const slow = tookMs.filter(({ afterMs, tookMs: ms }) => afterMs > limitMs && ms > slowMs);
   const late = [
     ...failures.filter(({ afterMs }) => afterMs > limitMs),
     ...slow.map(({ kind, afterMs, tookMs: ms }) => ({ kind, afterMs, reason: `took ${Math.round(ms)} ms` })),
