@@ -10,9 +10,10 @@ export function relabelSteps(
   names: LabelNameRule,
   labels: Readonly<Record<string, string>>,
 ): RelabelStepsResponse {
-  let now: Labels | undefined = Labels.from(Object.entries(labels));
-  const steps = configs.map((config) => {
-    now = now === undefined ? undefined : compileRelabeler([config], names)(now);
+  const before = Labels.from(Object.entries(labels));
+  const steps = configs.map((config, i) => {
+    // From the beginning each time: which labels earlier steps have set decides about the order of labelmap.
+    const now = compileRelabeler(configs.slice(0, i + 1), names)(before);
     const { sourceLabels, separator, regex, modulus, targetLabel, replacement, action } = config;
     return {
       rule: { sourceLabels: [...sourceLabels], separator, regex, modulus, targetLabel, replacement, action },

@@ -141,6 +141,26 @@ describe('names', () => {
     expect(run(labels, { action: 'labelkeep', regex: 'z|__meta_x' })).toEqual({ __meta_x: '1', z: '3' });
   });
 
+  test('of two labels that labelmap gives one name the one that was set last stays', () => {
+    // Both become `x`: by name m_b is the last, but m_a was set by a step.
+    const steps: Parameters<typeof run>[1][] = [
+      { sourceLabels: ['v'], targetLabel: 'm_a', replacement: 'set' },
+      { action: 'labelmap', regex: 'm_.', replacement: 'x' },
+    ];
+    const labels = { m_a: '1', m_b: '2', v: 'v' };
+    expect(run(labels, steps[1]!)).toMatchObject({ x: '2' });
+    expect(run(labels, ...steps)).toMatchObject({ x: 'set' });
+  });
+
+  test('letters whose other case is one character in Unicode’s simple mapping', () => {
+    expect(run({ a: 'İΣß' }, { action: 'lowercase', sourceLabels: ['a'], targetLabel: 'a' })).toEqual({
+      a: 'iσß',
+    });
+    expect(run({ a: 'ᾀᾳß' }, { action: 'uppercase', sourceLabels: ['a'], targetLabel: 'a' })).toEqual({
+      a: 'ᾈᾼß',
+    });
+  });
+
   test('labelmap sees only the labels of before', () => {
     expect(run({ ab: '1' }, { action: 'labelmap', regex: 'a(.*)', replacement: 'aa$1' })).toEqual({
       ab: '1',

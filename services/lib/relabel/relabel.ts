@@ -31,8 +31,10 @@ export function compileRelabeler(
 ): Relabeler {
   if (configs.length === 0) return (labels) => labels;
   const steps = configs.map((config) => compileStep(config, names));
+  // Only labelmap goes through the labels, and only what earlier steps set is out of order.
+  const isOrdered = configs.findLastIndex(({ action }) => action === 'labelmap') > 0;
   return (labels) => {
-    const draft = new Map(labels.entries());
+    const draft = isOrdered ? new OrderedDraft(labels) : new Map(labels.entries());
     for (const step of steps) if (!step(draft)) return undefined;
     return Labels.from(draft);
   };
@@ -142,6 +144,32 @@ function deleteStep(matches: NamePredicate): Step {
   };
 }
 
+/**
+ * Labels in the order in which Prometheus goes through them: those that were there at first, then those that steps have set, in the
+ * order of their setting. Where labelmap gives two labels one name the last one stays.
+ */
+class OrderedDraft extends Map<string, string> {
+  readonly #changed = new Set<string>();
+
+  constructor(labels: Labels) {
+    super();
+    for (const [name, value] of labels.entries()) super.set(name, value);
+  }
+
+  override set(name: string, value: string): this {
+    if (!this.#changed.has(name)) {
+      super.delete(name);
+      this.#changed.add(name);
+    }
+    return super.set(name, value);
+  }
+
+  override delete(name: string): boolean {
+    this.#changed.delete(name);
+    return super.delete(name);
+  }
+}
+
 /** An empty value means that the label is absent. */
 function set(labels: Map<string, string>, name: string, value: string): true {
   if (value === '') labels.delete(name);
@@ -149,8 +177,18 @@ function set(labels: Map<string, string>, name: string, value: string): true {
   return true;
 }
 
-const lowerOf = (char: string): string => char.toLowerCase();
-const upperOf = (char: string): string => char.toUpperCase();
+/** `İ` is the only one whose small letter JavaScript writes with two characters and Unicode's simple mapping with one. */
+const lowerOf = (char: string): string => (char === '\u0130' ? 'i' : char.toLowerCase());
+
+/** Greek small letters with iota below, which JavaScript writes as two capitals, have one of their own. */
+const IOTA_BELOW = /^[\u1f80-\u1f87\u1f90-\u1f97\u1fa0-\u1fa7]$/;
+const IOTA_BELOW_ALONE = /^[\u1fb3\u1fc3\u1ff3]$/;
+
+function upperOf(char: string): string {
+  if (IOTA_BELOW.test(char)) return String.fromCharCode(char.charCodeAt(0) + 8);
+  if (IOTA_BELOW_ALONE.test(char)) return String.fromCharCode(char.charCodeAt(0) + 9);
+  return char.toUpperCase();
+}
 
 /** Go's strings.ToLower and ToUpper: code point by code point, so `ß` stays and a final sigma is nothing special. */
 function mapCase(text: string, map: (char: string) => string): string {
