@@ -25,6 +25,11 @@ export const INGESTER_FLAGS = {
     max: 100,
     desc: 'Share of the partitions compared with other ingesters: twice the memory and cores, twice the weight.',
   },
+  'cluster.seal-wait': {
+    type: 'duration',
+    default: 600_000,
+    desc: 'Of the owners of a partition one makes the block of a range; the others wait so long for its word that the stores have it, then make it themselves. 0: each makes its own.',
+  },
   'cluster.leave': {
     type: 'boolean',
     default: false,

@@ -54,6 +54,7 @@ runServiceProcess({
       {
         ...{ dataDir, partitionCount, storeReplicas: storeReplicationFactor },
         sealGraceMs: flags['query.timeout'] + SEAL_GRACE_MARGIN_MS,
+        sealWaitMs: flags['cluster.seal-wait'],
         ...(flags['query.threads'] > 0 ? { partThreads: flags['query.threads'] } : {}),
         partMemoryBytesMax: memoryShare(1 / 4, flags['query.max-memory-total']),
         seriesPerTenantMax: flags['ingest.max-series'],

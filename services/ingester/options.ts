@@ -48,6 +48,11 @@ export interface IngesterOptions {
    * find it here, so longer than any query. Default 150 s.
    */
   readonly sealGraceMs?: number;
+  /**
+   * Of the owners of a partition one seals a range. The others wait so long for its word that all is on the stores, then seal it
+   * themselves, ms; 0: nobody waits. Default 10 min.
+   */
+  readonly sealWaitMs?: number;
   /** Stores that must have verified a block. Default 1. */
   readonly storeReplicas?: number;
   /**
@@ -93,6 +98,7 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     sealDelayMs: 5 * 60_000,
     lateSealDelayMs: 3_600_000,
     sealGraceMs: 150_000,
+    sealWaitMs: 10 * 60_000,
     storeReplicas: 1,
     imageLogBytes: 64 << 20,
     imageIntervalMs: 10 * 60_000,

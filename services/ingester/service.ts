@@ -35,6 +35,7 @@ import { Reads } from './reads/reads.ts';
 import { Replica } from './replication/replication.ts';
 import { createReplicationMetrics } from './replication/replication-metrics.ts';
 import type { ReplicationDeps } from './replication/replication-options.ts';
+import { SealShares } from './sealing/seal-shares.ts';
 import { Sealer } from './sealing/sealer.ts';
 import { Tenants } from './tenants.ts';
 import { admitSeries, type SeriesAdmissionDeps, seriesLimitOf } from './writes/admit-series.ts';
@@ -163,6 +164,15 @@ class DurableIngester implements Ingester {
     return replica;
   }
 
+  /** Undefined where nobody else could seal. */
+  #createShares(): SealShares | undefined {
+    const { replication, cluster, clock } = this.#deps;
+    if (replication === undefined || this.#options.sealWaitMs <= 0) return undefined;
+    const { instance, peers } = replication;
+    const placement = () => cluster.placement();
+    return new SealShares({ instance, peers, placement, clock, logger: this.#logger });
+  }
+
   async #completePartitions(isWanted: boolean): Promise<(partition: number) => boolean> {
     if (this.#deps.cluster.replicationFactor === 1) return () => true;
     if (!isWanted || this.#replica === undefined) return () => false;
@@ -218,13 +228,17 @@ class DurableIngester implements Ingester {
       images,
       held: this.#held,
       keepsPartition: (partition) => this.#replica?.isCountedOn(partition) ?? true,
+      shares: this.#createShares(),
       onSeriesLeft: (tenant, left) => {
         for (const table of this.#tables) table.forget(tenant, left);
         reader.seriesLeft();
       },
     });
     await this.#replica?.start(
-      { log, writes, reader, tables: this.#tables },
+      {
+        ...{ log, writes, reader, tables: this.#tables },
+        hasSealed: (range, held) => sealer.hasSealed(range, held),
+      },
       replayed.isFresh,
       replayed.isDamaged,
     );

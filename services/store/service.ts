@@ -29,6 +29,7 @@ import { BlockResolutions } from './blocks/block-resolutions.ts';
 import { DiskBudget } from './blocks/disk-budget.ts';
 import { fetchBlock } from './blocks/fetch-block.ts';
 import { newestSample } from './blocks/newest-sample.ts';
+import { PublishFence } from './blocks/publish-fence.ts';
 import { putBlock } from './blocks/put-block.ts';
 import { selectBlocks } from './blocks/select-blocks.ts';
 import { takeSnapshot } from './blocks/snapshot.ts';
@@ -141,6 +142,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       retentionOf({ resolutionMs }, { ...options, downsampling: policy.downsampling }),
   });
   const peerCalls = replication.handlers;
+  const fence = new PublishFence(() => deps.peers?.control.placement()?.epoch ?? 0);
   const deleteDeps = { catalog, folders, tombstones, compactor, transit };
   const gate = new CallGate();
   const stopping = new AbortController();
@@ -236,7 +238,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     signal: AbortSignal,
   ): Promise<PutBlockResponse> => {
     try {
-      const parts = { catalog, folders, disk, budget, cache, tombstones, clock };
+      const parts = { catalog, folders, disk, budget, cache, tombstones, clock, fence };
       const existed = await putBlock(stream, options, parts, signal);
       metrics.puts.inc({ result: existed ? 'existed' : 'stored' });
       return { existed };

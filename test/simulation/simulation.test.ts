@@ -57,6 +57,7 @@ test.each([
   ['quorum-of-one', 'power of one,pause ingester,partition ingester,kill ingester'],
   ['trust-one-replica', 'pause ingester,partition ingester,kill ingester'],
   ['drop-records', 'kill all,kill ingester'],
+  ['blind-trust', 'pause ingester,partition ingester,kill ingester'],
   ['never-catch-up', 'pause ingester,partition ingester,kill ingester'],
   ['never-repair', 'kill,partition,pause'],
 ])('R9: the planted bug %s is found', { timeout: 300_000 }, async (canary, faults) => {

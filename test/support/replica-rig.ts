@@ -64,6 +64,8 @@ export interface ReplicaRigOptions {
   readonly ingester?: Partial<IngesterOptions>;
   /** An ingester's disk. Default: the machine's own. */
   readonly diskOf?: (instance: string) => Disk;
+  /** Stores that take blocks. Default: none. */
+  readonly stores?: Cluster['stores'];
 }
 
 interface Running {
@@ -83,6 +85,7 @@ export class ReplicaRig {
   readonly #folder = mkdtempSync(path.join(tmpdir(), 'tidemark-replicas-'));
   readonly #options: Partial<IngesterOptions>;
   readonly #diskOf: ((instance: string) => Disk) | undefined;
+  readonly #stores: Cluster['stores'];
   readonly #running = new Map<string, Running>();
   readonly #distributor: ReturnType<typeof createDistributor>;
   #epoch = 0;
@@ -91,10 +94,11 @@ export class ReplicaRig {
   /** Series name → time → value, of every acknowledged sample. */
   readonly acknowledged: Map<string, Map<number, number>> = new Map();
 
-  constructor({ instances, replicationFactor = 3, ingester = {}, diskOf }: ReplicaRigOptions) {
+  constructor({ instances, replicationFactor = 3, ingester = {}, diskOf, stores }: ReplicaRigOptions) {
     this.replicationFactor = replicationFactor;
     this.#options = ingester;
     this.#diskOf = diskOf;
+    this.#stores = stores ?? (() => []);
     this.placement = this.place(instances);
     this.#distributor = createDistributor(
       { outOfOrderWindowMs: 2 ** 50, writeTimeoutMs: 2_000, backoffMinMs: 5, backoffMaxMs: 20 },
@@ -322,7 +326,7 @@ export class ReplicaRig {
         Array.from(running, ([instance, { client }]) => ({ instance, client })).filter(({ instance }) =>
           reachable().has(instance),
         ),
-      stores: () => [],
+      stores: this.#stores,
       queriers: () => [],
       scrapers: () => [],
       alertEvaluators: () => [],

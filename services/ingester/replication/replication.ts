@@ -19,6 +19,7 @@ import type {
   LeaveResponse,
 } from '../../lib/wire/contracts.ts';
 import { decodeHeldWrites, encodeHeldWrites } from '../../lib/wire/held-writes.ts';
+import type { SealedRange } from '../sealing/seal-shares.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import type { WriteReader } from '../writes/write-reader.ts';
 import type { WriterTable } from '../writes/writer-table.ts';
@@ -43,6 +44,8 @@ export interface ReplicaParts {
   readonly reader: WriteReader;
   /** Tables of series references that hear of series that leave. */
   readonly tables: Set<WriterTable>;
+  /** Whether all that some writes have in a range is on the stores. */
+  readonly hasSealed: (range: SealedRange, writes: WriteSet) => boolean;
 }
 
 const STATUS_INTERVAL_MS = 500;
@@ -70,6 +73,9 @@ export class Replica {
     this.handlers = {
       heldWrites: async ({ partitions }) => this.#heldWrites(partitions),
       fetchWrites: (request, { signal }) => this.#fetchWrites(request.wanted, signal),
+      sealedWrites: async ({ tenant, startMs, endMs, held }) => ({
+        covered: this.#mustRun().hasSealed({ tenant, startMs, endMs }, decodeHeldWrites(held)),
+      }),
       leave: async (request) => this.leave(request),
     };
   }

@@ -10,6 +10,13 @@ import type { PutBlockRequest, StoreDefinition } from '../../lib/wire/contracts.
 
 type StorePeer = Peer<Client<typeof StoreDefinition>>;
 
+export interface Shipping {
+  /** Stores that are to have it. */
+  readonly replicas: number;
+  /** Placement by which it is sealed: stores that know of a newer one refuse it. Absent where there is none. */
+  readonly epoch?: number | undefined;
+}
+
 /**
  * Puts the block on `replicas` stores, in different zones where it can; others take the place of those that fail.
  *
@@ -17,7 +24,7 @@ type StorePeer = Peer<Client<typeof StoreDefinition>>;
  */
 export async function shipBlock(
   block: BuiltBlock,
-  replicas: number,
+  { replicas, epoch }: Shipping,
   cluster: Cluster,
   logger: Logger,
   signal: AbortSignal,
@@ -36,7 +43,7 @@ export async function shipBlock(
   for (const instance of ordered) {
     if (copies >= replicas) break;
     try {
-      await peers.get(instance)!.client.putBlock(messagesOf(block), { signal });
+      await peers.get(instance)!.client.putBlock(messagesOf(block, epoch), { signal });
       copies++;
     } catch (caught) {
       const error = toAppError(caught);
@@ -52,11 +59,15 @@ export async function shipBlock(
 }
 
 /** The block as PutBlock takes it. */
-async function* messagesOf({ meta, files }: BuiltBlock): AsyncGenerator<PutBlockRequest> {
+async function* messagesOf(
+  { meta, files }: BuiltBlock,
+  epoch: number | undefined,
+): AsyncGenerator<PutBlockRequest> {
   const header = {
     tenant: meta.tenant,
     blockId: meta.blockId,
     files: files.map(({ name, sizeBytes, crc32 }) => ({ name, sizeBytes, crc32 })),
+    ...(epoch === undefined ? {} : { epoch }),
   };
   yield { part: { $case: 'header', value: header } };
   for await (const { file, bytes } of readBlockPieces(files)) {

@@ -8,6 +8,7 @@ import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
 import { failpoint } from '../../lib/core/failpoint.ts';
+import type { WriteSet } from '../../lib/model/write-set.ts';
 import { GROUP_SHARDS } from '../../lib/placement/block-groups.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
@@ -30,9 +31,11 @@ import type { HeadImages } from '../log/head-images.ts';
 import { encodeCut, encodeSealed, RECORD_CUT, RECORD_SEALED } from '../log/log-records.ts';
 import type { ResolvedOptions } from '../options.ts';
 import { HEAD_DELETES_MAX } from '../reads/head-deletes.ts';
+import { logHeld } from '../replication/catch-up.ts';
 import type { Tenant, Tenants } from '../tenants.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import { shipBlock } from './block-shipper.ts';
+import type { SealedRange, SealShares } from './seal-shares.ts';
 import { SealedBlocks } from './sealed-blocks.ts';
 
 export interface SealerDeps {
@@ -48,6 +51,8 @@ export interface SealerDeps {
   readonly held: HeldTable;
   /** Whether this ingester is still to see to it that a partition's samples get on stores. */
   readonly keepsPartition: (partition: number) => boolean;
+  /** Who else seals; absent where there is nobody else. */
+  readonly shares?: SealShares | undefined;
   /** Series left a head: what refers to them by id has to forget it, now. */
   readonly onSeriesLeft: (tenant: Tenant, left: LeftSeries) => void;
 }
@@ -56,6 +61,15 @@ export interface SealerDeps {
 const BACKOFF_MIN_MS = 1000;
 const BACKOFF_MAX_MS = 60_000;
 
+/** A frozen range that is not sealed yet. */
+interface Unsealed {
+  readonly sinceMs: number;
+  /** Writes that may have samples of it: others are asked about these, not about what came since. Undefined: not all are known. */
+  readonly writes: WriteSet | undefined;
+  /** Partitions whose samples are on the stores, by this ingester or another. */
+  readonly done: Set<number>;
+}
+
 export class Sealer {
   readonly #options: ResolvedOptions;
   readonly #deps: SealerDeps;
@@ -63,6 +77,8 @@ export class Sealer {
   readonly #payload = new ByteWriter(256);
   /** When an open range was first seen by `#cutClosed`, monotonic ms. */
   readonly #firstSeenMs = new WeakMap<RangeChunks, number>();
+  /** What is known of frozen ranges. */
+  readonly #unsealed = new WeakMap<RangeChunks, Unsealed>();
   /** One piece of work at a time; also what `stop` waits for. */
   #tail: Promise<unknown> = Promise.resolve();
   #loop: Promise<void> | undefined;
@@ -98,7 +114,7 @@ export class Sealer {
       for (const tenant of tenants) {
         for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
           this.#cut(tenant, startMs);
-        blockIds.push(...(await this.#sealFrozen(tenant, signal)));
+        blockIds.push(...(await this.#sealFrozen(tenant, signal, false)));
       }
       await this.#truncate();
       return blockIds;
@@ -207,7 +223,7 @@ export class Sealer {
   async #sealClosed(): Promise<void> {
     for (const tenant of [...this.#deps.tenants.all()]) {
       this.#cutClosed(tenant);
-      await this.#sealFrozen(tenant, this.#abort.signal);
+      await this.#sealFrozen(tenant, this.#abort.signal, true);
       this.#dropSealed(tenant);
     }
     await this.#truncate();
@@ -253,14 +269,38 @@ export class Sealer {
     failpoint('seal-cut');
   }
 
-  async #sealFrozen(tenant: Tenant, signal: AbortSignal): Promise<string[]> {
+  /**
+   * Whether all that the writes have in a range is on the stores: they are all held here, and nothing of the range is left to be sealed.
+   * Others let go of their samples then.
+   */
+  hasSealed({ tenant: name, startMs, endMs }: SealedRange, writes: WriteSet): boolean {
+    const { tenants, held, keepsPartition } = this.#deps;
+    const tenant = tenants.get(name);
+    if (tenant === undefined || held.isRecovering || !writes.without(held.held).isEmpty) return false;
+    const partitions = new Set<number>();
+    writes.forEach((_origin, partition) => {
+      partitions.add(partition);
+    });
+    if (![...partitions].every(keepsPartition)) return false;
+    return [...tenant.head.ranges()].every((range) => {
+      if (range.startMs >= endMs || range.endMs <= startMs) return true;
+      if (range.generation === 0) return false;
+      const done = this.#unsealed.get(range)?.done;
+      return tenant.sealed.has(range.generation) || (done !== undefined && partitions.isSubsetOf(done));
+    });
+  }
+
+  /** @param waits  Whether other owners are let seal what is theirs to seal. */
+  async #sealFrozen(tenant: Tenant, signal: AbortSignal, waits: boolean): Promise<string[]> {
     const blockIds: string[] = [];
     for (const range of tenant.head.frozenRanges()) {
       if (tenant.sealed.has(range.generation)) continue;
       throwIfAborted(signal);
       try {
-        blockIds.push(...(await this.#seal(tenant, range, AbortSignal.any([signal, this.#abort.signal]))));
-        this.#deps.metrics.seals.inc({ result: 'sealed' });
+        const either = AbortSignal.any([signal, this.#abort.signal]);
+        const left = await this.#partitionsLeft(tenant, range, waits, either);
+        if (left === undefined) continue;
+        blockIds.push(...(await this.#seal(tenant, range, left, either)));
       } catch (caught) {
         this.#deps.metrics.seals.inc({ result: 'failed' });
         throw toAppError(caught);
@@ -269,45 +309,135 @@ export class Sealer {
     return blockIds;
   }
 
-  /** The blocks' ids; none when there was nothing to put into one. */
-  async #seal(tenant: Tenant, range: RangeChunks, signal: AbortSignal): Promise<string[]> {
-    const { clock, cluster, logger, metrics, disk, keepsPartition } = this.#deps;
+  /** Partitions of a range that this ingester is to seal now; undefined while others are waited for. */
+  async #partitionsLeft(
+    tenant: Tenant,
+    range: RangeChunks,
+    waits: boolean,
+    signal: AbortSignal,
+  ): Promise<ReadonlySet<number> | undefined> {
+    const { clock, keepsPartition, shares } = this.#deps;
+    const state = this.#stateOf(range);
+    const all = Array.from({ length: this.#options.partitionCount }, (_, partition) => partition);
+    const left = new Set(all.filter((partition) => keepsPartition(partition) && !state.done.has(partition)));
+    const isLate = clock.monotonicMs() - state.sinceMs >= this.#options.sealWaitMs;
+    // What a delete hides is hidden in the block that is made here.
+    const hasDeletes = tenant.deletes.marks.length > 0;
+    const { writes } = state;
+    if (!waits || isLate || hasDeletes || shares === undefined || writes === undefined) return left;
+    const about = { tenant: tenant.name, startMs: range.startMs, endMs: range.endMs };
+    let isWaiting = false;
+    for (const [instance, partitions] of shares.othersOf(about, left)) {
+      const theirs = writes.only((partition) => partitions.has(partition));
+      const isSealed = await shares.isSealedBy(instance, about, theirs, signal);
+      throwIfAborted(signal);
+      for (const partition of partitions) {
+        left.delete(partition);
+        if (isSealed) state.done.add(partition);
+      }
+      isWaiting ||= !isSealed;
+    }
+    return isWaiting && left.size === 0 ? undefined : left;
+  }
+
+  #stateOf(range: RangeChunks): Unsealed {
+    let state = this.#unsealed.get(range);
+    if (state === undefined) {
+      const { clock, held } = this.#deps;
+      state = {
+        sinceMs: clock.monotonicMs(),
+        writes: held.listsAllSince(range.firstSegment) ? held.writesSince(range.firstSegment) : undefined,
+        done: new Set(),
+      };
+      this.#unsealed.set(range, state);
+    }
+    return state;
+  }
+
+  /**
+   * Makes and ships the blocks of some partitions. The range is sealed when nothing of it is left to others.
+   *
+   * @returns The blocks' ids; none when there was nothing to put into one.
+   */
+  async #seal(
+    tenant: Tenant,
+    range: RangeChunks,
+    partitions: ReadonlySet<number>,
+    signal: AbortSignal,
+  ): Promise<string[]> {
+    const { clock, logger, metrics, keepsPartition } = this.#deps;
     const startedMs = clock.monotonicMs();
+    const { done } = this.#stateOf(range);
+    const leftOut = new Set<number>();
+    let isWhole = true;
+    const built = await this.#build(tenant, range, signal, (partition) => {
+      if (partitions.has(partition)) return true;
+      if (done.has(partition)) return false;
+      if (keepsPartition(partition)) isWhole = false;
+      else leftOut.add(partition);
+      return false;
+    });
+    for (const partition of partitions) done.add(partition);
+    if (isWhole) {
+      // Where deletes left nothing of it, or others own or sealed all of it, there is no block.
+      await this.#markSealed(tenant, range, built.blockIds[0] ?? '');
+      await this.#disown(leftOut);
+      metrics.seals.inc({
+        result: built.blockIds.length > 0 || partitions.size > 0 ? 'sealed' : 'by_another',
+      });
+    }
+    const { blockIds, ...sum } = built;
+    const about = { tenant: tenant.name, startMs: range.startMs, endMs: range.endMs };
+    const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
+    if (blockIds.length === 0) {
+      if (isWhole) logger.debug(about, 'range sealed by others');
+      return blockIds;
+    }
+    metrics.sealedSamples.inc(sum.samples);
+    logger.info(
+      { ...about, ...sum, blockId: blockIds[0], blocks: blockIds.length, elapsedMs },
+      isWhole ? 'range sealed' : 'part of a range sealed',
+    );
+    return blockIds;
+  }
+
+  async #build(
+    tenant: Tenant,
+    range: RangeChunks,
+    signal: AbortSignal,
+    keeps: (partition: number) => boolean,
+  ): Promise<{ series: number; samples: number; bytes: number; blockIds: string[] }> {
+    const { clock, cluster, logger, disk, shares } = this.#deps;
     const dir = path.join(this.#options.dataDir, 'seal', `${tenant.name}-${range.generation}`);
     await disk.remove(dir);
     const blocks = new SealedBlocks({ tenant: tenant.name, dir, shards: this.#shards() });
-    const about = { tenant: tenant.name, startMs: range.startMs, endMs: range.endMs };
-    const sum = { series: 0, samples: 0, bytes: 0 };
-    const blockIds: string[] = [];
+    const sum = { series: 0, samples: 0, bytes: 0, blockIds: [] as string[] };
     try {
-      for (const _ of sealRange(tenant.head, range, clock, blocks, tenant.deletes.masks, keepsPartition)) {
+      for (const _ of sealRange(tenant.head, range, clock, blocks, tenant.deletes.masks, keeps)) {
         await nextTurn();
         throwIfAborted(signal);
       }
       for await (const block of blocks.finish(signal)) {
-        failpoint('block-ship-before');
-        await shipBlock(block, this.#options.storeReplicas, cluster, logger, signal);
-        failpoint('block-ship-after');
+        const shipping = { replicas: this.#options.storeReplicas, epoch: shares?.epoch };
+        await shipBlock(block, shipping, cluster, logger, signal);
         sum.series += block.meta.seriesCount;
         sum.samples += block.meta.sampleCount;
         sum.bytes += block.files.reduce((bytes, file) => bytes + file.sizeBytes, 0);
-        blockIds.push(block.meta.blockId);
+        sum.blockIds.push(block.meta.blockId);
       }
-      // Where deletes left nothing of it, or others own all of it, there is none.
-      await this.#markSealed(tenant, range, blockIds[0] ?? '');
-      failpoint('seal-mark-after');
     } finally {
       await blocks.discard();
       await disk.remove(dir);
     }
-    if (blockIds.length === 0) return blockIds;
-    metrics.sealedSamples.inc(sum.samples);
-    const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
-    logger.info(
-      { ...about, ...sum, blockId: blockIds[0], blocks: blockIds.length, elapsedMs },
-      'range sealed',
-    );
-    return blockIds;
+    return sum;
+  }
+
+  /** Of partitions that were left out, since others own them, this ingester holds no write any more. */
+  async #disown(partitions: ReadonlySet<number>): Promise<void> {
+    const { held, log } = this.#deps;
+    if (partitions.size === 0) return;
+    held.forgetPartitions(partitions);
+    await logHeld(log, held);
   }
 
   /** Where every store has a copy of everything, a share of the partitions needs no block of its own. */

@@ -26,15 +26,18 @@ export class HeldTable {
   isKnown = false;
   /** Newest log segment with samples that belong to no numbered write; 0 when there is none. */
   untrackedSegment = 0;
+  /** Newest log segment that may have samples of numbered writes which are not listed any more; 0 when there is none. */
+  #unlistedSegment = 0;
+  #newestSegment = 0;
 
   take({ origin, write, partitions, steps }: WriteSections, segment: number): void {
     if (!this.#lastSegments.has(origin) && this.#lastSegments.size >= ORIGINS_MAX) this.#evict();
     this.#lastSegments.set(origin, segment);
+    this.#newestSegment = segment;
     for (let i = 0; i < partitions.length; i++) {
       const partition = partitions[i]!;
       this.held.add(origin, partition, write - steps[i]!, write);
-      if (this.held.intervalsOf(origin, partition).length > 2 * INTERVALS_MAX)
-        this.held.trim(origin, partition, INTERVALS_MAX);
+      this.#trim(origin, partition);
     }
   }
 
@@ -48,8 +51,31 @@ export class HeldTable {
       for (let i = 0; i < intervals.length; i += 2) {
         this.held.add(origin, partition, intervals[i]!, intervals[i + 1]!);
       }
-      this.held.trim(origin, partition, INTERVALS_MAX);
+      this.#trim(origin, partition);
     });
+  }
+
+  /** Whether every write with samples in a segment of the log from `segment` on is listed. */
+  listsAllSince(segment: number): boolean {
+    return !this.isRecovering && Math.max(this.untrackedSegment, this.#unlistedSegment) < segment;
+  }
+
+  /** A copy of the writes of origins that have samples in a segment of the log from `segment` on. */
+  writesSince(segment: number): WriteSet {
+    const writes = new WriteSet();
+    this.held.forEach((origin, partition, intervals) => {
+      if ((this.#lastSegments.get(origin) ?? 0) < segment) return;
+      for (let i = 0; i < intervals.length; i += 2)
+        writes.add(origin, partition, intervals[i]!, intervals[i + 1]!);
+    });
+    return writes;
+  }
+
+  /** What this ingester had of them is neither here nor on the stores by its own doing. */
+  forgetPartitions(partitions: ReadonlySet<number>): void {
+    const rest = this.held.only((partition) => !partitions.has(partition));
+    this.held.clear();
+    this.held.addAll(rest);
   }
 
   /** Puts another list in place of this one: what the log said at `segment`. */
@@ -58,6 +84,9 @@ export class HeldTable {
     this.#lastSegments.clear();
     this.held.addAll(writes);
     for (const origin of this.held.origins()) this.#lastSegments.set(origin, segment);
+    this.#newestSegment = segment;
+    // What is on this disk and was lost from the list may be of any write.
+    if (isRecovering) this.#unlistedSegment = segment;
     this.isRecovering = isRecovering;
     this.isKnown = true;
   }
@@ -69,6 +98,7 @@ export class HeldTable {
     this.isRecovering = false;
     this.isKnown = false;
     this.untrackedSegment = 0;
+    this.#unlistedSegment = 0;
   }
 
   /** After a start: what an image or a checkpoint named may have samples up to the log's newest segment. */
@@ -82,7 +112,14 @@ export class HeldTable {
     if (this.untrackedSegment < segment) this.untrackedSegment = 0;
   }
 
+  #trim(origin: string, partition: number): void {
+    if (this.held.intervalsOf(origin, partition).length <= 2 * INTERVALS_MAX) return;
+    this.held.trim(origin, partition, INTERVALS_MAX);
+    this.#unlistedSegment = this.#newestSegment;
+  }
+
   #evict(): void {
+    this.#unlistedSegment = this.#newestSegment;
     let oldest: string | undefined;
     for (const [origin, last] of this.#lastSegments) {
       if (oldest === undefined || last < this.#lastSegments.get(oldest)!) oldest = origin;

@@ -49,6 +49,7 @@ export type {
   HeldWritesResponse,
   LeaveRequest,
   LeaveResponse,
+  SealedWritesRequest,
 } from './gen/tidemark/v1/ingester_replication.ts';
 export type {
   EvaluatePartRequest,

@@ -17,6 +17,7 @@ import type { Tombstones } from '../deletes/tombstones.ts';
 import type { BlockCatalog } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
 import type { DiskBudget } from './disk-budget.ts';
+import type { PublishFence } from './publish-fence.ts';
 
 const EXPECTED_NAMES = ['meta.json', ...BLOCK_FILE_NAMES];
 
@@ -32,6 +33,7 @@ export interface PutBlockDeps {
   readonly cache: PageCache;
   readonly tombstones: Tombstones;
   readonly clock: Clock;
+  readonly fence: PublishFence;
 }
 
 /**
@@ -39,7 +41,8 @@ export interface PutBlockDeps {
  *
  * @returns True when it was there before; the rest of the stream is then not read.
  * @throws AppError `bad_data` when the stream is not what its header says, `resource_exhausted` when the block is too
- *         large, `unavailable` when the disk has no room, or the signal's reason. Nothing stays behind.
+ *         large, `unavailable` when the disk has no room, `failed_precondition` when the sender goes by an outdated placement, or the
+ *         signal's reason. Nothing stays behind.
  */
 export async function putBlock(
   stream: AsyncIterable<PutBlockRequest>,
@@ -52,6 +55,7 @@ export async function putBlock(
     const header = await readHeader(messages);
     const target = checkHeader(header, options, deps.folders);
     if (isHeld(header, deps)) return true;
+    deps.fence.check(header.epoch);
     const giveBack = await deps.budget.reserve(totalBytes(header), `block ${header.blockId}`);
     try {
       return await receiveBlock(messages, header, target, deps);
@@ -87,7 +91,7 @@ async function receiveBlock(
       throw new AppError('bad_data', 'pieces go on after the last file');
     const meta = await checkBlock(folder, header, deps.cache);
     await deps.disk.syncFolder(folder);
-    return await publish(folder, target, meta, deps);
+    return await publish(folder, target, meta, header.epoch, deps);
   } finally {
     await deps.disk.remove(folder);
   }
@@ -247,11 +251,14 @@ async function publish(
   folder: string,
   target: string,
   meta: BlockMeta,
+  epoch: number | undefined,
   deps: PutBlockDeps,
 ): Promise<boolean> {
   const { catalog, disk, folders } = deps;
   return deps.folders.exclusively(async () => {
     if (isHeld(meta, deps)) return true;
+    // It may have come slowly.
+    deps.fence.check(epoch);
     // A folder that the catalog does not know is what a failed move left.
     await disk.remove(target);
     await folders.move(folder, target);

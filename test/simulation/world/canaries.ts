@@ -2,6 +2,7 @@
 // anyway, so that nothing of them is in the services.
 import { Replayer } from '../../../services/ingester/log/replay.ts';
 import { CatchUp } from '../../../services/ingester/replication/catch-up.ts';
+import { Sealer } from '../../../services/ingester/sealing/sealer.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
 import { Repairer } from '../../../services/store/replication/repairer.ts';
 import type { Views } from './sim-cluster.ts';
@@ -12,6 +13,7 @@ export const CANARIES = {
   'quorum-of-one': /^lost /,
   'trust-one-replica': /^lost /,
   'drop-records': /^lost /,
+  'blind-trust': /^lost /,
   'never-catch-up': /replicas differ .* ingester-\d lacks/,
   'never-repair': /replicas differ .* store-\d lacks/,
 } as const;
@@ -37,6 +39,10 @@ export function plantCanary(canary: Canary | undefined): Views {
       return { seenBy: (role, cluster) => (role === 'querier' ? withReplication(cluster, 5) : cluster) };
     case 'drop-records':
       dropRecords();
+      return {};
+    // An owner says that all is on the stores, whatever it was asked about.
+    case 'blind-trust':
+      Object.assign(Sealer.prototype, { hasSealed: () => true });
       return {};
     // A replica does not get what it missed; a quorum of the others always has it.
     case 'never-catch-up':

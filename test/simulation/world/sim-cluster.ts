@@ -239,7 +239,7 @@ export class SimCluster {
       {
         ...{ dataDir: `${SIM_ROOT}${name}/data`, instance: name, partitionCount: PARTITIONS },
         ...{ blockRangeMs: BLOCK_RANGE_MS, segmentBytesMax: 32 << 10, headBytesMax: 1 << 28 },
-        ...{ sealCheckIntervalMs: 3_000, sealDelayMs: 5_000, lateSealDelayMs: 10_000 },
+        ...{ sealCheckIntervalMs: 3_000, sealDelayMs: 5_000, lateSealDelayMs: 10_000, sealWaitMs: 12_000 },
         ...{ sealGraceMs: QUERY_TIMEOUT_MS + 3_000, storeReplicas: STORE_REPLICATION_FACTOR },
         ...{ imageLogBytes: 32 << 10, imageIntervalMs: 20_000, diskFreeBytesMin: RESERVE_BYTES },
         ...{ catchUpIntervalMs: 2_000, catchUpStartMs: 5_000 },

@@ -63,6 +63,21 @@ export interface FetchProgress {
   totalBytes: number;
 }
 
+export interface SealedWritesRequest {
+  /** Tenant whose range it is. */
+  tenant: string;
+  /** First millisecond of the range, Unix, and the one behind its last. */
+  startMs: number;
+  endMs: number;
+  /** The writes, as the field `held` of HeldWritesResponse; of partitions that the asked one is counted on for. */
+  held: Uint8Array;
+}
+
+export interface SealedWritesResponse {
+  /** It holds each of the writes, and no sample of the range that is not on the stores, with as many copies as a block is to have. */
+  covered: boolean;
+}
+
 export interface LeaveRequest {
   /** False takes an earlier request back, as long as not all is handed over. */
   leave: boolean;
@@ -514,6 +529,152 @@ export const FetchProgress: MessageFns<FetchProgress> = {
   },
 };
 
+function createBaseSealedWritesRequest(): SealedWritesRequest {
+  return { tenant: "", startMs: 0, endMs: 0, held: new Uint8Array(0) };
+}
+
+export const SealedWritesRequest: MessageFns<SealedWritesRequest> = {
+  encode(message: SealedWritesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    if (message.startMs !== 0) {
+      writer.uint32(16).int64(message.startMs);
+    }
+    if (message.endMs !== 0) {
+      writer.uint32(24).int64(message.endMs);
+    }
+    if (message.held.length !== 0) {
+      writer.uint32(34).bytes(message.held);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SealedWritesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSealedWritesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.startMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.endMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.held = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SealedWritesRequest>): SealedWritesRequest {
+    return SealedWritesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SealedWritesRequest>): SealedWritesRequest {
+    const message = createBaseSealedWritesRequest();
+    message.tenant = object.tenant ?? "";
+    message.startMs = object.startMs ?? 0;
+    message.endMs = object.endMs ?? 0;
+    message.held = object.held ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseSealedWritesResponse(): SealedWritesResponse {
+  return { covered: false };
+}
+
+export const SealedWritesResponse: MessageFns<SealedWritesResponse> = {
+  encode(message: SealedWritesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.covered !== false) {
+      writer.uint32(8).bool(message.covered);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SealedWritesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSealedWritesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.covered = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SealedWritesResponse>): SealedWritesResponse {
+    return SealedWritesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SealedWritesResponse>): SealedWritesResponse {
+    const message = createBaseSealedWritesResponse();
+    message.covered = object.covered ?? false;
+    return message;
+  },
+};
+
 function createBaseLeaveRequest(): LeaveRequest {
   return { leave: false, onlyAsk: false };
 }
@@ -687,6 +848,18 @@ export const IngesterReplicationDefinition = {
       requestStream: false,
       responseType: FetchWritesResponse as typeof FetchWritesResponse,
       responseStream: true,
+      options: {},
+    },
+    /**
+     * Whether all that some writes have in a time range is on the stores. One owner of a partition seals a range; the others ask it, and
+     * let go of the range without making a block of their own.
+     */
+    sealedWrites: {
+      name: "SealedWrites",
+      requestType: SealedWritesRequest as typeof SealedWritesRequest,
+      requestStream: false,
+      responseType: SealedWritesResponse as typeof SealedWritesResponse,
+      responseStream: false,
       options: {},
     },
     /** Hands all partitions of this ingester over to others, or stops doing so; answers at once with how far that is. */

@@ -62,6 +62,11 @@ export interface BlockHeader {
   blockId: string;
   /** All files of the block. */
   files: BlockFile[];
+  /**
+   * Placement by which the sender seals; a store refuses one that is older than another's that it has seen, since owners may have
+   * changed behind the sender's back: FAILED_PRECONDITION, and it sends again once it knows the newer one. Absent: not checked.
+   */
+  epoch?: number | undefined;
 }
 
 export interface BlockFile {
@@ -437,7 +442,7 @@ export const PutBlockRequest: MessageFns<PutBlockRequest> = {
 };
 
 function createBaseBlockHeader(): BlockHeader {
-  return { tenant: "", blockId: "", files: [] };
+  return { tenant: "", blockId: "", files: [], epoch: undefined };
 }
 
 export const BlockHeader: MessageFns<BlockHeader> = {
@@ -450,6 +455,9 @@ export const BlockHeader: MessageFns<BlockHeader> = {
     }
     for (const v of message.files) {
       BlockFile.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.epoch !== undefined) {
+      writer.uint32(32).uint64(message.epoch);
     }
     return writer;
   },
@@ -491,6 +499,14 @@ export const BlockHeader: MessageFns<BlockHeader> = {
             message.files.push(BlockFile.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -511,6 +527,7 @@ export const BlockHeader: MessageFns<BlockHeader> = {
     message.tenant = object.tenant ?? "";
     message.blockId = object.blockId ?? "";
     message.files = object.files?.map((e) => BlockFile.fromPartial(e)) || [];
+    message.epoch = object.epoch ?? undefined;
     return message;
   },
 };
