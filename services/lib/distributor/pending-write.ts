@@ -3,21 +3,16 @@
 import { assert } from '../core/assert.ts';
 import { AppError } from '../core/errors.ts';
 
-/** The samples of one partition within a write. */
-interface Section {
-  readonly partition: number;
-  readonly samples: number;
-  /** Replicas that it is sent to. Invariant: acks + failures <= replicas. */
-  readonly replicas: number;
-  acks: number;
-  failures: number;
-}
-
 /** Quorum bookkeeping of one write. */
 export class PendingWrite {
   /** Resolves at quorum; rejects with AppError. */
   readonly promise: Promise<void>;
-  readonly sections: Section[] = [];
+  /** By section, as columns: an object for each of up to all partitions was a quarter of what a write left to collect. */
+  readonly #partitions: number[] = [];
+  /** Replicas that it is sent to. Invariant: acks + failures <= replicas. */
+  readonly #replicas: number[] = [];
+  readonly #acks: number[] = [];
+  readonly #failures: number[] = [];
   readonly #quorum: number;
   #resolve: () => void = () => {};
   #reject: (error: AppError) => void = () => {};
@@ -50,14 +45,17 @@ export class PendingWrite {
     return this.#settled;
   }
 
-  /** Adds a section that goes to `replicas` live replicas, at least the quorum. Before any target answers. */
-  addSection(partition: number, samples: number, replicas: number): number {
-    assert(
-      replicas >= this.#quorum,
-      `partition ${partition}: ${replicas} replicas >= quorum ${this.#quorum}`,
-    );
+  /** Adds what a write has of one partition, and sends to `replicas` live replicas, at least the quorum. Before any target answers. */
+  addSection(partition: number, replicas: number): number {
+    // Called for up to all partitions of each write: the message is put together only when it is needed.
+    if (replicas < this.#quorum) {
+      assert(false, `partition ${partition}: ${replicas} replicas >= quorum ${this.#quorum}`);
+    }
     this.#open++;
-    return this.sections.push({ partition, samples, replicas, acks: 0, failures: 0 }) - 1;
+    this.#replicas.push(replicas);
+    this.#acks.push(0);
+    this.#failures.push(0);
+    return this.#partitions.push(partition) - 1;
   }
 
   addTarget(): void {
@@ -84,9 +82,8 @@ export class PendingWrite {
       this.#isMisplaced = true;
     }
     for (const index of sections) {
-      const section = this.sections[index]!;
-      if (failed?.has(section.partition)) this.#failSection(section);
-      else this.#ackSection(section);
+      if (failed?.has(this.#partitions[index]!)) this.#failSection(index);
+      else this.#ackSection(index);
     }
     this.#settleIfDone();
   }
@@ -95,7 +92,7 @@ export class PendingWrite {
   failTarget(sections: readonly number[], reason: string): void {
     this.#targets--;
     this.#lastFailure = reason;
-    for (const index of sections) this.#failSection(this.sections[index]!);
+    for (const index of sections) this.#failSection(index);
     this.#settleIfDone();
   }
 
@@ -106,25 +103,27 @@ export class PendingWrite {
 
   /** For a message: the first section without a quorum. */
   describeOpen(): string {
-    const section = this.sections.find(({ acks }) => acks < this.#quorum);
-    if (section === undefined) return 'no replica answered';
-    return `partition ${section.partition} has ${section.acks} of ${this.#quorum} acknowledgements needed`;
+    const open = this.#acks.findIndex((acks) => acks < this.#quorum);
+    if (open < 0) return 'no replica answered';
+    return `partition ${this.#partitions[open]} has ${this.#acks[open]} of ${this.#quorum} acknowledgements needed`;
   }
 
-  #ackSection(section: Section): void {
-    section.acks++;
-    if (section.acks === this.#quorum) this.#open--;
+  #ackSection(section: number): void {
+    const acks = this.#acks[section]! + 1;
+    this.#acks[section] = acks;
+    if (acks === this.#quorum) this.#open--;
   }
 
-  #failSection(section: Section): void {
-    section.failures++;
-    if (this.#settled || section.acks >= this.#quorum) return;
-    const possible = section.replicas - section.failures;
-    if (possible >= this.#quorum) return;
+  #failSection(section: number): void {
+    const failures = this.#failures[section]! + 1;
+    this.#failures[section] = failures;
+    if (this.#settled || this.#acks[section]! >= this.#quorum) return;
+    const replicas = this.#replicas[section]!;
+    if (replicas - failures >= this.#quorum) return;
     this.#settle(
       new AppError(
         'unavailable',
-        `no quorum for partition ${section.partition}: ${section.failures} of ${section.replicas} replicas failed, ` +
+        `no quorum for partition ${this.#partitions[section]}: ${failures} of ${replicas} replicas failed, ` +
           `${this.#quorum} are needed (last: ${this.#lastFailure}); send it again later`,
       ),
     );
@@ -132,7 +131,7 @@ export class PendingWrite {
 
   #settleIfDone(): void {
     if (this.#settled) return;
-    if (this.sections.length > 0) {
+    if (this.#partitions.length > 0) {
       if (this.#open === 0) this.#settle(undefined);
       return;
     }

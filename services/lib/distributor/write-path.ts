@@ -194,7 +194,7 @@ export class WritePath {
       const owners = routes.replicas[partition]!;
       const live = allUp ? owners : owners.filter((index) => down[index] === undefined);
       if (live.length < quorum) throw noQuorum(partition, live.length, quorum, down);
-      const section = pending.addSection(partition, samples, live.length);
+      const section = pending.addSection(partition, live.length);
       for (const index of live) {
         const target = targets[index]!;
         target.partitions.push(partition);

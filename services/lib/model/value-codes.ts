@@ -89,7 +89,7 @@ export function readValueCodes(
 }
 
 /**
- * Hot! Writes column[from, to) at `at` as differences, the first one from `base`. Whole numbers within ±2^51.
+ * Writes column[from, to) at `at` as differences, the first one from `base`. Whole numbers within ±2^51.
  *
  * @param dst  Has room for DELTA_BYTES_MAX a number.
  * @returns    Position behind the last one.
@@ -102,23 +102,68 @@ export function putDeltas(
   to: number,
   base: number,
 ): number {
-  let position = at;
-  let previous = base;
-  for (let i = from; i < to; i++) {
+  // A loop for each: one that reads both kinds of columns makes an object of every number of the second.
+  return column instanceof Float64Array
+    ? putDeltasOfTimes(dst, at, column, from, to, base)
+    : putDeltasOfIds(dst, at, column, from, to, base);
+}
+
+/** Hot! */
+function putDeltasOfIds(
+  dst: Uint8Array,
+  at: number,
+  column: Uint32Array,
+  from: number,
+  to: number,
+  base: number,
+): number {
+  if (from >= to) return at;
+  // Out of the column from the beginning: what is a whole number first and a double later is an object each time.
+  let previous = column[from]!;
+  let position = putDifference(dst, at, previous - base);
+  for (let i = from + 1; i < to; i++) {
     const number = column[i]!;
-    const difference = number - previous;
+    position = putDifference(dst, position, number - previous);
     previous = number;
-    // One byte for most: the same time again, the next id. Two for times of one scrape.
-    if (difference < 64 && difference >= -64) {
-      const small = difference | 0;
-      dst[position++] = (small << 1) ^ (small >> 31);
-    } else if (difference < 8192 && difference >= -8192) {
-      const code = ((difference | 0) << 1) ^ ((difference | 0) >> 31);
-      dst[position++] = code | 128;
-      dst[position++] = code >>> 7;
-    } else position = putVarint(dst, position, zigzag(difference));
   }
   return position;
+}
+
+/** Hot! */
+function putDeltasOfTimes(
+  dst: Uint8Array,
+  at: number,
+  column: Float64Array,
+  from: number,
+  to: number,
+  base: number,
+): number {
+  if (from >= to) return at;
+  // Out of the column from the beginning: what is a whole number first and a double later is an object each time.
+  let previous = column[from]!;
+  let position = putDifference(dst, at, previous - base);
+  for (let i = from + 1; i < to; i++) {
+    const number = column[i]!;
+    position = putDifference(dst, position, number - previous);
+    previous = number;
+  }
+  return position;
+}
+
+/** Hot! One byte for most: the same time again, the next id. Two for times of one scrape. */
+function putDifference(dst: Uint8Array, at: number, difference: number): number {
+  if (difference < 64 && difference >= -64) {
+    const small = difference | 0;
+    dst[at] = (small << 1) ^ (small >> 31);
+    return at + 1;
+  }
+  if (difference < 8192 && difference >= -8192) {
+    const code = ((difference | 0) << 1) ^ ((difference | 0) >> 31);
+    dst[at] = code | 128;
+    dst[at + 1] = code >>> 7;
+    return at + 2;
+  }
+  return putVarint(dst, at, zigzag(difference));
 }
 
 /**
