@@ -66,6 +66,20 @@ test('what is sent again in its order is not hashed again, also where a series i
   expect(lookUp(cache, changed, references).expected).toBeGreaterThan(keys.length - 10);
 });
 
+test('a generation whose series have all moved over is let go', () => {
+  const cache = new RemoteWriteSeriesCache(1 << 16);
+  const references = new Map<string, number>();
+  // The first 4,096 fill a generation, and all fit the next one.
+  const keys = Array.from({ length: 6000 }, (_, i) => `name${i % 7}{instance="10.0.0.${i}:9100",job="node"}`);
+  lookUp(cache, keys, references);
+  lookUp(cache, keys.slice(1), references);
+  const withPrevious = cache.memoryBytes;
+  lookUp(cache, keys, references);
+  // Its entries of 32 bytes, and its table.
+  expect(withPrevious - cache.memoryBytes).toBeGreaterThanOrEqual(4096 * (32 + 8));
+  expect(lookUp(cache, keys, references).found).toEqual(keys.map((key) => references.get(key)));
+});
+
 test('bytes that differ at any one place are another key', () => {
   const cache = new RemoteWriteSeriesCache(1 << 12);
   const references = new Map<string, number>();

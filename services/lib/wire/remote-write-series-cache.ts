@@ -28,6 +28,8 @@ interface Generation {
   /** Bytes of the entries, each as what differs from the entry before it. */
   readonly remembered: RememberedBytes;
   used: number;
+  /** Entries that were asked for again since it is a previous one, and stand in a newer one. Invariant: moved <= used. */
+  moved: number;
 }
 
 /** A cache of one tenant's series. Keys are trusted without comparing bytes: 128 bits under a seed of this process. */
@@ -109,9 +111,11 @@ export class RemoteWriteSeriesCache {
       this.#next = found + 1;
       return found;
     }
-    for (const previous of this.#previous) {
+    for (const [i, previous] of this.#previous.entries()) {
       const old = probe(previous, h0, h1, h2, h3);
       if (old < 0) continue;
+      // Its last one: nothing will be found here any more.
+      if (++previous.moved === previous.used) this.#previous.splice(i, 1);
       const at = old * ENTRY_WORDS;
       return this.insert(hash, previous.entries[at + REFERENCE]!, previous.entries[at + FINGERPRINT]!);
     }
@@ -192,6 +196,7 @@ function createGeneration(capacity: number): Generation {
     remembered: createRememberedBytes(capacity * REMEMBERED_BYTES_EACH),
     capacity,
     used: 0,
+    moved: 0,
   };
 }
 
