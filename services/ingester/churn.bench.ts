@@ -166,7 +166,7 @@ async function metric(name: string): Promise<number> {
 
 async function report(hour: number): Promise<void> {
   globalThis.gc?.();
-  const { rss } = process.memoryUsage();
+  const { rss, heapUsed, heapTotal, arrayBuffers } = process.memoryUsage();
   console.log(
     JSON.stringify({
       hour,
@@ -176,6 +176,9 @@ async function report(hour: number): Promise<void> {
       sealedSamples: await metric('sealed_samples_total'),
       headBytes: await metric('head_bytes'),
       rssMiB: Math.round(rss / 2 ** 20),
+      heapMiB: Math.round(heapUsed / 2 ** 20),
+      heapTotalMiB: Math.round(heapTotal / 2 ** 20),
+      buffersMiB: Math.round(arrayBuffers / 2 ** 20),
       logMiB: Math.round((await metric('log_bytes')) / 2 ** 20),
       imageMiB: Math.round((await metric('head_image_bytes')) / 2 ** 20),
     }),
