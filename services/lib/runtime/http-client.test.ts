@@ -1,3 +1,4 @@
+import { generateKeyPairSync, verify } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -101,6 +102,66 @@ describe('OAuth 2', () => {
     writeFileSync(file, 'two\n');
     expect(await get(client, target)).toBe('200 Bearer two');
     expect(asked).toBe(3);
+  });
+
+  test('jwt-bearer: what the client signs is exchanged for a token', async () => {
+    const forms: URLSearchParams[] = [];
+    const tokens = await serve((request, body) => {
+      expect(request.headers.authorization).toBeUndefined();
+      forms.push(new URLSearchParams(body));
+      return [200, JSON.stringify({ access_token: 'signed-for', token_type: 'Bearer', expires_in: 60 })];
+    });
+    const target = await serve((request) => [200, request.headers.authorization ?? 'nothing']);
+    const pair = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const file = path.join(newFolder(), 'key.pem');
+    writeFileSync(file, pair.privateKey.export({ type: 'pkcs8', format: 'pem' }));
+    const client = clientOf(
+      `oauth2: {grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", client_id: me, client_certificate_key_file: "${file}", client_certificate_key_id: k1, signature_algorithm: RS384, audience: them, claims: {team: [a, 7, true], deep: {x: "1"}}, scopes: [a, b], endpoint_params: {x: y}, token_url: "${tokens}"}`,
+    );
+    expect(await get(client, target)).toBe('200 Bearer signed-for');
+    const form = forms[0]!;
+    expect([form.get('grant_type'), form.get('scope'), form.get('x')]).toEqual([
+      'urn:ietf:params:oauth:grant-type:jwt-bearer',
+      'a b',
+      'y',
+    ]);
+    const [header, payload, signature] = form.get('assertion')!.split('.') as [string, string, string];
+    const isSigned = verify(
+      'sha384',
+      Buffer.from(`${header}.${payload}`),
+      pair.publicKey,
+      Buffer.from(signature, 'base64url'),
+    );
+    expect(isSigned).toBe(true);
+    const read = (text: string) => JSON.parse(Buffer.from(text, 'base64url').toString());
+    expect(read(header)).toEqual({ alg: 'RS384', typ: 'JWT', kid: 'k1' });
+    const claims = read(payload);
+    expect(claims).toMatchObject({
+      iss: 'me',
+      sub: 'me',
+      aud: 'them',
+      scope: 'a b',
+      team: ['a', 7, true],
+      deep: { x: '1' },
+    });
+    expect(claims.exp - claims.iat).toBe(600);
+  });
+
+  test('jwt-bearer with a key that is none says so', async () => {
+    const client = clientOf(
+      `oauth2: {grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", client_id: me, client_certificate_key: nonsense, token_url: "http://127.0.0.1:1/t"}`,
+    );
+    await expect(get(client, 'http://127.0.0.1:1')).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringMatching(
+        /^oauth2: http:\/\/127\.0\.0\.1:1\/t: the client's key is no private key in PEM: /,
+      ),
+    });
+    expect(() =>
+      clientOf(
+        `oauth2: {grant_type: "urn:ietf:params:oauth:grant-type:jwt-bearer", client_id: me, signature_algorithm: HS256, token_url: "http://x"}`,
+      ),
+    ).toThrow(/"HS256" is none of RS256, RS384 and RS512/);
   });
 
   test.each<[string, readonly [number, string], string]>([

@@ -1,8 +1,10 @@
-// Access tokens by OAuth 2, client credentials: asked for when they are needed, kept until shortly before they end.
+// Access tokens by OAuth 2, for the client's secret or an assertion that it signs: asked for when they are needed, kept until shortly before
+// they end.
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../core/clock.ts';
 import { AppError, toAppError } from '../core/errors.ts';
 import type { Oauth2Config } from './config/http-client-config.ts';
+import { JWT_BEARER, signAssertion } from './jwt-assertion.ts';
 
 /** A token is not used in the last moments of its life: requests take time. */
 const SPARE_MS = 10_000;
@@ -10,6 +12,9 @@ const FORM = 'application/x-www-form-urlencoded';
 const ANSWER_BYTES_MAX = 1 << 20;
 /** How much of a refusal stands in the error. */
 const REFUSAL_CHARACTERS_MAX = 200;
+
+/** How the client says who it is. */
+type Style = 'header' | 'form' | 'assertion';
 
 /** Posts a form; its caller reads the answer. */
 export type PostForm = (
@@ -42,7 +47,7 @@ export class Oauth2Tokens {
   #token: Token | undefined;
   #asking: Promise<Token> | undefined;
   /** How the server wants client and secret: found out at the first request, header first, as Go's client does. */
-  #style: 'unknown' | 'header' | 'form' = 'unknown';
+  #style: 'unknown' | Style = 'unknown';
 
   constructor(config: Oauth2Config, deps: Oauth2Deps) {
     this.#config = config;
@@ -55,11 +60,10 @@ export class Oauth2Tokens {
    * @throws AppError `unavailable` naming the token's server and what it says.
    */
   async authorization(signal: AbortSignal): Promise<string> {
-    const { clientSecret, clientSecretFile } = this.#config;
-    const secret =
-      clientSecretFile === undefined
-        ? clientSecret.reveal()
-        : await this.#deps.readSecretFile(clientSecretFile);
+    const { clientSecret, clientSecretFile, assertion } = this.#config;
+    const [text, file] =
+      assertion === undefined ? [clientSecret, clientSecretFile] : [assertion.key, assertion.keyFile];
+    const secret = file === undefined ? text.reveal() : await this.#deps.readSecretFile(file);
     let token = this.#token;
     const isGood =
       token !== undefined && token.secret === secret && this.#deps.clock.monotonicMs() < token.endsAtMs;
@@ -79,7 +83,7 @@ export class Oauth2Tokens {
   }
 
   async #ask(secret: string, signal: AbortSignal): Promise<Token> {
-    const styles = this.#style === 'unknown' ? (['header', 'form'] as const) : [this.#style];
+    const styles = this.#styles();
     let refusal: AppError | undefined;
     for (const style of styles) {
       try {
@@ -95,17 +99,38 @@ export class Oauth2Tokens {
     });
   }
 
-  async #askAs(style: 'header' | 'form', secret: string, signal: AbortSignal): Promise<Token> {
-    const { clientId, scopes, endpointParams, tokenUrl } = this.#config;
-    const { clock, post, readText } = this.#deps;
-    const form = new URLSearchParams({ grant_type: 'client_credentials' });
+  /** An assertion says who the client is; a secret goes where the server wants it. */
+  #styles(): readonly Style[] {
+    if (this.#config.assertion !== undefined) return ['assertion'];
+    return this.#style === 'unknown' ? ['header', 'form'] : [this.#style];
+  }
+
+  /** What the request for a token says in any style. */
+  #form(secret: string): URLSearchParams {
+    const { scopes, endpointParams, tokenUrl, assertion } = this.#config;
+    const form = new URLSearchParams({
+      grant_type: assertion === undefined ? 'client_credentials' : JWT_BEARER,
+    });
+    if (assertion !== undefined)
+      form.set('assertion', signAssertion(this.#config, assertion, secret, this.#deps.clock.nowMs()));
     if (scopes.length > 0) form.set('scope', scopes.join(' '));
-    for (const [name, value] of endpointParams) form.set(name, value);
+    for (const [name, value] of endpointParams) {
+      if (assertion !== undefined && name !== 'grant_type' && form.has(name))
+        throw new AppError('unavailable', `endpoint_params cannot replace ${name} (${tokenUrl})`);
+      form.set(name, value);
+    }
+    return form;
+  }
+
+  async #askAs(style: Style, secret: string, signal: AbortSignal): Promise<Token> {
+    const { clientId, tokenUrl } = this.#config;
+    const { clock, post, readText } = this.#deps;
+    const form = this.#form(secret);
     const headers: Record<string, string> = { accept: 'application/json', 'content-type': FORM };
     if (style === 'header') {
       const pair = `${encodeURIComponent(clientId)}:${encodeURIComponent(secret)}`;
       headers.authorization = `Basic ${Buffer.from(pair).toString('base64')}`;
-    } else {
+    } else if (style === 'form') {
       form.set('client_id', clientId);
       if (secret !== '') form.set('client_secret', secret);
     }

@@ -22,7 +22,7 @@ export interface HttpClientConfig {
   readonly proxy?: ProxyConfig | undefined;
 }
 
-/** Where tokens come from: OAuth 2, client credentials (RFC 6749, 4.4). */
+/** Where tokens come from: OAuth 2, client credentials (RFC 6749, 4.4) or a signed assertion (RFC 7523, 2.1). */
 export interface Oauth2Config {
   readonly clientId: string;
   readonly clientSecret: Secret;
@@ -32,9 +32,28 @@ export interface Oauth2Config {
   readonly tokenUrl: string;
   /** Further parameters of the request for a token. */
   readonly endpointParams: ReadonlyMap<string, string>;
+  /** `grant_type: urn:ietf:params:oauth:grant-type:jwt-bearer`: what the client signs instead of telling its secret. */
+  readonly assertion?: JwtAssertionConfig | undefined;
   /** How the token's server is reached. */
   readonly tls: TlsConfig;
   readonly proxy: ProxyConfig | undefined;
+}
+
+export type JwtAlgorithm = 'RS256' | 'RS384' | 'RS512';
+
+export interface JwtAssertionConfig {
+  /** RSA private key in PEM; of the file, which is read at each request for a token, where that is set. */
+  readonly key: Secret;
+  readonly keyFile: string | undefined;
+  /** `kid` of the header; empty: none. */
+  readonly keyId: string;
+  readonly algorithm: JwtAlgorithm;
+  /** Empty: the client's id. */
+  readonly issuer: string;
+  /** Empty: the URL of the tokens. */
+  readonly audience: string;
+  /** Further claims; one of the same name replaces ours. */
+  readonly claims: Readonly<Record<string, unknown>>;
 }
 
 /** Which proxy connections go through: `url`, or what the environment of the process says. */

@@ -1,7 +1,11 @@
 // Credentials, TLS, proxies and headers of an HTTP client, as every section that speaks HTTP spells them.
+import { JWT_BEARER } from '../jwt-assertion.ts';
 import type { Place } from './config-error.ts';
+import type { ConfigNode } from './config-node.ts';
 import type {
   HttpClientConfig,
+  JwtAlgorithm,
+  JwtAssertionConfig,
   Oauth2Config,
   ProxyConfig,
   TlsConfig,
@@ -170,16 +174,15 @@ function readOauth2(section: Section): Oauth2Config {
   const clientId = section.requiredText('client_id');
   const clientSecret = section.secret('client_secret');
   const clientSecretFile = section.file('client_secret_file');
-  atMostOne(section, ['client_secret', 'client_secret_file']);
-  section.text('client_certificate_key_id');
-  section.secret('client_certificate_key');
-  section.file('client_certificate_key_file');
-  atMostOne(section, ['client_certificate_key', 'client_certificate_key_file']);
   const grantType = section.text('grant_type') ?? '';
-  for (const key of ['signature_algorithm', 'iss', 'audience']) section.text(key);
-  section.mapEntries('claims');
-  if (grantType !== '' && grantType !== 'client_credentials') {
-    section.notice('grant_type', `${grantType} is not run by this version; client_credentials is used`);
+  const isAssertion = grantType === JWT_BEARER;
+  const assertion = readAssertion(section, isAssertion);
+  if (!isAssertion) atMostOne(section, ['client_secret', 'client_secret_file']);
+  if (!['', 'client_credentials', JWT_BEARER].includes(grantType)) {
+    section.notice(
+      'grant_type',
+      `${grantType} is not known, to Prometheus neither; client_credentials is used`,
+    );
   }
   const scopes = section.texts('scopes');
   const tokenUrl = section.requiredText('token_url');
@@ -195,9 +198,58 @@ function readOauth2(section: Section): Oauth2Config {
     scopes,
     tokenUrl,
     endpointParams,
+    assertion: isAssertion ? assertion : undefined,
     tls,
     proxy,
   };
+}
+
+/** The keys of the assertion are read in any case, and checked where they are used, as Prometheus does. */
+function readAssertion(section: Section, isUsed: boolean): JwtAssertionConfig {
+  const key = section.secret('client_certificate_key');
+  const keyFile = section.file('client_certificate_key_file');
+  const algorithm = section.text('signature_algorithm') || 'RS256';
+  if (isUsed) {
+    atMostOne(section, ['client_certificate_key', 'client_certificate_key_file']);
+    if (!isAlgorithm(algorithm))
+      throw section.error(
+        'signature_algorithm',
+        `${JSON.stringify(algorithm)} is none of RS256, RS384 and RS512`,
+      );
+  }
+  return {
+    key: key ?? new Secret(''),
+    keyFile,
+    keyId: section.text('client_certificate_key_id') ?? '',
+    algorithm: isAlgorithm(algorithm) ? algorithm : 'RS256',
+    issuer: section.text('iss') ?? '',
+    audience: section.text('audience') ?? '',
+    claims: Object.fromEntries(section.mapEntries('claims').map(([name, node]) => [name, yamlValueOf(node)])),
+  };
+}
+
+function isAlgorithm(text: string): text is JwtAlgorithm {
+  return text === 'RS256' || text === 'RS384' || text === 'RS512';
+}
+
+/** A value of any kind, as YAML has it. */
+function yamlValueOf(node: ConfigNode): unknown {
+  switch (node.kind) {
+    case 'null':
+      return null;
+    case 'list':
+      return node.items.map(yamlValueOf);
+    case 'map':
+      return Object.fromEntries([...node.entries].map(([name, { value }]) => [name, yamlValueOf(value)]));
+    case 'scalar':
+      return node.plain ? plainYamlValue(node.text) : node.text;
+  }
+}
+
+function plainYamlValue(text: string): unknown {
+  if (/^(?:true|True|TRUE|yes|Yes|YES|on|On|ON)$/.test(text)) return true;
+  if (/^(?:false|False|FALSE|no|No|NO|off|Off|OFF)$/.test(text)) return false;
+  return /^[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?$/.test(text) ? Number(text) : text;
 }
 
 /** Reads a tls_config; undefined gives the defaults. */
