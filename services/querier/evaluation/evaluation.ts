@@ -21,7 +21,8 @@ import {
 import type { QueryTrailer } from '../../lib/wire/contracts.ts';
 import { decodePartialResult, encodePartialResult } from '../../lib/wire/partial-result.ts';
 import { executePushed, type PartPush, type PushedDeps, type PushedResult } from '../push-down/pushed.ts';
-import type { SeriesUnion, SharedUnion } from '../selection/series-union.ts';
+import type { SeriesUnion } from '../selection/series-union.ts';
+import type { SharedUnion } from '../selection/shared-union.ts';
 import { UnitedSeriesSet } from '../selection/united-series-set.ts';
 import {
   type FrameRequest,

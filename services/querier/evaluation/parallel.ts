@@ -4,7 +4,8 @@
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../../lib/model/queryable.ts';
 import type { PartialResult } from '../../lib/promql/engine/partial.ts';
 import type { CutRequest, Engine, PartRequest, QueryResult } from '../../lib/promql/engine/query.ts';
-import { SeriesUnion, type SharedUnion } from '../selection/series-union.ts';
+import { SeriesUnion } from '../selection/series-union.ts';
+import type { SharedUnion } from '../selection/shared-union.ts';
 import { UnitedSeriesSet } from '../selection/united-series-set.ts';
 import type { United } from '../selection/uniting-queryable.ts';
 

@@ -1,8 +1,7 @@
 // Unites the series frames of many nodes: the same label set becomes one series with the chunks of all. Frames are kept
-// as they came; series and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
+// as they came; series (series-table.ts) and chunks are numbers into them, in typed arrays, so that a million of them cost no object.
 import { ByteReader, ByteWriter } from '../../lib/core/bytes.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
-import { hash128View } from '../../lib/core/hash128.ts';
 import {
   CHUNK_AGGREGATES,
   CHUNK_COLUMNS,
@@ -12,18 +11,20 @@ import {
   type ChunkSink,
   isKnownEncoding,
 } from '../../lib/model/chunk-sink.ts';
-import { checkLabelBytes, compareLabelBytes } from '../../lib/model/label-bytes.ts';
+import { checkLabelBytes } from '../../lib/model/label-bytes.ts';
 import { ReplicaLabels } from '../../lib/model/replica-labels.ts';
 import type { SampleColumns } from '../../lib/model/sample-columns.ts';
 import { compareRanges } from '../../lib/tsdb/block/byte-ranges.ts';
-import { sortPaced, type WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
+import type { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { decodeChunk } from '../../lib/tsdb/chunk/decode-chunk.ts';
 import type { StartTimes } from '../../lib/tsdb/chunk/start-times.ts';
 import { readSeriesFrame } from '../../lib/wire/series-frame.ts';
 import type { MemoryBudget } from '../evaluation/memory-budget.ts';
 import { SharedArena } from '../evaluation/shared-buffers.ts';
+import { growFloat64, growInt32, growUint8, growUint32 } from './grown-columns.ts';
+import { type FrameList, NONE, SeriesTable } from './series-table.ts';
+import type { SharedUnion } from './shared-union.ts';
 
-const NONE = -1;
 /** Bytes of a series in the arrays below and in the hash table, room for growth included. */
 const SERIES_BYTES = 64;
 /** Bytes of a chunk in the arrays below, room for growth included. */
@@ -45,36 +46,11 @@ export interface UnionLimits {
   readonly expectsReplicas?: boolean;
 }
 
-/** A sorted union that other threads can read: everything is in shared memory. */
-export interface SharedUnion {
-  readonly frames: readonly Uint8Array<SharedArrayBuffer>[];
-  readonly order: Uint32Array<SharedArrayBuffer>;
-  readonly series: {
-    readonly frame: Uint32Array<SharedArrayBuffer>;
-    readonly labelStart: Uint32Array<SharedArrayBuffer>;
-    readonly labelEnd: Uint32Array<SharedArrayBuffer>;
-    readonly firstChunk: Int32Array<SharedArrayBuffer>;
-  };
-  readonly chunks: {
-    readonly frame: Uint32Array<SharedArrayBuffer>;
-    readonly start: Uint32Array<SharedArrayBuffer>;
-    readonly end: Uint32Array<SharedArrayBuffer>;
-    readonly minMs: Float64Array<SharedArrayBuffer>;
-    readonly maxMs: Float64Array<SharedArrayBuffer>;
-    readonly encoding: Uint8Array<SharedArrayBuffer>;
-    readonly next: Int32Array<SharedArrayBuffer>;
-  };
-  readonly hasExtras: boolean;
-  readonly coarsestMs: number;
-  /** By chunk: the rank of its replica. Absent where no series has one. */
-  readonly replica?: Uint16Array<SharedArrayBuffer>;
-}
-
 /** Frames of several answers, united. Fill with `addFrame`, then `sort`; read by series index. */
 export class SeriesUnion implements ChunkSink {
   readonly #limits: UnionLimits;
   readonly #budget: Pick<MemoryBudget, 'charge'>;
-  #frames: Uint8Array[] = [];
+  readonly #frames: FrameList = { list: [] };
   /** Who sent each frame, as a number. */
   readonly #frameNodes: number[] = [];
   readonly #nodes = new Map<string, number>();
@@ -83,18 +59,8 @@ export class SeriesUnion implements ChunkSink {
   /** Over the newest frame. */
   #view: DataView = new DataView(new ArrayBuffer(0));
   #chargedBytes = 0;
-  readonly #hash = new Uint32Array(4);
 
-  // One element per series, in order of arrival.
-  #seriesCount = 0;
-  #seriesFrame: Uint32Array = new Uint32Array(64);
-  #labelStart: Uint32Array = new Uint32Array(64);
-  #labelEnd: Uint32Array = new Uint32Array(64);
-  #seriesHash: Uint32Array = new Uint32Array(64);
-  #firstChunk: Int32Array = new Int32Array(64);
-  #lastChunk: Int32Array = new Int32Array(64);
-  /** Open addressing; a series number or NONE. Law: at most half full. */
-  #slots = new Int32Array(128).fill(NONE);
+  #series: SeriesTable;
 
   // One element per chunk; the chunks of a series are a list.
   #chunkCount = 0;
@@ -119,8 +85,6 @@ export class SeriesUnion implements ChunkSink {
   /** Set: chunks of other replicas are passed over. */
   #only: number | undefined;
 
-  /** Series numbers in label order, once sorted. */
-  #order: Uint32Array = new Uint32Array(0);
   #current = NONE;
   #hasExtras = false;
   #coarsestMs = 0;
@@ -130,12 +94,13 @@ export class SeriesUnion implements ChunkSink {
   constructor(limits: UnionLimits, budget: Pick<MemoryBudget, 'charge'>) {
     this.#limits = limits;
     this.#budget = budget;
+    this.#series = new SeriesTable(this.#frames, limits.hashSeed);
     const names = limits.replicaLabels ?? [];
     this.#replicaLabels = names.length > 0 ? new ReplicaLabels(names) : undefined;
   }
 
   get size(): number {
-    return this.#seriesCount;
+    return this.#series.count;
   }
 
   /** Whether some series holds more than floats. */
@@ -181,7 +146,7 @@ export class SeriesUnion implements ChunkSink {
 
   #pushFrame(frame: Uint8Array, node: number): number {
     this.#frameNodes.push(node);
-    return this.#frames.push(frame) - 1;
+    return this.#frames.list.push(frame) - 1;
   }
 
   #nodeOf(from: string): number {
@@ -196,13 +161,10 @@ export class SeriesUnion implements ChunkSink {
       return;
     }
     this.#replica = 0;
-    const hash = this.#hashOf(bytes, this.#view, start, end);
-    const slot = this.#slotOf(hash, bytes, start, end);
-    this.#current = this.#slots[slot]!;
+    this.#current = this.#series.find(bytes, this.#view, start, end);
     if (this.#current !== NONE) return;
     checkLabelBytes(bytes, start, end);
-    this.#current = this.#addSeries(hash, this.#frame, start, end);
-    this.#fillSlot(slot);
+    this.#current = this.#addSeries(this.#frame, start, end);
   }
 
   /** Begins the series that is left without the labels of the replica. */
@@ -212,23 +174,20 @@ export class SeriesUnion implements ChunkSink {
     stripped.reset();
     this.#replica = this.#replicaOf(replicaLabels.strip(bytes, start, end, stripped));
     const { length } = stripped;
-    const hash = this.#hashOf(stripped.bytes, stripped.view, 0, length);
-    const slot = this.#slotOf(hash, stripped.bytes, 0, length);
-    this.#current = this.#slots[slot]!;
+    this.#current = this.#series.find(stripped.bytes, stripped.view, 0, length);
     if (this.#current !== NONE) return;
     const at = this.#keepLabels(stripped.bytes, length);
-    this.#current = this.#addSeries(hash, this.#page, at, at + length);
-    this.#fillSlot(slot);
+    this.#current = this.#addSeries(this.#page, at, at + length);
   }
 
   /** Copies labels into a page, a frame of our own, and answers where they stand in it. */
   #keepLabels(bytes: Uint8Array, length: number): number {
-    if (this.#page === NONE || this.#pageUsed + length > this.#frames[this.#page]!.length) {
+    if (this.#page === NONE || this.#pageUsed + length > this.#frames.list[this.#page]!.length) {
       this.#page = this.#pushFrame(new Uint8Array(Math.max(PAGE_BYTES, length)), NONE);
       this.#pageUsed = 0;
     }
     const at = this.#pageUsed;
-    this.#frames[this.#page]!.set(bytes.subarray(0, length), at);
+    this.#frames.list[this.#page]!.set(bytes.subarray(0, length), at);
     this.#pageUsed += length;
     return at;
   }
@@ -246,27 +205,6 @@ export class SeriesUnion implements ChunkSink {
     const replica = this.#replicas.size + 1;
     this.#replicas.set(name, replica);
     return replica;
-  }
-
-  #hashOf(bytes: Uint8Array, view: DataView, start: number, end: number): number {
-    hash128View(bytes, view, start, end, this.#limits.hashSeed, this.#hash);
-    return this.#hash[0]!;
-  }
-
-  /** Where the series with these labels stands, or would stand. */
-  #slotOf(hash: number, bytes: Uint8Array, start: number, end: number): number {
-    const mask = this.#slots.length - 1;
-    let slot = hash & mask;
-    for (let series = this.#slots[slot]!; series !== NONE; series = this.#slots[slot]!) {
-      if (this.#seriesHash[series] === hash && this.#hasLabels(series, bytes, start, end)) break;
-      slot = (slot + 1) & mask;
-    }
-    return slot;
-  }
-
-  #fillSlot(slot: number): void {
-    this.#slots[slot] = this.#current;
-    if (this.#seriesCount * 2 > this.#slots.length) this.#growSlots();
   }
 
   chunk(
@@ -294,10 +232,10 @@ export class SeriesUnion implements ChunkSink {
     this.#chunkMaxMs[chunk] = maxTimeMs;
     this.#chunkEncoding[chunk] = encoding;
     this.#nextChunk[chunk] = NONE;
-    const last = this.#lastChunk[this.#current]!;
-    if (last === NONE) this.#firstChunk[this.#current] = chunk;
+    const last = this.#series.lastChunk[this.#current]!;
+    if (last === NONE) this.#series.firstChunk[this.#current] = chunk;
     else this.#nextChunk[last] = chunk;
-    this.#lastChunk[this.#current] = chunk;
+    this.#series.lastChunk[this.#current] = chunk;
   }
 
   /**
@@ -306,8 +244,8 @@ export class SeriesUnion implements ChunkSink {
    */
   hasSamplesBesideAggregates(): boolean {
     if (this.#coarsestMs === 0 || this.#nodes.size < 2) return false;
-    for (let series = 0; series < this.#seriesCount; series++) {
-      if (this.#isDisputed(this.#firstChunk[series]!)) return true;
+    for (let series = 0; series < this.#series.count; series++) {
+      if (this.#isDisputed(this.#series.firstChunk[series]!)) return true;
     }
     return false;
   }
@@ -335,15 +273,8 @@ export class SeriesUnion implements ChunkSink {
   /** Brings the series into Prometheus' label order. */
   async sort(pacer: WorkPacer): Promise<void> {
     this.#rankReplicas();
-    this.#charge(this.#seriesCount * 4);
-    this.#order = new Uint32Array(this.#seriesCount);
-    // One node that answers from a block is in order already.
-    let isSorted = true;
-    for (let i = 0; i < this.#seriesCount; i++) {
-      this.#order[i] = i;
-      if (isSorted && i > 0 && this.#compare(i - 1, i) > 0) isSorted = false;
-    }
-    if (!isSorted) await sortPaced(this.#order, (a, b) => this.#compare(a, b), pacer);
+    this.#charge(this.#series.count * 4);
+    await this.#series.sort(pacer);
   }
 
   /** Numbers become ranks: which replica is followed must not depend on who answered first. */
@@ -360,13 +291,8 @@ export class SeriesUnion implements ChunkSink {
   static ofShared(shared: SharedUnion, from: number, to: number): SeriesUnion {
     const union = new SeriesUnion({ seriesMax: 0, hashSeed: 0 }, { charge: () => undefined });
     const { series, chunks } = shared;
-    union.#frames = [...shared.frames];
-    union.#order = shared.order.subarray(from, to);
-    union.#seriesCount = to - from;
-    union.#seriesFrame = series.frame;
-    union.#labelStart = series.labelStart;
-    union.#labelEnd = series.labelEnd;
-    union.#firstChunk = series.firstChunk;
+    union.#frames.list = [...shared.frames];
+    union.#series = SeriesTable.ofColumns(union.#frames, series, shared.order.subarray(from, to));
     union.#chunkFrame = chunks.frame;
     union.#chunkStart = chunks.start;
     union.#chunkEnd = chunks.end;
@@ -393,30 +319,30 @@ export class SeriesUnion implements ChunkSink {
   }
 
   #copyToShared(take: (bytes: number) => SharedArrayBuffer): SharedUnion {
-    const series = this.#seriesCount;
+    const series = this.#series;
     const chunks = this.#chunkCount;
     const sizeOf = (bytes: number) => SharedArena.sizeOf(bytes);
     const chunkReplica = this.#chunkReplica;
     const replicaBytes = chunkReplica === undefined ? 0 : sizeOf(chunks * 2);
     const columnBytes =
-      5 * sizeOf(series * 4) +
+      5 * sizeOf(series.count * 4) +
       4 * sizeOf(chunks * 4) +
       2 * sizeOf(chunks * 8) +
       sizeOf(chunks) +
       replicaBytes;
     this.#charge(columnBytes);
-    const frameBytes = this.#frames.reduce((sum, { length }) => sum + sizeOf(length), 0);
+    const frameBytes = this.#frames.list.reduce((sum, { length }) => sum + sizeOf(length), 0);
     const arena = new SharedArena(take(columnBytes + frameBytes));
-    const frames = this.#frames.map((frame) => arena.bytes(frame));
-    this.#frames = frames;
+    const frames = this.#frames.list.map((frame) => arena.bytes(frame));
+    this.#frames.list = frames;
     return {
       frames,
-      order: arena.uint32(this.#order, series),
+      order: arena.uint32(series.order, series.count),
       series: {
-        frame: arena.uint32(this.#seriesFrame, series),
-        labelStart: arena.uint32(this.#labelStart, series),
-        labelEnd: arena.uint32(this.#labelEnd, series),
-        firstChunk: arena.int32(this.#firstChunk, series),
+        frame: arena.uint32(series.frame, series.count),
+        labelStart: arena.uint32(series.labelStart, series.count),
+        labelEnd: arena.uint32(series.labelEnd, series.count),
+        firstChunk: arena.int32(series.firstChunk, series.count),
       },
       chunks: {
         frame: arena.uint32(this.#chunkFrame, chunks),
@@ -437,21 +363,20 @@ export class SeriesUnion implements ChunkSink {
   rangeEnds(parts: number): number[] {
     const ends: number[] = [];
     let chunks = 0;
-    for (let index = 0; index < this.#seriesCount; index++) {
-      const first = this.#firstChunk[this.#order[index]!]!;
+    for (let index = 0; index < this.#series.count; index++) {
+      const first = this.#series.firstChunk[this.#series.order[index]!]!;
       for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) chunks++;
       while (ends.length < parts - 1 && chunks * parts >= this.#chunkCount * (ends.length + 1)) {
         ends.push(index + 1);
       }
     }
-    while (ends.length < parts) ends.push(this.#seriesCount);
+    while (ends.length < parts) ends.push(this.#series.count);
     return ends;
   }
 
   /** Calls back with the canonical label bytes of the series at `index` in label order. */
   labelsOf<T>(index: number, use: (bytes: Uint8Array, start: number, end: number) => T): T {
-    const series = this.#order[index]!;
-    return use(this.#frames[this.#seriesFrame[series]!]!, this.#labelStart[series]!, this.#labelEnd[series]!);
+    return this.#series.labelsOf(this.#series.order[index]!, use);
   }
 
   /**
@@ -462,14 +387,14 @@ export class SeriesUnion implements ChunkSink {
    * @throws AppError `internal` when a chunk is corrupt.
    */
   decodeInOrder(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
-    const series = this.#order[index]!;
+    const series = this.#series.order[index]!;
     if (!this.#areInOrder(series, minTimeMs, maxTimeMs)) return false;
-    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
       const encoding = this.#chunkEncoding[chunk]!;
       if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
       const at = into.count;
-      const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+      const frame = this.#frames.list[this.#chunkFrame[chunk]!]!;
       decodeChunk(encoding, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
       // Bounds are what a node says; the samples decide.
       if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
@@ -480,7 +405,7 @@ export class SeriesUnion implements ChunkSink {
   /** Whether the chunks of floats lie one behind the other, by their bounds, and there are no others. */
   #areInOrder(series: number, minTimeMs: number, maxTimeMs: number): boolean {
     let previousMs = Number.NEGATIVE_INFINITY;
-    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       const startMs = this.#chunkMinMs[chunk]!;
       const endMs = this.#chunkMaxMs[chunk]!;
       if (startMs > maxTimeMs || endMs < minTimeMs) continue;
@@ -504,8 +429,8 @@ export class SeriesUnion implements ChunkSink {
     let count = 0;
     let isSorted = true;
     let previousMs = Number.NEGATIVE_INFINITY;
-    const series = this.#order[index]!;
-    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+    const series = this.#series.order[index]!;
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       const startMs = this.#chunkMinMs[chunk]!;
       if (startMs > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs || this.#isOther(chunk)) continue;
       if (count === found.length) found = growUint32(found);
@@ -525,11 +450,11 @@ export class SeriesUnion implements ChunkSink {
    * @throws AppError `internal` as decodeInOrder.
    */
   readStartTimes(index: number, minTimeMs: number, maxTimeMs: number, into: StartTimes): void {
-    const series = this.#order[index]!;
-    for (let chunk = this.#firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
+    const series = this.#series.order[index]!;
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       if (this.#chunkEncoding[chunk] !== CHUNK_START_TIMES || this.#isOther(chunk)) continue;
       if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
-      const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+      const frame = this.#frames.list[this.#chunkFrame[chunk]!]!;
       into.addChunk(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
     }
   }
@@ -538,7 +463,7 @@ export class SeriesUnion implements ChunkSink {
   isReplicated(index: number): boolean {
     const replicas = this.#chunkReplica;
     if (replicas === undefined) return false;
-    const first = this.#firstChunk[this.#order[index]!]!;
+    const first = this.#series.firstChunk[this.#series.order[index]!]!;
     for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       if (replicas[chunk] !== replicas[first]) return true;
     }
@@ -548,7 +473,7 @@ export class SeriesUnion implements ChunkSink {
   /** Calls back for each replica of series `index`, in an order that never changes; only its chunks are seen meanwhile. */
   forEachReplica(index: number, use: () => void): void {
     const ranks = new Set<number>();
-    const first = this.#firstChunk[this.#order[index]!]!;
+    const first = this.#series.firstChunk[this.#series.order[index]!]!;
     for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
       ranks.add(this.#chunkReplica![chunk]!);
     }
@@ -576,17 +501,16 @@ export class SeriesUnion implements ChunkSink {
     chunk: number,
     use: (bytes: Uint8Array, start: number, end: number, encoding: number) => void,
   ): void {
-    const frame = this.#frames[this.#chunkFrame[chunk]!]!;
+    const frame = this.#frames.list[this.#chunkFrame[chunk]!]!;
     use(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, this.#chunkEncoding[chunk]!);
   }
 
   /** Lets go of the frames and gives back what was charged. Safe to call twice. */
   release(): void {
     this.#isReleased = true;
-    this.#frames = [];
+    this.#frames.list = [];
     this.#shared = undefined;
-    this.#seriesCount = 0;
-    this.#order = new Uint32Array(0);
+    this.#series.clear();
     this.#budget.charge(-this.#chargedBytes);
     this.#chargedBytes = 0;
   }
@@ -596,42 +520,15 @@ export class SeriesUnion implements ChunkSink {
     this.#chargedBytes += bytes;
   }
 
-  #hasLabels(series: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const own = this.#frames[this.#seriesFrame[series]!]!;
-    const ownStart = this.#labelStart[series]!;
-    const ownEnd = this.#labelEnd[series]!;
-    return ownEnd - ownStart === end - start && compareRanges(own, ownStart, ownEnd, bytes, start, end) === 0;
-  }
-
-  #addSeries(hash: number, frame: number, start: number, end: number): number {
-    if (this.#seriesCount >= this.#limits.seriesMax) {
+  #addSeries(frame: number, start: number, end: number): number {
+    if (this.#series.count >= this.#limits.seriesMax) {
       throw new AppError(
         'execution',
         `selector matches more than ${this.#limits.seriesMax} series, the limit of one selector (--query.max-series); add matchers`,
       );
     }
     this.#charge(SERIES_BYTES + (end - start) * LABEL_STRING_FACTOR);
-    const series = this.#seriesCount;
-    if (series === this.#seriesFrame.length) this.#growSeries();
-    this.#seriesCount++;
-    this.#seriesFrame[series] = frame;
-    this.#labelStart[series] = start;
-    this.#labelEnd[series] = end;
-    this.#seriesHash[series] = hash;
-    this.#firstChunk[series] = NONE;
-    this.#lastChunk[series] = NONE;
-    return series;
-  }
-
-  #compare(a: number, b: number): number {
-    return compareLabelBytes(
-      this.#frames[this.#seriesFrame[a]!]!,
-      this.#labelStart[a]!,
-      this.#labelEnd[a]!,
-      this.#frames[this.#seriesFrame[b]!]!,
-      this.#labelStart[b]!,
-      this.#labelEnd[b]!,
-    );
+    return this.#series.addLast(frame, start, end);
   }
 
   #compareChunks(a: number, b: number): number {
@@ -658,8 +555,8 @@ export class SeriesUnion implements ChunkSink {
       return false;
     }
     if (this.#chunkEncoding[a] !== this.#chunkEncoding[b]) return false;
-    const bytesOfA = this.#frames[this.#chunkFrame[a]!]!;
-    const bytesOfB = this.#frames[this.#chunkFrame[b]!]!;
+    const bytesOfA = this.#frames.list[this.#chunkFrame[a]!]!;
+    const bytesOfB = this.#frames.list[this.#chunkFrame[b]!]!;
     return (
       compareRanges(
         bytesOfA,
@@ -675,38 +572,18 @@ export class SeriesUnion implements ChunkSink {
   /** Takes back the chunks from number `from` on. Series that came with them stay, without samples. */
   #dropChunks(from: number): void {
     this.#chunkCount = from;
-    for (let series = 0; series < this.#seriesCount; series++) {
-      if (this.#lastChunk[series]! < from) continue;
+    for (let series = 0; series < this.#series.count; series++) {
+      if (this.#series.lastChunk[series]! < from) continue;
       let last = NONE;
-      let chunk = this.#firstChunk[series]!;
+      let chunk = this.#series.firstChunk[series]!;
       while (chunk !== NONE && chunk < from) {
         last = chunk;
         chunk = this.#nextChunk[chunk]!;
       }
-      this.#lastChunk[series] = last;
-      if (last === NONE) this.#firstChunk[series] = NONE;
+      this.#series.lastChunk[series] = last;
+      if (last === NONE) this.#series.firstChunk[series] = NONE;
       else this.#nextChunk[last] = NONE;
     }
-  }
-
-  #growSlots(): void {
-    const slots = new Int32Array(this.#slots.length * 2).fill(NONE);
-    const mask = slots.length - 1;
-    for (let series = 0; series < this.#seriesCount; series++) {
-      let slot = this.#seriesHash[series]! & mask;
-      while (slots[slot] !== NONE) slot = (slot + 1) & mask;
-      slots[slot] = series;
-    }
-    this.#slots = slots;
-  }
-
-  #growSeries(): void {
-    this.#seriesFrame = growUint32(this.#seriesFrame);
-    this.#labelStart = growUint32(this.#labelStart);
-    this.#labelEnd = growUint32(this.#labelEnd);
-    this.#seriesHash = growUint32(this.#seriesHash);
-    this.#firstChunk = growInt32(this.#firstChunk);
-    this.#lastChunk = growInt32(this.#lastChunk);
   }
 
   #growChunks(): void {
@@ -727,28 +604,4 @@ export class SeriesUnion implements ChunkSink {
 
 function isAggregate(encoding: number): boolean {
   return encoding === CHUNK_AGGREGATES || encoding === CHUNK_WEIGHTS;
-}
-
-function growUint8(column: Uint8Array): Uint8Array<ArrayBuffer> {
-  const grown = new Uint8Array(column.length * 2);
-  grown.set(column);
-  return grown;
-}
-
-function growUint32(column: Uint32Array): Uint32Array<ArrayBuffer> {
-  const grown = new Uint32Array(column.length * 2);
-  grown.set(column);
-  return grown;
-}
-
-function growInt32(column: Int32Array): Int32Array<ArrayBuffer> {
-  const grown = new Int32Array(column.length * 2);
-  grown.set(column);
-  return grown;
-}
-
-function growFloat64(column: Float64Array): Float64Array<ArrayBuffer> {
-  const grown = new Float64Array(column.length * 2);
-  grown.set(column);
-  return grown;
 }
