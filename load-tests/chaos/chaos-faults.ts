@@ -28,6 +28,7 @@ export interface Round {
 /** How often a start is interrupted, and how far it comes: a start takes about so long. */
 const START_KILLS = 9;
 const START_MS = 900;
+const SHUTDOWN_MS = 30_000;
 const FREEZE_MS = 2_500;
 const FREEZE_ZONE_MS = 6_000;
 /** Partitions last so long, and NATS is away. */
@@ -69,6 +70,18 @@ async function freeze(nodes: readonly ChaosNode[], forMs = FREEZE_MS): Promise<n
   for (const { program } of nodes) program.signal('SIGSTOP');
   await sleep(forMs);
   for (const { program } of nodes) program.signal('SIGCONT');
+  return 0;
+}
+
+/** R37: it ends by itself, in time, with status 0. */
+async function restart(cluster: ChaosCluster, { program }: ChaosNode): Promise<number> {
+  const startedMs = performance.now();
+  const code = await program.end('SIGTERM');
+  const tookMs = performance.now() - startedMs;
+  if (code !== 0 || tookMs > SHUTDOWN_MS) {
+    throw new Error(`${program.name} ended with ${code} ${tookMs} ms after SIGTERM\n${program.errors}`);
+  }
+  await cluster.untilReady();
   return 0;
 }
 
@@ -166,13 +179,11 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     name: 'restart an ingester in order',
-    run: async ({ cluster, random }) => {
-      const { program } = nodeOf(cluster, random, 'ingester');
-      const code = await program.end('SIGTERM');
-      if (code !== 0) throw new Error(`${program.name} ended with ${code} after SIGTERM\n${program.errors}`);
-      await cluster.untilReady();
-      return 0;
-    },
+    run: ({ cluster, random }) => restart(cluster, nodeOf(cluster, random, 'ingester')),
+  },
+  {
+    name: 'restart another process in order',
+    run: ({ cluster, random }) => restart(cluster, nodeOf(cluster, random, 'store', 'querier', 'gateway')),
   },
   { name: 'freeze an ingester', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'ingester')]) },
   { name: 'freeze a store', run: ({ cluster, random }) => freeze([nodeOf(cluster, random, 'store')]) },

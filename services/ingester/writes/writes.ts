@@ -3,6 +3,7 @@
 import { ByteReader, ByteWriter } from '../../lib/core/bytes.ts';
 import { AppError } from '../../lib/core/errors.ts';
 import { checkExtra, countHistograms, ExtraColumns } from '../../lib/model/extra-columns.ts';
+import { ResidentMemory, WRITE_MEMORY_SHARE } from '../../lib/runtime/memory-limit.ts';
 import type { Head } from '../../lib/tsdb/head/head.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
 import type { AppendBatch } from '../../lib/wire/append-batch.ts';
@@ -58,6 +59,7 @@ export class Writes {
   readonly #extras = new ExtraColumns();
   readonly #sections: number[] = [];
   #untilLook = 0;
+  readonly #resident = new ResidentMemory(WRITE_MEMORY_SHARE, REQUESTS_PER_BUDGET_LOOK);
   #headBytes = 0;
 
   constructor(deps: WritesDeps) {
@@ -196,6 +198,7 @@ export class Writes {
   }
 
   #checkBudget(): void {
+    this.#resident.check();
     if (this.#untilLook-- <= 0) {
       this.#untilLook = REQUESTS_PER_BUDGET_LOOK;
       this.#headBytes = this.#deps.tenants.bytesHeld;
