@@ -35,6 +35,7 @@ runServiceProcess({
         repairIntervalMs: flags['store.repair-interval'],
         surplusGraceMs: flags['store.surplus-grace'],
         scrubPeriodMs: flags['store.scrub-period'],
+        clusterName: common['cluster.name'],
         bucketListIntervalMs: flags['objstore.list-interval'],
         bucketDeleteGraceMs: flags['objstore.delete-grace'],
       },

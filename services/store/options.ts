@@ -43,6 +43,8 @@ export interface StoreOptions {
   readonly surplusGraceMs?: number;
   /** Every block is read and compared with its checksums once in so long, milliseconds; 0: never. Default: 7 d. */
   readonly scrubPeriodMs?: number;
+  /** `--cluster.name`: whose blocks object storage holds. Default: `tidemark`. */
+  readonly clusterName?: string;
   /** Between two listings of object storage, milliseconds. Default: 5 min. */
   readonly bucketListIntervalMs?: number;
   /** How long a block stays in object storage after others took its place or its retention was over, milliseconds. Default: an hour. */
@@ -69,6 +71,7 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     rebuildDelayMs: 600_000,
     surplusGraceMs: 300_000,
     scrubPeriodMs: 7 * 24 * 3_600_000,
+    clusterName: 'tidemark',
     bucketListIntervalMs: 300_000,
     bucketDeleteGraceMs: 3_600_000,
     ...options,

@@ -197,4 +197,24 @@ describe.skipIf(!hasS3Gateway())('a block in a bucket', { timeout: 60_000 }, () 
       'other',
     ]);
   });
+
+  test('the first cluster that asks has the bucket; another is refused by name, whatever was written over', async () => {
+    const gateway = await startS3Gateway();
+    const bucket = new BlockBucket({ store: objectStoreOf(gateway) });
+    await bucket.claim('one', signal);
+    await bucket.claim('one', signal);
+    await expect(bucket.claim('two', signal)).rejects.toMatchObject({ code: 'failed_precondition' });
+    const key = keysIn(gateway).find((name) => name.endsWith('cluster.json'))!;
+    const file = path.join(gateway.bucketFolder, key);
+    expect(readFileSync(file, 'utf8')).toBe('{"version":1,"cluster":"one"}\n');
+    // Both began at once, and the other one wrote last.
+    writeFileSync(file, '{"version":1,"cluster":"two"}\n');
+    await expect(bucket.claim('one', signal)).rejects.toThrow(
+      'holds blocks of the cluster "two", this one is "one"',
+    );
+    for (const text of ['', '{}', 'nothing', '[1]', '{"cluster":7}']) {
+      writeFileSync(file, text);
+      await expect(bucket.claim('one', signal)).rejects.toMatchObject({ code: 'bad_data' });
+    }
+  });
 });

@@ -37,6 +37,8 @@ export interface ListedBlock extends BlockKey {
 const FOLDER = 'blocks/';
 const META = 'meta.json';
 const DELETES = 'deletes.json';
+const OWNER = 'cluster.json';
+const OWNER_BYTES_MAX = 4096;
 
 export class BlockBucket {
   readonly #store: ObjectStore;
@@ -48,6 +50,38 @@ export class BlockBucket {
   /** For people. */
   get name(): string {
     return this.#store.name;
+  }
+
+  /**
+   * Says whose blocks these are, or finds that out. To be asked again before each listing: of two clusters that begin at once the later one's
+   * word stands, and the other finds it.
+   *
+   * @param cluster  Its name.
+   * @throws AppError `failed_precondition` when they are another cluster's, `bad_data` when the object says nothing that is understood.
+   */
+  async claim(cluster: string, signal: AbortSignal): Promise<void> {
+    const owner = await this.#owner(signal);
+    if (owner === undefined) {
+      const text = `${JSON.stringify({ version: 1, cluster })}\n`;
+      await this.#store.put(OWNER, Buffer.from(text), signal);
+    } else if (owner !== cluster)
+      throw new AppError(
+        'failed_precondition',
+        `${this.name} holds blocks of the cluster ${JSON.stringify(owner)}, this one is ${JSON.stringify(cluster)}: give it an --objstore.prefix of its own, ` +
+          `or the --cluster.name that the blocks were written with (${OWNER} there says it)`,
+      );
+  }
+
+  /** Name of the cluster that the blocks belong to; undefined when nobody has said so yet. */
+  async #owner(signal: AbortSignal): Promise<string | undefined> {
+    let bytes: Uint8Array;
+    try {
+      bytes = await this.#store.get(OWNER, OWNER_BYTES_MAX, signal);
+    } catch (caught) {
+      if (caught instanceof AppError && caught.code === 'not_found') return undefined;
+      throw caught;
+    }
+    return ownerOf(Buffer.from(bytes).toString(), `${this.name}${OWNER}`);
   }
 
   /** All folders of blocks. Other objects are not looked at. */
@@ -174,6 +208,28 @@ export class BlockBucket {
         yield* piecesOf(i + 1, bytes);
     }
   }
+}
+
+function ownerOf(text: string, where: string): string {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (cause) {
+    throw new AppError(
+      'bad_data',
+      `${where} is not JSON: remove it if the blocks beside it are this cluster's`,
+      {
+        cause,
+      },
+    );
+  }
+  const cluster =
+    typeof parsed === 'object' && parsed !== null && 'cluster' in parsed ? parsed.cluster : undefined;
+  if (typeof cluster === 'string') return cluster;
+  throw new AppError(
+    'bad_data',
+    `${where} names no cluster: remove it if the blocks beside it are this cluster's`,
+  );
 }
 
 /** Names, sizes and checksums of a block's files in the order in which they travel. */

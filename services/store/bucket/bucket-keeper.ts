@@ -22,6 +22,8 @@ import { type BucketPlan, planBucket } from './bucket-plan.ts';
 
 export interface BucketKeeperOptions {
   readonly instance: string;
+  /** Name of the cluster: a bucket with another's blocks is left alone. */
+  readonly cluster: string;
   /** Between two looks while there is nothing to do. */
   readonly intervalMs: number;
   /** Between two listings. */
@@ -162,8 +164,9 @@ export class BucketKeeper {
   }
 
   async #tryList(signal: AbortSignal): Promise<AppError | undefined> {
-    const { clock, contents, metrics } = this.#deps;
+    const { bucket, clock, contents, metrics } = this.#deps;
     try {
+      await bucket.claim(this.#options.cluster, signal);
       await contents.refresh(clock.monotonicMs(), signal);
       this.#isListFailed = false;
       this.#obstacle = '';

@@ -399,4 +399,23 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 60_000 }, () => {
       expect((await coverageOf(node)).missing).toBeUndefined();
     }
   });
+
+  test('a bucket with the blocks of another cluster is left alone', async () => {
+    const gateway = await startS3Gateway();
+    const one = await startAlone(gateway, { clusterName: 'one' });
+    const block = await blockOf(3840);
+    await putBuilt(one, block);
+    await eventually(() => blocksIn(gateway)).toEqual(idsOf([block]));
+    const owner = path.join(gateway.bucketFolder, 'test/cluster/cluster.json');
+    expect(JSON.parse(readFileSync(owner, 'utf8'))).toEqual({ version: 1, cluster: 'one' });
+    await one.store.stop();
+    const options = { ...QUICK, clusterName: 'two' };
+    const two = await startStoreRig(one.dataDir, one.clock, options, undefined, objectStoreOf(gateway));
+    onTestFinished(() => two.store.stop());
+    await putBuilt(two, await blockOf(3842));
+    const failures = 'tidemark_store_bucket_failures_total';
+    await eventually(() => metricOf(two, failures)).toBeGreaterThan(2);
+    expect(blocksIn(gateway)).toEqual(idsOf([block]));
+    expect(JSON.parse(readFileSync(owner, 'utf8'))).toEqual({ version: 1, cluster: 'one' });
+  });
 });

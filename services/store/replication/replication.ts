@@ -112,6 +112,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       : createBucketKeeping(
           {
             instance,
+            cluster: options.clusterName,
             intervalMs: options.repairIntervalMs,
             listIntervalMs: options.bucketListIntervalMs,
             deleteGraceMs: options.bucketDeleteGraceMs,
