@@ -381,6 +381,7 @@ export class Sealer {
     if (isWhole) {
       // Where deletes left nothing of it, or others own or sealed all of it, there is no block.
       await this.#markSealed(tenant, range, built.blockIds[0] ?? '');
+      failpoint('seal-mark-after');
       await this.#disown(leftOut);
       metrics.seals.inc({
         result: built.blockIds.length > 0 || partitions.size > 0 ? 'sealed' : 'by_another',
@@ -419,7 +420,9 @@ export class Sealer {
       }
       for await (const block of blocks.finish(signal)) {
         const shipping = { replicas: this.#options.storeReplicas, epoch: shares?.epoch };
+        failpoint('block-ship-before');
         await shipBlock(block, shipping, cluster, logger, signal);
+        failpoint('block-ship-after');
         sum.series += block.meta.seriesCount;
         sum.samples += block.meta.sampleCount;
         sum.bytes += block.files.reduce((bytes, file) => bytes + file.sizeBytes, 0);
