@@ -10,7 +10,7 @@ import { startDeadline } from './deadline.ts';
 import type { DiskSpool } from './disk-spool.ts';
 import type { ScraperMetrics } from './metrics.ts';
 import { decodeSpoolRecord, type SpoolRefusal } from './spool-record.ts';
-import type { WriteBatch, WriteBatches } from './write-batch.ts';
+import { type WriteBatch, WriteBatches } from './write-batch.ts';
 
 /** Half of what the distributor takes at most. */
 const WRITE_SAMPLES_MAX = 2 ** 19;
@@ -24,6 +24,8 @@ const WRITE_TIMEOUT_MS = 60_000;
 const SPILL_INTERVAL_MS = 500;
 /** As many samples are written at once without waiting for more. */
 const GATHERED_SAMPLES_MAX = 16_384;
+/** As many joined writes are usually under way; each may have grown to 650 KB. */
+const JOINED_KEPT_MAX = 4;
 /** Writes of spooled samples at one time: enough to fill group commits, few enough that new samples come first. */
 const BACKLOG_IN_FLIGHT_MAX = 8;
 
@@ -62,6 +64,8 @@ export interface WriteSpoolDeps {
 export class WriteSpool {
   readonly #options: WriteSpoolOptions;
   readonly #deps: WriteSpoolDeps;
+  /** For scrapes that are written together; those of single scrapes stay small. */
+  readonly #joined = new WriteBatches(JOINED_KEPT_MAX);
   /** Oldest first. Head index instead of shift: an outage makes it long. */
   #waiting: Waiting[] = [];
   #head = 0;
@@ -340,11 +344,11 @@ export class WriteSpool {
   }
 
   async #write(group: readonly Waiting[]): Promise<void> {
-    const { appender, batches, metrics, logger } = this.#deps;
+    const { appender, metrics, logger } = this.#deps;
     const weight = group.reduce((sum, { batch }) => sum + batch.weight, 0);
     this.#inFlightSamples += weight;
     const only = group.length === 1 ? group[0]!.batch : undefined;
-    const joined = only ?? batches.acquire();
+    const joined = only ?? this.#joined.acquire();
     const deadline = startDeadline(this.#stopping.signal, WRITE_TIMEOUT_MS);
     try {
       if (only === undefined) for (const { batch } of group) joined.append(batch);
@@ -363,7 +367,7 @@ export class WriteSpool {
       this.#failed(group, toAppError(caught));
     } finally {
       deadline.end();
-      if (only === undefined) batches.release(joined);
+      if (only === undefined) this.#joined.release(joined);
       this.#inFlight--;
       this.#inFlightSamples -= weight;
       for (const resolve of this.#settled) resolve();
