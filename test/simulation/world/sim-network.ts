@@ -146,12 +146,14 @@ class Link {
 
   /** To the server; in order. */
   up(deliver: () => void): void {
-    this.#lastUpMs = this.#send(this.#client, this.#server, this.#lastUpMs, deliver);
+    const again = () => this.up(deliver);
+    this.#lastUpMs = this.#send(this.#client, this.#server, this.#lastUpMs, deliver, again);
   }
 
   /** To the client; in order. */
   down(deliver: () => void): void {
-    this.#lastDownMs = this.#send(this.#server, this.#client, this.#lastDownMs, deliver);
+    const again = () => this.down(deliver);
+    this.#lastDownMs = this.#send(this.#server, this.#client, this.#lastDownMs, deliver, again);
   }
 
   close(): void {
@@ -169,17 +171,21 @@ class Link {
     for (const send of this.#held.splice(0)) send();
   }
 
-  /** @param lastMs  When the message before arrives. */
+  /**
+   * @param lastMs  When the message before arrives.
+   * @param again   Sends it anew, behind those that were held before it.
+   */
   #send(
     from: SimProcess | undefined,
     to: SimProcess | undefined,
     lastMs: number,
     deliver: () => void,
+    again: () => void,
   ): number {
     const { world } = this.#network;
     if (this.#isOver) return lastMs;
     if (from !== undefined && to !== undefined && this.#network.isCut(from.host, to.host)) {
-      this.#hold(() => this.#send(from, to, world.nowMs, deliver));
+      this.#hold(again);
       return lastMs;
     }
     const atMs = Math.max(lastMs, world.nowMs + this.#network.delayMs());
