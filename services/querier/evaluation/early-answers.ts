@@ -16,6 +16,10 @@ export class EarlyAnswers {
   #open = 0;
   #hasFailed = false;
 
+  get plan(): QueryPlan | undefined {
+    return this.#plan;
+  }
+
   /** Bytes of frames. */
   get bytes(): number {
     return this.#bytes;

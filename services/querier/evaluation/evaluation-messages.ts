@@ -1,4 +1,5 @@
 // What the main thread and the thread that evaluates a query say to each other, in one task of the worker pool.
+import type { Expr } from '../../lib/promql/ast.ts';
 import type { EngineOptions, QueryResult } from '../../lib/promql/engine/query.ts';
 import type { PackedError } from '../../lib/runtime/worker-tasks.ts';
 import type { QueryRequest, QueryTrailer } from '../../lib/wire/contracts.ts';
@@ -24,6 +25,8 @@ export interface EvaluationOrder {
   readonly assistance?: AssistanceOrder;
   /** Keys of selects that the main thread makes unasked (planned-selects.ts): their numbers are their places, others' come behind. */
   readonly planned?: readonly string[];
+  /** The query, parsed; only for evaluation in the same thread. */
+  readonly expr?: Expr;
   /** What there is of their answers. */
   readonly early?: readonly ToEvaluation[];
   /** The query's QueryBlock. */

@@ -65,7 +65,7 @@ async function evaluate(
   const thread = new EvaluationThread(order, channel);
   const startedMs = performance.now();
   thread.block.enter('planning');
-  const expr = parseOrder(order);
+  const expr = order.expr ?? parseOrder(order);
   const planMs = performance.now() - startedMs;
   const { request } = order;
   const selects = new QuerySelects(

@@ -23,6 +23,7 @@ const WINDOWS_MAX = 500_000;
 const SAMPLES_PER_SERIES = 64;
 
 export interface QueryPlan {
+  readonly expr: Expr;
   /** Each once. What the query really asks for may differ, where that depends on what it finds. */
   readonly selects: readonly FrameRequest[];
   /** The selectKey() of each. */
@@ -54,7 +55,7 @@ export async function planSelects(
       signal,
       chargeBytes: () => undefined,
     });
-    return { selects: [...selects.values()], keys: [...selects.keys()], steps };
+    return { expr, selects: [...selects.values()], keys: [...selects.keys()], steps };
   } catch (caught) {
     if (caught instanceof AppError) return undefined;
     throw caught;

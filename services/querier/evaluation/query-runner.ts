@@ -239,6 +239,7 @@ class RemoteEvaluation {
       engine: { ...this.#order.engine, sliceMs: MAIN_THREAD_SLICE_MS },
       parallel: { ...this.#order.parallel, threads: 1 },
       early: this.#early.messages,
+      expr: this.#early.plan!.expr,
     };
     const run = (first: EvaluationOrder, channel: TaskChannel<ToEvaluation, FromEvaluation>) =>
       evaluateTask(first, channel, new SharedBuffers());
