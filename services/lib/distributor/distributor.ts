@@ -203,7 +203,7 @@ class ClusterDistributor implements Distributor {
     const oldestTick = this.#tick() - Math.ceil(this.#options.referenceIdleMs / TICK_MS);
     const oldestWithheldTick = this.#tick() - WITHHELD_IDLE_MS / TICK_MS;
     const pages = this.#table.pages.length;
-    if (oldestWithheldTick <= 0 || pages === 0) return;
+    if (Math.max(oldestTick, oldestWithheldTick) <= 0 || pages === 0) return;
     let forgotten = 0;
     for (let i = Math.ceil(pages / SWEEPS_PER_ROUND); i > 0; i--) {
       this.#sweepPage = this.#sweepPage + 1 < pages ? this.#sweepPage + 1 : 0;
