@@ -11,7 +11,7 @@ export interface IngesterOptions {
   readonly partitionCount?: number;
   /** Length of the aligned time ranges that become blocks, ms. Default 2 h. */
   readonly blockRangeMs?: number;
-  /** A chunk is closed at this many samples. Default 120. */
+  /** A chunk is closed at about this many samples, with 64 or more of them. Default 120. */
   readonly chunkSamplesTarget?: number;
   /** Least time from one fdatasync to the next, ms. Default 10. */
   readonly groupCommitMs?: number;

@@ -262,6 +262,28 @@ test('a sample that repeats the last one is dropped beside its open chunk only',
   expect([...contentOf(head).values()]).toEqual([[[500, ...wordsOfNumber(1)]]]);
 });
 
+test('series that begin together are not full together', () => {
+  const SERIES = 320;
+  const head = newHead(120);
+  const ids = Uint32Array.from({ length: SERIES }, (_, i) => define(head, { __name__: 'm', i: `${i}` }));
+  const values = new Float64Array(SERIES);
+  let most = 0;
+  for (let timeMs = 0; timeMs < 300; timeMs++) {
+    const before = head.chunkCount;
+    head.appendSamples(ids, new Float64Array(SERIES).fill(timeMs), values.fill(timeMs), 0, SERIES, 1);
+    if (timeMs > 0) most = Math.max(most, head.chunkCount - before);
+  }
+  // A 32nd of them fills up with each scrape, and of those that are full for the second time no more than that besides.
+  expect(most).toBeLessThanOrEqual(SERIES / 16);
+  const range = head.freeze(0, 1);
+  const columns = new SampleColumns();
+  for (const id of ids) {
+    columns.count = 0;
+    range!.readSeries(id, columns);
+    expect(columns.count).toBe(300);
+  }
+});
+
 test('many late samples are packed and stay', () => {
   const wide = new Head({ rangeMs: 2 ** 31, chunkSamplesTarget: 120, hashSeed: 1 });
   const late = define(wide, SERIES[0]!);

@@ -26,7 +26,7 @@ import { StartTable } from './start-table.ts';
 export interface HeadOptions {
   /** Length of the aligned time ranges that become blocks. */
   readonly rangeMs: number;
-  /** A chunk is closed at this many samples, 1 … CLOSED_CHUNK_SAMPLES_MAX. */
+  /** A chunk is closed at about this many samples (open-chunks.ts), 1 … CLOSED_CHUNK_SAMPLES_MAX; below 64 exactly at it. */
   readonly chunkSamplesTarget: number;
   /** Seed of hash tables; random per process in production. */
   readonly hashSeed: number;

@@ -24,7 +24,7 @@ import {
   slotOffsetOf,
   slotPageOf,
 } from './chunk-slots.ts';
-import { ClosedChunkEncoder } from './closed-chunks.ts';
+import { CLOSED_CHUNK_SAMPLES_MAX, ClosedChunkEncoder } from './closed-chunks.ts';
 import type { HeadRanges } from './head-ranges.ts';
 import type { RangeChunks } from './range-chunks.ts';
 import {
@@ -46,6 +46,14 @@ import {
 const SLOT_CLASS_LONG = slotClassFor(256);
 const LONG_CHUNK_SAMPLES = 32;
 
+/**
+ * Series are full at up to 15 samples more or 16 fewer than the target, by their ids. Those of a sender begin with the same scrape:
+ * if all were full with the same one, each of its requests would encode 2,000 chunks, 12 ms instead of 1, and the ones behind them wait.
+ */
+const FULL_SPREAD_MASK = 31;
+/** Below this target chunks are too short for that. */
+const SPREAD_TARGET_MIN = 64;
+
 /** Samples since the head was made; for metrics. */
 export interface HeadCounters {
   appended: number;
@@ -58,14 +66,17 @@ export class OpenChunks {
   readonly states = new SeriesStates();
   readonly slots = new ChunkSlots();
   readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0, exemplars: 0 };
-  readonly #chunkSamplesTarget: number;
+  /** Samples of the longest chunks, and what of a series' id is taken off. */
+  readonly #fullSamplesMax: number;
+  readonly #fullMask: number;
   readonly #ranges: HeadRanges;
   readonly #closed = new ClosedChunkEncoder();
   /** Chunks that are open. */
   count = 0;
 
   constructor(chunkSamplesTarget: number, ranges: HeadRanges) {
-    this.#chunkSamplesTarget = chunkSamplesTarget;
+    this.#fullMask = chunkSamplesTarget < SPREAD_TARGET_MIN ? 0 : FULL_SPREAD_MASK;
+    this.#fullSamplesMax = Math.min(CLOSED_CHUNK_SAMPLES_MAX, chunkSamplesTarget + (this.#fullMask >>> 1));
     this.#ranges = ranges;
   }
 
@@ -91,7 +102,8 @@ export class OpenChunks {
     const valueWords = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
     const { words: statePages, times: timePages } = this.states;
     const { pages } = this.slots;
-    const chunkSamplesTarget = this.#chunkSamplesTarget;
+    const fullSamplesMax = this.#fullSamplesMax;
+    const fullMask = this.#fullMask;
     let startMs = this.#ranges.last?.startMs ?? Number.POSITIVE_INFINITY;
     let endMs = this.#ranges.last?.endMs ?? 0;
     for (let i = from; i < to; i++) {
@@ -110,7 +122,7 @@ export class OpenChunks {
         lastMs >= startMs &&
         timeMs < endMs &&
         slot !== NO_SLOT &&
-        xorStateCount(words, base) < chunkSamplesTarget &&
+        xorStateCount(words, base) < fullSamplesMax - (id & fullMask) &&
         xorStateBytes(words, base) + XOR_APPEND_BYTES_MAX <= slotBytesOf(slot)
       ) {
         words[base + LAST_SEGMENT] = segment;
@@ -147,7 +159,7 @@ export class OpenChunks {
     let slot = words[base + SLOT]! | 0;
     if (slot !== NO_SLOT) {
       const isSameRange = this.#ranges.startOf(timeMs) === this.#ranges.startOf(lastMs);
-      const isFull = xorStateCount(words, base) >= this.#chunkSamplesTarget;
+      const isFull = xorStateCount(words, base) >= this.#fullSamplesOf(id);
       if (!isSameRange || isFull) {
         this.#close(id, words, base);
         slot = NO_SLOT;
@@ -200,6 +212,11 @@ export class OpenChunks {
     return slot;
   }
 
+  /** A chunk of the series is closed at so many samples. */
+  #fullSamplesOf(id: number): number {
+    return this.#fullSamplesMax - (id & this.#fullMask);
+  }
+
   /** Moves the open chunk to a slot of the next size, or closes it when there is none. */
   #growSlot(id: number, words: Uint32Array, base: number): number {
     const slot = words[base + SLOT]!;
@@ -227,7 +244,7 @@ export class OpenChunks {
     assert(range !== undefined, `series ${id} has an open chunk, whose range is open`);
     const isLong =
       slotClassOf(slot) >= SLOT_CLASS_LONG && end - start + XOR_APPEND_BYTES_MAX > slotBytesOf(slot);
-    if (isLong || xorStateCount(words, base) >= this.#chunkSamplesTarget) {
+    if (isLong || xorStateCount(words, base) >= this.#fullSamplesOf(id)) {
       const slotClass = Math.min(SLOT_CLASS_LONG, slotClassFor(end - start + XOR_APPEND_BYTES_MAX));
       words[base + LOGGED] = (words[base + LOGGED]! & 1) | ((slotClass + 1) << SLOT_CLASS_SHIFT);
     }
