@@ -1,8 +1,8 @@
 // Calls of AWS' query APIs (EC2, STS): a signed POST of parameters, an answer in XML.
 import { AppError } from '../../core/errors.ts';
+import { parseXml, textAt, type XmlElement } from '../../core/xml.ts';
 import { type HttpClient, readText } from '../../runtime/http-client.ts';
 import { signAws } from './aws-signature.ts';
-import { parseXml, textAt, type XmlElement } from './xml.ts';
 
 /** A page of a thousand instances is about 5 MB. */
 const BODY_BYTES_MAX = 64 * 1024 * 1024;

@@ -5,11 +5,11 @@ import { homedir } from 'node:os';
 import path from 'node:path';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import { textAt, type XmlElement } from '../../core/xml.ts';
 import type { Ec2SdConfig } from '../../runtime/config/discovery-config.ts';
 import { type HttpClient, readText } from '../../runtime/http-client.ts';
 import { isJsonObject, parseJsonObject, textOf } from '../json.ts';
 import { type AwsCredentials, callAws } from './aws-api.ts';
-import { textAt, type XmlElement } from './xml.ts';
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 

@@ -12,13 +12,13 @@ import { freshFolder } from '../../../../test/support/tidemark.ts';
 import { encodeUtf8 } from '../../core/bytes.ts';
 import { systemClock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import { parseXml, textAt } from '../../core/xml.ts';
 import { loadConfig } from '../../runtime/config/load-config.ts';
 import { createSilentLogger } from '../../runtime/logger.ts';
 import { createDiscovery, type Discovery } from '../discovery.ts';
 import { createDiscoverySources } from '../discovery-sources.ts';
 import type { Variables } from './aws-credentials.ts';
 import { signAws } from './aws-signature.ts';
-import { parseXml, textAt } from './xml.ts';
 
 const FULL = `<item>
   <instanceId>i-1</instanceId><imageId>ami-9</imageId>

@@ -1,6 +1,7 @@
 // Targets of EC2 instances: DescribeInstances, page by page, with Prometheus' labels.
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
+import { childOf, itemsOf, textAt, type XmlElement } from '../../core/xml.ts';
 import { Labels } from '../../model/labels.ts';
 import type { Ec2SdConfig, TargetGroup } from '../../runtime/config/discovery-config.ts';
 import { PLAIN_HTTP } from '../../runtime/config/http-client-section.ts';
@@ -10,7 +11,6 @@ import { createRefreshed } from '../refreshed-discovery.ts';
 import { joinHostPort, sanitizeLabelName } from '../target-labels.ts';
 import { AwsRefusal, callAws } from './aws-api.ts';
 import { type AwsSource, awsEndpoint, createAwsSource, type Variables } from './aws-credentials.ts';
-import { childOf, itemsOf, textAt, type XmlElement } from './xml.ts';
 
 const META = '__meta_ec2_';
 const API_VERSION = '2016-11-15';

@@ -1,5 +1,5 @@
-// The XML of AWS' query APIs: elements and text. No attributes are kept, no entities but XML's own five and numbers, no DTD.
-import { AppError } from '../../core/errors.ts';
+// The XML that AWS' APIs and S3 answer: elements and text. No attributes are kept, no entities but XML's own five and numbers, no DTD.
+import { AppError } from './errors.ts';
 
 /** An element. */
 export interface XmlElement {
@@ -88,6 +88,24 @@ function resolveEntities(text: string): string {
 
 function damaged(what: string): AppError {
   return new AppError('bad_data', `the answer is damaged XML: ${what}`);
+}
+
+/** The same; undefined for what is no such document, as error pages of whoever stands in between are. */
+export function tryParseXml(document: string): XmlElement | undefined {
+  try {
+    return parseXml(document);
+  } catch (caught) {
+    if (caught instanceof AppError) return undefined;
+    throw caught;
+  }
+}
+
+/** Text with the five entities in the place of what XML would read. */
+export function escapeXml(text: string): string {
+  return text.replace(
+    /[&<>"']/g,
+    (char) => `&${Object.keys(ENTITIES).find((name) => ENTITIES[name] === char)};`,
+  );
 }
 
 /** The first child of that name. */
