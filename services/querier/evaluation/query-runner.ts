@@ -202,7 +202,9 @@ class RemoteEvaluation {
    * what is left to select shows later.
    */
   async #begin(): Promise<void> {
-    const plan = this.#horizon === undefined ? await planSelects(this.#order, this.#signal) : undefined;
+    const { mainThread } = this.#deps;
+    const mayBeSmall = this.#horizon === undefined && !mainThread.isKnownLarge(this.#identity);
+    const plan = mayBeSmall ? await planSelects(this.#order, this.#signal) : undefined;
     if (this.#signal.aborted) return;
     if (plan === undefined) {
       this.#openInThread();
@@ -229,6 +231,7 @@ class RemoteEvaluation {
     if (this.#isClosed || this.#signal.aborted) return;
     const { mainThread, onMainThread } = this.#deps;
     if (this.#early.isSmall(mainThread.samplesMax)) this.#leaveMainThread = mainThread.tryEnter();
+    else mainThread.noteLarge(this.#identity);
     if (this.#leaveMainThread === undefined) {
       this.#openInThread();
       return;
@@ -263,6 +266,12 @@ class RemoteEvaluation {
       this.#leaveMainThread?.();
       this.#wake?.();
     });
+  }
+
+  /** What is equal for a query that is asked again, a little later. */
+  get #identity(): string {
+    const { tenant, query, startMs, endMs, stepMs } = this.#order.request;
+    return `${tenant};${stepMs};${endMs - startMs};${query}`;
   }
 
   #tasks(): WorkerTask<ToEvaluation>[] {
