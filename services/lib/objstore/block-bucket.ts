@@ -53,7 +53,7 @@ export class BlockBucket {
   }
 
   /**
-   * Says whose blocks these are, or finds that out. To be asked again before each listing: of two clusters that begin at once the later one's
+   * Says whose blocks these are, or finds that out. To be asked again now and then: of two clusters that begin at once the later one's
    * word stands, and the other finds it.
    *
    * @param cluster  Its name.

@@ -15,6 +15,7 @@ import type { Tombstones } from '../deletes/tombstones.ts';
 import type { ByteRate } from '../replication/byte-rate.ts';
 import type { HeldLeaves } from '../replication/held-leaves.ts';
 import type { InventoryBlock } from '../replication/inventory-block.ts';
+import { lookForever } from '../replication/look-forever.ts';
 import type { StoreView } from '../replication/store-view.ts';
 import type { BucketContents } from './bucket-contents.ts';
 import type { BucketMetrics } from './bucket-metrics.ts';
@@ -52,6 +53,8 @@ export interface BucketKeeperDeps {
 const UPLOADS_PER_LOOK = 16;
 /** Small blocks wait for answers, large ones for the network; three parts of a large one are in memory at a time. */
 const UPLOADS_AT_ONCE = 2;
+/** Whose the bucket is, is read again before a listing after so long: of two clusters that began at once one finds the other's word then. */
+const CLAIM_INTERVAL_MS = 60_000;
 /** A folder without meta.json that nobody wrote to for so long is of an upload that broke off and was not taken up again. */
 const LEFTOVER_AGE_MS = 24 * 3_600_000;
 
@@ -77,6 +80,8 @@ export class BucketKeeper {
   #uploads: readonly BlockMeta[] = [];
   readonly #moves = new Set<BlockMove>();
   #obstacle = 'not listed yet';
+  /** When the bucket was last seen to be this cluster's, monotonic. */
+  #claimedAtMs = Number.NEGATIVE_INFINITY;
   #isListFailed = false;
 
   constructor(options: BucketKeeperOptions, deps: BucketKeeperDeps) {
@@ -119,24 +124,21 @@ export class BucketKeeper {
   }
 
   /** Runs until the signal aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  run(signal: AbortSignal): Promise<void> {
     const { clock, logger, metrics } = this.#deps;
-    let lastFailure = '';
-    while (!signal.aborted) {
-      let isBusy = false;
-      try {
-        isBusy = await this.runOnce(signal);
-        lastFailure = '';
-      } catch (caught) {
-        const error = toAppError(caught);
-        if (signal.aborted) return;
-        this.#obstacle = error.message;
-        metrics.failures.inc();
-        if (error.message !== lastFailure) logger.error({ err: error }, 'object storage: it is tried again');
-        lastFailure = error.message;
-      }
-      if (!isBusy) await clock.sleep(this.#options.intervalMs, signal).catch(() => undefined);
-    }
+    return lookForever(
+      {
+        look: (own) => this.runOnce(own),
+        restMs: () => this.#options.intervalMs,
+        onFailure: (error, isNews) => {
+          this.#obstacle = error.message;
+          metrics.failures.inc();
+          if (isNews) logger.error({ err: error }, 'object storage: it is tried again');
+        },
+      },
+      clock,
+      signal,
+    );
   }
 
   /**
@@ -166,7 +168,11 @@ export class BucketKeeper {
   async #tryList(signal: AbortSignal): Promise<AppError | undefined> {
     const { bucket, clock, contents, metrics } = this.#deps;
     try {
-      await bucket.claim(this.#options.cluster, signal);
+      const nowMs = clock.monotonicMs();
+      if (nowMs - this.#claimedAtMs >= CLAIM_INTERVAL_MS) {
+        await bucket.claim(this.#options.cluster, signal);
+        this.#claimedAtMs = nowMs;
+      }
       await contents.refresh(clock.monotonicMs(), signal);
       this.#isListFailed = false;
       this.#obstacle = '';

@@ -150,7 +150,7 @@ async function unitedContent(nodes: Iterable<StoreRig>): Promise<Map<string, Map
   return united;
 }
 
-describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 60_000 }, () => {
+describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 120_000 }, () => {
   test('each block is brought there once, whole; stores with empty disks find everything there', async () => {
     const gateway = await startS3Gateway();
     const first = await startStores(gateway, ['a', 'b', 'c']);

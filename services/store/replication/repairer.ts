@@ -11,6 +11,7 @@ import { packIds } from '../blocks/block-ids.ts';
 import type { BlocksInTransit } from './blocks-in-transit.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import { fromMeta, type InventoryBlock, leafIdOf } from './inventory-block.ts';
+import { lookForever } from './look-forever.ts';
 import { PeerInventories } from './peer-inventories.ts';
 import type { Promises } from './promises.ts';
 import { type PullBlockDeps, pullBlock } from './pull-block.ts';
@@ -105,26 +106,22 @@ export class Repairer {
     !leaves.every((leaf) => this.#deps.leaves.isSettled(leaf));
 
   /** Runs until the signal aborts. */
-  async run(signal: AbortSignal): Promise<void> {
+  run(signal: AbortSignal): Promise<void> {
     const { clock, logger } = this.#deps;
     const { intervalMs } = this.#options;
-    let lastFailure = '';
-    while (!signal.aborted) {
-      let isBusy = false;
-      try {
-        isBusy = await this.runOnce(signal);
-        lastFailure = '';
-      } catch (caught) {
-        const error = toAppError(caught);
-        this.#obstacle = error.message;
-        if (!signal.aborted && error.message !== lastFailure)
-          logger.error({ err: error }, 'repair failed; it is tried again');
-        lastFailure = error.message;
-      }
-      // Before the first look is known what to answer for, after it what to copy.
-      const restMs = this.#onlyInBucket === undefined ? Math.min(FIRST_LOOK_MS, intervalMs) : intervalMs;
-      if (!isBusy) await clock.sleep(restMs, signal).catch(() => undefined);
-    }
+    return lookForever(
+      {
+        look: (own) => this.runOnce(own),
+        // Before the first look is known what to answer for, after it what to copy.
+        restMs: () => (this.#onlyInBucket === undefined ? Math.min(FIRST_LOOK_MS, intervalMs) : intervalMs),
+        onFailure: (error, isNews) => {
+          this.#obstacle = error.message;
+          if (isNews) logger.error({ err: error }, 'repair failed; it is tried again');
+        },
+      },
+      clock,
+      signal,
+    );
   }
 
   /**
