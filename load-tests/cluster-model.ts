@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util';
 import { assignPartitions, type OwnerMember } from '../services/lib/placement/assignment.ts';
 import { computePlacement } from '../services/lib/placement/placement.ts';
 import type { MemberRecord, PlacementRecord } from '../services/lib/transport/control-plane.ts';
-import { ownersOf, ownerTableOf } from '../services/lib/transport/owner-table.ts';
+import { ownersOf, ownerTableOf } from '../services/lib/transport/members/owner-table.ts';
 import { IngesterDefinition } from '../services/lib/wire/contracts.ts';
 import { findGaps, type SourceAnswer } from '../services/querier/selection/coverage.ts';
 

@@ -15,7 +15,7 @@ import { compileRelabeler } from '../services/lib/relabel/relabel.ts';
 import type { TargetGroup } from '../services/lib/runtime/config/discovery-config.ts';
 import { loadConfig } from '../services/lib/runtime/config/load-config.ts';
 import { createSilentLogger } from '../services/lib/runtime/logger.ts';
-import { buildTargets, type TargetOutcome } from '../services/scraper/target.ts';
+import { buildTargets, type TargetOutcome } from '../services/scraper/targets/target.ts';
 import { type ApiObject, KubernetesApi } from '../test/support/kubernetes-api.ts';
 import { usageOf } from './process-usage.ts';
 

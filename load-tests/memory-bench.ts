@@ -11,9 +11,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ByteWriter } from '../services/lib/core/bytes.ts';
 import { decodeLabels } from '../services/lib/model/labels.ts';
-import { RemoteWriteColumns } from '../services/lib/wire/remote-write-columns.ts';
-import { RemoteWriteDecoder } from '../services/lib/wire/remote-write-decoder.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../services/lib/wire/snappy.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../services/lib/wire/compression/snappy.ts';
+import { RemoteWriteColumns } from '../services/lib/wire/remote-write/remote-write-columns.ts';
+import { RemoteWriteDecoder } from '../services/lib/wire/remote-write/remote-write-decoder.ts';
 import { call } from './http-call.ts';
 import { usageOf } from './process-usage.ts';
 import { makeReplay } from './replay-file.ts';

@@ -2,7 +2,7 @@
 // query, on a cluster of processes with two queriers, one of which reads chunks.
 // usage: node load-tests/push-down-bench.ts [--series 50000] [--jobs 20] [--samples 24] [--factor 3] [--runs 9]
 import { parseArgs } from 'node:util';
-import { connectGrpc } from '../services/lib/transport/grpc-client.ts';
+import { connectGrpc } from '../services/lib/transport/grpc/grpc-client.ts';
 import { createRpcTraffic } from '../services/lib/transport/rpc-traffic.ts';
 import { QuerierDefinition, type QueryRequest } from '../services/lib/wire/contracts.ts';
 import { encodeWriteRequest, sendWrite, snappyLiterals } from '../test/support/remote-write-body.ts';

@@ -1,7 +1,11 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, onTestFinished, test } from 'vitest';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../services/lib/wire/snappy.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../services/lib/wire/compression/snappy.ts';
 import { NODE_FAMILIES } from './node-families.ts';
 import { usageOf } from './process-usage.ts';
 import { RequestLog } from './request-log.ts';

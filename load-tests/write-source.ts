@@ -1,7 +1,7 @@
 // The samples that the write load sends: many targets with the families of node-families.ts, each scrape a step further, as
 // remote write 1.0 bodies. Label bytes are made once per series, so that making a body costs less than taking it.
 import { ByteWriter } from '../services/lib/core/bytes.ts';
-import { compressSnappy } from '../services/lib/wire/snappy-compress.ts';
+import { compressSnappy } from '../services/lib/wire/compression/snappy-compress.ts';
 import { type Family, NODE_FAMILIES } from './node-families.ts';
 
 export interface WriteSourceOptions {

@@ -5,7 +5,7 @@ import { decodeLabels, type Labels } from '../lib/model/labels.ts';
 import type { QueryVector } from '../lib/rules/rule-samples.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import { type QueryRequest, type QueryResponse, ResultType } from '../lib/wire/contracts.ts';
-import { readResultFrame } from '../lib/wire/result-frame.ts';
+import { readResultFrame } from '../lib/wire/frames/result-frame.ts';
 
 export interface RuleQuery {
   readonly query: string;

@@ -89,13 +89,13 @@ export interface GatewayHost {
   /**
    * Takes a store that will not come back out of the placement; absent where there is no cluster.
    *
-   * @throws AppError as transport/forget-store.ts says.
+   * @throws AppError as transport/members/forget-store.ts says.
    */
   forgetStore?(instance: string): Promise<void>;
   /**
    * Lets a store give its blocks away, or stay; absent where there is no cluster.
    *
-   * @throws AppError as transport/store-membership.ts says.
+   * @throws AppError as transport/members/store-membership.ts says.
    */
   setStoreLeaving?(instance: string, leaving: boolean): Promise<void>;
 }

@@ -4,9 +4,9 @@ import { createDistributor, seriesLimitOptions } from '../lib/distributor/distri
 import { asService } from '../lib/distributor/distributor-service.ts';
 import { featuresOf } from '../lib/promql/feature-names.ts';
 import { ConfigHolder } from '../lib/runtime/config-holder.ts';
-import { forgetStore } from '../lib/transport/forget-store.ts';
+import { forgetStore } from '../lib/transport/members/forget-store.ts';
+import { setStoreLeaving } from '../lib/transport/members/store-membership.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
-import { setStoreLeaving } from '../lib/transport/store-membership.ts';
 import { viewCluster } from './api/cluster-view.ts';
 import { GATEWAY_FLAGS } from './flags.ts';
 import { createHost } from './process-host.ts';

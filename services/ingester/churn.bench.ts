@@ -14,7 +14,7 @@ import { createSilentLogger } from '../lib/runtime/logger.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
 import type { Handlers } from '../lib/transport/rpc.ts';
-import { draftAppendBatch, putDefinition } from '../lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../lib/wire/append/append-batch.ts';
 import {
   AppendOutcome,
   type AppendRequest,

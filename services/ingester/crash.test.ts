@@ -15,8 +15,8 @@ import { createSilentLogger } from '../lib/runtime/logger.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
 import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { IngesterDefinition } from '../lib/wire/contracts.ts';
+import { readSeriesFrame } from '../lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
-import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import { createIngester } from './service.ts';
 
 const ROUNDS = 8;

@@ -12,7 +12,7 @@ import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import { createSilentLogger } from '../lib/runtime/logger.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
-import { draftAppendBatch, putDefinition } from '../lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../lib/wire/append/append-batch.ts';
 import { AppendOutcome, type AppendRequest, IngesterDefinition } from '../lib/wire/contracts.ts';
 import { createIngester, type Ingester } from './service.ts';
 

@@ -1,10 +1,10 @@
 // `node services/ingester/main.ts`: an ingester as a process of a cluster. It also keeps the placement: the ingesters elect
-// one of them that does (transport/placement-keeper.ts).
+// one of them that does (transport/members/placement-keeper.ts).
 import { checkClusterIdentity, lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
-import { PlacementKeeper } from '../lib/transport/placement-keeper.ts';
+import { PlacementKeeper } from '../lib/transport/members/placement-keeper.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import {
   IngesterDefinition,

@@ -24,7 +24,7 @@ import { BlockReader } from '../lib/tsdb/block/block-reader.ts';
 import { PageCache } from '../lib/tsdb/block/page-cache.ts';
 import { decodeChunk } from '../lib/tsdb/chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../lib/tsdb/chunk/merge-samples.ts';
-import { draftAppendBatch, putDefinition } from '../lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../lib/wire/append/append-batch.ts';
 import {
   AppendOutcome,
   type AppendRequest,
@@ -33,8 +33,8 @@ import {
   type MetricMetadata,
   StoreDefinition,
 } from '../lib/wire/contracts.ts';
+import { readSeriesFrame } from '../lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
-import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import type { IngesterOptions } from './options.ts';
 import { createIngester, type Ingester } from './service.ts';
 

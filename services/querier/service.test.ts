@@ -20,9 +20,9 @@ import {
   type QueryTrailer,
   ResultType,
 } from '../lib/wire/contracts.ts';
+import { readResultFrame } from '../lib/wire/frames/result-frame.ts';
+import { readSeriesFrame } from '../lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../lib/wire/matchers.ts';
-import { readResultFrame } from '../lib/wire/result-frame.ts';
-import { readSeriesFrame } from '../lib/wire/series-frame.ts';
 import type { QuerierOptions } from './options.ts';
 import { DEFAULT_QUERIER_OPTIONS } from './options.ts';
 import { createQuerier, createQueryThreads } from './service.ts';

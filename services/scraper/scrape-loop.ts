@@ -12,9 +12,16 @@ import type { StartTimeMemory } from '../lib/model/start-time-memory.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
-import { type AppendRules, ExpositionAppender, type ScrapeCounts } from './exposition-appender.ts';
+import {
+  type AppendRules,
+  ExpositionAppender,
+  type ScrapeCounts,
+} from './expositions/exposition-appender.ts';
+import { type FamilyMetadata, MetadataLines } from './expositions/family-metadata.ts';
+import { type ExpositionFormat, expositionFormat } from './expositions/media-type.ts';
+import { SeriesCache } from './expositions/series-cache.ts';
+import type { SharedTexts } from './expositions/shared-texts.ts';
 import type { FailureLogs } from './failure-log.ts';
-import { type FamilyMetadata, MetadataLines } from './family-metadata.ts';
 import { BodyTooLargeError } from './fetching/scrape-client.ts';
 import {
   type FetchClient,
@@ -22,13 +29,10 @@ import {
   failedFetch,
   type PendingScrape,
 } from './fetching/scrape-fetcher.ts';
-import { type ExpositionFormat, expositionFormat } from './media-type.ts';
 import type { ScraperMetrics } from './metrics.ts';
-import { SeriesCache } from './series-cache.ts';
-import type { SharedTexts } from './shared-texts.ts';
-import { nextScrapeMs, type Target } from './target.ts';
+import type { WriteSpool } from './spool/write-spool.ts';
+import { nextScrapeMs, type Target } from './targets/target.ts';
 import type { WriteBatch, WriteBatches } from './write-batch.ts';
-import type { WriteSpool } from './write-spool.ts';
 
 const REPORT_NAMES = [
   'up',

@@ -13,17 +13,17 @@ import type { TargetGroup } from '../lib/runtime/config/discovery-config.ts';
 import type { ScrapeConfig } from '../lib/runtime/config/prometheus-config.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { RelabelStepsResponse } from '../lib/wire/contracts.ts';
+import { FamilyMetadata } from './expositions/family-metadata.ts';
+import { schemaOfFactor } from './expositions/histogram-limits.ts';
+import type { SharedTexts } from './expositions/shared-texts.ts';
 import type { FailureLogs } from './failure-log.ts';
-import { FamilyMetadata } from './family-metadata.ts';
 import type { FetchClient, ScrapeFetcher } from './fetching/scrape-fetcher.ts';
-import { schemaOfFactor } from './histogram-limits.ts';
 import type { ScraperMetrics } from './metrics.ts';
-import { relabelSteps } from './relabel-steps.ts';
 import { type LoopSettings, type LoopState, newLoopState, ScrapeLoop } from './scrape-loop.ts';
-import type { SharedTexts } from './shared-texts.ts';
-import { buildTargets, type Target, type TargetOutcome } from './target.ts';
+import type { WriteSpool } from './spool/write-spool.ts';
+import { relabelSteps } from './targets/relabel-steps.ts';
+import { buildTargets, type Target, type TargetOutcome } from './targets/target.ts';
 import type { WriteBatches } from './write-batch.ts';
-import type { WriteSpool } from './write-spool.ts';
 
 /** Part of the interval that a target is given to come back after its next scrape was due. */
 const RETURN_GRACE = 0.1;

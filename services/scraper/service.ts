@@ -23,11 +23,12 @@ import {
   type TargetsRequest,
   type TargetsResponse,
 } from '../lib/wire/contracts.ts';
-import { DiskSpool } from './disk-spool.ts';
+import { Monitors } from './discovery/monitors.ts';
+import { SharedDiscovery, type SharingDeps } from './discovery/shared-discovery.ts';
+import { SharedTexts } from './expositions/shared-texts.ts';
 import { FailureLogs } from './failure-log.ts';
 import { ScrapeFetcher } from './fetching/scrape-fetcher.ts';
 import { createMetrics } from './metrics.ts';
-import { Monitors } from './monitors.ts';
 import {
   DEFAULT_BODY_BYTES_MAX,
   DEFAULT_DROPPED_TARGETS_MAX,
@@ -41,12 +42,11 @@ import type { ScrapeLoop } from './scrape-loop.ts';
 import { HAND_OVER_MS, type PoolDeps, type PoolOptions, ScrapePool } from './scrape-pool.ts';
 import { BUCKETS, bucketOf, costOf } from './sharding/share-record.ts';
 import type { TargetShares } from './sharding/target-shares.ts';
-import { SharedDiscovery, type SharingDeps } from './shared-discovery.ts';
-import { SharedTexts } from './shared-texts.ts';
-import { globalUrl } from './target.ts';
-import { listTargetMetadata } from './target-metadata.ts';
+import { DiskSpool } from './spool/disk-spool.ts';
+import { WriteSpool } from './spool/write-spool.ts';
+import { globalUrl } from './targets/target.ts';
+import { listTargetMetadata } from './targets/target-metadata.ts';
 import { WriteBatches } from './write-batch.ts';
-import { WriteSpool } from './write-spool.ts';
 
 /** Longest that a drain waits for samples to be written. */
 const FLUSH_TIMEOUT_MS = 10_000;

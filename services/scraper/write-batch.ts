@@ -3,7 +3,7 @@ import type { SeriesReference, WriteColumns } from '../lib/distributor/appender.
 import { ExtraColumns } from '../lib/model/extra-columns.ts';
 import { putStale, wordsOf } from '../lib/model/sample-columns.ts';
 import type { MetricMetadata } from '../lib/wire/contracts.ts';
-import { COLUMN_BYTES_PER_SAMPLE } from '../lib/wire/remote-write-columns.ts';
+import { COLUMN_BYTES_PER_SAMPLE } from '../lib/wire/remote-write/remote-write-columns.ts';
 
 /** Prometheus' ordinary NaN, `0x7ff8000000000001`: what a NaN in an exposition is stored as. */
 const NORMAL_NAN_HIGH = 0x7ff80000;

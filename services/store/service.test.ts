@@ -22,7 +22,7 @@ import {
   StoreDefinition,
   type WireSelectRequest,
 } from '../lib/wire/contracts.ts';
-import { readSeriesFrame } from '../lib/wire/series-frame.ts';
+import { readSeriesFrame } from '../lib/wire/frames/series-frame.ts';
 import type { StoreOptions } from './options.ts';
 import { createStore, type Store } from './service.ts';
 

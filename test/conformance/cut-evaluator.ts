@@ -6,7 +6,7 @@ import type { FloatHistogram } from '../../services/lib/model/float-histogram.ts
 import type { Queryable } from '../../services/lib/model/queryable.ts';
 import type { Expr } from '../../services/lib/promql/ast.ts';
 import { createEngine } from '../../services/lib/promql/engine/engine.ts';
-import type { PartialResult } from '../../services/lib/promql/engine/partial.ts';
+import type { PartialResult } from '../../services/lib/promql/engine/parts/partial.ts';
 import type {
   CutRequest,
   Engine,
@@ -16,7 +16,7 @@ import type {
   ResultSeries,
 } from '../../services/lib/promql/engine/query.ts';
 import { type CutOptions, cut, type Plan } from '../../services/lib/promql/plan/plan.ts';
-import { decodePartialResult, encodePartialResult } from '../../services/lib/wire/partial-result.ts';
+import { decodePartialResult, encodePartialResult } from '../../services/lib/wire/frames/partial-result.ts';
 import { executePushed } from '../../services/querier/push-down/pushed.ts';
 import { isAlmostEqual, isSameHistogram } from './script-answer.ts';
 import { CONTEXT } from './script-subject.ts';

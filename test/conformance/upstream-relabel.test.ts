@@ -5,7 +5,7 @@ import path from 'node:path';
 import { expect, test } from 'vitest';
 import { UTF8_NAMES } from '../../services/lib/relabel/relabel.ts';
 import { loadConfig } from '../../services/lib/runtime/config/load-config.ts';
-import { relabelSteps } from '../../services/scraper/relabel-steps.ts';
+import { relabelSteps } from '../../services/scraper/targets/relabel-steps.ts';
 import { FUZZ_SEED } from '../support/byte-fuzz.ts';
 import { UPSTREAM } from '../support/discovery-oracle.ts';
 import { hasPrograms, startProcess } from '../support/process.ts';

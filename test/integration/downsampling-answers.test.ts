@@ -13,7 +13,7 @@ import { DEFAULT_FEATURES } from '../../services/lib/promql/features.ts';
 import { parseExpr } from '../../services/lib/promql/parse/parser.ts';
 import { SeriesChunker, SeriesSamples } from '../../services/lib/tsdb/chunk/series-samples.ts';
 import { downsampleSeries } from '../../services/lib/tsdb/downsample/downsample-series.ts';
-import { SeriesFrameWriter } from '../../services/lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../services/lib/wire/frames/series-frame.ts';
 import { UnitingQueryable } from '../../services/querier/selection/uniting-queryable.ts';
 import { bitsOf, describeHistogram } from '../support/histograms.ts';
 

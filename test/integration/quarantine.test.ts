@@ -18,7 +18,7 @@ import {
   QuerierDefinition,
   StoreDefinition,
 } from '../../services/lib/wire/contracts.ts';
-import { emptySeriesFrame } from '../../services/lib/wire/series-frame.ts';
+import { emptySeriesFrame } from '../../services/lib/wire/frames/series-frame.ts';
 import { createQuerier } from '../../services/querier/service.ts';
 import { createStore, type Store } from '../../services/store/service.ts';
 import { buildBlock, temporaryFolder } from '../support/blocks.ts';

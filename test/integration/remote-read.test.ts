@@ -1,8 +1,12 @@
 // Remote read against its real clients: Prometheus servers without samples of their own, which ask for chunks, answer queries as the
 // process does whose samples they read; what whole samples say gives the same answers where they are written again.
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../../services/lib/wire/snappy.ts';
-import { compressSnappy } from '../../services/lib/wire/snappy-compress.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../../services/lib/wire/compression/snappy.ts';
+import { compressSnappy } from '../../services/lib/wire/compression/snappy-compress.ts';
 import { hasPrograms } from '../support/process.ts';
 import {
   ask,

@@ -23,8 +23,8 @@ import {
   type WireMatcher,
   type WireSelectRequest,
 } from '../../services/lib/wire/contracts.ts';
+import { SeriesFrameWriter } from '../../services/lib/wire/frames/series-frame.ts';
 import { fromWireMatchers } from '../../services/lib/wire/matchers.ts';
-import { SeriesFrameWriter } from '../../services/lib/wire/series-frame.ts';
 
 export interface FakeSeries {
   readonly labels: Labels;

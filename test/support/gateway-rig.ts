@@ -24,8 +24,8 @@ import {
   type SeriesResponse,
   StoreDefinition,
 } from '../../services/lib/wire/contracts.ts';
-import { ResultFrameWriter } from '../../services/lib/wire/result-frame.ts';
-import { SeriesFrameWriter } from '../../services/lib/wire/series-frame.ts';
+import { ResultFrameWriter } from '../../services/lib/wire/frames/result-frame.ts';
+import { SeriesFrameWriter } from '../../services/lib/wire/frames/series-frame.ts';
 
 /** What a test plays; a call that it does not play is refused. */
 export interface PlayedServices {

@@ -8,7 +8,7 @@ import { encodeLabels, Labels } from '../../services/lib/model/labels.ts';
 import { DEFAULT_TENANT } from '../../services/lib/model/tenant.ts';
 import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
-import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append/append-batch.ts';
 import { AppendOutcome, type AppendRequest, IngesterDefinition } from '../../services/lib/wire/contracts.ts';
 
 const [dataDir, firstText] = process.argv.slice(2);

@@ -6,15 +6,15 @@ import { SampleColumns } from '../../services/lib/model/sample-columns.ts';
 import { DEFAULT_TENANT } from '../../services/lib/model/tenant.ts';
 import type { Client } from '../../services/lib/transport/rpc.ts';
 import { decodeChunk } from '../../services/lib/tsdb/chunk/decode-chunk.ts';
-import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append/append-batch.ts';
 import {
   AppendOutcome,
   type AppendRequest,
   type IngesterDefinition,
   type StoreDefinition,
 } from '../../services/lib/wire/contracts.ts';
+import { readSeriesFrame } from '../../services/lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../services/lib/wire/matchers.ts';
-import { readSeriesFrame } from '../../services/lib/wire/series-frame.ts';
 
 export const LEDGER_START_MS = 1_700_000_000_000;
 export const LEDGER_METRIC = 'ledger';

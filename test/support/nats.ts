@@ -10,7 +10,7 @@ import {
   NatsControlPlane,
   type NatsControlPlaneDeps,
   type NatsControlPlaneOptions,
-} from '../../services/lib/transport/nats-control-plane.ts';
+} from '../../services/lib/transport/nats/nats-control-plane.ts';
 import { hasPrograms, type RunningProcess, startProcess } from './process.ts';
 import { findProgram, freePort } from './programs.ts';
 import { freshFolder } from './tidemark.ts';

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { call } from '../../load-tests/http-call.ts';
-import { compressSnappy } from '../../services/lib/wire/snappy-compress.ts';
+import { compressSnappy } from '../../services/lib/wire/compression/snappy-compress.ts';
 import { encodeWriteRequest } from './remote-write-body.ts';
 
 /** Connections, the sender's own limit. */

@@ -6,7 +6,8 @@ import { computePlacement, type Placement } from '../../services/lib/placement/p
 import type { Cluster } from '../../services/lib/transport/cluster.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client, Handlers } from '../../services/lib/transport/rpc.ts';
-import { visitDefinitions } from '../../services/lib/wire/append-batch.ts';
+import { visitDefinitions } from '../../services/lib/wire/append/append-batch.ts';
+import { BatchScratch, decodeBatch } from '../../services/lib/wire/append/packed-batch.ts';
 import {
   type AdmitSeriesRequest,
   type AdmitSeriesResponse,
@@ -16,7 +17,6 @@ import {
   IngesterDefinition,
   type MetricMetadata,
 } from '../../services/lib/wire/contracts.ts';
-import { BatchScratch, decodeBatch } from '../../services/lib/wire/packed-batch.ts';
 
 export interface RecordedSample {
   readonly series: string;

@@ -3,11 +3,11 @@ import { systemClock } from '../../services/lib/core/clock.ts';
 import { decodeLabels } from '../../services/lib/model/labels.ts';
 import { SampleColumns } from '../../services/lib/model/sample-columns.ts';
 import { DEFAULT_TENANT } from '../../services/lib/model/tenant.ts';
-import { connectGrpc } from '../../services/lib/transport/grpc-client.ts';
+import { connectGrpc } from '../../services/lib/transport/grpc/grpc-client.ts';
 import { decodeChunk } from '../../services/lib/tsdb/chunk/decode-chunk.ts';
 import { IngesterDefinition } from '../../services/lib/wire/contracts.ts';
+import { readSeriesFrame } from '../../services/lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../services/lib/wire/matchers.ts';
-import { readSeriesFrame } from '../../services/lib/wire/series-frame.ts';
 import { type AcknowledgedWrite, LOAD_SERIES, valueAt } from './cluster-load.ts';
 
 const TIMEOUT_MS = 60_000;

@@ -23,7 +23,7 @@ import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import type { Cluster } from '../../services/lib/transport/cluster.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client } from '../../services/lib/transport/rpc.ts';
-import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../../services/lib/wire/append/append-batch.ts';
 import {
   type AppendOutcome,
   type AppendRequest,

@@ -19,7 +19,7 @@ import {
   type QueryResponse,
   ResultType,
 } from '../../services/lib/wire/contracts.ts';
-import { ResultFrameWriter } from '../../services/lib/wire/result-frame.ts';
+import { ResultFrameWriter } from '../../services/lib/wire/frames/result-frame.ts';
 
 /** What a query finds: label sets with their values. */
 export type Answer = readonly (readonly [Readonly<Record<string, string>>, number])[];

@@ -19,7 +19,7 @@ import {
   type WireMatcher,
   type WireSelectRequest,
 } from '../../services/lib/wire/contracts.ts';
-import { readSeriesFrame } from '../../services/lib/wire/series-frame.ts';
+import { readSeriesFrame } from '../../services/lib/wire/frames/series-frame.ts';
 import type { StoreOptions } from '../../services/store/options.ts';
 import { createStore, type Store } from '../../services/store/service.ts';
 import { addSample } from './sample-blocks.ts';

@@ -16,7 +16,7 @@ import { formatValue } from '../../lib/model/number-format.ts';
 import { DEFAULT_TENANT } from '../../lib/model/tenant.ts';
 import type { CallContext } from '../../lib/transport/rpc.ts';
 import type { QueryRequest } from '../../lib/wire/contracts.ts';
-import { readResultFrame } from '../../lib/wire/result-frame.ts';
+import { readResultFrame } from '../../lib/wire/frames/result-frame.ts';
 import type { GatewayHost } from '../host.ts';
 import { type Exchange, sendBody, sendText } from '../http/exchange.ts';
 import type { Route } from '../http/route.ts';

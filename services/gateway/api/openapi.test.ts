@@ -12,7 +12,7 @@ import { CHUNK_EXEMPLARS } from '../../lib/model/chunk-sink.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
 import { ExemplarList } from '../../lib/tsdb/chunk/exemplar-list.ts';
 import { ResultType, type SeriesResponse } from '../../lib/wire/contracts.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 
 const FILE = [
   'conformance',

@@ -9,6 +9,13 @@ import { compileMatcher, type Matcher } from '../../lib/model/matcher.ts';
 import { wordsOf } from '../../lib/model/sample-columns.ts';
 import { DEFAULT_TENANT } from '../../lib/model/tenant.ts';
 import type { CallContext } from '../../lib/transport/rpc.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../../lib/wire/compression/snappy.ts';
+import { compressSnappy } from '../../lib/wire/compression/snappy-compress.ts';
+import { readResultFrame } from '../../lib/wire/frames/result-frame.ts';
 import { toWireMatchers } from '../../lib/wire/matchers.ts';
 import {
   READ_SAMPLES,
@@ -16,16 +23,13 @@ import {
   type ReadQuery,
   type ReadRequest,
   readReadRequest,
-} from '../../lib/wire/remote-read-request.ts';
+} from '../../lib/wire/remote-read/remote-read-request.ts';
 import {
   putMessage,
   type ReadColumns,
   type ReadLabels,
   ReadResponseWriter,
-} from '../../lib/wire/remote-read-response.ts';
-import { readResultFrame } from '../../lib/wire/result-frame.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../../lib/wire/snappy.ts';
-import { compressSnappy } from '../../lib/wire/snappy-compress.ts';
+} from '../../lib/wire/remote-read/remote-read-response.ts';
 import type { GatewayHost } from '../host.ts';
 import { statusOf } from '../http/api-error.ts';
 import { type Exchange, sendText } from '../http/exchange.ts';

@@ -7,8 +7,8 @@ import { DEFAULT_TENANT } from '../../lib/model/tenant.ts';
 import { goQuote } from '../../lib/promql/parse/go-quote.ts';
 import { parseMetricSelector } from '../../lib/promql/parse/parser.ts';
 import type { LabelSearchRequest, MatcherSet, MetadataResponse } from '../../lib/wire/contracts.ts';
+import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../lib/wire/matchers.ts';
-import { readSeriesFrame } from '../../lib/wire/series-frame.ts';
 import type { ApiResult, Exchange } from '../http/exchange.ts';
 import {
   forParameter,

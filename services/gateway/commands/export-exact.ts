@@ -8,7 +8,7 @@ import { parseMetricSelector } from '../../lib/promql/parse/parser.ts';
 import { decodeXorChunk } from '../../lib/tsdb/chunk/xor-decoder.ts';
 import { crc32c } from '../../lib/tsdb/import/crc32c.ts';
 import { decodeHistogramChunk } from '../../lib/tsdb/import/histogram-chunk.ts';
-import { compressSnappy } from '../../lib/wire/snappy-compress.ts';
+import { compressSnappy } from '../../lib/wire/compression/snappy-compress.ts';
 import {
   type ExactExemplar,
   type ExactHistogram,

@@ -8,7 +8,11 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { labelV1, sample } from '../../../test/support/remote-write-encoder.ts';
 import { systemClock } from '../../lib/core/clock.ts';
 import { systemDisk } from '../../lib/core/disk.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../../lib/wire/snappy.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../../lib/wire/compression/snappy.ts';
 import { jsonLine, openMetricsLines, openMetricsTime } from './export-text.ts';
 import { runImportCommand } from './import-command.ts';
 

@@ -24,7 +24,7 @@ import {
   SNAPPY_GROWTH_MAX,
   SNAPPY_SLACK_BYTES,
   snappyDecodedBytes,
-} from '../../lib/wire/snappy.ts';
+} from '../../lib/wire/compression/snappy.ts';
 import type { ImportProgress } from './import-progress.ts';
 import {
   putHistogram,

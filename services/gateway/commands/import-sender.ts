@@ -2,7 +2,7 @@
 // what it says it has written. A request that is answered is durable.
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
-import { compressSnappy } from '../../lib/wire/snappy-compress.ts';
+import { compressSnappy } from '../../lib/wire/compression/snappy-compress.ts';
 import type { ImportRequest } from './import-request.ts';
 
 export interface SenderOptions {

@@ -5,7 +5,7 @@ import { ByteWriter } from '../../lib/core/bytes.ts';
 import { FloatHistogram } from '../../lib/model/float-histogram.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
 import { ResultType } from '../../lib/wire/contracts.ts';
-import { ResultFrameWriter } from '../../lib/wire/result-frame.ts';
+import { ResultFrameWriter } from '../../lib/wire/frames/result-frame.ts';
 import { labelsToJson, ResultJson } from './result-json.ts';
 
 function render(

@@ -3,7 +3,7 @@
 import { ByteReader } from '../../lib/core/bytes.ts';
 import { formatTimestamp } from '../../lib/model/number-format.ts';
 import { ResultType } from '../../lib/wire/contracts.ts';
-import { readResultFrame, type SampleHistograms } from '../../lib/wire/result-frame.ts';
+import { readResultFrame, type SampleHistograms } from '../../lib/wire/frames/result-frame.ts';
 import { writeHistogram } from './histogram-json.ts';
 import { JsonBytes } from './json-bytes.ts';
 import { formatDecimal, formatSeconds } from './json-values.ts';

@@ -1,6 +1,6 @@
 // What a remote write request says about its body: protocol version and compression, from the headers alone.
 import type { IncomingHttpHeaders } from 'node:http';
-import type { RemoteWriteVersion } from '../../lib/wire/remote-write-decoder.ts';
+import type { RemoteWriteVersion } from '../../lib/wire/remote-write/remote-write-decoder.ts';
 
 const MEDIA_TYPE = 'application/x-protobuf';
 

@@ -22,7 +22,7 @@ import {
 import { systemClock } from '../../lib/core/clock.ts';
 import { createDistributor, type DistributorOptions } from '../../lib/distributor/distributor.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
-import { compressSnappy } from '../../lib/wire/snappy-compress.ts';
+import { compressSnappy } from '../../lib/wire/compression/snappy-compress.ts';
 import { createRemoteWriteHandler, type RemoteWriteOptions } from './remote-write.ts';
 
 interface Answer {

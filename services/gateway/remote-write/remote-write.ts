@@ -10,17 +10,20 @@ import { failpoint } from '../../lib/core/failpoint.ts';
 import type { Appender, Distributor, WriteOutcome } from '../../lib/distributor/appender.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import { memoryShare } from '../../lib/runtime/memory-limit.ts';
-import { RemoteWriteColumns } from '../../lib/wire/remote-write-columns.ts';
-import type { DecodedWrite } from '../../lib/wire/remote-write-context.ts';
-import { RemoteWriteDecoder, type RemoteWriteVersion } from '../../lib/wire/remote-write-decoder.ts';
 import {
   decompressSnappy,
   SNAPPY_DECODED_BYTES_MAX,
   SNAPPY_GROWTH_MAX,
   SNAPPY_SLACK_BYTES,
   snappyDecodedBytes,
-} from '../../lib/wire/snappy.ts';
-import { decompressZstd } from '../../lib/wire/zstd.ts';
+} from '../../lib/wire/compression/snappy.ts';
+import { decompressZstd } from '../../lib/wire/compression/zstd.ts';
+import { RemoteWriteColumns } from '../../lib/wire/remote-write/remote-write-columns.ts';
+import type { DecodedWrite } from '../../lib/wire/remote-write/remote-write-context.ts';
+import {
+  RemoteWriteDecoder,
+  type RemoteWriteVersion,
+} from '../../lib/wire/remote-write/remote-write-decoder.ts';
 import {
   BodyDeadlines,
   BodyTooLargeError,

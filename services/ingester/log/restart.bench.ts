@@ -16,10 +16,10 @@ import { DEFAULT_TENANT } from '../../lib/model/tenant.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import { createInProcessClient } from '../../lib/transport/in-process.ts';
-import { draftAppendBatch, putDefinition } from '../../lib/wire/append-batch.ts';
+import { draftAppendBatch, putDefinition } from '../../lib/wire/append/append-batch.ts';
 import { AppendOutcome, type AppendRequest, IngesterDefinition } from '../../lib/wire/contracts.ts';
+import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../lib/wire/matchers.ts';
-import { readSeriesFrame } from '../../lib/wire/series-frame.ts';
 import { createIngester, type Ingester } from '../service.ts';
 
 const SAMPLES_PER_REQUEST = 2000;

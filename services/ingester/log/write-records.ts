@@ -3,7 +3,7 @@
 import { ByteReader, type ByteWriter } from '../../lib/core/bytes.ts';
 import { AppError } from '../../lib/core/errors.ts';
 import type { WriteSet } from '../../lib/model/write-set.ts';
-import { decodeHeldWrites, encodeHeldWrites, isOrigin } from '../../lib/wire/held-writes.ts';
+import { decodeHeldWrites, encodeHeldWrites, isOrigin } from '../../lib/wire/append/held-writes.ts';
 import type { HeldTable, WriteSections } from '../writes/held-table.ts';
 
 export const RECORD_WRITES = 13;

@@ -8,7 +8,7 @@ import type { PartEvaluator } from '../../lib/query/part-evaluator.ts';
 import { parseForCluster, planForNodes } from '../../lib/query/part-plan.ts';
 import { type HeadSelection, selectHead } from '../../lib/tsdb/head/head-select.ts';
 import type { EvaluatePartRequest, EvaluatePartResponse } from '../../lib/wire/contracts.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
 import type { Tenant, Tenants } from '../tenants.ts';
 

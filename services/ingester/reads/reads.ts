@@ -16,8 +16,8 @@ import type {
   SelectResponse,
   WireSelectRequest,
 } from '../../lib/wire/contracts.ts';
+import { FRAME_BYTES_TARGET, SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { fromWireMatchers } from '../../lib/wire/matchers.ts';
-import { FRAME_BYTES_TARGET, SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
 import type { Tenant, Tenants } from '../tenants.ts';
 

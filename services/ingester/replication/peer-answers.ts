@@ -2,7 +2,7 @@
 import { type AppError, toAppError } from '../../lib/core/errors.ts';
 import type { WriteSet } from '../../lib/model/write-set.ts';
 import { coversQuorums, ownerSetsOf } from '../../lib/placement/owner-sets.ts';
-import { decodeHeldWrites } from '../../lib/wire/held-writes.ts';
+import { decodeHeldWrites } from '../../lib/wire/append/held-writes.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import type { ReplicaPeer, ReplicaView } from './replication-options.ts';
 

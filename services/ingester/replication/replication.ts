@@ -11,14 +11,14 @@ import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { ReplicaRecord } from '../../lib/transport/control-plane.ts';
 import type { Handlers } from '../../lib/transport/rpc.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
-import { samplesOfBatch } from '../../lib/wire/append-batch.ts';
+import { samplesOfBatch } from '../../lib/wire/append/append-batch.ts';
+import { decodeHeldWrites, encodeHeldWrites } from '../../lib/wire/append/held-writes.ts';
 import type {
   HeldWritesResponse,
   IngesterReplicationDefinition,
   LeaveRequest,
   LeaveResponse,
 } from '../../lib/wire/contracts.ts';
-import { decodeHeldWrites, encodeHeldWrites } from '../../lib/wire/held-writes.ts';
 import type { SealedRange } from '../sealing/seal-shares.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import type { WriteReader } from '../writes/write-reader.ts';

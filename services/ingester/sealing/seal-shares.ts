@@ -9,7 +9,7 @@ import { toAppError } from '../../lib/core/errors.ts';
 import type { WriteSet } from '../../lib/model/write-set.ts';
 import { type Placement, rendezvousScore } from '../../lib/placement/placement.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
-import { encodeHeldWrites } from '../../lib/wire/held-writes.ts';
+import { encodeHeldWrites } from '../../lib/wire/append/held-writes.ts';
 import type { ReplicaPeer } from '../replication/replication-options.ts';
 
 export interface SealSharesDeps {

@@ -18,9 +18,13 @@ import { decodeChunk } from '../../lib/tsdb/chunk/decode-chunk.ts';
 import { Head } from '../../lib/tsdb/head/head.ts';
 import { sealRange } from '../../lib/tsdb/head/head-seal.ts';
 import type { RangeChunks } from '../../lib/tsdb/head/range-chunks.ts';
-import { RemoteWriteColumns } from '../../lib/wire/remote-write-columns.ts';
-import { RemoteWriteDecoder } from '../../lib/wire/remote-write-decoder.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../../lib/wire/snappy.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../../lib/wire/compression/snappy.ts';
+import { RemoteWriteColumns } from '../../lib/wire/remote-write/remote-write-columns.ts';
+import { RemoteWriteDecoder } from '../../lib/wire/remote-write/remote-write-decoder.ts';
 
 const RANGE_MS = 7_200_000;
 

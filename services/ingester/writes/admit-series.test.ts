@@ -2,7 +2,7 @@ import { Counter, Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { ByteWriter } from '../../lib/core/bytes.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
-import { putDefinition } from '../../lib/wire/append-batch.ts';
+import { putDefinition } from '../../lib/wire/append/append-batch.ts';
 import { withDefaults } from '../options.ts';
 import { Tenants } from '../tenants.ts';
 import { admitSeries } from './admit-series.ts';

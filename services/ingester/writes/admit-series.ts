@@ -2,7 +2,7 @@
 // replay take every series, so that all replicas of a write keep the same (services/ingester/README.md).
 import { AppError } from '../../lib/core/errors.ts';
 import { ABSENT } from '../../lib/tsdb/head/columns.ts';
-import { visitDefinitions } from '../../lib/wire/append-batch.ts';
+import { visitDefinitions } from '../../lib/wire/append/append-batch.ts';
 import type { AdmitSeriesRequest, AdmitSeriesResponse } from '../../lib/wire/contracts.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
 import type { Tenants } from '../tenants.ts';

@@ -1,7 +1,7 @@
 // Which writes this ingester holds (lib/wire/docs/held-writes.md), and what makes that list untrustworthy. Kept in memory, made again
 // from the log at a start: each logged write carries its own place in it.
 import { WriteSet } from '../../lib/model/write-set.ts';
-import { INTERVALS_MAX, ORIGINS_MAX } from '../../lib/wire/held-writes.ts';
+import { INTERVALS_MAX, ORIGINS_MAX } from '../../lib/wire/append/held-writes.ts';
 
 /** The sections of one write. */
 export interface WriteSections {

@@ -3,8 +3,8 @@
 import { ByteWriter } from '../../lib/core/bytes.ts';
 import { ExtraColumns } from '../../lib/model/extra-columns.ts';
 import { StartTimes } from '../../lib/tsdb/chunk/start-times.ts';
-import { draftAppendBatch, putDefinition } from '../../lib/wire/append-batch.ts';
-import { type ExtrasSection, encodeAppendExtras, putExtra } from '../../lib/wire/append-extras.ts';
+import { draftAppendBatch, putDefinition } from '../../lib/wire/append/append-batch.ts';
+import { type ExtrasSection, encodeAppendExtras, putExtra } from '../../lib/wire/append/append-extras.ts';
 import type { AppendRequest } from '../../lib/wire/contracts.ts';
 import type { RecordColumns } from '../log/log-records.ts';
 import type { Tenant } from '../tenants.ts';

@@ -6,11 +6,11 @@ import { checkExtra, countHistograms, ExtraColumns } from '../../lib/model/extra
 import { ResidentMemory, WRITE_MEMORY_SHARE } from '../../lib/runtime/memory-limit.ts';
 import type { Head } from '../../lib/tsdb/head/head.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
-import type { AppendBatch } from '../../lib/wire/append-batch.ts';
-import { decodeAppendExtras } from '../../lib/wire/append-extras.ts';
+import type { AppendBatch } from '../../lib/wire/append/append-batch.ts';
+import { decodeAppendExtras } from '../../lib/wire/append/append-extras.ts';
+import { isOrigin } from '../../lib/wire/append/held-writes.ts';
+import { BatchScratch, decodeBatch } from '../../lib/wire/append/packed-batch.ts';
 import type { AppendRequest, MetricMetadata } from '../../lib/wire/contracts.ts';
-import { isOrigin } from '../../lib/wire/held-writes.ts';
-import { BatchScratch, decodeBatch } from '../../lib/wire/packed-batch.ts';
 import {
   encodeExtras,
   encodeMetadata,

@@ -7,9 +7,9 @@ import { ExtraColumns } from '../model/extra-columns.ts';
 import { FloatHistogram } from '../model/float-histogram.ts';
 import { decodeLabels, Labels } from '../model/labels.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
-import { decodeAppendExtras } from '../wire/append-extras.ts';
+import { decodeAppendExtras } from '../wire/append/append-extras.ts';
+import { BatchScratch, decodeBatch } from '../wire/append/packed-batch.ts';
 import type { AppendRequest } from '../wire/contracts.ts';
-import { BatchScratch, decodeBatch } from '../wire/packed-batch.ts';
 import type { WriteColumns } from './appender.ts';
 import { createDistributor } from './distributor.ts';
 

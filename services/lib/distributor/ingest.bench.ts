@@ -10,10 +10,10 @@ import { createSilentLogger } from '../runtime/logger.ts';
 import type { Cluster } from '../transport/cluster.ts';
 import { createInProcessClient } from '../transport/in-process.ts';
 import type { Handlers } from '../transport/rpc.ts';
+import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../wire/compression/snappy.ts';
 import { AppendOutcome, IngesterDefinition } from '../wire/contracts.ts';
-import { RemoteWriteColumns } from '../wire/remote-write-columns.ts';
-import { RemoteWriteDecoder } from '../wire/remote-write-decoder.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../wire/snappy.ts';
+import { RemoteWriteColumns } from '../wire/remote-write/remote-write-columns.ts';
+import { RemoteWriteDecoder } from '../wire/remote-write/remote-write-decoder.ts';
 import { createDistributor } from './distributor.ts';
 
 /** Acknowledges everything, keeps nothing. */

@@ -4,8 +4,9 @@ import { assert } from '../core/assert.ts';
 import { ByteWriter } from '../core/bytes.ts';
 import { AppError, toAppError } from '../core/errors.ts';
 import type { Client } from '../transport/rpc.ts';
-import { draftAppendBatch, putDefinition } from '../wire/append-batch.ts';
-import { type ExtrasSection, encodeAppendExtras, putExtra } from '../wire/append-extras.ts';
+import { draftAppendBatch, putDefinition } from '../wire/append/append-batch.ts';
+import { type ExtrasSection, encodeAppendExtras, putExtra } from '../wire/append/append-extras.ts';
+import type { PackedColumns } from '../wire/append/packed-batch.ts';
 import {
   AppendOutcome,
   type AppendRequest,
@@ -13,7 +14,6 @@ import {
   type IngesterDefinition,
   type MetricMetadata,
 } from '../wire/contracts.ts';
-import type { PackedColumns } from '../wire/packed-batch.ts';
 import type { ExtraSorter } from './extra-sorter.ts';
 import { RequestQueue } from './request-queue.ts';
 import type { SampleSorter } from './sample-sorter.ts';

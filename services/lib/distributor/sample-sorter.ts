@@ -1,6 +1,6 @@
 // Admission and split of one write: which samples go on, and in which order, so that the samples of a partition stand side by
 // side. A counting sort over the caller's columns; the result lives in scratch that the next write overwrites.
-import { PackedColumns } from '../wire/packed-batch.ts';
+import { PackedColumns } from '../wire/append/packed-batch.ts';
 import type { WriteColumns } from './appender.ts';
 import { PAGE_REFERENCES, type SeriesPage, WITHHELD } from './series-table.ts';
 

@@ -5,7 +5,7 @@ import { ByteWriter } from '../core/bytes.ts';
 import type { Clock } from '../core/clock.ts';
 import { AppError, toAppError } from '../core/errors.ts';
 import { quorumOf } from '../placement/placement.ts';
-import { putDefinition } from '../wire/append-batch.ts';
+import { putDefinition } from '../wire/append/append-batch.ts';
 import type { DistributorMetrics } from './metrics.ts';
 import type { Routes, RouteTable } from './routes.ts';
 import type { SeriesTable } from './series-table.ts';

@@ -9,7 +9,7 @@ import type { SampleColumns } from '../model/sample-columns.ts';
 import { mergeHistograms } from '../tsdb/chunk/merge-histograms.ts';
 import { appendSamples } from '../tsdb/chunk/merge-samples.ts';
 import { SeriesSamples } from '../tsdb/chunk/series-samples.ts';
-import { readSeriesFrame } from '../wire/series-frame.ts';
+import { readSeriesFrame } from '../wire/frames/series-frame.ts';
 import { cutToRange } from './cut-to-range.ts';
 
 /** Bytes of a series and of a chunk in the columns below, room for growth included. */

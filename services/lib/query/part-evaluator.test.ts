@@ -6,8 +6,8 @@ import { encodeLabels, Labels } from '../model/labels.ts';
 import { DEFAULT_FEATURES } from '../promql/features.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
 import { encodeXorChunk } from '../tsdb/chunk/xor-encoder.ts';
-import { decodePartialResult } from '../wire/partial-result.ts';
-import { SeriesFrameWriter } from '../wire/series-frame.ts';
+import { decodePartialResult } from '../wire/frames/partial-result.ts';
+import { SeriesFrameWriter } from '../wire/frames/series-frame.ts';
 import { PartEvaluator, type PartEvaluatorOptions } from './part-evaluator.ts';
 
 const ORDER = {

@@ -5,7 +5,7 @@ import { AppError } from '../core/errors.ts';
 import type { QueryContext } from '../model/queryable.ts';
 import { createEngine } from '../promql/engine/engine.ts';
 import { type LastMessage, serveTasks, type TaskChannel, unpackError } from '../runtime/worker-tasks.ts';
-import { encodePartialResult } from '../wire/partial-result.ts';
+import { encodePartialResult } from '../wire/frames/partial-result.ts';
 import { FrameSeries } from './frame-series.ts';
 import type { FromPart, PartOrder, ToPart } from './part-messages.ts';
 import { parseForCluster, planForNodes } from './part-plan.ts';

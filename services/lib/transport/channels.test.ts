@@ -15,13 +15,13 @@ import {
   type SelectResponse,
   type WireSelectRequest,
 } from '../wire/contracts.ts';
-import { type ClusterSecurity, createTlsSecurity, PLAINTEXT } from './cluster-security.ts';
-import { connectGrpc } from './grpc-client.ts';
-import { GrpcServer } from './grpc-server.ts';
+import { connectGrpc } from './grpc/grpc-client.ts';
+import { GrpcServer } from './grpc/grpc-server.ts';
 import { createInProcessClient } from './in-process.ts';
 import type { CallContext, Client, Handlers } from './rpc.ts';
-import { TlsIdentity } from './tls-identity.ts';
-import { TlsRefusals } from './tls-refusals.ts';
+import { type ClusterSecurity, createTlsSecurity, PLAINTEXT } from './tls/cluster-security.ts';
+import { TlsIdentity } from './tls/tls-identity.ts';
+import { TlsRefusals } from './tls/tls-refusals.ts';
 
 const canEncrypt = hasPrograms('openssl');
 const CODES: readonly ErrorCode[] = [

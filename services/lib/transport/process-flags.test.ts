@@ -1,7 +1,7 @@
 import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
 import { parseFlags } from '../runtime/flags.ts';
-import { natsOptionsOf } from './nats-options.ts';
+import { natsOptionsOf } from './nats/nats-options.ts';
 import { advertisedAddress, instanceOf, PROCESS_FLAGS, splitAddress } from './process-flags.ts';
 
 const flagsOf = (...argv: string[]) => parseFlags(PROCESS_FLAGS, argv, {}).values;

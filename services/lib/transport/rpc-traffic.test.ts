@@ -3,8 +3,8 @@ import { Registry } from 'prom-client';
 import { expect, onTestFinished, test } from 'vitest';
 import { createSilentLogger } from '../runtime/logger.ts';
 import { IngesterDefinition, type SelectResponse, type WireSelectRequest } from '../wire/contracts.ts';
-import { connectGrpc } from './grpc-client.ts';
-import { GrpcServer } from './grpc-server.ts';
+import { connectGrpc } from './grpc/grpc-client.ts';
+import { GrpcServer } from './grpc/grpc-server.ts';
 import type { Handlers } from './rpc.ts';
 import { createRpcTraffic } from './rpc-traffic.ts';
 

@@ -12,13 +12,13 @@ import type { Service } from '../runtime/service.ts';
 import { readVersion } from '../runtime/version.ts';
 import type { Cluster } from './cluster.ts';
 import { registerClusterMetrics } from './cluster-metrics.ts';
-import { type ClusterSecurity, openClusterSecurity, servingAddress } from './cluster-security.ts';
 import type { ControlPlane, MemberRecord, MemberState, ServiceName } from './control-plane.ts';
-import { GrpcCluster } from './grpc-cluster.ts';
-import { GrpcServer } from './grpc-server.ts';
-import { NatsControlPlane } from './nats-control-plane.ts';
-import { natsOptionsOf } from './nats-options.ts';
-import { createPlacementFile } from './placement-file.ts';
+import { GrpcCluster } from './grpc/grpc-cluster.ts';
+import { GrpcServer } from './grpc/grpc-server.ts';
+import { createPlacementFile } from './members/placement-file.ts';
+import { createWorkShares, type WorkShares } from './members/work-shares.ts';
+import { NatsControlPlane } from './nats/nats-control-plane.ts';
+import { natsOptionsOf } from './nats/nats-options.ts';
 import {
   advertisedAddress,
   instanceOf,
@@ -27,7 +27,7 @@ import {
   splitAddress,
 } from './process-flags.ts';
 import { createRpcTraffic, type RpcTraffic } from './rpc-traffic.ts';
-import { createWorkShares, type WorkShares } from './work-shares.ts';
+import { type ClusterSecurity, openClusterSecurity, servingAddress } from './tls/cluster-security.ts';
 
 /** What a service is built with. */
 export interface ProcessContext<T extends FlagTable> {

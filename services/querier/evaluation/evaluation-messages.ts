@@ -83,7 +83,7 @@ export type FromEvaluation =
     }
   | { readonly kind: 'push'; readonly push: number; readonly order: PartPush }
   | { readonly kind: 'assist'; readonly assistance: number; readonly order: AssistanceOrder }
-  /** A partial result (wire/partial-result.ts): all that a task of assistance says. */
+  /** A partial result (wire/frames/partial-result.ts): all that a task of assistance says. */
   | { readonly kind: 'partial'; readonly frames: readonly Uint8Array<ArrayBuffer>[] }
   /** The next parts of the answer; a few such messages are sent ahead of `taken`. */
   | { readonly kind: 'parts'; readonly parts: readonly QueryPart[] };

@@ -7,9 +7,9 @@ import type { Queryable, QueryContext, SeriesSet } from '../../lib/model/queryab
 import type { SampleColumns } from '../../lib/model/sample-columns.ts';
 import type { Expr } from '../../lib/promql/ast.ts';
 import { createEngine } from '../../lib/promql/engine/engine.ts';
-import type { PartialResult } from '../../lib/promql/engine/partial.ts';
+import type { PartialResult } from '../../lib/promql/engine/parts/partial.ts';
 import type { Engine, QueryResult, ResultSeries } from '../../lib/promql/engine/query.ts';
-import type { SampleTotals } from '../../lib/promql/engine/sample-tally.ts';
+import type { SampleTotals } from '../../lib/promql/engine/select/sample-tally.ts';
 import { cut } from '../../lib/promql/plan/plan.ts';
 import { planForNodes } from '../../lib/query/part-plan.ts';
 import {
@@ -19,7 +19,7 @@ import {
   unpackError,
 } from '../../lib/runtime/worker-tasks.ts';
 import type { QueryTrailer } from '../../lib/wire/contracts.ts';
-import { decodePartialResult, encodePartialResult } from '../../lib/wire/partial-result.ts';
+import { decodePartialResult, encodePartialResult } from '../../lib/wire/frames/partial-result.ts';
 import { executePushed, type PartPush, type PushedDeps, type PushedResult } from '../push-down/pushed.ts';
 import type { SeriesUnion } from '../selection/series-union.ts';
 import type { SharedUnion } from '../selection/shared-union.ts';

@@ -12,7 +12,7 @@ import type { Cluster } from '../../lib/transport/cluster.ts';
 import { createInProcessClient } from '../../lib/transport/in-process.ts';
 import { encodeXorChunk } from '../../lib/tsdb/chunk/xor-encoder.ts';
 import { QuerierDefinition, type SelectResponse } from '../../lib/wire/contracts.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { DEFAULT_QUERIER_OPTIONS } from '../options.ts';
 import { createQuerier, createQueryThreads } from '../service.ts';
 

@@ -2,7 +2,7 @@
 // (lib/promql/plan), shares them, keeps a range of them for itself and has the others evaluated by other threads, whose partial
 // results are merged. Where there is too little to do it is left alone.
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../../lib/model/queryable.ts';
-import type { PartialResult } from '../../lib/promql/engine/partial.ts';
+import type { PartialResult } from '../../lib/promql/engine/parts/partial.ts';
 import type { CutRequest, Engine, PartRequest, QueryResult } from '../../lib/promql/engine/query.ts';
 import { SeriesUnion } from '../selection/series-union.ts';
 import type { SharedUnion } from '../selection/shared-union.ts';

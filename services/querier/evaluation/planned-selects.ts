@@ -7,7 +7,7 @@ import { evaluateDuration } from '../../lib/promql/engine/durations.ts';
 import { createEngine } from '../../lib/promql/engine/engine.ts';
 import { visitExpr } from '../../lib/promql/engine/expressions.ts';
 import { chunkSampleCount } from '../../lib/tsdb/chunk/decode-chunk.ts';
-import { readSeriesFrame } from '../../lib/wire/series-frame.ts';
+import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import { type FrameRequest, selectKey, UnitingQueryable } from '../selection/uniting-queryable.ts';
 import type { EvaluationOrder, SentFrame } from './evaluation-messages.ts';
 import { parseOrder, timesOf } from './order.ts';

@@ -10,7 +10,7 @@ import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import { createInProcessClient } from '../../lib/transport/in-process.ts';
 import { encodeXorChunk } from '../../lib/tsdb/chunk/xor-encoder.ts';
 import { QuerierDefinition } from '../../lib/wire/contracts.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { createQuerier } from '../service.ts';
 
 const ROUNDS = 7;

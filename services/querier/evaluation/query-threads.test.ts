@@ -10,7 +10,7 @@ import { decodeLabels, Labels } from '../../lib/model/labels.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import { createInProcessClient } from '../../lib/transport/in-process.ts';
 import { QuerierDefinition, type QueryRequest, type QueryTrailer } from '../../lib/wire/contracts.ts';
-import { readResultFrame } from '../../lib/wire/result-frame.ts';
+import { readResultFrame } from '../../lib/wire/frames/result-frame.ts';
 import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from '../options.ts';
 import { createQuerier, createQueryThreads } from '../service.ts';
 

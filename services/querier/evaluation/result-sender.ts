@@ -4,7 +4,7 @@ import type { Transferable } from 'node:worker_threads';
 import { throwIfAborted, toAppError } from '../../lib/core/errors.ts';
 import type { ResultSeries } from '../../lib/promql/engine/query.ts';
 import type { LastMessage } from '../../lib/runtime/worker-tasks.ts';
-import { ResultFrameWriter } from '../../lib/wire/result-frame.ts';
+import { ResultFrameWriter } from '../../lib/wire/frames/result-frame.ts';
 import type { FromEvaluation, QueryPart } from './evaluation-messages.ts';
 
 /** Messages, of one frame each, that may wait for the consumer. */

@@ -2,7 +2,7 @@
 // steps of which parts, evaluates the rest over chunks, and merges (services/lib/wire/docs/part-evaluation.md).
 import { AppError } from '../../lib/core/errors.ts';
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../../lib/model/queryable.ts';
-import type { PartialResult } from '../../lib/promql/engine/partial.ts';
+import type { PartialResult } from '../../lib/promql/engine/parts/partial.ts';
 import type { CutRequest, Engine, QueryResult } from '../../lib/promql/engine/query.ts';
 import { type PushableSteps, stepsBeyond } from '../../lib/query/part-plan.ts';
 

@@ -4,7 +4,7 @@ import { CHUNK_EXEMPLARS, CHUNK_XOR } from '../../lib/model/chunk-sink.ts';
 import { decodeLabels, encodeLabels, Labels } from '../../lib/model/labels.ts';
 import { ExemplarList } from '../../lib/tsdb/chunk/exemplar-list.ts';
 import { type AnswerCoverage, MatchType } from '../../lib/wire/contracts.ts';
-import { readSeriesFrame, SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { readSeriesFrame, SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { findExemplars } from './exemplars.ts';
 import type { FannedOut } from './fan-out.ts';
 import type { LookupScope } from './lookups.ts';

@@ -18,8 +18,8 @@ import type {
   SeriesRequest,
   SeriesResponse,
 } from '../../lib/wire/contracts.ts';
+import { emptySeriesFrame, SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { fromWireMatchers } from '../../lib/wire/matchers.ts';
-import { emptySeriesFrame, SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
 import type { MemoryBudget } from '../evaluation/memory-budget.ts';
 import { uniteCoverage } from './answer-coverage.ts';
 import type { ClusterSelect } from './cluster-select.ts';

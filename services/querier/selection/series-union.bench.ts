@@ -6,7 +6,7 @@ import { encodeLabels, Labels } from '../../lib/model/labels.ts';
 import { SampleColumns } from '../../lib/model/sample-columns.ts';
 import { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { encodeXorChunk } from '../../lib/tsdb/chunk/xor-encoder.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { SeriesUnion } from './series-union.ts';
 import { UnitedSeriesSet } from './united-series-set.ts';
 

@@ -18,7 +18,7 @@ import { compareRanges } from '../../lib/tsdb/block/byte-ranges.ts';
 import type { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { decodeChunk } from '../../lib/tsdb/chunk/decode-chunk.ts';
 import type { StartTimes } from '../../lib/tsdb/chunk/start-times.ts';
-import { readSeriesFrame } from '../../lib/wire/series-frame.ts';
+import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import type { MemoryBudget } from '../evaluation/memory-budget.ts';
 import { SharedArena } from '../evaluation/shared-buffers.ts';
 import { growFloat64, growInt32, growUint8, growUint32 } from './grown-columns.ts';

@@ -9,7 +9,7 @@ import { encodeLabels, Labels } from '../../lib/model/labels.ts';
 import { SampleColumns } from '../../lib/model/sample-columns.ts';
 import { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { SeriesChunker, SeriesSamples } from '../../lib/tsdb/chunk/series-samples.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { SeriesUnion } from './series-union.ts';
 import { UnitedSeriesSet } from './united-series-set.ts';
 

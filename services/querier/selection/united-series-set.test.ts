@@ -7,7 +7,7 @@ import { putStale, SampleColumns, wordsOf } from '../../lib/model/sample-columns
 import { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { ChunkEncoder } from '../../lib/tsdb/chunk/chunk-encoder.ts';
 import { encodeXorChunk } from '../../lib/tsdb/chunk/xor-encoder.ts';
-import { SeriesFrameWriter } from '../../lib/wire/series-frame.ts';
+import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { SeriesUnion } from './series-union.ts';
 import { UnitedSeriesSet } from './united-series-set.ts';
 

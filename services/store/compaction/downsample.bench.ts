@@ -15,9 +15,13 @@ import { SortedBlockWriter } from '../../lib/tsdb/block/sorted-block-writer.ts';
 import { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { SeriesChunker, SeriesSamples } from '../../lib/tsdb/chunk/series-samples.ts';
 import { downsampleBlock } from '../../lib/tsdb/downsample/downsample-block.ts';
-import { RemoteWriteColumns } from '../../lib/wire/remote-write-columns.ts';
-import { RemoteWriteDecoder } from '../../lib/wire/remote-write-decoder.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../../lib/wire/snappy.ts';
+import {
+  decompressSnappy,
+  SNAPPY_SLACK_BYTES,
+  snappyDecodedBytes,
+} from '../../lib/wire/compression/snappy.ts';
+import { RemoteWriteColumns } from '../../lib/wire/remote-write/remote-write-columns.ts';
+import { RemoteWriteDecoder } from '../../lib/wire/remote-write/remote-write-decoder.ts';
 import { bytesOf } from '../blocks/block-catalog.ts';
 
 const BLOCK_CHUNK_SAMPLES = 960;

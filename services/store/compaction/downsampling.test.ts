@@ -19,7 +19,7 @@ import { readSeriesMatchers } from '../../lib/rules/series-matchers.ts';
 import type { StoragePolicy } from '../../lib/runtime/config/storage-policy.ts';
 import { SeriesSamples } from '../../lib/tsdb/chunk/series-samples.ts';
 import { MatchType } from '../../lib/wire/contracts.ts';
-import { readSeriesFrame } from '../../lib/wire/series-frame.ts';
+import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import type { StoreOptions } from '../options.ts';
 
 const HOUR_MS = 3_600_000;

@@ -5,7 +5,7 @@ import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { ControlPlane } from '../../lib/transport/control-plane.ts';
-import { forgetStore } from '../../lib/transport/forget-store.ts';
+import { forgetStore } from '../../lib/transport/members/forget-store.ts';
 import type { PeerInventories } from './peer-inventories.ts';
 import type { StoreView } from './store-view.ts';
 

@@ -3,7 +3,7 @@
 import { toAppError } from '../../../services/lib/core/errors.ts';
 import { decodeLabels } from '../../../services/lib/model/labels.ts';
 import { QuerierDefinition } from '../../../services/lib/wire/contracts.ts';
-import { readResultFrame } from '../../../services/lib/wire/result-frame.ts';
+import { readResultFrame } from '../../../services/lib/wire/frames/result-frame.ts';
 import {
   expectedValue,
   type FoundSeries,

@@ -4,14 +4,14 @@
 import { decodeLabels } from '../../../services/lib/model/labels.ts';
 import { GroupPlacement, groupOf } from '../../../services/lib/placement/block-groups.ts';
 import type { PlacementRecord } from '../../../services/lib/transport/control-plane.ts';
-import { ownersOf } from '../../../services/lib/transport/owner-table.ts';
+import { ownersOf } from '../../../services/lib/transport/members/owner-table.ts';
 import { BlockReader } from '../../../services/lib/tsdb/block/block-reader.ts';
 import { PageCache } from '../../../services/lib/tsdb/block/page-cache.ts';
 import { WorkPacer } from '../../../services/lib/tsdb/block/work-pacer.ts';
 import { SeriesSamples } from '../../../services/lib/tsdb/chunk/series-samples.ts';
 import { IngesterDefinition } from '../../../services/lib/wire/contracts.ts';
+import { readSeriesFrame } from '../../../services/lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../../services/lib/wire/matchers.ts';
-import { readSeriesFrame } from '../../../services/lib/wire/series-frame.ts';
 import { SIM_METRIC, TENANT } from './ledger.ts';
 import type { SimCluster, SimNode } from './sim-cluster.ts';
 import { SIM_ROOT, WORLD_START_MS } from './world.ts';

@@ -14,10 +14,13 @@ import type {
   PlacementRecord,
   ServiceName,
 } from '../../../services/lib/transport/control-plane.ts';
-import { GrpcCluster } from '../../../services/lib/transport/grpc-cluster.ts';
-import { NatsControlPlane } from '../../../services/lib/transport/nats-control-plane.ts';
-import { createPlacementFile, type PlacementMemory } from '../../../services/lib/transport/placement-file.ts';
-import { PlacementKeeper } from '../../../services/lib/transport/placement-keeper.ts';
+import { GrpcCluster } from '../../../services/lib/transport/grpc/grpc-cluster.ts';
+import {
+  createPlacementFile,
+  type PlacementMemory,
+} from '../../../services/lib/transport/members/placement-file.ts';
+import { PlacementKeeper } from '../../../services/lib/transport/members/placement-keeper.ts';
+import { NatsControlPlane } from '../../../services/lib/transport/nats/nats-control-plane.ts';
 import {
   BlockHorizonDefinition,
   IngesterDefinition,

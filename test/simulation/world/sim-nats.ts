@@ -1,7 +1,7 @@
 // The key-value bucket of the control plane, as NATS has it: revisions, compare-and-set, watches that tell what is and what comes.
 // It can be cut off from hosts, die, and come back with what it had or with nothing. The real control plane
-// (transport/nats-control-plane.ts) stands on top of it.
-import type { ControlBucket } from '../../../services/lib/transport/nats-control-plane.ts';
+// (transport/nats/nats-control-plane.ts) stands on top of it.
+import type { ControlBucket } from '../../../services/lib/transport/nats/nats-control-plane.ts';
 import { currentProcess, type SimProcess, type World } from './world.ts';
 
 /** Longest answer that a client waits for. */

@@ -6,8 +6,8 @@ import type {
   connectGrpc,
   GrpcClientOptions,
   GrpcConnection,
-} from '../../../services/lib/transport/grpc-client.ts';
-import { grpcMethodsOf } from '../../../services/lib/transport/grpc-methods.ts';
+} from '../../../services/lib/transport/grpc/grpc-client.ts';
+import { grpcMethodsOf } from '../../../services/lib/transport/grpc/grpc-methods.ts';
 import { MessageQueue } from '../../../services/lib/transport/message-queue.ts';
 import type {
   CallContext,

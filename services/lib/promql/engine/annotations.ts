@@ -5,7 +5,7 @@ import type { Position } from '../ast.ts';
 import { goQuote } from '../parse/go-quote.ts';
 import { printPosition } from '../parse/parse-error.ts';
 import { formatG, formatPrecise } from './go-format.ts';
-import type { AnnotationRecord } from './partial.ts';
+import type { AnnotationRecord } from './parts/partial.ts';
 
 interface ForcedMonotonicity {
   minTimeMs: number;

@@ -5,7 +5,7 @@ import { printExpr } from '../parse/printer.ts';
 import { typeOf, visitExpr } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import { StepColumn, type VectorOperand } from './operand.ts';
-import type { SampleTally } from './sample-tally.ts';
+import type { SampleTally } from './select/sample-tally.ts';
 import type { QuerySession } from './session.ts';
 import { StoredOperand, type StoredVector, storeVector } from './step-table.ts';
 

@@ -7,15 +7,15 @@ import { checkDurations } from './durations.ts';
 import { TreeEvaluator } from './evaluate.ts';
 import { typeOf, unwrap } from './expressions.ts';
 import { makeGrid } from './grid.ts';
-import { openMatrix } from './matrix-source.ts';
-import { PartMerger } from './merge.ts';
 import { mergeSameLabels, withoutMetadata } from './names.ts';
 import { countPresent, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
-import { evaluatePart } from './part.ts';
-import { Declined } from './partial.ts';
+import { PartMerger } from './parts/merge.ts';
+import { evaluatePart } from './parts/part.ts';
+import { Declined } from './parts/partial.ts';
 import type { CutRequest, Engine, EngineOptions, QueryRequest, QueryResult, ResultSeries } from './query.ts';
+import { openMatrix } from './range/matrix-source.ts';
 import { gridTimes, presentSteps, ResultBuffers } from './result-columns.ts';
-import { onlyStepTally, weightOf } from './sample-tally.ts';
+import { onlyStepTally, weightOf } from './select/sample-tally.ts';
 import { QuerySession } from './session.ts';
 
 /** Makes an engine. It keeps nothing between queries; any number may run at once. */

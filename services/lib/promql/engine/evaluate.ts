@@ -1,32 +1,32 @@
 // Opens expressions: decides which operator evaluates which node of the tree.
 import { AppError } from '../../core/errors.ts';
 import type { BinaryExpr, Call, Expr } from '../ast.ts';
-import { openAggregation } from './aggregation.ts';
-import { isSetOperator } from './arithmetic.ts';
+import { openAggregation } from './aggregation/aggregation.ts';
+import { isSetOperator } from './binary/arithmetic.ts';
+import { openSetOperator } from './binary/set-operators.ts';
+import { openVectorBinary } from './binary/vector-binary.ts';
+import { openNegation, openVectorScalar, scalarBinary } from './binary/vector-scalar.ts';
 import { CommonExpressions } from './common-expressions.ts';
 import { isStepInvariant, typeOf, unwrap } from './expressions.ts';
-import { openAbsence } from './functions-absent.ts';
+import { openAbsence } from './functions/functions-absent.ts';
 import {
   openHistogramFraction,
   openHistogramQuantile,
   openHistogramQuantiles,
-} from './functions-histogram.ts';
-import { openLabelJoin, openLabelReplace } from './functions-labels.ts';
-import { isMapping, openClamp, openMapping, openRound } from './functions-math.ts';
-import { isHistogramProperty, openHistogramProperty } from './functions-native.ts';
-import { openSort } from './functions-order.ts';
-import { openStartTimestamp, openTimestamp } from './functions-time.ts';
+} from './functions/functions-histogram.ts';
+import { openLabelJoin, openLabelReplace } from './functions/functions-labels.ts';
+import { isMapping, openClamp, openMapping, openRound } from './functions/functions-math.ts';
+import { isHistogramProperty, openHistogramProperty } from './functions/functions-native.ts';
+import { openSort } from './functions/functions-order.ts';
+import { openStartTimestamp, openTimestamp } from './functions/functions-time.ts';
+import { openInfo } from './functions/info.ts';
+import { scalarOf } from './functions/scalar-of.ts';
 import { firstStepOf, type Grid } from './grid.ts';
-import { openInfo } from './info.ts';
 import { BroadcastOperand, ScalarOperand } from './literals.ts';
 import type { VectorOperand } from './operand.ts';
-import { matrixArgument, openRangeFunction } from './range-function.ts';
-import { scalarOf } from './scalar-of.ts';
-import { openSelector } from './selector.ts';
+import { matrixArgument, openRangeFunction } from './range/range-function.ts';
+import { openSelector } from './select/selector.ts';
 import type { Evaluator, QuerySession } from './session.ts';
-import { openSetOperator } from './set-operators.ts';
-import { openVectorBinary } from './vector-binary.ts';
-import { openNegation, openVectorScalar, scalarBinary } from './vector-scalar.ts';
 
 type OpenCall = (evaluator: Evaluator, call: Call, grid: Grid) => Promise<VectorOperand>;
 

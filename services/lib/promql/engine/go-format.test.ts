@@ -1,10 +1,10 @@
 // Expectations are what Go's strconv and fmt document for these inputs.
 import { describe, expect, test } from 'vitest';
 import { Labels } from '../../model/labels.ts';
-import { expandTemplate } from './functions-labels.ts';
-import { isNaturallyLess } from './functions-order.ts';
+import { labelsHash64, xxhash64 } from './aggregation/labels-hash.ts';
+import { expandTemplate } from './functions/functions-labels.ts';
+import { isNaturallyLess } from './functions/functions-order.ts';
 import { formatDecimal, formatF, formatG, formatOpenMetrics, formatPrecise } from './go-format.ts';
-import { labelsHash64, xxhash64 } from './labels-hash.ts';
 
 test.each([
   [1.1, '1.1', '1.1', '1.100000'],

@@ -1,5 +1,5 @@
 // The steps at which an expression is evaluated.
-import { broadcastTally, type SampleTally } from './sample-tally.ts';
+import { broadcastTally, type SampleTally } from './select/sample-tally.ts';
 
 /** Times startMs + k·stepMs for k in [0, steps). */
 export interface Grid {

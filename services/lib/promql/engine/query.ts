@@ -6,8 +6,8 @@ import type { Queryable, QueryContext } from '../../model/queryable.ts';
 import type { Expr } from '../ast.ts';
 import type { PromqlFeatures } from '../features.ts';
 import type { Plan } from '../plan/plan.ts';
-import type { PartialResult } from './partial.ts';
-import type { SampleTotals } from './sample-tally.ts';
+import type { PartialResult } from './parts/partial.ts';
+import type { SampleTotals } from './select/sample-tally.ts';
 
 export interface EngineOptions {
   /** `--query.lookback-delta`, milliseconds. */

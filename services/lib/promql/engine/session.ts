@@ -9,7 +9,7 @@ import { findCountedSelectors } from './expressions.ts';
 import { type Grid, makeGrid } from './grid.ts';
 import type { VectorOperand } from './operand.ts';
 import type { EngineOptions, QueryRequest } from './query.ts';
-import { QueryTally } from './sample-tally.ts';
+import { QueryTally } from './select/sample-tally.ts';
 
 const TOO_MANY_SAMPLES = 'query processing would load too many samples into memory in query execution';
 

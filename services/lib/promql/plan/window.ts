@@ -2,7 +2,7 @@
 import type { AtModifier, DurationExpr, Expr } from '../ast.ts';
 import { type DurationContext, evaluateDuration, pinnedTime } from '../engine/durations.ts';
 import { typeOf, unwrap } from '../engine/expressions.ts';
-import { reachOf } from '../engine/matrix-source.ts';
+import { reachOf } from '../engine/range/matrix-source.ts';
 import type { Part } from './plan.ts';
 
 /** Samples that a part needs, both ends inclusive. */
