@@ -12,6 +12,8 @@ import { groupSeries, membersOf } from './grouping.ts';
 import { labelsHash64 } from './labels-hash.ts';
 
 const INT64_MAX = 2 ** 63;
+/** Go sorts so many entries by insertion; the order of ties among more of them is nothing that it promises. */
+const INSERTION_SORT_MAX = 12;
 
 /** Opens topk, bottomk, limitk or limit_ratio. */
 export async function openSelection(
@@ -282,23 +284,44 @@ class RankCells {
   #ranked(base: number, size: number): number[] {
     const places = Array.from({ length: size }, (_, i) => base + i);
     if (this.#steps > 1 || this.#sign === 0) return places;
+    if (size > INSERTION_SORT_MAX) {
+      const ranks = this.#ranks;
+      return places.sort(
+        (a, b) => Number(isWeaker(ranks[a]!, ranks[b]!)) - Number(isWeaker(ranks[b]!, ranks[a]!)),
+      );
+    }
+    return this.#sortedAsUpstream(places);
+  }
+
+  /** Prometheus' order of few entries: an insertion sort by a comparison in which NaN comes before NaN. */
+  #sortedAsUpstream(places: number[]): number[] {
     const ranks = this.#ranks;
-    // Ties stay as they stand in the heap, as in Prometheus up to twelve entries.
-    return places.sort(
-      (a, b) => Number(isWeaker(ranks[a]!, ranks[b]!)) - Number(isWeaker(ranks[b]!, ranks[a]!)),
-    );
+    for (let i = 1; i < places.length; i++) {
+      for (let at = i; at > 0 && isBelow(ranks[places[at - 1]!]!, ranks[places[at]!]!); at--) {
+        const above = places[at - 1]!;
+        places[at - 1] = places[at]!;
+        places[at] = above;
+      }
+    }
+    return places;
   }
 }
 
+/** Whether a value gives way to another one that comes. */
 function isWeaker(a: number, b: number): boolean {
   return a < b || (Number.isNaN(a) && !Number.isNaN(b));
+}
+
+/** The heap's comparison, as Prometheus has it: NaN is below everything, NaN included. So the last of several NaN is the first to go. */
+function isBelow(a: number, b: number): boolean {
+  return a < b || Number.isNaN(a);
 }
 
 function rise(rows: Int32Array, ranks: Float64Array, base: number, from: number): void {
   let at = from;
   while (at > 0) {
     const parent = (at - 1) >> 1;
-    if (!isWeaker(ranks[base + at]!, ranks[base + parent]!)) return;
+    if (!isBelow(ranks[base + at]!, ranks[base + parent]!)) return;
     swap(rows, ranks, base + at, base + parent);
     at = parent;
   }
@@ -309,8 +332,8 @@ function sink(rows: Int32Array, ranks: Float64Array, base: number, size: number)
   for (;;) {
     let child = 2 * at + 1;
     if (child >= size) return;
-    if (child + 1 < size && isWeaker(ranks[base + child + 1]!, ranks[base + child]!)) child++;
-    if (!isWeaker(ranks[base + child]!, ranks[base + at]!)) return;
+    if (child + 1 < size && isBelow(ranks[base + child + 1]!, ranks[base + child]!)) child++;
+    if (!isBelow(ranks[base + child]!, ranks[base + at]!)) return;
     swap(rows, ranks, base + child, base + at);
     at = child;
   }
