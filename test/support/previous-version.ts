@@ -9,8 +9,18 @@ import { freshFolder } from './tidemark.ts';
 const git = (...args: readonly string[]): string =>
   execFileSync('git', args, { cwd: repositoryRoot, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-/** Its commit; undefined where there is no history to look at. */
-export function previousCommit(): string | undefined {
+/**
+ * A folder with its files and dependencies. Where the history does not reach back to it, in a shallow clone, it is this version's own
+ * folder, and a line says so: the roll is then from a version to itself.
+ */
+export function previousVersionRoot(): string {
+  const commit = previousCommit();
+  if (commit !== undefined) return checkOutBeside(commit);
+  console.warn('the version before is not in the history of this clone: rolling from this version to itself');
+  return repositoryRoot;
+}
+
+function previousCommit(): string | undefined {
   if (findProgram('git') === undefined || !existsSync(path.join(repositoryRoot, '.git'))) return undefined;
   const named = readFileSync(path.join(repositoryRoot, 'test/e2e/previous-version'), 'utf8').trim();
   const tags = git('tag', '--merged', 'HEAD', '--sort=-creatordate', 'v*').split('\n');
@@ -25,8 +35,8 @@ export function previousCommit(): string | undefined {
   }
 }
 
-/** Writes the commit's files to a folder of their own, with their dependencies: this version's, where they are the same. */
-export function checkOutBeside(commit: string): string {
+/** Writes the commit's files to a folder of their own; dependencies are this version's, where they are the same. */
+function checkOutBeside(commit: string): string {
   const root = freshFolder();
   const archive = execFileSync('git', ['archive', commit], { cwd: repositoryRoot, maxBuffer: 2 ** 30 });
   execFileSync('tar', ['-x', '-C', root], { input: archive });
