@@ -86,7 +86,7 @@ test.skipIf(!hasPrograms(...PROGRAMS))(
   async () => {
     const before = previousVersionRoot();
     const cluster = await startCluster({
-      counts: { ingester: 3, store: 2, querier: 1, gateway: 2 },
+      counts: { ingester: 3, store: 2, querier: 2, gateway: 2 },
       flags: { gateway: ['--web.enable-admin-api'] },
       root: before,
     });
