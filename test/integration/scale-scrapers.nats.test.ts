@@ -1,6 +1,6 @@
 // Scrapers that join, leave and are killed while they scrape: 3 → 5 → 2, real processes on a real NATS. Every series has one sample per
 // interval throughout; only those of the one that was killed may lack one. After each change nobody has a tenth more than the others.
-
+// TIDEMARK_SCALE_TARGETS, TIDEMARK_SCALE_SERIES (of each) and TIDEMARK_SCALE_INTERVAL (seconds) make it larger.
 import { writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -11,17 +11,21 @@ import { hasPrograms } from '../support/process.ts';
 import { loadFactor, waitFor } from '../support/programs.ts';
 import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts';
 
-const TARGETS = 60;
+const TARGETS = Number(process.env.TIDEMARK_SCALE_TARGETS ?? 60);
+const SERIES = Number(process.env.TIDEMARK_SCALE_SERIES ?? 2);
 /** Longer than it takes to know that a killed process is gone (3 s), as the usual intervals are. */
-const INTERVAL_SECONDS = 5;
+const INTERVAL_SECONDS = Number(process.env.TIDEMARK_SCALE_INTERVAL ?? 5);
 
 /** One server for all targets, told apart by a parameter, which says how often it was asked. */
 async function startTargets(): Promise<{ address: string; scrapes: () => number }> {
   let scrapes = 0;
+  const more = Array.from({ length: Math.max(0, SERIES - 2) }, (_, i) => `more{series="${i}"} ${i}\n`).join(
+    '',
+  );
   const server = http.createServer((_request, response) => {
     scrapes++;
     response.writeHead(200, { 'content-type': 'text/plain; version=0.0.4' });
-    response.end(`scrapes_total ${scrapes}\nconstant 1\n`);
+    response.end(`scrapes_total ${scrapes}\nconstant 1\n${more}`);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   onTestFinished(() => {
@@ -56,7 +60,7 @@ function gapsOf(series: readonly MatrixSeries[]): number[] {
 
 test.skipIf(!hasPrograms('nats-server'))(
   'scrapers join, leave and are killed: a sample per interval, no hole but the killed one’s',
-  { timeout: 300_000 },
+  { timeout: 240_000 + 24 * INTERVAL_SECONDS * 1000 },
   async () => {
     const targets = await startTargets();
     const folder = freshFolder();
