@@ -246,6 +246,9 @@ class World {
   }
 }
 
+/** What columns of a few dozen series may grow by at once. The smallest thing that a head really takes is a page of a MiB. */
+const COLUMN_STEP_BYTES = 1024;
+
 const SERIES = Array.from({ length: 40 }, (_, i) => `m${'x'.repeat(i % 7)}${i}`);
 
 /** Random writes: mostly in order, some late, some old, strange values; time goes on from call to call. */
@@ -333,7 +336,8 @@ test.each([1, 2, 3, 4, 5, 6])('an image and the log behind it are the log, seed 
     for (const [i, { head, leftBeforeMs }] of world.tenants.all().entries()) {
       const back = byImage.tenants.all()[i]!;
       expect(back.head.seriesCount).toBe(head.seriesCount);
-      expect(back.head.bytesHeld).toBeLessThanOrEqual(head.bytesHeld);
+      // Series come in another order than they were written in, and columns grow in steps: a step of a small one, not more.
+      expect(back.head.bytesHeld).toBeLessThanOrEqual(head.bytesHeld + COLUMN_STEP_BYTES);
       expect(back.leftBeforeMs).toBeGreaterThanOrEqual(leftBeforeMs);
     }
     const expected = byLog.sealed();
