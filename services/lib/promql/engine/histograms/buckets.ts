@@ -99,7 +99,8 @@ function almostEqual(a: number, b: number): boolean {
 /**
  * φ-quantile of a classic histogram, interpolated within its bucket.
  *
- * NaN without observations, with fewer than two buckets or without the +Inf one; ∓Inf for φ outside of [0, 1].
+ * NaN without observations, with fewer than two buckets or without the +Inf one; ∓Inf for φ outside of [0, 1]. Where the number of
+ * observations is NaN, the highest finite bound, as in Prometheus.
  * The buckets are coalesced and fixed in place.
  */
 export function bucketQuantile(phi: number, buckets: Buckets): number {
@@ -112,13 +113,12 @@ export function bucketQuantile(phi: number, buckets: Buckets): number {
   buckets.fixMonotonicity();
   const { bounds, counts, size } = buckets;
   const observations = counts[size - 1]!;
-  if (size < 2 || observations === 0 || Number.isNaN(observations)) {
+  if (size < 2 || observations === 0) {
     buckets.forced = false;
     return Number.NaN;
   }
   let rank = phi * observations;
-  let bucket = 0;
-  while (bucket < size - 1 && !(counts[bucket]! >= rank)) bucket++;
+  const bucket = firstReaching(counts, size - 1, rank);
   if (bucket === size - 1) return bounds[size - 2]!;
   if (bucket === 0 && bounds[0]! <= 0) return bounds[0]!;
   let start = 0;
@@ -129,6 +129,18 @@ export function bucketQuantile(phi: number, buckets: Buckets): number {
     rank -= counts[bucket - 1]!;
   }
   return start + (bounds[bucket]! - start) * (rank / count);
+}
+
+/** Index of the first count of `rank` or more, else `end`. By halves, as Prometheus does: where counts are NaN, it shows. */
+function firstReaching(counts: Float64Array, end: number, rank: number): number {
+  let low = 0;
+  let high = end;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (counts[middle]! >= rank) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 /** Share of observations between two bounds, interpolated within their buckets. */

@@ -60,18 +60,19 @@ function extendedIncrease(
     smoothed && last > from && timestampsMs[last]! > endMs
       ? onLine(pass, last - 1, endMs, isCounter)
       : values[last]!;
-  let result = right - left;
-  if (!isCounter) return result;
+  if (!isCounter) return right - left;
   // Resets at the bounds are in left and right already: only the samples within count here.
   if (timestampsMs[first]! <= startMs) first++;
   if (timestampsMs[last]! >= endMs) last--;
+  // Apart from the difference, as Prometheus adds them up: among very different values the order is in the last bits.
+  let correction = 0;
   let previous = left;
   for (let i = first; i <= last; i++) {
-    if (values[i]! < previous) result += previous;
+    if (values[i]! < previous) correction += previous;
     previous = values[i]!;
   }
-  if (right < previous) result += previous;
-  return result;
+  if (right < previous) correction += previous;
+  return right - left + correction;
 }
 
 /** A smoothed instant selector: the value on the line between the neighbours of each reference time. */
