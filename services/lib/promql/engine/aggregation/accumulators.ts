@@ -94,13 +94,22 @@ function addSums(cells: Cells, offset: number, column: StepColumn): void {
     if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) {
       compensations[at] = 0;
       noteOverflow(cells, sum, value);
-    } else if (Math.abs(sum) >= Math.abs(value)) {
-      compensations[at] = compensations[at]! + (sum - total + value);
     } else {
-      compensations[at] = compensations[at]! + (value - total + sum);
+      compensations[at] = compensations[at]! + errorOfSum(sum, value, total);
     }
     values[at] = total;
   }
+}
+
+/**
+ * By how much the rounded sum of two numbers missed them: what Prometheus gets by asking which one is larger, without a branch that
+ * nobody can foretell. NaN where one of them is, or where their sum is infinite.
+ *
+ * Source: Knuth, TAOCP 2, 4.2.2, theorem B.
+ */
+function errorOfSum(a: number, b: number, sum: number): number {
+  const roundedB = sum - a;
+  return a - (sum - roundedB) + (b - roundedB);
 }
 
 function noteOverflow(cells: Cells, a: number, b: number): void {
@@ -126,8 +135,7 @@ function addAverages(cells: Cells, offset: number, column: StepColumn): void {
       addIncrementally(cells, at, value);
       continue;
     }
-    if (Math.abs(sum) >= Math.abs(value)) compensations[at] = compensations[at]! + (sum - total + value);
-    else compensations[at] = compensations[at]! + (value - total + sum);
+    compensations[at] = compensations[at]! + errorOfSum(sum, value, total);
     values[at] = total;
   }
 }

@@ -3,7 +3,7 @@
 import { ABSENT, FLOAT, type StepColumn } from '../operand.ts';
 import { extendedRate } from './extended-range.ts';
 import { EXTRAPOLATION_THRESHOLD, factorFromStart, isStartReset, startsWithin } from './start-times.ts';
-import { indexesOf, type WindowPass } from './windows.ts';
+import { type AlikeWindows, indexesOf, type WindowPass } from './windows.ts';
 
 export function rate(pass: WindowPass, out: StepColumn): void {
   counterKernel(pass, out, true);
@@ -88,13 +88,17 @@ function countFromStarts(
   }
 }
 
-/**
- * First and last sample of each window, corrected for counter resets and extrapolated to the window's bounds.
- *
- * Cost: O(steps + resets in all windows): resets are rare, so the corrections are added up per window in Prometheus'
- * order and keep its bits. A window that lies like the one before, as nearly all do where samples and steps are regular,
- * has its factor, too, unless the counter may have been zero within it: no division is left.
- */
+/** What all windows of a pass are extrapolated by. */
+interface Extrapolation {
+  /** Counters do not fall below zero, and are corrected where they were reset: after `resets`, so many of them. */
+  readonly isCounter: boolean;
+  readonly resets: Int32Array | undefined;
+  readonly resetCount: number;
+  /** Seconds of a rate, 1 otherwise. */
+  readonly divisor: number;
+}
+
+/** First and last sample of each window, corrected for counter resets and extrapolated to the window's bounds. */
 function extrapolateSteps(
   pass: WindowPass,
   out: StepColumn,
@@ -103,9 +107,65 @@ function extrapolateSteps(
   isCounter: boolean,
   isRate: boolean,
 ): void {
-  const { timestampsMs, values, low, high, firstEndMs, endStepMs, rangeMs, steps } = pass;
+  const how = { isCounter, resets, resetCount, divisor: isRate ? pass.rangeMs / 1000 : 1 };
+  const { alike, steps } = pass;
+  if (alike === undefined || resetCount > 0) {
+    extrapolateEach(pass, out, how, 0, steps);
+    return;
+  }
+  extrapolateEach(pass, out, how, 0, alike.from);
+  extrapolateAlike(pass, out, how, alike);
+  extrapolateEach(pass, out, how, alike.to, steps);
+}
+
+/** Windows of regular samples without resets: all have one factor, unless the counter may have been zero within one. */
+function extrapolateAlike(
+  pass: WindowPass,
+  out: StepColumn,
+  how: Extrapolation,
+  { from: firstStep, to, stride }: AlikeWindows,
+): void {
+  const { timestampsMs, values, firstEndMs, endStepMs, rangeMs } = pass;
+  const { values: outValues } = out;
+  const from = pass.low[firstStep]!;
+  const last = pass.high[firstStep]! - 1;
+  const samples = last - from + 1;
+  out.kinds.fill(samples < 2 ? ABSENT : FLOAT, firstStep, to);
+  if (samples < 2) return;
+  const endMs = firstEndMs + firstStep * endStepMs;
+  const firstMs = timestampsMs[from]!;
+  const lastMs = timestampsMs[last]!;
+  const factorOf = (first: number, result: number) =>
+    extrapolationFactor(firstMs, lastMs, endMs - rangeMs, endMs, samples, first, result) / how.divisor;
+  const factor = factorOf(Number.NaN, 0);
+  // With three samples or more, a counter that was above its increase cannot have been zero so shortly before.
+  const mayBeZero = how.isCounter && samples < 3;
+  let at = from;
+  for (let k = firstStep; k < to; k++) {
+    const first = values[at]!;
+    const result = values[at + samples - 1]! - first;
+    const isUsual = !how.isCounter || (first >= result && !mayBeZero);
+    outValues[k] = result * (isUsual ? factor : factorOf(first, result));
+    at += stride;
+  }
+}
+
+/**
+ * Windows one by one.
+ *
+ * Cost: O(steps + resets in all windows): resets are rare, so the corrections are added up per window in Prometheus'
+ * order and keep its bits. A window that lies like the one before, as nearly all do where samples and steps are regular,
+ * has its factor, too, unless the counter may have been zero within it: no division is left.
+ */
+function extrapolateEach(
+  pass: WindowPass,
+  out: StepColumn,
+  { isCounter, resets, resetCount, divisor }: Extrapolation,
+  firstStep: number,
+  to: number,
+): void {
+  const { timestampsMs, values, low, high, firstEndMs, endStepMs, rangeMs } = pass;
   const { values: outValues, kinds: outKinds } = out;
-  const divisor = isRate ? rangeMs / 1000 : 1;
   let reset = 0;
   // How the window lay that `usualFactor` is of, as long as its counter was above zero.
   let spanMs = Number.NaN;
@@ -113,7 +173,7 @@ function extrapolateSteps(
   let afterMs = Number.NaN;
   let samples = 0;
   let usualFactor = Number.NaN;
-  for (let k = 0; k < steps; k++) {
+  for (let k = firstStep; k < to; k++) {
     const from = low[k]!;
     const last = high[k]! - 1;
     if (last <= from) {

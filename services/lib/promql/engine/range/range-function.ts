@@ -20,7 +20,7 @@ import * as rates from './kernels-rate.ts';
 import * as regression from './kernels-regression.ts';
 import { type MatrixSource, openMatrix, reachOf } from './matrix-source.ts';
 import { hasOverlap } from './start-times.ts';
-import { findWindows, SameTimes, type WindowCounts, type WindowPass } from './windows.ts';
+import { findWindows, KeptWindows, type WindowCounts, type WindowPass } from './windows.ts';
 
 /** Writes a value (or none) for every step of a series. */
 type Kernel = (pass: WindowPass, out: StepColumn) => void;
@@ -132,8 +132,7 @@ class RangeFunctionOperand implements VectorOperand {
   readonly #source: MatrixSource;
   readonly #pass: WindowPass;
   readonly #counts: WindowCounts = { total: 0, largest: 0 };
-  /** Those that the windows in `#pass` are of. */
-  readonly #times: SameTimes;
+  readonly #windows: KeptWindows;
   readonly #isCounterFunction: boolean;
   readonly #usesStarts: boolean;
   readonly #position: Position;
@@ -172,7 +171,8 @@ class RangeFunctionOperand implements VectorOperand {
     this.#tally = grid.tally;
     this.#windowOrder = orderOf(source, this.#reach);
     session.charge(grid.steps * 8);
-    this.#times = new SameTimes((bytes) => session.charge(bytes));
+    const { earlierMs, laterMs } = this.#reach;
+    this.#windows = new KeptWindows(earlierMs, laterMs, (bytes) => session.charge(bytes));
     this.#pass = { ...newPass(source, params, grid), spend: (samples) => session.spend(samples) };
   }
 
@@ -188,19 +188,17 @@ class RangeFunctionOperand implements VectorOperand {
     into.mayHaveHistograms = false;
     const isAligned = columns.cells === undefined || this.#checkCells(index, columns.cells, columns);
     if (columns.histograms === undefined && columns.cells !== undefined) {
-      this.#times.forget();
+      this.#windows.forget();
       this.#evaluateCells(columns.cells, isAligned, into);
     } else if (columns.histograms === undefined) {
-      if (!this.#times.areKept(columns.timestampsMs, columns.count)) {
-        findWindows(pass, this.#reach.earlierMs, this.#reach.laterMs, this.#counts);
-      }
+      this.#windows.find(pass, this.#counts);
       this.#count(pass, this.#counts.total, undefined);
       this.#fn.kernel(pass, into);
     } else {
       const metric = this.#source.series[index]!.labels.get(METRIC_NAME);
       const context = { ...this.#context, metric };
       const { lookbackMs } = this.#session;
-      this.#times.forget();
+      this.#windows.forget();
       this.#countHistograms(columns, columns.histograms);
       rangeWithHistograms(context, columns, pass, this.#counts, this.#fn.kernel, into, lookbackMs, isAligned);
     }
@@ -322,6 +320,7 @@ function newPass(source: MatrixSource, params: readonly Float64Array[], grid: Gr
     evalStepMs: grid.stepMs,
     low: new Int32Array(grid.steps),
     high: new Int32Array(grid.steps),
+    alike: undefined,
     extension: source.extension,
     params,
     scratch: new Float64Array(256),

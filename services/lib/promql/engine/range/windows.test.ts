@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { ABSENT, StepColumn } from '../operand.ts';
 import * as overTime from './kernels-over-time.ts';
 import * as rates from './kernels-rate.ts';
-import { findWindows, SameTimes, type WindowPass } from './windows.ts';
+import { findWindows, KeptWindows, type WindowPass } from './windows.ts';
 
 const STEPS = 7;
 
@@ -27,6 +27,7 @@ function passOf(
     evalStepMs: stepMs,
     low: new Int32Array(STEPS),
     high: new Int32Array(STEPS),
+    alike: undefined,
     extension: undefined,
     params: [],
     scratch: new Float64Array(1),
@@ -165,14 +166,19 @@ describe('rate', () => {
 
 /** Counters and gauges on a regular grid, with holes and resets, some of them near zero: where factors are shared. */
 const regularSeries = fc
-  .array(fc.tuple(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 30 })), { maxLength: 60 })
-  .chain((steps) =>
+  .record({
+    steps: fc.array(fc.tuple(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 0, max: 30 })), {
+      maxLength: 60,
+    }),
+    hasHoles: fc.boolean(),
+  })
+  .chain(({ steps, hasHoles }) =>
     fc.constantFrom(0, 1e-3, 7, 1e6).map((start) => {
       let current: number = start;
       const samples: (readonly [number, number])[] = [];
       for (const [i, [kind, growth]] of steps.entries()) {
         current = kind === 0 ? growth : current + growth / 8;
-        if (kind !== 1) samples.push([10 + i * 10, current]);
+        if (kind !== 1 || !hasHoles) samples.push([10 + i * 10, current]);
       }
       return samples;
     }),
@@ -184,8 +190,10 @@ test('a factor that windows share is that of each of them', () => {
       regularSeries,
       fc.constantFrom(25, 40, 60),
       fc.constantFrom(10, 20),
-      (samples, rangeMs, stepMs) => {
+      fc.boolean(),
+      (samples, rangeMs, stepMs, areKept) => {
         const pass = passOf(samples, rangeMs, stepMs);
+        if (areKept) new KeptWindows(0, 0, () => {}).find(pass, { total: 0, largest: 0 });
         for (const [kernel, isCounter, isRate] of [
           [rates.rate, true, true],
           [rates.increase, true, false],
@@ -223,29 +231,87 @@ test('a factor that windows share is that of each of them', () => {
   );
 });
 
-describe('same times', () => {
-  const times = fc.array(fc.integer({ min: 0, max: 5 }), { maxLength: 6 });
+describe('kept windows', () => {
+  const gaps = fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 12 });
+  const irregular = fc.tuple(fc.integer({ min: -50, max: 400 }), gaps).map(([firstMs, each]) => {
+    let timeMs = firstMs;
+    return [firstMs, ...each.map((gap) => (timeMs += gap))];
+  });
+  const regular = fc
+    .tuple(
+      fc.integer({ min: -50, max: 400 }),
+      fc.constantFrom(5, 10, 20, 40),
+      fc.integer({ min: 1, max: 40 }),
+    )
+    .map(([firstMs, gapMs, count]) => Array.from({ length: count }, (_, i) => firstMs + i * gapMs));
+  const column = fc.record({ times: fc.oneof(regular, irregular), isForgotten: fc.boolean() });
 
-  test('are those of the column before, all of them', () => {
+  test('are those of the column at hand, whatever came before', () => {
     fc.assert(
-      fc.property(fc.array(fc.tuple(times, fc.boolean()), { maxLength: 12 }), (columns) => {
-        let held = 0;
-        const same = new SameTimes((bytes) => {
-          held += bytes;
-        });
-        let kept: readonly number[] | undefined;
-        // Behind the samples stands whatever an earlier series left, as in a reader's columns.
-        const column = new Float64Array(8).fill(99);
-        for (const [next, isForgotten] of columns) {
-          column.set(next);
-          const isSame = kept !== undefined && String(kept) === String(next) && kept.length === next.length;
-          expect(same.areKept(column, next.length)).toBe(isSame);
-          kept = next;
-          if (isForgotten) same.forget();
-          if (isForgotten) kept = undefined;
-        }
-        expect(held).toBe(columns.some(([each]) => each.length > 0) ? column.length * 8 : 0);
-      }),
+      fc.property(
+        fc.array(column, { maxLength: 12 }),
+        fc.constantFrom(0, 10, 30, 40),
+        fc.constantFrom(1, 20, 75),
+        fc.constantFrom(0, 15),
+        (columns, stepMs, rangeMs, reachMs) => {
+          let held = 0;
+          const kept = new KeptWindows(reachMs, reachMs, (bytes) => {
+            held += bytes;
+          });
+          const pass = passOf([], rangeMs, stepMs);
+          const counts = { total: 0, largest: 0 };
+          // Behind the samples stands whatever an earlier series left, as in a reader's columns.
+          pass.timestampsMs = new Float64Array(64).fill(99);
+          for (const { times, isForgotten } of columns) {
+            pass.timestampsMs.set(times);
+            pass.count = times.length;
+            kept.find(pass, counts);
+            const expected = passOf([], rangeMs, stepMs);
+            expected.timestampsMs = pass.timestampsMs;
+            expected.count = times.length;
+            const expectedCounts = { total: 0, largest: 0 };
+            findWindows(expected, reachMs, reachMs, expectedCounts);
+            expect([...pass.low]).toEqual([...expected.low]);
+            expect([...pass.high]).toEqual([...expected.high]);
+            expect(counts).toEqual(expectedCounts);
+            expectAlike(pass, reachMs);
+            if (!isForgotten) continue;
+            kept.forget();
+            pass.low.fill(-1);
+          }
+          expect(held).toBe(columns.length > 0 ? pass.timestampsMs.length * 8 : 0);
+        },
+      ),
+      { numRuns: 1000 },
     );
   });
+
+  test('of regular samples lie alike where none is missing', () => {
+    const pass = passOf([], 40, 20);
+    pass.timestampsMs = Float64Array.from({ length: 10 }, (_, i) => 85 + 10 * i);
+    pass.count = 10;
+    new KeptWindows(0, 0, () => {}).find(pass, { total: 0, largest: 0 });
+    // The first window begins at 60, before the first sample; the one that ends at 180 is the last one with four samples.
+    expect([...pass.low]).toEqual([0, 0, 2, 4, 6, 8, 10]);
+    expect([...pass.high]).toEqual([2, 4, 6, 8, 10, 10, 10]);
+    expect(pass.alike).toEqual({ from: 1, to: 5, stride: 2 });
+  });
+
+  /** What windows that are said to lie alike have in common. */
+  function expectAlike(pass: WindowPass, reachMs: number) {
+    const { alike, low, high, timestampsMs } = pass;
+    if (alike === undefined) return;
+    const { from, to, stride } = alike;
+    expect(from).toBeLessThan(to);
+    expect(to).toBeLessThanOrEqual(pass.steps);
+    for (let k = from + 1; k < to; k++) {
+      expect(low[k]! - low[k - 1]!).toBe(stride);
+      expect(high[k]! - high[k - 1]!).toBe(stride);
+    }
+    for (let k = from; k < to && high[k]! > low[k]!; k++) {
+      const startMs = pass.firstEndMs + k * pass.endStepMs - pass.rangeMs - reachMs;
+      const firstStartMs = pass.firstEndMs + from * pass.endStepMs - pass.rangeMs - reachMs;
+      expect(timestampsMs[low[k]!]! - startMs).toBe(timestampsMs[low[from]!]! - firstStartMs);
+    }
+  }
 });

@@ -22,6 +22,8 @@ export interface WindowPass {
   /** Window k holds samples [low[k], high[k]). */
   readonly low: Int32Array<ArrayBuffer>;
   readonly high: Int32Array<ArrayBuffer>;
+  /** Steps whose windows lie alike, where the times are regular; undefined where that is not known. */
+  alike: AlikeWindows | undefined;
   /** `anchored`, `smoothed`. */
   readonly extension: 'anchored' | 'smoothed' | undefined;
   /** Scalar arguments, a value per step. */
@@ -35,6 +37,16 @@ export interface WindowPass {
    * @throws AppError when the query is over.
    */
   readonly spend?: (samples: number) => void;
+}
+
+/**
+ * Windows of equally spaced samples that none is missing from: that of step k, from ≤ k < to, is the one before, `stride` samples later, and
+ * its samples are as far from its bounds.
+ */
+export interface AlikeWindows {
+  readonly from: number;
+  readonly to: number;
+  readonly stride: number;
 }
 
 /** Samples in all windows together, and in the largest. */
@@ -73,36 +85,125 @@ export function findWindows(
   }
 }
 
+/** Distances of times from bounds of windows below which a quotient of two of them rounds to the right integer. */
+const EXACT_QUOTIENT_MAX = 2 ** 48;
+
 /**
- * The times of the series before, whose windows need not be found again where the next one has the same: those of one target do, and
- * mostly those of all.
+ * Windows that are found again only where the times of the next series ask for it. Those of one target have the same times, and regular
+ * ones, as scrapes are, mostly have their samples at the same places of the grid.
  */
-export class SameTimes {
+export class KeptWindows {
+  readonly #earlierMs: number;
+  readonly #laterMs: number;
   readonly #charge: (bytes: number) => void;
   #timestampsMs: Float64Array<ArrayBuffer> = new Float64Array(0);
+  /** Samples that the pass' windows are of; -1: they are of no use. */
   #count = -1;
+  /** Of regular times: samples at or before the start and the end of the first window if there were any number of them; their distance. */
+  #low = 0;
+  #high = 0;
+  #gapMs = 0;
 
-  /** @param charge  Is told of what is held. */
-  constructor(charge: (bytes: number) => void) {
+  /**
+   * @param earlierMs  As findWindows().
+   * @param charge     Is told of what is held.
+   */
+  constructor(earlierMs: number, laterMs: number, charge: (bytes: number) => void) {
+    this.#earlierMs = earlierMs;
+    this.#laterMs = laterMs;
     this.#charge = charge;
   }
 
-  /** Whether `count` times are those that were kept last; keeps them otherwise. Cost: a comparison per sample. */
-  areKept(timestampsMs: Float64Array, count: number): boolean {
-    if (count === this.#count && areEqual(timestampsMs, this.#timestampsMs, count)) return true;
+  /**
+   * Sees to it that the windows of a pass are those of its times. Windows and counts are the same objects at each call.
+   *
+   * Cost: a comparison per sample, and O(steps) where windows are not those of the series before.
+   */
+  find(pass: WindowPass, counts: WindowCounts): void {
+    const { timestampsMs, count } = pass;
+    if (count === this.#count && areEqual(timestampsMs, this.#timestampsMs, count)) return;
+    const gapMs = regularGapMs(timestampsMs, count);
+    if (gapMs > 0 && this.#findRegular(pass, gapMs, counts)) return;
+    this.#keep(timestampsMs, count);
+    pass.alike = undefined;
+    findWindows(pass, this.#earlierMs, this.#laterMs, counts);
+  }
+
+  /** The windows were written over. */
+  forget(): void {
+    this.#count = -1;
+  }
+
+  /** False where steps and samples do not go together. */
+  #findRegular(pass: WindowPass, gapMs: number, counts: WindowCounts): boolean {
+    const { count, endStepMs } = pass;
+    const endMs = pass.firstEndMs + this.#laterMs - pass.timestampsMs[0]!;
+    const startMs = pass.firstEndMs - pass.rangeMs - this.#earlierMs - pass.timestampsMs[0]!;
+    if (endStepMs % gapMs !== 0) return false;
+    if (!(Math.abs(startMs) < EXACT_QUOTIENT_MAX && Math.abs(endMs) < EXACT_QUOTIENT_MAX)) return false;
+    const low = Math.floor(startMs / gapMs) + 1;
+    const high = Math.floor(endMs / gapMs) + 1;
+    if (count !== this.#count || gapMs !== this.#gapMs || low !== this.#low || high !== this.#high) {
+      pass.alike = placeWindows(pass, low, high, endStepMs / gapMs, counts);
+      this.#low = low;
+      this.#high = high;
+    }
+    this.#keep(pass.timestampsMs, count);
+    this.#gapMs = gapMs;
+    return true;
+  }
+
+  #keep(timestampsMs: Float64Array, count: number): void {
     if (this.#timestampsMs.length < count) {
       this.#charge((timestampsMs.length - this.#timestampsMs.length) * 8);
       this.#timestampsMs = new Float64Array(timestampsMs.length);
     }
     this.#timestampsMs.set(timestampsMs.subarray(0, count));
     this.#count = count;
-    return false;
+    this.#gapMs = 0;
   }
+}
 
-  /** The windows of the kept times were written over. */
-  forget(): void {
-    this.#count = -1;
+/** Writes windows [low + k·stride, high + k·stride), cut to the samples there are. */
+function placeWindows(
+  pass: WindowPass,
+  low: number,
+  high: number,
+  stride: number,
+  counts: WindowCounts,
+): AlikeWindows | undefined {
+  const { count, steps } = pass;
+  let alikeFrom = steps;
+  let alikeTo = steps;
+  counts.total = 0;
+  counts.largest = 0;
+  for (let k = 0; k < steps; k++) {
+    const rawFrom = low + k * stride;
+    const rawTo = high + k * stride;
+    const from = Math.min(Math.max(rawFrom, 0), count);
+    const to = Math.min(Math.max(rawTo, 0), count);
+    if (rawFrom >= 0 && alikeFrom === steps) alikeFrom = k;
+    if (rawTo > count && alikeTo === steps) alikeTo = k;
+    pass.low[k] = from;
+    pass.high[k] = to;
+    const size = to - from;
+    counts.total += size;
+    if (size > counts.largest) counts.largest = size;
   }
+  return alikeFrom < alikeTo ? { from: alikeFrom, to: alikeTo, stride } : undefined;
+}
+
+/** What neighbours are apart where all are as far from each other; 0 otherwise. */
+function regularGapMs(timestampsMs: Float64Array, count: number): number {
+  if (count < 2) return 0;
+  const gapMs = timestampsMs[1]! - timestampsMs[0]!;
+  let previousMs = timestampsMs[0]!;
+  for (let i = 1; i < count; i++) {
+    const timeMs = timestampsMs[i]!;
+    if (timeMs - previousMs !== gapMs) return 0;
+    previousMs = timeMs;
+  }
+  return gapMs;
 }
 
 /** Ends first: what differs in one sample mostly does in the newest ones. */
