@@ -124,7 +124,7 @@ function readDefinitions(reader: ByteReader, define: DefinitionVisitor): void {
     const partition = reader.varint();
     const labelBytes = reader.varint();
     const start = reader.position;
-    reader.raw(labelBytes);
+    reader.skip(labelBytes);
     define(checkId(id), partition, reader.bytes, start, start + labelBytes);
   }
 }
@@ -173,7 +173,7 @@ export function decodeExtras(reader: ByteReader, define: DefinitionVisitor, into
   const lengths = Uint32Array.from({ length: count }, () => reader.varint());
   for (let i = 0; i < count; i++) {
     const start = reader.position;
-    reader.raw(lengths[i]!);
+    reader.skip(lengths[i]!);
     into.addRaw(ids[i]!, timestampsMs[i]!, kinds[i]!, bytes, start, reader.position);
   }
   if (reader.remaining !== 0) throw new AppError('bad_data', `${reader.remaining} bytes behind the extras`);

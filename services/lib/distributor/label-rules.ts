@@ -52,11 +52,11 @@ export function checkLabels(bytes: Uint8Array, start: number, end: number, limit
   while (reader.remaining > 0) {
     const nameBytes = reader.varint();
     const nameStart = reader.position;
-    reader.raw(nameBytes);
+    reader.skip(nameBytes);
     const nameEnd = reader.position;
     const valueBytes = reader.varint();
     const valueStart = reader.position;
-    reader.raw(valueBytes);
+    reader.skip(valueBytes);
     if (++count > limits.labelsPerSeriesMax) {
       throw refuse(`more labels than the limit labelsPerSeriesMax = ${limits.labelsPerSeriesMax}`);
     }

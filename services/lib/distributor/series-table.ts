@@ -2,7 +2,6 @@
 // pages of 4096 references hold what a write needs and the label bytes; 256 hash tables find a reference by its labels. A
 // reference is never used twice; series that were idle for long are forgotten, page by page.
 import { assert } from '../core/assert.ts';
-import { compareBytes } from '../core/bytes.ts';
 import { AppError } from '../core/errors.ts';
 import { hash128 } from '../core/hash128.ts';
 
@@ -127,12 +126,14 @@ export class SeriesTable {
     if (this.#references >= REFERENCES_MAX) {
       throw new AppError('unavailable', 'this process has used up its series references; restart it');
     }
-    assert(partition >= 0 && partition <= 0xffff, `partition ${partition} fits 16 bits`);
+    assert(partition >= 0 && partition <= 0xffff, 'a partition fits 16 bits');
     const reference = this.#references++;
     const page = this.#pageFor(reference);
     const at = (reference & PAGE_MASK) * SLOT_WORDS;
     this.#reserveLabels(page, end - start);
-    page.labels.set(bytes.subarray(start, end), page.labelBytes);
+    // Not set(): a view on so few bytes costs more than they do.
+    const shift = page.labelBytes - start;
+    for (let i = start; i < end; i++) page.labels[shift + i] = bytes[i]!;
     page.slots[at + LABELS_AT] = page.labelBytes;
     page.slots[at + LABEL_BYTES] = end - start;
     page.slots[at + OWNER] = (tenant << 16) | partition;
@@ -257,7 +258,7 @@ export class SeriesTable {
       if (page.slots[at + OWNER] === 0) continue;
       const start = page.slots[at + LABELS_AT]!;
       const count = page.slots[at + LABEL_BYTES]!;
-      packed.set(page.labels.subarray(start, start + count), position);
+      for (let j = 0; j < count; j++) packed[position + j] = page.labels[start + j]!;
       page.slots[at + LABELS_AT] = position;
       position += count;
     }
@@ -276,7 +277,8 @@ export class SeriesTable {
     const count = page.slots[at + LABEL_BYTES]!;
     if (tenantOf(page.slots[at + OWNER]!) !== tenant || count !== end - start) return false;
     const own = page.slots[at + LABELS_AT]!;
-    return compareBytes(page.labels.subarray(own, own + count), bytes.subarray(start, end)) === 0;
+    for (let i = 0; i < count; i++) if (page.labels[own + i] !== bytes[start + i]) return false;
+    return true;
   }
 
   #index(shardWord: number, word: number, reference: number): void {

@@ -1,6 +1,5 @@
 // Encodes whole columns as the cheaper of a column chunk (docs/format/chunk-columns.md) and an XOR chunk: what sealing
 // and compaction write. Equal samples give equal bytes, whatever came before.
-import { assert } from '../../core/assert.ts';
 import { ByteWriter } from '../../core/bytes.ts';
 import { CHUNK_COLUMNS, CHUNK_XOR } from '../../model/chunk-sink.ts';
 import { wordsOf } from '../../model/sample-columns.ts';
@@ -46,7 +45,8 @@ export class ChunkEncoder {
     dst: ByteWriter,
   ): number {
     const count = to - from;
-    assert(count > 0 && count <= this.#samplesMax, `chunk of ${count} samples; 1 to ${this.#samplesMax} fit`);
+    // Not assert(): its message would be built for every chunk.
+    if (!(count > 0 && count <= this.#samplesMax)) doesNotFit(count, this.#samplesMax);
     const startedAt = dst.length;
     if (!this.#putColumns(timestampsMs, values, from, count, dst)) {
       dst.length = startedAt;
@@ -121,6 +121,10 @@ export function putConstantChunk(
   dst.u8(FORM_CONSTANT);
   dst.u32(low);
   dst.u32(high);
+}
+
+function doesNotFit(count: number, samplesMax: number): never {
+  throw new Error(`assertion failed: chunk of ${count} samples; 1 to ${samplesMax} fit`);
 }
 
 function isConstantRun(words: Uint32Array, from: number, count: number): boolean {

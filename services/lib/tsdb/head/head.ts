@@ -126,7 +126,7 @@ export class Head {
     const found = this.index.find(bytes, start, end);
     if (found !== ABSENT) return found;
     const id = this.#freeIds.pop() ?? this.#idEnd++;
-    this.#addSeries(id, bytes, start, end, partition);
+    this.#addMissed(id, bytes, start, partition);
     return id;
   }
 
@@ -142,7 +142,7 @@ export class Head {
     const isUsable = !this.index.has(id) && id <= this.#idEnd + ID_GAP_MAX;
     const chosen = isUsable ? id : this.#idEnd;
     this.#idEnd = Math.max(this.#idEnd, chosen + 1);
-    this.#addSeries(chosen, bytes, start, end, partition);
+    this.#addMissed(chosen, bytes, start, partition);
     return chosen;
   }
 
@@ -178,7 +178,8 @@ export class Head {
       throw new AppError('bad_data', `series id ${id} is taken, or far above ${this.#idEnd}`);
     }
     this.#idEnd = Math.max(this.#idEnd, id + 1);
-    this.#addSeries(id, labels, 0, labels.length, partition);
+    this.index.add(id, labels, 0, labels.length);
+    this.#begin(id, partition);
     this.#chunks.restore(id, lastSegment, state, open);
   }
 
@@ -187,8 +188,13 @@ export class Head {
     return this.#ranges.restore(startMs, firstSegment, generation);
   }
 
-  #addSeries(id: number, bytes: Uint8Array, start: number, end: number, partition: number): void {
-    this.index.add(id, bytes, start, end);
+  /** Adds the series that the index was asked for last. */
+  #addMissed(id: number, bytes: Uint8Array, start: number, partition: number): void {
+    this.index.addMissed(id, bytes, start);
+    this.#begin(id, partition);
+  }
+
+  #begin(id: number, partition: number): void {
     this.states.reset(id, partition);
     this.#arrivals?.push(id);
   }

@@ -1,7 +1,8 @@
 // Which labels a series has, which series have a label, and which series a label set is. Series ids come from the head.
 // The index only grows; series that left memory are left out when it is rebuilt.
-import { ByteReader, ByteWriter, compareBytes } from '../../core/bytes.ts';
+import { ByteReader, ByteWriter } from '../../core/bytes.ts';
 import { AppError } from '../../core/errors.ts';
+import { compareRanges } from '../block/byte-ranges.ts';
 import { EMPTY_POSTINGS } from '../postings/postings.ts';
 import type { PostingsSource } from '../postings/select-postings.ts';
 import { ABSENT, grownU32 } from './columns.ts';
@@ -20,8 +21,10 @@ export class LabelIndex implements PostingsSource, PairedSeries {
   #refsUsed = 1;
   /** Open addressing by hash of the pairs: series + 1, or 0. Invariant: at most half full. */
   #slots: Uint32Array = new Uint32Array(1024);
-  /** Pairs of the label set looked at last. */
+  /** Pairs of the label set looked at last, ABSENT for those that are not known; and where each of them ends in its bytes. */
   #parsed: Uint32Array = new Uint32Array(64);
+  #parsedEnds: Uint32Array = new Uint32Array(64);
+  #parsedCount = 0;
   readonly #copied = new ByteWriter(512);
   /** Ids are below this. */
   #idEnd = 0;
@@ -46,15 +49,22 @@ export class LabelIndex implements PostingsSource, PairedSeries {
    * @throws AppError `bad_data` when the bytes are not canonical.
    */
   find(bytes: Uint8Array, start: number, end: number): number {
-    const count = this.#parse(bytes, start, end, false);
-    if (count < 0) return ABSENT;
+    if (!this.#parse(bytes, start, end)) return ABSENT;
+    const count = this.#parsedCount;
     const found = this.#slots[this.#slotOf(count, hashOf(this.#parsed, 0, count, this.#seed))]!;
     return found === 0 ? ABSENT : found - 1;
   }
 
-  /** Adds a series that `find` did not find, under an id that is free. */
+  /** Adds a series that is not there, under an id that is free. */
   add(id: number, bytes: Uint8Array, start: number, end: number): void {
-    const count = this.#parse(bytes, start, end, true);
+    this.#parse(bytes, start, end);
+    this.addMissed(id, bytes, start);
+  }
+
+  /** Adds the series that `find` was asked for last, and did not find; the bytes are the same. */
+  addMissed(id: number, bytes: Uint8Array, start: number): void {
+    const count = this.#parsedCount;
+    this.#internParsed(bytes, start);
     this.#seriesAt = grownU32(this.#seriesAt, id + 1);
     this.#hashes = grownU32(this.#hashes, this.#seriesAt.length);
     this.#refs = grownU32(this.#refs, this.#refsUsed + count + 1);
@@ -135,34 +145,49 @@ export class LabelIndex implements PostingsSource, PairedSeries {
     return ids;
   }
 
-  /** Splits label bytes into pairs; -1 when one is unknown and `make` is false. */
-  #parse(bytes: Uint8Array, start: number, end: number, make: boolean): number {
+  /** Splits label bytes into pairs; false when one of them is unknown. */
+  #parse(bytes: Uint8Array, start: number, end: number): boolean {
     const reader = new ByteReader(bytes, start, end);
     let count = 0;
-    let previous: Uint8Array | undefined;
+    let previousAt = start;
+    let previousEnd = start;
     let known = true;
     while (reader.remaining > 0) {
       const pairAt = reader.position;
-      const name = reader.raw(reader.varint());
+      const nameBytes = reader.varint();
+      const nameAt = reader.position;
+      const nameEnd = nameAt + nameBytes;
+      reader.skip(nameBytes);
       const valueBytes = reader.varint();
-      reader.raw(valueBytes);
-      if (
-        name.length === 0 ||
-        valueBytes === 0 ||
-        (previous !== undefined && compareBytes(previous, name) >= 0)
-      ) {
+      reader.skip(valueBytes);
+      const isAscending =
+        count === 0 || compareRanges(bytes, previousAt, previousEnd, bytes, nameAt, nameEnd) < 0;
+      if (nameBytes === 0 || valueBytes === 0 || !isAscending) {
         throw new AppError('bad_data', `label bytes are not canonical at label number ${count}`);
       }
-      previous = name;
-      if (count >= this.#parsed.length) this.#parsed = grownU32(this.#parsed, count + 1);
-      if (make) this.#parsed[count++] = this.pairs.intern(bytes, pairAt, reader.position);
-      else {
-        const pair = this.pairs.find(bytes, pairAt, reader.position);
-        if (pair === ABSENT) known = false;
-        this.#parsed[count++] = pair;
+      previousAt = nameAt;
+      previousEnd = nameEnd;
+      if (count >= this.#parsed.length) {
+        this.#parsed = grownU32(this.#parsed, count + 1);
+        this.#parsedEnds = grownU32(this.#parsedEnds, this.#parsed.length);
       }
+      const pair = this.pairs.find(bytes, pairAt, reader.position);
+      if (pair === ABSENT) known = false;
+      this.#parsedEnds[count] = reader.position;
+      this.#parsed[count++] = pair;
     }
-    return known ? count : -1;
+    this.#parsedCount = count;
+    return known;
+  }
+
+  /** Makes the parsed pairs that are not known yet; the first one begins at `start`. */
+  #internParsed(bytes: Uint8Array, start: number): void {
+    let pairAt = start;
+    for (let i = 0; i < this.#parsedCount; i++) {
+      const pairEnd = this.#parsedEnds[i]!;
+      if (this.#parsed[i] === ABSENT) this.#parsed[i] = this.pairs.intern(bytes, pairAt, pairEnd);
+      pairAt = pairEnd;
+    }
   }
 
   /** Slot of the series with the parsed pairs, or the free one where it belongs. */

@@ -1,6 +1,5 @@
 // Distinct label pairs of a head, as bytes: interned, numbered in order of arrival, findable without being made, and
 // chained by label name so that the values of a label can be walked. No object per pair.
-import { assert } from '../../core/assert.ts';
 import { ByteWriter, decodeUtf8 } from '../../core/bytes.ts';
 import { hash128 } from '../../core/hash128.ts';
 import { ABSENT, grownU32 } from './columns.ts';
@@ -78,7 +77,8 @@ export class LabelPairs {
     const pair = this.count;
     this.#growColumns(pair + 1);
     this.#arena.raw(bytes, start, end);
-    assert(this.#arena.length < ABSENT, `label pairs take ${this.#arena.length} bytes, below 2^32 - 1`);
+    // Not assert(): its message would be built for every pair.
+    if (this.#arena.length >= ABSENT) tooLarge(this.#arena.length);
     this.#ends[pair + 1] = this.#arena.length;
     this.#hashes[pair] = hash;
     this.#slots[slot] = pair + 1;
@@ -192,6 +192,10 @@ export class LabelPairs {
       this.#slots[slot] = pair + 1;
     }
   }
+}
+
+function tooLarge(bytes: number): never {
+  throw new Error(`assertion failed: label pairs take ${bytes} bytes, below 2^32 - 1`);
 }
 
 function behindVarint(bytes: Uint8Array, at: number): number {

@@ -1,6 +1,5 @@
 // The open chunks of a head: one XOR chunk per series takes what comes in order. A full one, or one that takes much room, goes to
 // its time range, encoded anew (closed-chunks.ts), and so do late samples.
-import { assert } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
 import {
   appendXorSample,
@@ -241,7 +240,8 @@ export class OpenChunks {
     const end = start + xorStateBytes(words, base);
     const lastMs = this.states.lastMs(id);
     const range = this.#ranges.openAt(this.#ranges.startOf(lastMs));
-    assert(range !== undefined, `series ${id} has an open chunk, whose range is open`);
+    if (range === undefined)
+      throw new Error(`assertion failed: the range of series ${id}'s open chunk is open`);
     const isLong =
       slotClassOf(slot) >= SLOT_CLASS_LONG && end - start + XOR_APPEND_BYTES_MAX > slotBytesOf(slot);
     if (isLong || xorStateCount(words, base) >= this.#fullSamplesOf(id)) {

@@ -220,7 +220,7 @@ export function visitDefinitions(
     const partition = definitions.u32();
     const labelBytes = definitions.varint();
     const start = definitions.position;
-    definitions.raw(labelBytes);
+    definitions.skip(labelBytes);
     visit(reference, partition, bytes, start, start + labelBytes);
   }
 }

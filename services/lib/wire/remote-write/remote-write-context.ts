@@ -81,6 +81,9 @@ export class RemoteWriteContext {
   readonly metadata: RemoteWriteMetadataFilter;
   readonly symbols: RemoteWriteSymbols;
   readonly hash: Uint32Array<ArrayBuffer> = new Uint32Array(4);
+  /** Where the label bytes stand that `hash` is of, and that the cache was just asked for in vain; −1 when it was not. */
+  missedAt = -1;
+  missedEnd = 0;
   readonly extras = new SeriesExtras();
   /** Scratch of version 2.0: the symbols that the current series refers to. */
   labelReferences: Uint32Array<ArrayBuffer> = new Uint32Array(256);

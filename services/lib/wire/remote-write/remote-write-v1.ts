@@ -41,6 +41,7 @@ export function decodeRequestV1(
   decoded: DecodedWrite,
 ): void {
   const cursor = new ProtobufCursor(REQUEST_SUBJECT, bytes, 0, length);
+  context.missedAt = -1;
   while (cursor.at < length) {
     cursor.at = takeKnownSeries(context, cursor, length, columns, decoded);
     cursor.end = length;
@@ -111,7 +112,11 @@ function tryKnownSeries(
   if (position < 0) {
     hashLabels(context, cursor, start, labelsEnd);
     position = cache.find(context.hash);
-    if (position < 0) return false;
+    if (position < 0) {
+      context.missedAt = start;
+      context.missedEnd = labelsEnd;
+      return false;
+    }
     cache.remember(position, view, start, labelsEnd);
   }
   decoded.series++;
@@ -220,9 +225,12 @@ function findSeries(
   decoded: DecodedWrite,
 ): number {
   if (refuseLongLabels(end - start, decoded)) return -1;
-  hashLabels(context, cursor, Math.max(start, 0), Math.max(end, 0));
-  const position = context.cache.find(context.hash);
-  if (position >= 0) return position;
+  if (start !== context.missedAt || end !== context.missedEnd) {
+    hashLabels(context, cursor, Math.max(start, 0), Math.max(end, 0));
+    const position = context.cache.find(context.hash);
+    if (position >= 0) return position;
+  }
+  context.missedAt = -1;
   collectLabels(context, cursor, start, end);
   return context.resolve(cursor.bytes, decoded);
 }
