@@ -20,11 +20,13 @@ export class AlertmanagerClient {
   /**
    * Posts a JSON body.
    *
-   * @throws AppError `unavailable` when the request fails or is answered with anything but 2xx; the signal's reason.
+   * @param mayWrite  Asked when the connection is there, right before the first byte is written; absent: it may.
+   * @throws AppError `unavailable` when the request fails or is answered with anything but 2xx, `failed_precondition` when it may not be
+   *         written; the signal's reason.
    */
-  async post(url: URL, body: Uint8Array, signal: AbortSignal): Promise<void> {
+  async post(url: URL, body: Uint8Array, signal: AbortSignal, mayWrite?: () => boolean): Promise<void> {
     try {
-      const response = await this.#client.post(url, HEADERS, body, signal);
+      const response = await this.#client.post(url, HEADERS, body, signal, mayWrite);
       const text = await readReply(response);
       const status = response.statusCode ?? 0;
       if (status >= 200 && status < 300) return;

@@ -64,6 +64,9 @@ const step = (changes: Partial<RelabelConfig>): RelabelConfig => ({
   ...changes,
 });
 
+/** Of a group whose holder may send for `validForMs`, as it finds out when it asks. */
+const fenceOf = (validForMs: () => number) => ({ confirm: () => Promise.resolve(), validForMs });
+
 async function startNotifier(
   alertmanagers: readonly AlertmanagerConfig[],
   options: { queueCapacity?: number; relabel?: readonly RelabelConfig[] } = {},
@@ -128,6 +131,28 @@ describe('what is sent', () => {
     ]);
     expect(two.received[0]!.alerts.map(({ labels }) => labels.alertname)).toEqual(['A']);
     expect(await value('tidemark_notifications_sent_total')).toBe(3);
+  });
+
+  test('who may not send any more does not, neither when asked before nor once it is connected', async () => {
+    const receiver = await startReceiver();
+    const { notifier, value } = await startNotifier([alertmanagerSection([receiver.address])]);
+    const free = alert('free');
+    const own = { ...alert('own'), fence: fenceOf(() => 5_000.5) };
+    const lost = { ...alert('lost'), fence: fenceOf(() => 0) };
+    notifier.send([free, own, lost]);
+    await notifier.drain();
+    expect(receiver.received.map(({ alerts }) => alerts.map(({ labels }) => labels.alertname))).toEqual([
+      ['free', 'own'],
+    ]);
+    // Stopped for long while it connects: asked first, for the time it has, and then for whether it still may.
+    let asked = 0;
+    notifier.send([{ ...alert('late'), fence: fenceOf(() => (asked++ < 2 ? 5_000 : 0)) }]);
+    await notifier.drain();
+    expect(asked).toBe(3);
+    expect(receiver.received).toHaveLength(1);
+    expect(await value('tidemark_notifications_fenced_total')).toBe(2);
+    expect(await value('tidemark_notifications_errors_total')).toBe(0);
+    expect(await value('tidemark_notifications_sent_total')).toBe(2);
   });
 
   test('at most 256 alerts in a request, in order', async () => {

@@ -11,6 +11,7 @@ import type { Logger } from '../lib/runtime/logger.ts';
 import { AlertmanagerClient } from './alertmanager-client.ts';
 import { alertmanagerTargets } from './alertmanager-targets.ts';
 import type { EvaluatorMetrics } from './evaluator-metrics.ts';
+import type { GroupFence } from './rule-leases.ts';
 
 /** Alerts of one request, as Prometheus batches them. */
 export const BATCH_ALERTS = 256;
@@ -24,6 +25,8 @@ export interface OutgoingAlert {
   readonly startsAtMs: number;
   readonly endsAtMs: number;
   readonly generatorUrl: string;
+  /** The lease of its group; absent where nobody else could send it. */
+  readonly fence?: Pick<GroupFence, 'confirm' | 'validForMs'> | undefined;
 }
 
 export interface NotifierOptions {
@@ -256,22 +259,48 @@ class AlertQueue {
       const batch = this.#waiting.splice(0, BATCH_ALERTS);
       this.#showLength();
       this.#current = batch;
-      await this.#post(batch);
+      const allowed = await this.#allowed(batch);
+      if (allowed.length > 0 && !this.#closed.signal.aborted) await this.#post(allowed);
       this.#current = [];
     }
+  }
+
+  /** Those of a batch whose groups are this evaluator's. An Alertmanager compares no tokens, so this is asked right before. */
+  async #allowed(batch: readonly OutgoingAlert[]): Promise<readonly OutgoingAlert[]> {
+    const fences = new Set(batch.map(({ fence }) => fence));
+    await Promise.all(Array.from(fences, async (fence) => fence?.confirm()));
+    const allowed = batch.filter(({ fence }) => validForMs(fence) > 0);
+    if (allowed.length < batch.length) this.#countFenced(batch.length - allowed.length);
+    return allowed;
+  }
+
+  #countFenced(alerts: number): void {
+    const { logger, metrics } = this.#deps;
+    metrics.notificationsFenced.inc(alerts);
+    logger.warn(
+      { alertmanager: this.#url.href, alerts },
+      'alerts were not sent: another evaluator has their groups, or too few ingesters could say that none has',
+    );
   }
 
   async #post(batch: readonly OutgoingAlert[]): Promise<void> {
     const { clock, logger, metrics } = this.#deps;
     const alertmanager = this.#url.href;
     const startedMs = clock.monotonicMs();
-    const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(this.#timeoutMs)]);
+    const leftMs = (): number => Math.min(...batch.map(({ fence }) => validForMs(fence)));
+    // Never under way for longer than nobody else can have the groups.
+    const timeoutMs = Math.max(1, Math.floor(Math.min(this.#timeoutMs, leftMs())));
+    const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(timeoutMs)]);
     try {
-      await this.#client.post(this.#url, encodeAlerts(batch), signal);
+      await this.#client.post(this.#url, encodeAlerts(batch), signal, () => leftMs() > 0);
       metrics.notificationsSent.inc({ alertmanager }, batch.length);
     } catch (caught) {
       if (this.#closed.signal.aborted) return;
       const error = toAppError(caught);
+      if (error.code === 'failed_precondition') {
+        this.#countFenced(batch.length);
+        return;
+      }
       metrics.notificationErrors.inc({ alertmanager }, batch.length);
       metrics.notificationsDropped.inc(batch.length);
       logger.error({ alertmanager, alerts: batch.length, err: error }, 'sending alerts failed');
@@ -279,6 +308,10 @@ class AlertQueue {
       metrics.notificationLatency.observe({ alertmanager }, (clock.monotonicMs() - startedMs) / 1000);
     }
   }
+}
+
+function validForMs(fence: OutgoingAlert['fence']): number {
+  return fence === undefined ? Number.POSITIVE_INFINITY : fence.validForMs();
 }
 
 /** The body of `POST /api/v2/alerts`. */

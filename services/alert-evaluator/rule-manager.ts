@@ -15,8 +15,8 @@ export interface GroupDefaults {
 }
 
 export interface RuleManagerDeps extends GroupRunnerDeps {
-  /** Writes outside of any group. */
-  readonly write: RuleIo['write'];
+  /** Writes what is left to be said of a group that has ended, as its holder of now. */
+  readonly writerOf: (groupKey: string) => RuleIo['write'];
   /** Whether this evaluator evaluates the group of that key; absent: all of them. */
   readonly owns?: ((groupKey: string) => boolean) | undefined;
   /** Whether another live evaluator evaluates the group of that key. */
@@ -127,7 +127,7 @@ export class RuleManager {
     await runner.stop();
     this.#forgetMetrics(key);
     if (goesOn) return;
-    const cleanup = this.#endSeries(runner.group).catch((caught: unknown) => {
+    const cleanup = this.#endSeries(runner.group, this.#deps.writerOf(key)).catch((caught: unknown) => {
       if (this.#stopped.signal.aborted) return;
       const error: AppError = toAppError(caught);
       this.#deps.logger.warn({ rule_group: key, err: error }, 'ending the series of a removed group failed');
@@ -154,7 +154,7 @@ export class RuleManager {
   }
 
   /** Ends the series of a removed group that no group goes on with, as of its removal. */
-  async #endSeries(group: RuleGroup): Promise<void> {
+  async #endSeries(group: RuleGroup, write: RuleIo['write']): Promise<void> {
     const series = new Map<string, Labels>(group.writtenSeries());
     if (series.size === 0) return;
     const { clock } = this.#deps;
@@ -163,7 +163,7 @@ export class RuleManager {
     for (const running of this.groups()) for (const [key] of running.writtenSeries()) series.delete(key);
     const samples = new RuleSamples();
     for (const labels of series.values()) samples.addStale(labels, removedMs);
-    if (samples.count > 0) await this.#deps.write(samples);
+    if (samples.count > 0) await write(samples);
   }
 
   /** Ends all groups. Series stay as they are: another evaluator, or the next start, goes on with them. */

@@ -1,6 +1,6 @@
 // Writes what rules produce through the distributor.
 import { AppError } from '../lib/core/errors.ts';
-import type { Appender, WriteColumns } from '../lib/distributor/appender.ts';
+import type { Appender, WriteColumns, WriteFence } from '../lib/distributor/appender.ts';
 import { ExtraColumns } from '../lib/model/extra-columns.ts';
 import { wordsOf } from '../lib/model/sample-columns.ts';
 import type { RuleSamples } from '../lib/rules/rule-samples.ts';
@@ -11,18 +11,20 @@ const WRITE_SAMPLES_MAX = 65_536;
 /**
  * Writes a rule's samples.
  *
+ * @param fence  The lease under which they were made, if any.
  * @throws AppError `bad_data` when samples were refused (the message gives the first reason), else as Appender.write.
  */
 export async function writeRuleSamples(
   samples: RuleSamples,
   appender: Appender,
   signal: AbortSignal,
+  fence?: WriteFence,
 ): Promise<void> {
   let rejected = 0;
   let firstRejection: string | undefined;
   for (let from = 0; from < samples.count; from += WRITE_SAMPLES_MAX) {
     const to = Math.min(from + WRITE_SAMPLES_MAX, samples.count);
-    const outcome = await appender.write(columnsOf(samples, from, to, appender), [], signal);
+    const outcome = await appender.write(columnsOf(samples, from, to, appender), [], signal, fence);
     rejected += outcome.rejected;
     firstRejection ??= outcome.firstRejection;
   }

@@ -4,7 +4,7 @@ import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { DiscoverySources } from '../lib/discovery/discovery.ts';
 import { createDiscoverySources } from '../lib/discovery/discovery-sources.ts';
-import type { Distributor } from '../lib/distributor/appender.ts';
+import { type Distributor, FencedWriteError } from '../lib/distributor/appender.ts';
 import { Labels } from '../lib/model/labels.ts';
 import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
 import type { PromqlFeatures } from '../lib/promql/features.ts';
@@ -22,6 +22,7 @@ import { createEvaluatorMetrics } from './evaluator-metrics.ts';
 import { groupKey } from './group-runner.ts';
 import { Notifier, type OutgoingAlert } from './notifier.ts';
 import { QuerySlots } from './query-slots.ts';
+import type { GroupFence, RuleLeases } from './rule-leases.ts';
 import { loadRuleGroups } from './rule-loader.ts';
 import { RuleManager } from './rule-manager.ts';
 import { RuleQuerier } from './rule-querier.ts';
@@ -58,6 +59,8 @@ export interface AlertEvaluatorDeps {
   readonly owns?: (groupKey: string) => boolean;
   /** Whether another live evaluator evaluates the group. What is taken over from it is taken over without a hole. */
   readonly othersOwn?: (groupKey: string) => boolean;
+  /** The leases that groups are evaluated under; absent where nobody else could. */
+  readonly fencing?: Pick<RuleLeases, 'use' | 'fenceOf'>;
   /** Shared with others of this process; one of its own by default. */
   readonly discovery?: DiscoverySources;
 }
@@ -72,6 +75,8 @@ export type AlertEvaluator = Service & {
   applyConfig(config: PrometheusConfig): Promise<void>;
   /** Takes on and gives up groups as `owns` says now. */
   rebalance(): Promise<void>;
+  /** Sends what waits to be sent, for at most a few seconds. */
+  flush(): Promise<void>;
 };
 
 /** Makes an alert evaluator. Rules run once it is started and has a configuration. */
@@ -98,17 +103,25 @@ export function createAlertEvaluator(
     gracePeriodMs: options.gracePeriodMs ?? 600_000,
   };
 
-  const write = (samples: RuleSamples, signal: AbortSignal) =>
-    writeRuleSamples(samples, deps.distributor.appender(tenant), signal);
+  const write = async (samples: RuleSamples, signal: AbortSignal, fence?: GroupFence) => {
+    try {
+      await writeRuleSamples(samples, deps.distributor.appender(tenant), signal, fence);
+    } catch (caught) {
+      if (caught instanceof FencedWriteError) fence?.refused();
+      throw caught;
+    }
+  };
 
   const createIo = (group: RuleGroup, signal: AbortSignal): RuleIo => {
     const ruleGroup = groupKey(group.spec.file, group.spec.name);
+    // Of the time when the group begins: whoever goes on after its lease was another's meanwhile begins anew.
+    const fence = deps.fencing?.fenceOf(ruleGroup);
     return {
       query: (query, timeMs, lookbackMs) =>
         slots.run(signal, () => querier.query({ query, timeMs, lookbackMs }, signal)),
-      write: (samples) => write(samples, signal),
+      write: (samples) => write(samples, signal, fence),
       notify: (rule, alerts) => {
-        notifier.send(alerts.map((alert) => outgoing(rule, alert, externalUrl)));
+        notifier.send(alerts.map((alert) => ({ ...outgoing(rule, alert, externalUrl), fence })));
       },
       nowMs: () => clock.nowMs(),
       monotonicMs: () => clock.monotonicMs(),
@@ -142,7 +155,10 @@ export function createAlertEvaluator(
     metrics,
     settings: () => settings,
     createIo,
-    write: (samples) => write(samples, never),
+    writerOf: (ruleGroup) => {
+      const fence = deps.fencing?.fenceOf(ruleGroup);
+      return (samples) => write(samples, never, fence);
+    },
     owns: deps.owns,
     othersOwn: deps.othersOwn,
     handOverMs: options.handOverMs,
@@ -162,6 +178,7 @@ export function createAlertEvaluator(
       throw new AppError(error.code, `loading rule files failed:\n${error.message}`, { cause: caught });
     }
     settings = { ...settings, externalLabels: config.global.externalLabels };
+    deps.fencing?.use(specs.map(({ file, name }) => groupKey(file, name)));
     await notifier.applyConfig(config.alerting, config.global.externalLabels);
     await manager.update(specs, {
       intervalMs: config.global.evaluationIntervalMs,
@@ -197,6 +214,7 @@ export function createAlertEvaluator(
       applying = done.catch(() => undefined);
       return done;
     },
+    flush: () => notifier.drain(),
     handlers: {
       ruleGroups: async () => ({ groups: manager.groups().map(toWireGroup) }),
       alertmanagers: async () => ({ active: notifier.active(), dropped: notifier.dropped() }),

@@ -18,7 +18,7 @@ export interface IngesterGauges {
 }
 
 export interface IngesterMetrics {
-  /** By `outcome`: durable, unavailable, partial, refused. */
+  /** By `outcome`: durable, unavailable, partial, fenced, refused. */
   readonly requests: Counter<'outcome'>;
   readonly commitSeconds: Histogram;
   readonly commitBytes: Counter;
@@ -32,6 +32,8 @@ export interface IngesterMetrics {
   readonly sealedSamples: Counter;
   readonly seriesLeft: Counter;
   readonly seriesRefused: Counter;
+  /** Appends and confirmations of holders whose lease another took. */
+  readonly fenced: Counter;
   /** Head images by `result`: written, failed, loaded, damaged. */
   readonly images: Counter<'result'>;
   readonly imageBytes: Counter;
@@ -136,6 +138,10 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
     }),
     imageBytes: counter('tidemark_ingester_head_image_written_bytes_total', 'Bytes written to head images.'),
     seriesLeft: counter('tidemark_ingester_series_left_total', 'Series that left memory.'),
+    fenced: counter(
+      'tidemark_ingester_fenced_total',
+      'Appends that were refused because their lease has a later holder: a process that was stopped woke up and went on.',
+    ),
     seriesRefused: counter(
       'tidemark_ingester_series_refused_total',
       'Series that were not admitted because their tenant has as many as it may; counted at every question.',

@@ -61,6 +61,7 @@ runServiceProcess({
       },
       {
         ...{ cluster, clock, logger, registry },
+        leaseToken: (name) => control.leaseView(name)?.token,
         replication: {
           instance,
           peers: () => cluster.ingesterReplication?.() ?? [],

@@ -40,10 +40,11 @@ import { Sealer } from './sealing/sealer.ts';
 import { Tenants } from './tenants.ts';
 import { admitSeries, type SeriesAdmissionDeps, seriesLimitOf } from './writes/admit-series.ts';
 import { AppendStream } from './writes/append-stream.ts';
+import { Fences } from './writes/fences.ts';
 import { HeldTable } from './writes/held-table.ts';
 import { WriteReader } from './writes/write-reader.ts';
 import type { WriterTable } from './writes/writer-table.ts';
-import { Writes } from './writes/writes.ts';
+import { type Applied, Writes } from './writes/writes.ts';
 
 export interface IngesterDeps {
   readonly cluster: Cluster;
@@ -54,6 +55,8 @@ export interface IngesterDeps {
   readonly registry: Registry;
   /** The other ingesters of a cluster; absent: this is the only one. */
   readonly replication?: ReplicationDeps;
+  /** The fencing token of a lease's holder, as the control plane says; absent where there is none. */
+  readonly leaseToken?: (name: string) => number | undefined;
   /** The log can no longer be trusted: must end the process at once. Default: exit with status 1. */
   readonly onFatal?: (error: AppError) => void;
 }
@@ -112,6 +115,7 @@ class DurableIngester implements Ingester {
   readonly #reads: Reads;
   readonly #parts: PartEvaluator;
   readonly #held = new HeldTable();
+  readonly #fences: Fences;
   readonly #replica: Replica | undefined;
   /** Of append streams and of fetches from other replicas. */
   readonly #tables = new Set<WriterTable>();
@@ -128,6 +132,11 @@ class DurableIngester implements Ingester {
     this.#logger = deps.logger.child({ service: 'ingester' });
     this.#tenants = new Tenants(options, randomInt(0, 2 ** 32));
     this.#metrics = this.#createMetrics();
+    this.#fences = new Fences({
+      ...{ folder: options.dataDir, disk: this.#disk, logger: this.#logger },
+      heard: (name) => deps.leaseToken?.(name),
+      onRefusal: () => this.#metrics.fenced.inc(),
+    });
     this.#reads = new Reads({
       tenants: this.#tenants,
       clock: deps.clock,
@@ -185,6 +194,7 @@ class DurableIngester implements Ingester {
     const startedMs = clock.monotonicMs();
     const logFolder = path.join(this.#options.dataDir, 'log');
     await this.#disk.makeFolder(logFolder);
+    await this.#fences.load();
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
     const imageFolder = path.join(this.#options.dataDir, 'head');
     const { log, loaded, replayed } = await this.#replay(logFolder, imageFolder, startedMs);
@@ -458,6 +468,11 @@ class DurableIngester implements Ingester {
         this.#mustRun();
         return admitSeries(request, this.#admissionDeps());
       },
+      fence: async ({ name, token }) => {
+        this.#mustRun();
+        if (token >= this.#fences.newestOf(name)) await this.#fences.take(name, token);
+        return { newest: this.#fences.newestOf(name) };
+      },
       deleteSeries: async (request) => ({
         concerned: await this.#mustRun().sealer.deleteSamples(markOfRequest(request)),
       }),
@@ -490,7 +505,7 @@ class DurableIngester implements Ingester {
         apply: (request, table, writer) => {
           if (this.#draining)
             throw new AppError('unavailable', 'the ingester is shutting down; try another replica');
-          return writes.apply(request, table, writer);
+          return this.#applyFenced(request, () => writes.apply(request, table, writer));
         },
         metrics: this.#metrics,
         signal,
@@ -504,6 +519,16 @@ class DurableIngester implements Ingester {
       this.#streams.delete(stream);
       this.#tables.delete(stream.table);
     }
+  }
+
+  /** Samples that were made under a lease are kept only while nobody is known who took it later, and acknowledged once that is on disk. */
+  #applyFenced(request: AppendRequest, apply: () => Applied): Applied {
+    if (request.fence === undefined) return apply();
+    const noted = this.#fences.take(request.fence, request.fenceToken ?? 0);
+    // Looked at below, unless nothing is applied.
+    noted.catch(() => undefined);
+    const applied = apply();
+    return { ...applied, durable: Promise.all([applied.durable, noted]).then(() => undefined) };
   }
 
   #admissionDeps(): SeriesAdmissionDeps {

@@ -99,6 +99,7 @@ function ingesterHandlers(node: FakeNode, calls: string[]): Handlers<typeof Inge
     append: unused,
     seal: unused,
     admitSeries: unused,
+    fence: unused,
     deleteSeries: unused,
     undoDelete: unused,
     listDeletes: unused,

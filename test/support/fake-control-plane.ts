@@ -3,6 +3,7 @@ import type { Clock } from '../../services/lib/core/clock.ts';
 import type {
   ControlPlane,
   Lease,
+  LeaseView,
   MemberRecord,
   MemberView,
   PlacementRecord,
@@ -54,6 +55,8 @@ export class FakeControlPlane implements ControlPlane {
   isReachable = true;
   /** Whether another process holds every lease. */
   isLeaseTaken = false;
+  /** What it has heard of leases. */
+  readonly leases = new Map<string, LeaseView>();
   readonly #listeners = new Set<() => void>();
   #members: MemberView[] = [];
   #placement: PlacementRecord | undefined;
@@ -85,7 +88,16 @@ export class FakeControlPlane implements ControlPlane {
   tryAcquire(name: string): Promise<Lease | undefined> {
     if (this.isLeaseTaken) return Promise.resolve(undefined);
     const release = (): Promise<void> => Promise.resolve();
-    return Promise.resolve({ name, token: 1, isHeld: () => !this.isLeaseTaken, release });
+    const isHeld = (): boolean => !this.isLeaseTaken;
+    const heldForMs = (): number => (isHeld() ? 5_000 : 0);
+    return Promise.resolve({
+      ...{ name, token: 1, isHeld, heldForMs, release },
+      raise: () => Promise.resolve(false),
+    });
+  }
+
+  leaseView(name: string): LeaseView | undefined {
+    return this.leases.get(name);
   }
 
   isConnected(): boolean {

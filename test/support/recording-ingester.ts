@@ -29,7 +29,7 @@ export interface RecordedSample {
 }
 
 /** What the next requests meet. `hang` never answers, `die` ends the stream with an error. */
-export type Behaviour = 'keep' | 'refuse' | 'partial' | 'hang' | 'die';
+export type Behaviour = 'keep' | 'refuse' | 'partial' | 'hang' | 'die' | 'fence';
 
 export interface RecordingIngester {
   readonly instance: string;
@@ -102,6 +102,10 @@ async function* serve(
     await recorded.gate;
     if (recorded.behaviour === 'die') throw new AppError('unavailable', 'told to die');
     if (recorded.behaviour === 'hang') await new Promise(() => {});
+    if (recorded.behaviour === 'fence') {
+      yield answer(request, AppendOutcome.APPEND_OUTCOME_FENCED, [], 'another one has the lease');
+      continue;
+    }
     if (recorded.behaviour === 'refuse') {
       yield answer(request, AppendOutcome.APPEND_OUTCOME_UNAVAILABLE, [], 'told to refuse');
       continue;

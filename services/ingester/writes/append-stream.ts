@@ -5,6 +5,7 @@ import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { failpoint } from '../../lib/core/failpoint.ts';
 import { AppendOutcome, type AppendRequest, type AppendResponse } from '../../lib/wire/contracts.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
+import { FencedError } from './fences.ts';
 import { WriterTable } from './writer-table.ts';
 import type { Applied } from './writes.ts';
 
@@ -95,6 +96,10 @@ export class AppendStream {
       applied = this.#deps.apply(request, this.table, this.#writer);
     } catch (caught) {
       const error = toAppError(caught);
+      if (error instanceof FencedError) {
+        this.#answer(request, AppendOutcome.APPEND_OUTCOME_FENCED, [], error.message);
+        return;
+      }
       if (error.code !== 'unavailable') {
         this.#deps.metrics.requests.inc({ outcome: 'refused' });
         throw error;
@@ -163,4 +168,5 @@ const OUTCOME_NAMES: Readonly<Record<number, string>> = {
   [AppendOutcome.APPEND_OUTCOME_DURABLE]: 'durable',
   [AppendOutcome.APPEND_OUTCOME_UNAVAILABLE]: 'unavailable',
   [AppendOutcome.APPEND_OUTCOME_PARTIAL]: 'partial',
+  [AppendOutcome.APPEND_OUTCOME_FENCED]: 'fenced',
 };

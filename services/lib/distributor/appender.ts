@@ -1,5 +1,6 @@
 // What writers (gateway, scraper, alert evaluator) see of the distributor. A write is a batch of columns: the writer
 // resolves label sets to series references once, and sends references, timestamps and values from then on.
+import { AppError } from '../core/errors.ts';
 import type { Extras } from '../model/extra-columns.ts';
 import type { Labels } from '../model/labels.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
@@ -48,6 +49,19 @@ export interface WriteOutcome {
   readonly firstRejection: string | undefined;
 }
 
+/** The lease under which samples are made: what a holder writes that another replaced is refused by name. */
+export interface WriteFence {
+  readonly name: string;
+  readonly token: number;
+}
+
+/** An ingester knows a later holder of the write's lease. Some replicas may have kept the write, never a quorum of those that knew. */
+export class FencedWriteError extends AppError {
+  constructor(reason: string) {
+    super('failed_precondition', reason);
+  }
+}
+
 /** One tenant's door to the cluster. */
 export interface Appender {
   /**
@@ -70,12 +84,13 @@ export interface Appender {
    * @throws AppError `unavailable` when some partition has no quorum now, or none in time (nothing is known of those samples;
    *         a resend is harmless), `resource_exhausted` when the tenant is over its quota, `failed_precondition` when a
    *         reference was forgotten (see SeriesReference), `bad_data` for more than 2^20 samples
-   *         or extras, or an extra of an unknown kind.
+   *         or extras, or an extra of an unknown kind; FencedWriteError when `fence` is not the newest.
    */
   write(
     columns: WriteColumns,
     metadata: readonly MetricMetadata[],
     signal: AbortSignal,
+    fence?: WriteFence,
   ): Promise<WriteOutcome>;
 }
 

@@ -10,7 +10,7 @@ import { type Clock, systemClock } from '../core/clock.ts';
 import { AppError } from '../core/errors.ts';
 import { Labels } from '../model/labels.ts';
 import { createSilentLogger } from '../runtime/logger.ts';
-import type { WriteColumns } from './appender.ts';
+import { FencedWriteError, type WriteColumns } from './appender.ts';
 import { createDistributor, type DistributorOptions } from './distributor.ts';
 
 const NOW = 1_800_000_000_000;
@@ -211,6 +211,20 @@ describe('one replica', () => {
     expect(ingesters[0]!.metadata).toEqual(metadata);
     ingesters[0]!.behaviour = 'refuse';
     expect(await codeOf(appender.write(columnsOf([]), metadata, signal()))).toBe('unavailable');
+  });
+
+  test('samples under a lease name it, and one ingester that knows a later holder is enough to refuse them', async () => {
+    const { appender, resolve, ingesters } = create(['a', 'b', 'c'], 3);
+    const a = resolve('a');
+    const write = (token: number) =>
+      appender.write(columnsOf([[a, NOW, 1]]), [], signal(), { name: 'rules.1', token });
+    await write(5);
+    expect(ingesters[0]!.requests[0]).toMatchObject({ fence: 'rules.1', fenceToken: 5 });
+    for (const ingester of ingesters.slice(0, 2)) ingester.gate = new Promise(() => {});
+    ingesters[2]!.behaviour = 'fence';
+    const refused = await write(6).catch((caught: unknown) => caught);
+    expect(refused).toBeInstanceOf(FencedWriteError);
+    expect((refused as Error).message).toBe('c: another one has the lease');
   });
 
   test('two tenants with the same labels are two series', async () => {

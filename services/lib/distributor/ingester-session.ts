@@ -14,6 +14,7 @@ import {
   type IngesterDefinition,
   type MetricMetadata,
 } from '../wire/contracts.ts';
+import type { WriteFence } from './appender.ts';
 import type { ExtraSorter } from './extra-sorter.ts';
 import { RequestQueue } from './request-queue.ts';
 import type { SampleSorter } from './sample-sorter.ts';
@@ -32,6 +33,8 @@ export interface Shipment {
   readonly extras: ExtraSorter;
   /** So that replicas know what they lack; undefined where there are none. */
   readonly number: WriteNumber | undefined;
+  /** The lease under which the samples were made, if any. */
+  readonly fence?: WriteFence | undefined;
 }
 
 /** Which of the distributor's writes this is (wire/docs/held-writes.md). */
@@ -44,7 +47,8 @@ export interface WriteNumber {
 
 /** How a request ended. `failed` are the partitions that were not kept; undefined means that all were. */
 export type OnAnswer = (failed: ReadonlySet<number> | undefined, reason: string) => void;
-export type OnFailure = (reason: string) => void;
+/** @param isFenced  A later holder of the shipment's lease is known there: no other ingester needs to be asked. */
+export type OnFailure = (reason: string, isFenced?: boolean) => void;
 
 interface InFlight {
   readonly sentAtMs: number;
@@ -136,6 +140,10 @@ export class IngesterSession {
       metadata: shipment.metadata as MetricMetadata[],
       extras,
       ...shipment.number,
+      ...(shipment.fence !== undefined && {
+        fence: shipment.fence.name,
+        fenceToken: shipment.fence.token,
+      }),
     });
     return batch.length + (extras?.length ?? 0);
   }
@@ -201,6 +209,9 @@ export class IngesterSession {
     if (response.outcome === AppendOutcome.APPEND_OUTCOME_PARTIAL) {
       this.#events.onAlive();
       request.onAnswer(new Set(response.failedPartitions), reason);
+    } else if (response.outcome === AppendOutcome.APPEND_OUTCOME_FENCED) {
+      this.#events.onAlive();
+      request.onFailure(reason, true);
     } else {
       request.onFailure(reason);
     }

@@ -132,9 +132,9 @@ export class IngesterStream {
         onAnswer(failed, reason);
         this.#wake();
       },
-      (reason) => {
+      (reason, isFenced) => {
         release();
-        onFailure(`${this.instance}: ${reason}`);
+        onFailure(`${this.instance}: ${reason}`, isFenced);
         this.#wake();
       },
     );

@@ -10,7 +10,7 @@ import { PLACEMENT_SEED, partitionOf } from '../placement/placement.ts';
 import { BATCH_SAMPLES_MAX } from '../wire/append/append-batch.ts';
 import { EXTRAS_BYTES_MAX, EXTRAS_MAX } from '../wire/append/append-extras.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
-import type { Appender, SeriesReference, WriteColumns, WriteOutcome } from './appender.ts';
+import type { Appender, SeriesReference, WriteColumns, WriteFence, WriteOutcome } from './appender.ts';
 import { type ExtraAdmission, firstUnknownKind } from './extra-sorter.ts';
 import { checkLabels, describeLabels, type LabelLimits } from './label-rules.ts';
 import type { DistributorMetrics } from './metrics.ts';
@@ -136,6 +136,7 @@ export class TenantAppender implements Appender {
     columns: WriteColumns,
     metadata: readonly MetricMetadata[],
     signal: AbortSignal,
+    fence?: WriteFence,
   ): Promise<WriteOutcome> {
     const { clock, metrics, path } = this.#deps;
     const startedMs = clock.monotonicMs();
@@ -154,6 +155,7 @@ export class TenantAppender implements Appender {
         tenantNumber: this.#number,
         columns,
         metadata,
+        fence,
         minTimeMs: nowMs - this.#options.outOfOrderWindowMs,
         maxTimeMs: nowMs + this.#options.futureToleranceMs,
         tick: this.#deps.tick(),

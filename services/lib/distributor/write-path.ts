@@ -5,7 +5,7 @@ import { AppError, throwIfAborted, toAppError } from '../core/errors.ts';
 import type { Extras } from '../model/extra-columns.ts';
 import { quorumOf } from '../placement/placement.ts';
 import type { MetricMetadata } from '../wire/contracts.ts';
-import type { WriteColumns } from './appender.ts';
+import { FencedWriteError, type WriteColumns, type WriteFence } from './appender.ts';
 import { type ExtraAdmission, ExtraSorter } from './extra-sorter.ts';
 import type { WriteNumber } from './ingester-session.ts';
 import type { IngesterStream } from './ingester-stream.ts';
@@ -22,6 +22,7 @@ export interface Write {
   readonly tenantNumber: number;
   readonly columns: WriteColumns;
   readonly metadata: readonly MetricMetadata[];
+  readonly fence: WriteFence | undefined;
   /** Samples outside [minTimeMs, maxTimeMs] are refused. */
   readonly minTimeMs: number;
   readonly maxTimeMs: number;
@@ -259,10 +260,16 @@ export class WritePath {
   #send(target: Target, write: Write, epoch: number, sorter: SampleSorter, pending: PendingWrite): void {
     const { partitions, sections, metadata, stream, number } = target;
     const bytes = stream.send(
-      { tenant: write.tenant, epoch, partitions, metadata, extras: this.#extraSorter, number },
+      {
+        ...{ tenant: write.tenant, epoch, partitions, metadata, extras: this.#extraSorter, number },
+        fence: write.fence,
+      },
       sorter,
       (failed, reason) => pending.acknowledge(sections, failed, reason),
-      (reason) => pending.failTarget(sections, reason),
+      (reason, isFenced) =>
+        isFenced === true
+          ? pending.abandon(new FencedWriteError(reason))
+          : pending.failTarget(sections, reason),
     );
     this.#deps.metrics.appendBytes.inc(bytes);
   }

@@ -53,14 +53,20 @@ export class HttpClient {
     return this.#request(url, { method: 'PUT', headers, body: new Uint8Array(), signal }, () => false);
   }
 
-  /** Sends a POST. Redirects are followed that keep method and body; all else is as with `get`. */
+  /**
+   * Sends a POST. Redirects are followed that keep method and body; all else is as with `get`.
+   *
+   * @param mayWrite  Asked each time when the connection is there, right before the first byte is written: whether it may be, still. Fails with
+   *                  `failed_precondition` when not.
+   */
   post(
     url: URL,
     headers: HeaderValues,
     body: Uint8Array,
     signal: AbortSignal,
+    mayWrite?: () => boolean,
   ): Promise<http.IncomingMessage> {
-    return this.#request(url, { method: 'POST', headers, body, signal }, keepsMethod);
+    return this.#request(url, { method: 'POST', headers, body, signal, mayWrite }, keepsMethod);
   }
 
   async #request(
@@ -102,6 +108,7 @@ interface Outgoing {
   readonly headers: HeaderValues;
   readonly body?: Uint8Array;
   readonly signal: AbortSignal;
+  readonly mayWrite?: (() => boolean) | undefined;
 }
 
 /** A kept-alive connection that the server closed at the same moment is no error: one more attempt. */
@@ -121,13 +128,31 @@ async function send(agents: HttpAgents, url: URL, outgoing: Outgoing): Promise<h
           reused = request.reusedSocket;
           reject(error);
         });
-        request.end(body);
+        if (outgoing.mayWrite === undefined) request.end(body);
+        else endIf(outgoing.mayWrite, request, body, secure);
       });
     } catch (caught) {
       const reset = (caught as NodeJS.ErrnoException).code === 'ECONNRESET';
       if (!reset || !reused || attempt > 0 || signal.aborted) throw caught;
     }
   }
+}
+
+/** Sends the request once it is connected, if it may be sent then: connecting can take long, and the process be stopped meanwhile. */
+function endIf(
+  mayWrite: () => boolean,
+  request: http.ClientRequest,
+  body: Uint8Array | undefined,
+  isSecure: boolean,
+): void {
+  const end = (): void => {
+    if (mayWrite()) request.end(body);
+    else request.destroy(new AppError('failed_precondition', 'it may not be sent any more'));
+  };
+  request.once('socket', (socket) => {
+    if (!socket.connecting) end();
+    else socket.once(isSecure ? 'secureConnect' : 'connect', end);
+  });
 }
 
 /**

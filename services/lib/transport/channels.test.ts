@@ -58,6 +58,7 @@ function createHandlers(seen: Seen): Handlers<typeof IngesterDefinition> {
     },
     headStatistics: () => Promise.reject(new AppError('internal', 'not asked for')),
     admitSeries: () => Promise.reject(new AppError('internal', 'not asked for')),
+    fence: () => Promise.reject(new AppError('internal', 'not asked for')),
     seal: () => Promise.reject(new AppError('internal', 'not asked for')),
     deleteSeries: () => Promise.reject(new AppError('internal', 'not asked for')),
     undoDelete: () => Promise.reject(new AppError('internal', 'not asked for')),

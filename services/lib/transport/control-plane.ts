@@ -24,6 +24,8 @@ export interface MemberRecord extends Member {
   readonly replica?: ReplicaRecord;
   /** Of a store or an ingester: its share of blocks or partitions compared with others'; absent means 1. */
   readonly weight?: number;
+  /** Of an alert evaluator: it evaluates groups under leases. Absent in earlier versions. */
+  readonly fences?: boolean;
 }
 
 /** Where an ingester stands among the replicas of its partitions. */
@@ -96,11 +98,31 @@ export interface FormerIngesters {
 /** An exclusive right, held by one process at a time. */
 export interface Lease {
   readonly name: string;
-  /** Fencing token: greater than that of every earlier holder. */
+  /** Fencing token: greater than that of every earlier holder, as long as NATS was not emptied (see `raise`). */
   readonly token: number;
   /** False once another process holds it, or it could not be renewed in time. */
   isHeld(): boolean;
+  /**
+   * How long nobody else can take it, counted from now by the monotonic clock, milliseconds; 0 when it is not held. Another process takes it
+   * no sooner than half of this time to live later: what is begun within, and is over soon, meets no other holder.
+   */
+  heldForMs(): number;
+  /**
+   * Makes the token greater than one that somebody has seen: after NATS was emptied revisions begin anew, and the sinks remember greater ones.
+   *
+   * @returns whether it did; false when the lease is another's meanwhile, or NATS does not answer.
+   */
+  raise(above: number): Promise<boolean>;
   release(): Promise<void>;
+}
+
+/** Who holds a lease, as an observer heard of it last. */
+export interface LeaseView {
+  /** `member.<service>.<instance>`. */
+  readonly holder: string;
+  readonly token: number;
+  /** It is this process' own name. */
+  readonly isOwn: boolean;
 }
 
 export interface ControlPlane {
@@ -122,6 +144,8 @@ export interface ControlPlane {
   replacePlacement(next: PlacementRecord): Promise<boolean>;
   /** The lease, when it is free or was not renewed for its time to live; undefined when another process holds it. */
   tryAcquire(name: string): Promise<Lease | undefined>;
+  /** What was last heard of a lease; undefined when nobody has it, or nothing was heard since NATS came back. */
+  leaseView(name: string): LeaseView | undefined;
   /** Whether the control plane answers right now. */
   isConnected(): boolean;
   /** Calls back after members or placement changed; the answer ends it. */

@@ -64,7 +64,7 @@ export interface BuiltProcess {
   /** Ready only once a quorum of owners of each partition is connected, because it reads or writes samples. */
   readonly needsPlacement?: boolean;
   /** What else this process says of itself with every heartbeat. */
-  readonly member?: () => Pick<MemberRecord, 'replica'>;
+  readonly member?: () => Pick<MemberRecord, 'replica' | 'fences'>;
   /** Before an orderly stop, while everything serves still; takes as long as it takes, a second signal ends it. */
   readonly beforeStop?: () => Promise<void>;
   /** Of a store or an ingester: its share of blocks or partitions compared with others'. */

@@ -33,6 +33,8 @@ export type {
   AdmitSeriesResponse,
   AppendRequest,
   AppendResponse,
+  FenceRequest,
+  FenceResponse,
   HeadStatisticsRequest,
   HeadStatisticsResponse,
   MetadataRequest,

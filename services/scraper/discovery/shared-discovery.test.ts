@@ -85,7 +85,8 @@ class Scraper {
         const release = async (): Promise<void> => {
           if (isHeld()) world.holder = undefined;
         };
-        return { name, token: 1, isHeld, release };
+        const heldForMs = (): number => (isHeld() ? 1_000 : 0);
+        return { name, token: 1, isHeld, heldForMs, raise: () => Promise.resolve(false), release };
       },
       others: () =>
         world.scrapers

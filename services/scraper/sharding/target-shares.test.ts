@@ -58,10 +58,11 @@ class Fleet {
     if (this.#holder !== undefined || !this.#live.includes(instance)) return undefined;
     this.#holder = instance;
     const token = ++this.#token;
+    const isHeld = (): boolean => this.#holder === instance && token === this.#token;
     return {
-      name: 'target-shares',
-      token,
-      isHeld: () => this.#holder === instance && token === this.#token,
+      ...{ name: 'target-shares', token, isHeld },
+      heldForMs: () => (isHeld() ? 1_000 : 0),
+      raise: () => Promise.resolve(false),
       release: () => Promise.resolve(),
     };
   }

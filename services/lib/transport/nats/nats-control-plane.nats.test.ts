@@ -100,6 +100,29 @@ describe.each(servers)('$name', ({ program }) => {
     expect(lease.isHeld()).toBe(false);
   });
 
+  test('a token can be raised by its holder alone, and the next holder starts above it', async () => {
+    const nats = await startNats({ program });
+    const [a, b] = await Promise.all([join(nats, 'a'), join(nats, 'b')]);
+    await until('connected', () => a.isConnected() && b.isConnected());
+    const lease = (await a.tryAcquire('rules.1'))!;
+    const first = lease.token;
+    expect(lease.heldForMs()).toBeGreaterThan(0);
+    expect(lease.heldForMs()).toBeLessThanOrEqual((EXPIRY_MS * 2) / 3);
+    await until('a renewal keeps it', () => b.leaseView('rules.1')?.token === first);
+    await waitFor('raised', () => lease.raise(5_000_000));
+    const raised = lease.token;
+    expect(raised).toBeGreaterThan(5_000_000);
+    await until('b hears of it', () => b.leaseView('rules.1')?.token === raised);
+    expect(b.leaseView('rules.1')).toEqual({ holder: 'member.ingester.a', token: raised, isOwn: false });
+    expect(a.leaseView('rules.1')?.isOwn).toBe(true);
+    expect(await b.tryAcquire('rules.1')).toBeUndefined();
+    await a.stop();
+    const next = await waitFor('the lease moves', () => b.tryAcquire('rules.1'));
+    expect(next.token).toBe(raised + 1);
+    expect(await lease.raise(1)).toBe(false);
+    expect([lease.isHeld(), lease.heldForMs()]).toEqual([false, 0]);
+  });
+
   test.each([false, true])('NATS dies and comes back, emptied: %s', async (emptied) => {
     const nats = await startNats({ program });
     const [a, b] = await Promise.all([join(nats, 'a'), join(nats, 'b')]);

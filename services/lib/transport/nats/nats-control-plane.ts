@@ -9,8 +9,16 @@ import { connect, type NatsConnection, type NodeConnectionOptions } from '@nats-
 import type { Clock } from '../../core/clock.ts';
 import { toAppError } from '../../core/errors.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import type { ControlPlane, Lease, MemberRecord, MemberView, PlacementRecord } from '../control-plane.ts';
+import type {
+  ControlPlane,
+  Lease,
+  LeaseView,
+  MemberRecord,
+  MemberView,
+  PlacementRecord,
+} from '../control-plane.ts';
 import type { PlacementMemory } from '../members/placement-file.ts';
+import { acquiringText, type HeldText, readLease, renewingText } from './lease-text.ts';
 
 export interface NatsControlPlaneOptions {
   /** nats:// or tls:// URLs; any one of them is enough to begin with. */
@@ -58,14 +66,14 @@ interface Heard {
   heardAtMs: number;
 }
 
-interface HeardLease {
-  holder: string;
-  revision: number;
-  heardAtMs: number;
+interface HeardLease extends HeldText {
+  readonly revision: number;
+  readonly heardAtMs: number;
 }
 
 interface HeldLease {
   readonly name: string;
+  token: number;
   revision: number;
   renewedAtMs: number;
   lost: boolean;
@@ -79,6 +87,8 @@ export class NatsControlPlane implements ControlPlane {
   readonly #memory: PlacementMemory | undefined;
   readonly #heard = new Map<string, Heard>();
   readonly #leases = new Map<string, HeardLease>();
+  /** Greatest token ever heard of, by lease: the next holder's is greater, also after a release, and after NATS was emptied. */
+  readonly #tokens = new Map<string, number>();
   readonly #held = new Map<string, HeldLease>();
   readonly #listeners = new Set<() => void>();
   readonly #stopping = new AbortController();
@@ -191,29 +201,49 @@ export class NatsControlPlane implements ControlPlane {
     const bucket = this.#bucket;
     const own = this.#own;
     if (bucket === undefined || own === undefined || !this.isConnected()) return undefined;
+    const holder = memberKey(own);
     const known = this.#leases.get(name);
-    if (known !== undefined && this.#clock.monotonicMs() - known.heardAtMs < this.#options.expiryMs)
+    const sentAtMs = this.#clock.monotonicMs();
+    // What a former life of this process left, or was lost while NATS was away, needs no patience: it was ours.
+    const isLeftBehind = known?.holder === holder && !this.#held.has(name);
+    if (known !== undefined && !isLeftBehind && sentAtMs - known.heardAtMs < this.#options.expiryMs)
       return undefined;
     try {
-      const holder = memberKey(own);
+      const text = acquiringText(holder, this.#tokens.get(name));
       const revision =
         known === undefined
-          ? await bucket.create(leaseKey(name), holder)
-          : await bucket.update(leaseKey(name), holder, known.revision);
-      const held: HeldLease = { name, revision, renewedAtMs: this.#clock.monotonicMs(), lost: false };
+          ? await bucket.create(leaseKey(name), text)
+          : await bucket.update(leaseKey(name), text, known.revision);
+      const { token } = readLease(text, revision);
+      const held: HeldLease = { name, token, revision, renewedAtMs: sentAtMs, lost: false };
       this.#held.set(name, held);
-      return this.#leaseOf(held, revision);
+      return this.#leaseOf(held);
     } catch {
       return undefined;
     }
   }
 
-  #leaseOf(held: HeldLease, token: number): Lease {
+  leaseView(name: string): LeaseView | undefined {
+    const heard = this.#leases.get(name);
+    if (heard === undefined) return undefined;
+    const { holder, token } = heard;
+    return { holder, token, isOwn: this.#own !== undefined && holder === memberKey(this.#own) };
+  }
+
+  #leaseOf(held: HeldLease): Lease {
+    const heldForMs = (): number => {
+      if (held.lost) return 0;
+      const ageMs = this.#clock.monotonicMs() - held.renewedAtMs;
+      return Math.max(0, (this.#options.expiryMs * 2) / 3 - ageMs);
+    };
     return {
       name: held.name,
-      token,
-      isHeld: () =>
-        !held.lost && this.#clock.monotonicMs() - held.renewedAtMs < (this.#options.expiryMs * 2) / 3,
+      get token() {
+        return held.token;
+      },
+      heldForMs,
+      isHeld: () => heldForMs() > 0,
+      raise: (above) => this.#raise(held, above),
       release: async () => {
         held.lost = true;
         this.#held.delete(held.name);
@@ -325,12 +355,19 @@ export class NatsControlPlane implements ControlPlane {
   }
 
   #takeLease(name: string, text: string | undefined, revision: number, now: number): void {
-    if (text === undefined) this.#leases.delete(name);
-    else this.#leases.set(name, { holder: text, revision, heardAtMs: now });
+    const heard = text === undefined ? undefined : readLease(text, revision);
+    if (heard === undefined) this.#leases.delete(name);
+    else {
+      this.#leases.set(name, { ...heard, revision, heardAtMs: now });
+      this.#tokens.set(name, Math.max(this.#tokens.get(name) ?? 0, heard.token));
+    }
     // Our own renewals come back through the watch, some before their answer does.
     const held = this.#held.get(name);
-    const ours = this.#own !== undefined && text === memberKey(this.#own);
-    if (held !== undefined && !ours && revision > held.revision) this.#lose(held);
+    const ours = this.#own !== undefined && heard?.holder === memberKey(this.#own);
+    if (held === undefined || revision <= held.revision) return;
+    // A renewal that NATS took and whose answer was lost is one all the same.
+    if (ours && heard.token === held.token) held.revision = revision;
+    else if (!ours) this.#lose(held);
   }
 
   /** An emptied NATS may bring an older epoch than ours: the greater one stays, and is written again. */
@@ -380,7 +417,7 @@ export class NatsControlPlane implements ControlPlane {
     const bucket = this.#bucket;
     if (bucket === undefined) return;
     if (this.#own !== undefined) await bucket.put(memberKey(this.#own), JSON.stringify(this.#own));
-    for (const held of [...this.#held.values()]) await this.#renew(bucket, held);
+    await Promise.all(Array.from(this.#held.values(), (held) => this.#renew(bucket, held)));
     await this.#restorePlacement(bucket);
   }
 
@@ -395,11 +432,33 @@ export class NatsControlPlane implements ControlPlane {
     const sentAtMs = this.#clock.monotonicMs();
     const holder = this.#own === undefined ? '' : memberKey(this.#own);
     try {
-      held.revision = await bucket.update(leaseKey(held.name), holder, held.revision);
+      held.revision = await bucket.update(
+        leaseKey(held.name),
+        renewingText(holder, held.token),
+        held.revision,
+      );
       held.renewedAtMs = sentAtMs;
     } catch (caught) {
       this.#logger.debug({ err: toAppError(caught), lease: held.name }, 'lease not renewed');
       if (sentAtMs - held.renewedAtMs > this.#options.expiryMs) this.#lose(held);
+    }
+  }
+
+  /** By compare-and-set, so that of two who believe to hold it one can. The step is by lot: somebody else may raise what we do not know of. */
+  async #raise(held: HeldLease, above: number): Promise<boolean> {
+    const bucket = this.#bucket;
+    if (bucket === undefined || held.lost || this.#own === undefined) return false;
+    const token = Math.max(held.token, above) + randomInt(1, SKIPPED_EPOCHS_MAX);
+    const sentAtMs = this.#clock.monotonicMs();
+    try {
+      const text = renewingText(memberKey(this.#own), token);
+      held.revision = await bucket.update(leaseKey(held.name), text, held.revision);
+      held.renewedAtMs = sentAtMs;
+      held.token = token;
+      return true;
+    } catch (caught) {
+      this.#logger.debug({ err: toAppError(caught), lease: held.name, above }, 'lease token not raised');
+      return false;
     }
   }
 

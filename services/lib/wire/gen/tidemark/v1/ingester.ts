@@ -30,6 +30,8 @@ export const AppendOutcome = {
   APPEND_OUTCOME_UNAVAILABLE: 2,
   /** APPEND_OUTCOME_PARTIAL - Only the sections of `failed_partitions` were not kept. */
   APPEND_OUTCOME_PARTIAL: 3,
+  /** APPEND_OUTCOME_FENCED - Nothing was kept: a later holder of the request's lease is known. Sending it again is useless. `message` names both tokens. */
+  APPEND_OUTCOME_FENCED: 4,
   UNRECOGNIZED: -1,
 } as const;
 
@@ -40,7 +42,23 @@ export namespace AppendOutcome {
   export type APPEND_OUTCOME_DURABLE = typeof AppendOutcome.APPEND_OUTCOME_DURABLE;
   export type APPEND_OUTCOME_UNAVAILABLE = typeof AppendOutcome.APPEND_OUTCOME_UNAVAILABLE;
   export type APPEND_OUTCOME_PARTIAL = typeof AppendOutcome.APPEND_OUTCOME_PARTIAL;
+  export type APPEND_OUTCOME_FENCED = typeof AppendOutcome.APPEND_OUTCOME_FENCED;
   export type UNRECOGNIZED = typeof AppendOutcome.UNRECOGNIZED;
+}
+
+export interface FenceRequest {
+  /** Name of the lease: a letter a … z, then up to 63 of a … z, 0 … 9, dot and hyphen. */
+  name: string;
+  /** Token of the holder that asks, 1 or more. */
+  token: number;
+}
+
+export interface FenceResponse {
+  /**
+   * Greatest token that is known here, that of the request included; durable where it is the request's. Greater than the request's: another
+   * holder came later.
+   */
+  newest: number;
 }
 
 export interface AppendRequest {
@@ -79,7 +97,15 @@ export interface AppendRequest {
    * of the origin's write before it that had samples of the partition (minus 0 when there was none). A replica that does not hold the
    * one before knows from it that it lacks something.
    */
-  steps?: Uint8Array | undefined;
+  steps?:
+    | Uint8Array
+    | undefined;
+  /** Name of the lease under which the samples were made, as FenceRequest.name; absent where writing them needs none. */
+  fence?:
+    | string
+    | undefined;
+  /** Fencing token of that lease: with an older one than the newest known here, nothing of the request is kept. */
+  fenceToken?: number | undefined;
 }
 
 export interface AppendResponse {
@@ -191,6 +217,128 @@ export interface SealResponse {
   blockIds: string[];
 }
 
+function createBaseFenceRequest(): FenceRequest {
+  return { name: "", token: 0 };
+}
+
+export const FenceRequest: MessageFns<FenceRequest> = {
+  encode(message: FenceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.token !== 0) {
+      writer.uint32(16).uint64(message.token);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.token = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FenceRequest>): FenceRequest {
+    return FenceRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceRequest>): FenceRequest {
+    const message = createBaseFenceRequest();
+    message.name = object.name ?? "";
+    message.token = object.token ?? 0;
+    return message;
+  },
+};
+
+function createBaseFenceResponse(): FenceResponse {
+  return { newest: 0 };
+}
+
+export const FenceResponse: MessageFns<FenceResponse> = {
+  encode(message: FenceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.newest !== 0) {
+      writer.uint32(8).uint64(message.newest);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.newest = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FenceResponse>): FenceResponse {
+    return FenceResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceResponse>): FenceResponse {
+    const message = createBaseFenceResponse();
+    message.newest = object.newest ?? 0;
+    return message;
+  },
+};
+
 function createBaseAppendRequest(): AppendRequest {
   return {
     tenant: "",
@@ -203,6 +351,8 @@ function createBaseAppendRequest(): AppendRequest {
     origin: undefined,
     write: undefined,
     steps: undefined,
+    fence: undefined,
+    fenceToken: undefined,
   };
 }
 
@@ -237,6 +387,12 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     }
     if (message.steps !== undefined) {
       writer.uint32(82).bytes(message.steps);
+    }
+    if (message.fence !== undefined) {
+      writer.uint32(90).string(message.fence);
+    }
+    if (message.fenceToken !== undefined) {
+      writer.uint32(96).uint64(message.fenceToken);
     }
     return writer;
   },
@@ -334,6 +490,22 @@ export const AppendRequest: MessageFns<AppendRequest> = {
             message.steps = reader.bytes();
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.fence = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.fenceToken = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -361,6 +533,8 @@ export const AppendRequest: MessageFns<AppendRequest> = {
     message.origin = object.origin ?? undefined;
     message.write = object.write ?? undefined;
     message.steps = object.steps ?? undefined;
+    message.fence = object.fence ?? undefined;
+    message.fenceToken = object.fenceToken ?? undefined;
     return message;
   },
 };
@@ -1396,6 +1570,18 @@ export const IngesterDefinition = {
       requestType: AdmitSeriesRequest as typeof AdmitSeriesRequest,
       requestStream: false,
       responseType: AdmitSeriesResponse as typeof AdmitSeriesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * Says that a holder of a lease has taken it, before it does anything by it: appends with lesser tokens are refused from then on, after a
+     * restart, too. Asked again by the same holder it confirms that no later one has come.
+     */
+    fence: {
+      name: "Fence",
+      requestType: FenceRequest as typeof FenceRequest,
+      requestStream: false,
+      responseType: FenceResponse as typeof FenceResponse,
       responseStream: false,
       options: {},
     },

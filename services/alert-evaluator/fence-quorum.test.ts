@@ -1,0 +1,70 @@
+import { expect, test } from 'vitest';
+import { systemClock } from '../lib/core/clock.ts';
+import { AppError } from '../lib/core/errors.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+import { createInProcessClient } from '../lib/transport/in-process.ts';
+import type { Handlers } from '../lib/transport/rpc.ts';
+import { type FenceRequest, IngesterDefinition } from '../lib/wire/contracts.ts';
+import { announceFence } from './fence-quorum.ts';
+
+type Behaviour = 'away' | 'silent' | 'old version' | number;
+
+/** Ingesters by name; a number is the greatest token that one knows. */
+function clusterOf(
+  behaviours: Readonly<Record<string, Behaviour>>,
+  replicas: readonly (readonly string[])[],
+) {
+  const ingesters = Object.entries(behaviours).map(([instance, behaviour]) => {
+    const fence = async ({ token }: FenceRequest) => {
+      if (behaviour === 'away') throw new AppError('unavailable', 'connection refused');
+      if (behaviour === 'silent') await new Promise(() => {});
+      if (behaviour === 'old version')
+        throw new AppError('internal', 'The server does not implement the method Fence');
+      return { newest: Math.max(behaviour as number, token) };
+    };
+    const handlers = { fence } as Partial<Handlers<typeof IngesterDefinition>> as Handlers<
+      typeof IngesterDefinition
+    >;
+    return { instance, client: createInProcessClient(IngesterDefinition, handlers) };
+  });
+  const placement = { epoch: 1, partitionCount: replicas.length, replicas };
+  return {
+    ...{ placement: () => placement, replicationFactor: 3, ingesters: () => ingesters },
+  } as Partial<Cluster> as Cluster;
+}
+
+const THREE = [['a', 'b', 'c']];
+
+test.each<[string, Record<string, Behaviour>, readonly (readonly string[])[], unknown]>([
+  ['all know it', { a: 0, b: 5, c: 1 }, THREE, { kind: 'confirmed' }],
+  ['one is away', { a: 0, b: 0, c: 'away' }, THREE, { kind: 'confirmed' }],
+  ['one never answers', { a: 0, b: 0, c: 'silent' }, THREE, { kind: 'confirmed' }],
+  ['one of an earlier version', { a: 0, b: 'old version', c: 'away' }, THREE, { kind: 'confirmed' }],
+  [
+    'two are away',
+    { a: 0, b: 'away', c: 'away' },
+    THREE,
+    { kind: 'unreachable', reason: expect.stringMatching(/refused/) },
+  ],
+  ['one knows a later one', { a: 9, b: 'silent', c: 'silent' }, THREE, { kind: 'superseded', newest: 9 }],
+  [
+    'a quorum of one partition, and not of the other',
+    { a: 0, b: 0, c: 'away', d: 'away' },
+    [
+      ['a', 'b', 'c'],
+      ['b', 'c', 'd'],
+    ],
+    { kind: 'unreachable', reason: expect.stringMatching(/refused/) },
+  ],
+])('%s', async (_, behaviours, replicas, outcome) => {
+  expect(
+    await announceFence('rules.1', 5, { cluster: clusterOf(behaviours, replicas), clock: systemClock }),
+  ).toEqual(outcome);
+});
+
+test('without a placement nobody can be asked', async () => {
+  const cluster = { ...clusterOf({}, []), placement: () => undefined };
+  expect(await announceFence('rules.1', 5, { cluster, clock: systemClock })).toMatchObject({
+    kind: 'unreachable',
+  });
+});

@@ -1,0 +1,58 @@
+// Says at the ingesters who holds a lease, and learns whether somebody took it later. What counts is a quorum of the owners of every partition:
+// of two holders' quorums each two have an ingester in common, so from then on no write of an earlier holder is acknowledged anywhere.
+import type { Clock } from '../lib/core/clock.ts';
+import { toAppError } from '../lib/core/errors.ts';
+import { quorumOf } from '../lib/placement/placement.ts';
+import type { Cluster } from '../lib/transport/cluster.ts';
+
+/** Longest wait for an ingester. */
+const ANSWER_TIMEOUT_MS = 2_000;
+/** What an ingester of an earlier version answers: it checks nothing, and nothing can be asked of it. */
+const UNKNOWN_CALL = /not implement|unimplemented/i;
+
+export type FenceOutcome =
+  /** No later holder was known to a quorum when it answered. */
+  | { readonly kind: 'confirmed' }
+  /** A later holder is known, with this token. */
+  | { readonly kind: 'superseded'; readonly newest: number }
+  /** Too few ingesters answered. */
+  | { readonly kind: 'unreachable'; readonly reason: string };
+
+interface FenceDeps {
+  readonly cluster: Cluster;
+  readonly clock: Clock;
+}
+
+/** Resolves with the first that is sure; never throws. Ingesters that are late are told all the same. */
+export async function announceFence(name: string, token: number, deps: FenceDeps): Promise<FenceOutcome> {
+  const { cluster, clock } = deps;
+  const placement = cluster.placement();
+  if (placement === undefined) return { kind: 'unreachable', reason: 'no placement is known' };
+  const quorum = quorumOf(cluster.replicationFactor);
+  const confirmed = new Set<string>();
+  const isEnough = (): boolean =>
+    placement.replicas.every((owners) => owners.filter((owner) => confirmed.has(owner)).length >= quorum);
+  const timeout = new AbortController();
+  const { signal } = timeout;
+  let reason = 'no ingester is known';
+  const outcome = new Promise<FenceOutcome>((resolve) => {
+    const asked = cluster.ingesters().map(async ({ instance, client }) => {
+      try {
+        const { newest } = await client.fence({ name, token }, { signal });
+        if (newest > token) resolve({ kind: 'superseded', newest });
+        else confirmed.add(instance);
+      } catch (caught) {
+        const { message } = toAppError(caught);
+        if (UNKNOWN_CALL.test(message)) confirmed.add(instance);
+        else reason = `${instance}: ${message}`;
+      }
+      if (isEnough()) resolve({ kind: 'confirmed' });
+    });
+    void Promise.all(asked).then(() => resolve({ kind: 'unreachable', reason }));
+  });
+  clock.sleep(ANSWER_TIMEOUT_MS, signal).then(
+    () => timeout.abort(),
+    () => undefined,
+  );
+  return await outcome;
+}

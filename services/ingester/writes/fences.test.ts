@@ -1,0 +1,111 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { memoryDisk } from '../../../test/support/memory-disk.ts';
+import { encodeUtf8 } from '../../lib/core/bytes.ts';
+import type { Disk } from '../../lib/core/disk.ts';
+import { createSilentLogger } from '../../lib/runtime/logger.ts';
+import { FENCES_MAX, FencedError, Fences, parseFences, renderFences } from './fences.ts';
+
+interface Given {
+  readonly disk?: Disk;
+  readonly heard?: (name: string) => number | undefined;
+}
+
+async function open({ disk = memoryDisk({}).disk, heard = () => undefined }: Given = {}) {
+  const counted = { refusals: 0 };
+  const onRefusal = (): void => {
+    counted.refusals++;
+  };
+  const fences = new Fences({ folder: '/d', disk, logger: createSilentLogger(), heard, onRefusal });
+  await fences.load();
+  return { fences, counted, disk };
+}
+
+test('a later holder fences off an earlier one, by name, and each lease for itself', async () => {
+  const { fences, counted } = await open();
+  await fences.take('rules.1', 5);
+  await fences.take('rules.1', 5);
+  await fences.take('rules.1', 9);
+  expect(() => fences.take('rules.1', 5)).toThrow(new FencedError('rules.1', 5, 9).message);
+  expect(new FencedError('rules.1', 5, 9).message).toBe(
+    'lease rules.1 was taken by another process: this one has token 5, the newest known is 9',
+  );
+  await fences.take('rules.2', 1);
+  expect([fences.newestOf('rules.1'), fences.newestOf('rules.2'), fences.newestOf('rules.3')]).toEqual([
+    9, 1, 0,
+  ]);
+  expect(counted.refusals).toBe(1);
+});
+
+test('who was last survives a restart, and what the control plane has heard counts as well', async () => {
+  const { disk } = memoryDisk({});
+  const before = await open({ disk });
+  await Promise.all([before.fences.take('rules.1', 7), before.fences.take('rules.2', 3)]);
+  const after = await open({ disk, heard: (name) => (name === 'rules.2' ? 4 : undefined) });
+  expect(() => after.fences.take('rules.1', 6)).toThrow(FencedError);
+  expect(() => after.fences.take('rules.2', 3)).toThrow(FencedError);
+  await after.fences.take('rules.2', 4);
+});
+
+test('a token counts at once, and is not acknowledged before it is on the disk', async () => {
+  const { disk } = memoryDisk({});
+  let isFull = true;
+  const failing: Disk = {
+    ...disk,
+    open: (file, mode) => (isFull ? Promise.reject(new Error('ENOSPC')) : disk.open(file, mode)),
+  };
+  const { fences } = await open({ disk: failing });
+  await expect(fences.take('rules.1', 7)).rejects.toMatchObject({ code: 'unavailable', message: /ENOSPC/ });
+  expect(() => fences.take('rules.1', 6)).toThrow(FencedError);
+  isFull = false;
+  await fences.take('rules.1', 7);
+  expect((await open({ disk })).fences.newestOf('rules.1')).toBe(7);
+});
+
+test('names and their number are bounded', async () => {
+  const { fences } = await open();
+  for (const name of ['', 'Rules', 'a/b', `a${'b'.repeat(64)}`, '7', '__proto__'])
+    expect(() => fences.take(name, 1), name).toThrow(/is no lease/);
+  for (const token of [0, -1, 0.5, Number.NaN, 2 ** 53])
+    expect(() => fences.take('rules.1', token), String(token)).toThrow(/is no lease/);
+  await Promise.all(Array.from({ length: FENCES_MAX }, (_, i) => fences.take(`l${i}`, 1)));
+  expect(() => fences.take('one-more', 1)).toThrow(
+    /4096 leases are remembered here, the limit; one-more is new/,
+  );
+  await fences.take('l0', 2);
+});
+
+describe('the file', () => {
+  const document = readFileSync(new URL('../../lib/tsdb/docs/format/fences.md', import.meta.url), 'utf8');
+
+  test('is as the document has it', () => {
+    const example = /^\{"crc32":\d+,.*\}$/m.exec(document)![0];
+    expect(renderFences([['rules.7', 42]])).toBe(`${example}\n`);
+    expect(parseFences(`${example}\n`, 'f')).toEqual([['rules.7', 42]]);
+  });
+
+  test('any table comes back, any changed byte is found', () => {
+    const name = fc.stringMatching(/^[a-z][a-z0-9.-]{0,20}$/);
+    const table = fc.uniqueArray(fc.tuple(name, fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER })), {
+      selector: ([key]) => key,
+      maxLength: 20,
+    });
+    fc.assert(
+      fc.property(table, fc.nat(), fc.integer({ min: 1, max: 127 }), (tokens, at, change) => {
+        const text = renderFences(tokens);
+        expect(new Map(parseFences(text, 'f'))).toEqual(new Map(tokens));
+        const bytes = encodeUtf8(text);
+        bytes[at % bytes.length]! ^= change;
+        expect(() => parseFences(Buffer.from(bytes).toString(), 'f')).toThrow();
+      }),
+    );
+  });
+
+  test('that is damaged is left behind: its tokens come again with the next writes', async () => {
+    const { disk } = memoryDisk({ '/d/fences.json': encodeUtf8('{"crc32":1') });
+    const { fences } = await open({ disk });
+    await fences.take('rules.1', 2);
+    expect((await open({ disk })).fences.newestOf('rules.1')).toBe(2);
+  });
+});

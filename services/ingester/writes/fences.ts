@@ -1,0 +1,173 @@
+// The newest holder of each lease that samples are written under. A process that was stopped for minutes goes on where it was and knows
+// nothing of the one that took its place: what it writes is refused here. Durable, since a restart must not forget who came last
+// (file: lib/tsdb/docs/format/fences.md); what the control plane says of the lease counts, too.
+import path from 'node:path';
+import { decodeUtf8, encodeUtf8 } from '../../lib/core/bytes.ts';
+import { type Disk, replaceFile, tryReadFile } from '../../lib/core/disk.ts';
+import { AppError, toAppError } from '../../lib/core/errors.ts';
+import type { Logger } from '../../lib/runtime/logger.ts';
+import { fieldOf, parseCheckedJson, renderCheckedJson } from '../../lib/tsdb/block/checked-json.ts';
+
+const FILE = 'fences.json';
+const VERSION = 1;
+const FILE_BYTES_MAX = 1 << 20;
+/** Names that are remembered: leases are a few dozen per cluster. */
+export const FENCES_MAX = 4096;
+const NAME = /^[a-z][a-z0-9.-]{0,63}$/;
+const NOTHING = Promise.resolve();
+
+/** A later holder is known: whoever asked has to stop. */
+export class FencedError extends AppError {
+  constructor(name: string, token: number, newest: number) {
+    super(
+      'failed_precondition',
+      `lease ${name} was taken by another process: this one has token ${token}, the newest known is ${newest}`,
+    );
+  }
+}
+
+export interface FencesDeps {
+  readonly folder: string;
+  readonly disk: Disk;
+  readonly logger: Logger;
+  /** Token of the lease's holder as the control plane says; undefined when it says nothing. */
+  readonly heard: (name: string) => number | undefined;
+  readonly onRefusal: () => void;
+}
+
+interface Entry {
+  /** Only ever grows. */
+  token: number;
+  isSaved: boolean;
+  saving: Promise<void> | undefined;
+}
+
+export class Fences {
+  readonly #deps: FencesDeps;
+  readonly #entries = new Map<string, Entry>();
+  #writing: Promise<void> = NOTHING;
+  /** A write that has not begun yet: it will have all that there is then. */
+  #next: Promise<void> | undefined;
+
+  constructor(deps: FencesDeps) {
+    this.#deps = deps;
+  }
+
+  /** Reads what is on disk. A damaged file is left behind with a line in the log: holders say again who they are with every write. */
+  async load(): Promise<void> {
+    const { folder, disk, logger } = this.#deps;
+    if (!(await disk.list(folder)).includes(FILE)) return;
+    const file = path.join(folder, FILE);
+    try {
+      const bytes = await tryReadFile(disk, file, FILE_BYTES_MAX);
+      if (bytes === undefined)
+        throw new AppError('bad_data', `${file} is larger than ${FILE_BYTES_MAX} bytes`);
+      for (const [name, token] of parseFences(decodeUtf8(bytes, 0, bytes.length), file))
+        this.#entries.set(name, { token, isSaved: true, saving: undefined });
+    } catch (caught) {
+      logger.error(
+        { err: toAppError(caught), file },
+        'the newest holders of leases cannot be read; until they write again an older one may',
+      );
+    }
+  }
+
+  /** The greatest token that is known; 0 when none is. */
+  newestOf(name: string): number {
+    return Math.max(this.#entries.get(name)?.token ?? 0, this.#deps.heard(name) ?? 0);
+  }
+
+  /**
+   * Takes a holder's token: from now on older ones are refused.
+   *
+   * @returns resolves when that would survive a restart; rejects with `unavailable` when the disk does not take it.
+   * @throws FencedError when a newer one is known; AppError `bad_data` for a name or a token that cannot be, `unavailable` for too many names.
+   */
+  take(name: string, token: number): Promise<void> {
+    if (!NAME.test(name) || !Number.isSafeInteger(token) || token < 1)
+      throw new AppError('bad_data', `${JSON.stringify(name)} with token ${token} is no lease`);
+    const newest = this.newestOf(name);
+    if (token < newest) {
+      this.#deps.onRefusal();
+      throw new FencedError(name, token, newest);
+    }
+    const entry = this.#entryOf(name);
+    if (token > entry.token) Object.assign(entry, { token, isSaved: false, saving: undefined });
+    if (entry.isSaved) return NOTHING;
+    entry.saving ??= this.#save().then(
+      () => {
+        if (entry.token === token) entry.isSaved = true;
+      },
+      (caught: unknown) => {
+        if (entry.token === token) entry.saving = undefined;
+        throw new AppError('unavailable', `${FILE} could not be written: ${toAppError(caught).message}`, {
+          cause: caught,
+        });
+      },
+    );
+    return entry.saving;
+  }
+
+  #entryOf(name: string): Entry {
+    let entry = this.#entries.get(name);
+    if (entry === undefined) {
+      if (this.#entries.size >= FENCES_MAX)
+        throw new AppError(
+          'unavailable',
+          `${FENCES_MAX} leases are remembered here, the limit; ${name} is new`,
+        );
+      entry = { token: 0, isSaved: false, saving: undefined };
+      this.#entries.set(name, entry);
+    }
+    return entry;
+  }
+
+  #save(): Promise<void> {
+    if (this.#next !== undefined) return this.#next;
+    const begin = async (): Promise<void> => {
+      this.#next = undefined;
+      const { folder, disk } = this.#deps;
+      const tokens = [...this.#entries].map(([name, { token }]) => [name, token] as const);
+      await replaceFile(disk, folder, FILE, encodeUtf8(renderFences(tokens)));
+    };
+    this.#next = this.#writing.then(begin, begin);
+    this.#writing = this.#next;
+    return this.#next;
+  }
+}
+
+interface FencesTable {
+  readonly version: number;
+  readonly tokens: Readonly<Record<string, number>>;
+}
+
+/** The file of these names with their tokens, in any order. */
+export function renderFences(tokens: readonly (readonly [string, number])[]): string {
+  const sorted = [...tokens].sort(([a], [b]) => (a < b ? -1 : 1));
+  return renderCheckedJson(
+    'fences',
+    JSON.stringify({ version: VERSION, tokens: Object.fromEntries(sorted) }),
+  );
+}
+
+/** @throws AppError `bad_data` when anything differs from what `renderFences` makes. */
+export function parseFences(text: string, where: string): [string, number][] {
+  const table = parseCheckedJson<FencesTable>(text, where, {
+    key: 'fences',
+    noun: 'fences',
+    version: VERSION,
+    isWellFormed: isTable,
+    render: ({ tokens }) => renderFences(Object.entries(tokens)),
+  });
+  return Object.entries(table.tokens);
+}
+
+function isTable(table: FencesTable): boolean {
+  const tokens: unknown = fieldOf(table, 'tokens');
+  if (typeof tokens !== 'object' || tokens === null || Array.isArray(tokens)) return false;
+  const entries: [string, unknown][] = Object.entries(tokens);
+  return (
+    entries.length <= FENCES_MAX &&
+    entries.every(([name, token]) => NAME.test(name) && Number.isSafeInteger(token) && (token as number) > 0)
+  );
+}
