@@ -49,6 +49,10 @@ export interface StoreOptions {
   readonly bucketListIntervalMs?: number;
   /** How long a block stays in object storage after others took its place or its retention was over, milliseconds. Default: an hour. */
   readonly bucketDeleteGraceMs?: number;
+  /** Blocks whose newest sample is older may leave this disk once object storage has them, milliseconds; 0: none does. Default: 0. */
+  readonly localAgeMs?: number;
+  /** Bytes on this disk of chunks that may leave it, and of what was fetched of those that did. Default: 10 GiB. */
+  readonly cacheBytesMax?: number;
 }
 
 /** Options with their defaults. */
@@ -74,6 +78,8 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     clusterName: 'tidemark',
     bucketListIntervalMs: 300_000,
     bucketDeleteGraceMs: 3_600_000,
+    localAgeMs: 0,
+    cacheBytesMax: 10 * 2 ** 30,
     ...options,
   };
 }

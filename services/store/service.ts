@@ -42,6 +42,7 @@ import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './delete
 import { Tombstones } from './deletes/tombstones.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { BlocksInTransit } from './replication/blocks-in-transit.ts';
+import { createEvictedStorage } from './eviction/evicted-storage.ts';
 import { HeldLeaves } from './replication/held-leaves.ts';
 import { leafKeysOf } from './replication/inventory-block.ts';
 import { createReplication, type ReplicationPeers } from './replication/replication.ts';
@@ -87,6 +88,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const catalog = new BlockCatalog(options, {
     folders,
     disk,
+  const evicted = createEvictedStorage(options, {
+    ...{ objects: deps.objects, disk, clock, logger, registry },
+    residents: () => catalog.residents(),
+  });
     cache,
     logger,
     onCorrupt: () => metrics.corrupt.inc(),
@@ -100,6 +105,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const resolutions = new BlockResolutions();
   let policy = options.storagePolicy;
   const tombstones = new Tombstones({ folder: folders.tombstones }, { disk, clock, logger });
+    evicted: evicted.chunks,
+    monotonicMs: () => clock.monotonicMs(),
+    onEvictedGone: (meta) => evicted.gone(meta),
+    onEvictedCorrupt: ({ tenant, blockId }) => evicted.damaged.add(`${tenant}/${blockId}`),
   const metrics = createStoreMetrics(registry, {
     blockCount: () => catalog.size,
     blockBytes: () => catalog.bytes,
@@ -135,7 +144,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     onExpired: (meta) => leaves.retire(meta),
   });
   const replication = createReplication(options, {
-    ...{ catalog, folders, disk, budget, cache, tombstones, leaves, transit, clock, logger, registry },
+    ...{
+      catalog,
+      folders,
+      disk,
+      budget,
+      cache,
+      tombstones,
+      leaves,
+      transit,
+      clock,
+      logger,
+      registry,
+      evicted,
+    },
     peers: deps.peers,
     objects: deps.objects,
     retentionMsOf: (resolutionMs) =>
@@ -266,6 +288,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const call = async <T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
     gate.enter();
     try {
+    await evicted.stop();
       return await work(signalOf(signal));
     } finally {
       gate.leave();
@@ -345,6 +368,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       upkeep = replication.run(stopping.signal);
       ready = true;
     },
+      await evicted.load();
     applyConfig: ({ storage }) => {
       for (const { match, retentionMs } of storage.retention) {
         if (options.retentionMs > 0 && (retentionMs === 0 || retentionMs > options.retentionMs))

@@ -64,6 +64,8 @@ function failingAt(store: ObjectStore, at: number): { store: ObjectStore; calls:
         step();
         return store.digestOf(key, own);
       },
+      statOf: async (key, own) => store.statOf(key, own),
+      getRange: async (key, start, end, own) => store.getRange(key, start, end, own),
       get: async (key, bytesMax, own) => store.get(key, bytesMax, own),
       read: (key, start, size, own) => store.read(key, start, size, own),
       list: (prefix, own) => store.list(prefix, own),

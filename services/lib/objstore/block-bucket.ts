@@ -156,6 +156,33 @@ export class BlockBucket {
     await this.putMeta(meta, signal);
   }
 
+  /**
+   * Why the files of a block cannot be relied on as they are there now: one is gone, or not of the size or checksum that the block says.
+   * Undefined when all is well; what is known of the checksum without reading them is compared.
+   */
+  async faultOf(meta: BlockMeta, signal: AbortSignal): Promise<string | undefined> {
+    for (const name of BLOCK_FILE_NAMES) {
+      const { sizeBytes, crc32: crc } = meta.files[name];
+      const key = keyOf(meta, name);
+      try {
+        const found = await this.#store.statOf(key, signal);
+        if (found.sizeBytes !== sizeBytes)
+          return `${this.name}${key} has ${found.sizeBytes} bytes, not ${sizeBytes}`;
+        if (found.crc32 !== undefined && found.crc32 !== crc >>> 0)
+          return `${this.name}${key} has the CRC ${found.crc32}, not ${crc >>> 0}`;
+      } catch (caught) {
+        if (caught instanceof AppError && caught.code === 'not_found') return `${this.name}${key} is gone`;
+        throw caught;
+      }
+    }
+    return undefined;
+  }
+
+  /** Bytes [start, end) of a block's chunks, with one request. */
+  readChunks(key: BlockKey, start: number, end: number, signal: AbortSignal): Promise<Uint8Array> {
+    return this.#store.getRange(keyOf(key, 'chunks'), start, end, signal);
+  }
+
   /** Replaces meta.json of a block that is there: it stands for further sealed blocks now. */
   async putMeta(meta: BlockMeta, signal: AbortSignal): Promise<void> {
     await this.#store.put(keyOf(meta, META), Buffer.from(renderBlockMeta(meta)), signal);

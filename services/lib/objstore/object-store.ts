@@ -9,6 +9,13 @@ export interface ObjectEntry {
   readonly modifiedMs: number;
 }
 
+/** What the store says of an object without reading it. */
+export interface ObjectStat {
+  readonly sizeBytes: number;
+  /** CRC-32 of all bytes; undefined where the store does not know it. */
+  readonly crc32: number | undefined;
+}
+
 /** What an object must be after an upload. */
 export interface ObjectDigest {
   readonly sizeBytes: number;
@@ -35,10 +42,14 @@ export interface ObjectStore {
     onProgress: (doneBytes: number) => Promise<void> | void,
     signal: AbortSignal,
   ): Promise<void>;
+  /** Size of the object as the store has it now, and its checksum where the store knows it. */
+  statOf(key: string, signal: AbortSignal): Promise<ObjectStat>;
   /** Size and checksum as the store has the object now; where it does not know the checksum, the object is read. */
   digestOf(key: string, signal: AbortSignal): Promise<ObjectDigest>;
   /** A small object, whole. `resource_exhausted` when it is larger than `bytesMax`. */
   get(key: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array>;
+  /** Bytes [start, end) of an object, with one request: `end - start` is what the caller has memory for. */
+  getRange(key: string, start: number, end: number, signal: AbortSignal): Promise<Uint8Array>;
   /** Bytes from `start` to the end, in pieces as they come; goes on by itself where a connection breaks. */
   read(key: string, start: number, sizeBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** All objects whose key begins so, in the order of their keys. */

@@ -53,6 +53,16 @@ export const OBJSTORE_FLAGS = {
     default: 3_600_000,
     desc: 'How long a block stays in the bucket after merged or rewritten ones took its place, or its retention was over.',
   },
+  'objstore.local-age': {
+    type: 'duration',
+    default: 0,
+    desc: 'Blocks whose newest sample is older may leave the disk once the bucket has them, and are read from there. 0: none does.',
+  },
+  'objstore.cache-size': {
+    type: 'bytes',
+    default: 10 * 2 ** 30,
+    desc: 'Bytes on the disk of chunks that are past objstore.local-age, fetched ones included; least recently used ones go first.',
+  },
 } as const satisfies FlagTable;
 
 export type ObjstoreFlags = FlagValues<typeof OBJSTORE_FLAGS>;

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { AppError, throwIfAborted } from '../core/errors.ts';
-import type { ObjectDigest, ObjectEntry, ObjectStore } from './object-store.ts';
+import type { ObjectDigest, ObjectEntry, ObjectStat, ObjectStore } from './object-store.ts';
 import type { ObjstoreMetrics } from './objstore-metrics.ts';
 import { bodyOf, boundedBytes, boundedText, type S3Request, type S3Requests } from './s3-requests.ts';
 import { parseListPage, renderCompleteUpload, xmlText } from './s3-xml.ts';
@@ -71,24 +71,51 @@ export class S3ObjectStore implements ObjectStore {
     await this.#putParts(key, sizeBytes, part, onProgress, signal);
   }
 
-  async digestOf(key: string, signal: AbortSignal): Promise<ObjectDigest> {
+  async statOf(key: string, signal: AbortSignal): Promise<ObjectStat> {
     const headers = { 'x-amz-checksum-mode': 'ENABLED' };
-    const known = await this.#send({ operation: 'head', method: 'HEAD', key, headers }, signal, (answer) =>
-      Promise.resolve({
-        sizeBytes: Number(answer.headers.get('content-length') ?? Number.NaN),
-        checksum: answer.headers.get('x-amz-checksum-crc32'),
-      }),
+    const { sizeBytes, checksum } = await this.#send(
+      { operation: 'head', method: 'HEAD', key, headers },
+      signal,
+      (answer) =>
+        Promise.resolve({
+          sizeBytes: Number(answer.headers.get('content-length') ?? Number.NaN),
+          checksum: answer.headers.get('x-amz-checksum-crc32'),
+        }),
     );
-    const { sizeBytes, checksum } = known;
     // Of an object in parts some servers give the checksum of the parts' checksums: `…-3`.
-    if (checksum !== null && /^[A-Za-z0-9+/]{6}==$/.test(checksum))
-      return { sizeBytes, crc32: Buffer.from(checksum, 'base64').readUInt32BE() };
+    const isWhole = checksum !== null && /^[A-Za-z0-9+/]{6}==$/.test(checksum);
+    return { sizeBytes, crc32: isWhole ? Buffer.from(checksum, 'base64').readUInt32BE() : undefined };
+  }
+
+  async digestOf(key: string, signal: AbortSignal): Promise<ObjectDigest> {
+    const known = await this.statOf(key, signal);
+    if (known.crc32 !== undefined) return { sizeBytes: known.sizeBytes, crc32: known.crc32 };
     let [bytes, crc] = [0, 0];
-    for await (const piece of this.read(key, 0, sizeBytes, signal)) {
+    for await (const piece of this.read(key, 0, known.sizeBytes, signal)) {
       bytes += piece.length;
       crc = crc32(piece, crc);
     }
     return { sizeBytes: bytes, crc32: crc };
+  }
+
+  async getRange(key: string, start: number, end: number, signal: AbortSignal): Promise<Uint8Array> {
+    const headers = { range: `bytes=${start}-${end - 1}` };
+    const bytes = await this.#send({ operation: 'get', method: 'GET', key, headers }, signal, (answer) => {
+      // A server without ranges would give the beginning, and all of it.
+      if (answer.status !== 206)
+        throw new AppError(
+          'bad_data',
+          `object storage: ${this.name}${key}: status ${answer.status} where bytes ${start} to ${end} were asked for`,
+        );
+      return boundedBytes(answer, end - start);
+    });
+    this.#metrics.received(bytes.length);
+    if (bytes.length < end - start)
+      throw new AppError(
+        'bad_data',
+        `object storage: ${this.name}${key} ends at byte ${start + bytes.length}, expected ${end}`,
+      );
+    return bytes;
   }
 
   async get(key: string, bytesMax: number, signal: AbortSignal): Promise<Uint8Array> {

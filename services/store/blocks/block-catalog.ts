@@ -7,9 +7,11 @@ import type { Logger } from '../../lib/runtime/logger.ts';
 import { type BlockMeta, META_BYTES_MAX, renderBlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import { blockFolder, isBlockId, isTenantName } from '../../lib/tsdb/block/block-name.ts';
 import { BlockReader, readBlockMeta } from '../../lib/tsdb/block/block-reader.ts';
+import type { ChunkSource } from '../../lib/tsdb/block/chunk-source.ts';
 import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
 import { CorruptBlockError } from '../../lib/tsdb/block/page-codec.ts';
 import { leavesOf } from '../../lib/tsdb/compact/merge-blocks.ts';
+import { isEvictedFolder, writeMarker } from '../eviction/eviction-marker.ts';
 import type { BlockFolders } from './block-folders.ts';
 
 /** Bytes of all files of a block. meta.json is small and not counted in its own sizes. */
@@ -21,8 +23,17 @@ export function bytesOf(meta: BlockMeta): number {
 export interface BlockLease {
   readonly meta: BlockMeta;
   readonly dir: string;
+  /** Its chunks are in object storage, not in `dir`. Stays as it is until the release. */
+  readonly isEvicted: boolean;
   /** Opens it at first use; a corrupt block is set aside, and the error comes through. */
   reader(): Promise<BlockReader>;
+  /**
+   * Opens it once more, for the caller to read from front to back and to close, with a cache of its own. A corrupt block is set aside, and the
+   * error comes through.
+   */
+  openAnew(cache: PageCache, signal: AbortSignal): Promise<BlockReader>;
+  /** The chunks of an evicted block, to be read from front to back. Close it. */
+  chunks(signal: AbortSignal): ChunkSource;
   /** Sets the block aside when `caught` says that it is corrupt. Returns the error to throw. */
   examine(caught: unknown): Promise<unknown>;
   release(): Promise<void>;
@@ -42,6 +53,22 @@ export interface HeldBlock {
   readonly arrivedMs: number;
 }
 
+/** A block, where its chunks are, and when somebody asked for its samples or labels. */
+export interface ResidentBlock {
+  readonly meta: BlockMeta;
+  readonly isEvicted: boolean;
+  /** Monotonic ms; 0: not since the start. */
+  readonly usedAtMs: number;
+}
+
+/** The chunks of evicted blocks. */
+export interface EvictedSource {
+  /** For queries: what is fetched is kept for a while. */
+  open(meta: BlockMeta): ChunkSource;
+  /** For one walk from front to back. */
+  openScan(meta: BlockMeta, signal: AbortSignal): ChunkSource;
+}
+
 /** Of blocks that nobody waits to be completed. */
 export const LONG_AGO_MS = Number.NEGATIVE_INFINITY;
 
@@ -49,6 +76,9 @@ interface Entry {
   meta: BlockMeta;
   readonly dir: string;
   readonly arrivedMs: number;
+  /** Invariant: changes only while nobody uses the block. */
+  isEvicted: boolean;
+  usedAtMs: number;
   opened: Promise<BlockReader> | undefined;
   users: number;
   /** Left the catalog: what to do with the folder once nobody reads it. */
@@ -64,6 +94,10 @@ export class BlockCatalog {
   readonly #onCorrupt: () => void;
   readonly #holdsAll: (meta: BlockMeta) => boolean;
   readonly #onChange: (meta: BlockMeta, isHeld: boolean) => void;
+  readonly #onGone: (meta: BlockMeta) => void;
+  readonly #onEvictedCorrupt: (meta: BlockMeta) => void;
+  readonly #evicted: EvictedSource;
+  readonly #monotonicMs: () => number;
   /** By `<tenant>/<id>`. */
   readonly #entries = new Map<string, Entry>();
   /** Opened entries that nobody reads, least recently used first. */
@@ -85,6 +119,12 @@ export class BlockCatalog {
       readonly holdsAll?: (meta: BlockMeta) => boolean;
       /** Told of each block that comes or goes, at that moment. */
       readonly onChange?: (meta: BlockMeta, isHeld: boolean) => void;
+      /** Told of an evicted block that left the catalog. */
+      readonly onEvictedGone: (meta: BlockMeta) => void;
+      /** Told of an evicted block whose chunks, as object storage gave them, are damaged. */
+      readonly onEvictedCorrupt: (meta: BlockMeta) => void;
+      readonly evicted: EvictedSource;
+      readonly monotonicMs: () => number;
     },
   ) {
     this.#openBlocksMax = options.openBlocksMax;
@@ -95,6 +135,10 @@ export class BlockCatalog {
     this.#onCorrupt = deps.onCorrupt;
     this.#holdsAll = deps.holdsAll ?? (() => false);
     this.#onChange = deps.onChange ?? (() => undefined);
+    this.#onGone = deps.onEvictedGone;
+    this.#onEvictedCorrupt = deps.onEvictedCorrupt;
+    this.#evicted = deps.evicted;
+    this.#monotonicMs = deps.monotonicMs;
   }
 
   get size(): number {
@@ -176,6 +220,15 @@ export class BlockCatalog {
     return [...this.#entries.values()].filter(({ meta }) => meta.tenant === tenant);
   }
 
+  /** All blocks with where their chunks are, in no order. */
+  residents(): readonly ResidentBlock[] {
+    return [...this.#entries.values()];
+  }
+
+  isEvicted({ tenant, blockId }: { readonly tenant: string; readonly blockId: string }): boolean {
+    return this.#entries.get(keyOf(tenant, blockId))?.isEvicted ?? false;
+  }
+
   /** Tenants that have blocks. */
   tenants(): string[] {
     return [...new Set(Array.from(this.#entries.values(), ({ meta }) => meta.tenant))];
@@ -199,13 +252,15 @@ export class BlockCatalog {
     }
   }
 
-  /** Takes a block that was moved to its place. */
-  add(meta: BlockMeta, arrivedMs: number): void {
+  /** Takes a block that was moved to its place; `isEvicted`: without its chunks, and with a marker. */
+  add(meta: BlockMeta, arrivedMs: number, isEvicted = false): void {
     const dir = blockFolder(this.#folders.blocks, meta.tenant, meta.blockId);
     this.#entries.set(keyOf(meta.tenant, meta.blockId), {
       meta,
       dir,
       arrivedMs,
+      isEvicted,
+      usedAtMs: arrivedMs === LONG_AGO_MS ? 0 : this.#monotonicMs(),
       opened: undefined,
       users: 0,
       farewell: undefined,
@@ -214,6 +269,27 @@ export class BlockCatalog {
     this.#countContained(meta, 1);
     this.#onChange(meta, true);
     this.#quarantined.delete(keyOf(meta.tenant, meta.blockId));
+  }
+
+  /**
+   * Lets the chunks of a block leave the disk, unless somebody uses the block. Whoever asks has made sure that they are elsewhere. A crash leaves the
+   * block whole, or evicted: the marker is durable before the file goes.
+   *
+   * @param from  Where they are.
+   */
+  evict(tenant: string, blockId: string, from: string): Promise<boolean> {
+    return this.#folders.exclusively(async () => {
+      const entry = this.#entries.get(keyOf(tenant, blockId));
+      if (entry === undefined || entry.isEvicted || entry.users > 0) return false;
+      await writeMarker(this.#disk, entry.dir, from);
+      if (this.#entries.get(keyOf(tenant, blockId)) !== entry || entry.users > 0) return false;
+      entry.isEvicted = true;
+      this.#idle.delete(entry);
+      await this.#closeReader(entry);
+      await this.#disk.remove(path.join(entry.dir, 'chunks'));
+      await this.#disk.syncFolder(entry.dir);
+      return true;
+    });
   }
 
   /**
@@ -272,13 +348,26 @@ export class BlockCatalog {
     entry.users++;
     this.#idle.delete(entry);
     const examine = (caught: unknown) => this.#examine(entry, caught);
+    const { isEvicted } = entry;
     return {
       meta: entry.meta,
       dir: entry.dir,
+      isEvicted,
       examine,
-      reader: async () => {
+      chunks: (signal) => this.#evicted.openScan(entry.meta, signal),
+      openAnew: async (cache, signal) => {
+        const chunksOf = isEvicted ? (meta: BlockMeta) => this.#evicted.openScan(meta, signal) : undefined;
         try {
-          entry.opened ??= BlockReader.open(entry.dir, { cache: this.#cache });
+          return await BlockReader.open(entry.dir, { cache, chunksOf });
+        } catch (caught) {
+          throw await examine(caught);
+        }
+      },
+      reader: async () => {
+        entry.usedAtMs = this.#monotonicMs();
+        const chunksOf = isEvicted ? (meta: BlockMeta) => this.#evicted.open(meta) : undefined;
+        try {
+          entry.opened ??= BlockReader.open(entry.dir, { cache: this.#cache, chunksOf });
           return await entry.opened;
         } catch (caught) {
           entry.opened = undefined;
@@ -336,6 +425,7 @@ export class BlockCatalog {
     this.#bytes -= bytesOf(entry.meta);
     this.#countContained(entry.meta, -1);
     this.#onChange(entry.meta, false);
+    if (entry.isEvicted) this.#onGone(entry.meta);
     return entry;
   }
 
@@ -359,6 +449,7 @@ export class BlockCatalog {
     const { tenant, blockId } = entry.meta;
     if (this.#entries.get(keyOf(tenant, blockId)) !== entry) return caught;
     this.#take(tenant, blockId);
+    if (entry.isEvicted) this.#onEvictedCorrupt(entry.meta);
     entry.farewell = () => Promise.resolve();
     await this.#setAside(tenant, blockId, entry.meta, caught);
     return caught;
@@ -368,13 +459,15 @@ export class BlockCatalog {
     const dir = blockFolder(this.#folders.blocks, tenant, blockId);
     let meta: BlockMeta | undefined;
     try {
-      const reader = await BlockReader.open(dir, { cache: this.#cache });
+      const isEvicted = await isEvictedFolder(this.#disk, dir);
+      const chunksOf = isEvicted ? (known: BlockMeta) => this.#evicted.open(known) : undefined;
+      const reader = await BlockReader.open(dir, { cache: this.#cache, chunksOf });
       meta = reader.meta;
       await reader.close();
       if (meta.tenant !== tenant || meta.blockId !== blockId) {
         throw new CorruptBlockError(`${dir} holds block ${meta.blockId} of tenant ${meta.tenant}`);
       }
-      this.add(meta, LONG_AGO_MS);
+      this.add(meta, LONG_AGO_MS, isEvicted);
     } catch (caught) {
       if (!(caught instanceof CorruptBlockError)) throw caught;
       await this.#setAside(tenant, blockId, meta, caught);

@@ -11,6 +11,13 @@ export interface CoverageQuestion {
   readonly partitions: readonly number[];
 }
 
+/** A block of which some chunks could not be had. */
+export interface UnreachableBlock {
+  readonly meta: BlockMeta;
+  /** For people. */
+  readonly why: string;
+}
+
 /** Blocks named in `missing` at most. */
 const NAMED_MAX = 3;
 
@@ -18,13 +25,15 @@ const NAMED_MAX = 3;
  * One range per partition that was asked for and is held, from the oldest to the newest sample of the blocks that were
  * read; `complete` is false where a block of that partition and range is in quarantine, and `missing` names the block.
  *
- * @param awaited  Blocks that are nowhere but in object storage, and on their way: as good as missing.
+ * @param awaited      Blocks that are nowhere but in object storage, and on their way: as good as missing.
+ * @param unreachable  Of the blocks that were read: those whose chunks are in object storage and could not be had, or not all.
  */
 export function coverageOf(
   question: CoverageQuestion,
   read: readonly BlockMeta[],
   missing: readonly QuarantinedBlock[],
   awaited: readonly BlockMeta[] = [],
+  unreachable: readonly UnreachableBlock[] = [],
 ): Coverage {
   const asked = question.partitions.length > 0 ? new Set(question.partitions) : undefined;
   const byPartition = new Map<number, PartitionCoverage>();
@@ -55,10 +64,18 @@ export function coverageOf(
   for (const { minTimeMs, maxTimeMs, partitions } of late) {
     for (const partition of partitions) cover(partition, minTimeMs, maxTimeMs, false);
   }
+  for (const { meta } of unreachable) {
+    for (const partition of meta.partitions) cover(partition, meta.minTimeMs, meta.maxTimeMs, false);
+  }
   const partitions = [...byPartition.values()].sort((a, b) => a.partition - b.partition);
   const reasons = [
     ...describe(lost, 'corrupt ', 'in quarantine'),
     ...describe(late.map(asMissing), '', 'still being fetched from object storage'),
+    ...describe(
+      unreachable.map(({ meta }) => asMissing(meta)),
+      '',
+      `in object storage only, which does not give them (${unreachable[0]?.why ?? ''})`,
+    ),
   ];
   return reasons.length === 0 ? { partitions } : { partitions, missing: reasons.join('; ') };
 }

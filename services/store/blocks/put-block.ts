@@ -10,6 +10,7 @@ import { BLOCK_FILE_NAMES, type BlockMeta, META_BYTES_MAX } from '../../lib/tsdb
 import { blockFolder } from '../../lib/tsdb/block/block-name.ts';
 import { PIECE_BYTES_MAX } from '../../lib/tsdb/block/block-pieces.ts';
 import { BlockReader } from '../../lib/tsdb/block/block-reader.ts';
+import type { ChunkSource } from '../../lib/tsdb/block/chunk-source.ts';
 import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
 import { CorruptBlockError } from '../../lib/tsdb/block/page-codec.ts';
 import type { BlockFile, BlockHeader, BlockPiece, PutBlockRequest } from '../../lib/wire/contracts.ts';
@@ -223,11 +224,16 @@ async function nextPiece(
   return piece.bytes;
 }
 
-/** The block opens, and is the one that the header named. */
-export async function checkBlock(folder: string, header: BlockHeader, cache: PageCache): Promise<BlockMeta> {
+/** The block opens, and is the one that the header named. `chunksOf`: where they are, when they are not in the folder. */
+export async function checkBlock(
+  folder: string,
+  header: BlockHeader,
+  cache: PageCache,
+  chunksOf?: (meta: BlockMeta) => ChunkSource,
+): Promise<BlockMeta> {
   let meta: BlockMeta;
   try {
-    const reader = await BlockReader.open(folder, { cache });
+    const reader = await BlockReader.open(folder, { cache, chunksOf });
     meta = reader.meta;
     await reader.close();
   } catch (cause) {

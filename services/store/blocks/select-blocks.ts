@@ -11,6 +11,7 @@ import type { SelectResponse, WireSelectRequest } from '../../lib/wire/contracts
 import { emptySeriesFrame, SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { fromWireMatchers } from '../../lib/wire/matchers.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
+import { ChunksUnreachableError } from '../eviction/chunk-fetcher.ts';
 import type { StoreMetrics } from '../store-metrics.ts';
 import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import type { BlockResolutions } from './block-resolutions.ts';
@@ -47,20 +48,18 @@ export async function* selectBlocks(
   const leases = leaseChosen(deps, request, request.alignMs ?? 0);
   // With the leases: a compaction may take a delete off a block that is still being read.
   const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
+  const unreachable: ChunksUnreachableError[] = [];
   try {
-    const coverage = coverageOf(
-      request,
-      leases.map(({ meta }) => meta),
-      catalog.quarantinedOf(request.tenant),
-      deps.awaited?.(request.tenant),
-    );
+    const [quarantined, awaited] = [catalog.quarantinedOf(request.tenant), deps.awaited?.(request.tenant)];
     // The last frame is held back: it carries the coverage.
     let held: Uint8Array | undefined;
-    for await (const frame of framesOf(leases, masks, request, seriesMax, deps, signal)) {
+    for await (const frame of framesOf(leases, masks, request, seriesMax, unreachable, deps, signal)) {
       if (held !== undefined) yield { frame: held, coverage: undefined };
       metrics.selectedBytes.inc(frame.length);
       held = frame;
     }
+    const metas = leases.map(({ meta }) => meta);
+    const coverage = coverageOf(request, metas, quarantined, awaited, unreachable);
     yield { frame: held ?? emptySeriesFrame(), coverage };
   } finally {
     for (const lease of leases) await lease.release();
@@ -112,6 +111,7 @@ async function* framesOf(
   masks: readonly (DeletionMask | undefined)[],
   request: WireSelectRequest,
   nodeSeriesMax: number,
+  unreachable: ChunksUnreachableError[],
   deps: SelectDeps,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
@@ -153,7 +153,9 @@ async function* framesOf(
         turnStartedMs = clock.monotonicMs();
       }
     } catch (caught) {
-      throw await lease.examine(caught);
+      // What was sent of it is right, the rest is named as missing; other blocks are read all the same.
+      if (!(caught instanceof ChunksUnreachableError)) throw await lease.examine(caught);
+      unreachable.push(caught);
     }
   }
   yield* writer.finish();

@@ -6,6 +6,7 @@ import { type Disk, errorCodeOf } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
 import { BLOCK_FILE_NAMES } from '../../lib/tsdb/block/block-meta.ts';
 import { isTenantName } from '../../lib/tsdb/block/block-name.ts';
+import { MARKER_FILE } from '../eviction/eviction-marker.ts';
 import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
 
@@ -66,10 +67,12 @@ export async function takeSnapshot(name: string, deps: SnapshotDeps, signal: Abo
   }
 }
 
-async function linkBlock({ meta, dir }: BlockLease, blocks: string, disk: Disk): Promise<void> {
+/** An evicted block stays one: its chunks are where they are. */
+async function linkBlock({ meta, dir, isEvicted }: BlockLease, blocks: string, disk: Disk): Promise<void> {
   const folder = path.join(blocks, meta.tenant, meta.blockId);
   await disk.makeFolder(folder);
-  for (const file of ['meta.json', ...BLOCK_FILE_NAMES]) {
+  const files = isEvicted ? ['index', MARKER_FILE] : BLOCK_FILE_NAMES;
+  for (const file of ['meta.json', ...files]) {
     await link(path.join(dir, file), path.join(folder, file));
   }
   await disk.syncFolder(folder);

@@ -47,6 +47,8 @@ export interface BucketKeeperDeps {
   readonly look: () => StoreView | undefined;
   readonly isExpired: (block: InventoryBlock) => boolean;
   readonly erased: () => readonly BlockName[];
+  /** `<tenant>/<block id>` of blocks that were found damaged in the bucket; taken out of it once they were brought there anew. */
+  readonly damaged: Set<string>;
 }
 
 /** Of one look; then it is looked anew, since blocks come and go. */
@@ -90,7 +92,10 @@ export class BucketKeeper {
   }
 
   get state(): BucketState {
-    const pending = this.#uploads.filter((meta) => this.#deps.contents.find(meta) === undefined);
+    const { contents, damaged } = this.#deps;
+    const isPending = (meta: BlockMeta) =>
+      contents.find(meta) === undefined || damaged.has(`${meta.tenant}/${meta.blockId}`);
+    const pending = this.#uploads.filter(isPending);
     return {
       name: this.#deps.bucket.name,
       blocks: this.#deps.contents.size,
@@ -193,6 +198,8 @@ export class BucketKeeper {
       own: catalog.list(),
       inBucket: contents.list(),
       ...{ placement, live, isExpired },
+      isEvicted: (meta) => catalog.isEvicted(meta),
+      isDamagedThere: (meta) => this.#deps.damaged.has(`${meta.tenant}/${meta.blockId}`),
       holds: (leaf) => leaves.has(leaf),
       isSettled: (leaf) => leaves.isSettled(leaf),
       erased: new Set(erased().map(({ tenant, blockId }) => `${tenant}/${blockId}`)),
@@ -234,6 +241,10 @@ export class BucketKeeper {
     const lease = catalog.tryLease(tenant, blockId);
     // Merged or deleted meanwhile.
     if (lease === undefined) return;
+    if (lease.isEvicted) {
+      await lease.release();
+      return;
+    }
     const { meta, dir } = lease;
     const startedMs = clock.monotonicMs();
     const move: BlockMove = {
@@ -253,6 +264,7 @@ export class BucketKeeper {
       };
       await bucket.putBlock(meta, dir, deletes, onProgress, signal);
       contents.add(meta);
+      this.#deps.damaged.delete(`${tenant}/${blockId}`);
       this.#deletesWritten.set(blockId, idsOf(deletes));
       metrics.uploads.inc({ result: 'done' });
       const elapsedMs = Math.round(clock.monotonicMs() - startedMs);

@@ -10,6 +10,8 @@ import { createBucketMetrics } from './bucket-metrics.ts';
 import { createBucketPeer } from './bucket-peer.ts';
 
 export interface BucketKeeping {
+  readonly bucket: BlockBucket;
+  readonly contents: BucketContents;
   readonly keeper: BucketKeeper;
   /** To copy from. */
   readonly peer: StorePeer;
@@ -35,6 +37,8 @@ export function createBucketKeeping(
   });
   const keeper = new BucketKeeper(options, { ...deps, bucket, contents, metrics });
   return {
+    bucket,
+    contents,
     keeper,
     peer: createBucketPeer({ bucket, contents, obstacle: () => keeper.obstacleToReading() }),
     list: (tenant) => contents.list().filter((meta) => meta.tenant === tenant),

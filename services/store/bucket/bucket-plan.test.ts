@@ -42,6 +42,8 @@ function plan(
   const held = new Set(own.flatMap(leafKeysOf));
   return planBucket({
     ...{ instance: first, own, inBucket, placement, live: new Set(STORES), erased: new Set() },
+    isEvicted: () => false,
+    isDamagedThere: () => false,
     holds: (leaf) => held.has(leaf),
     isSettled: (leaf) => held.has(leaf),
     isExpired: () => false,

@@ -8,6 +8,10 @@ export interface BucketPlanInput {
   readonly instance: string;
   readonly own: readonly BlockMeta[];
   readonly inBucket: readonly BlockMeta[];
+  /** Of a block that is held here: its chunks are in the bucket only, so that there is nothing to bring. */
+  readonly isEvicted: (meta: BlockMeta) => boolean;
+  /** Of a block of the bucket: what was read of it was damaged. */
+  readonly isDamagedThere: (meta: BlockMeta) => boolean;
   readonly placement: GroupPlacement;
   readonly live: ReadonlySet<string>;
   /** Of a sealed block's key: held here. */
@@ -44,9 +48,11 @@ export function planBucket(input: BucketPlanInput): BucketPlan {
     const block = fromMeta(meta);
     const there = inBucket.get(nameOf(meta));
     if (there !== undefined) for (const leaf of leafKeysOf(there)) covered.add(leaf);
-    if (!isKeeper(block.group) || input.isExpired(block)) continue;
-    if (there === undefined) uploads.push(meta);
-    else shared.push(meta);
+    if (input.isExpired(block)) continue;
+    if (there !== undefined && input.isDamagedThere(meta) && !input.isEvicted(meta)) uploads.push(meta);
+    if (!isKeeper(block.group)) continue;
+    if (there === undefined && !input.isEvicted(meta)) uploads.push(meta);
+    if (there !== undefined) shared.push(meta);
     if (there !== undefined && standsForMore(meta, there)) outdated.push(meta);
   }
   const expired: BlockMeta[] = [];

@@ -235,7 +235,7 @@ export class Compactor {
     const pacer = new ThrottledPacer(this.#options.compactionShare, clock, signal);
     try {
       await disk.makeFolder(dir);
-      const result = await this.#merge(dir, leases, deletions, pacer, mask);
+      const result = await this.#merge(dir, leases, deletions, pacer, signal, mask);
       if (result.meta !== undefined) {
         await this.#verify(dir, result.meta, pacer);
         await disk.syncFolder(dir);
@@ -253,6 +253,7 @@ export class Compactor {
     leases: readonly BlockLease[],
     deletions: readonly (readonly Tombstone[])[],
     pacer: WorkPacer,
+    signal: AbortSignal,
     mask: SeriesMask | undefined,
   ): Promise<MergeResult> {
     const { disk } = this.#deps;
@@ -260,9 +261,7 @@ export class Compactor {
     const sources: MergeSource[] = [];
     try {
       for (const [i, lease] of leases.entries()) {
-        const reader = await BlockReader.open(lease.dir, { cache }).catch(async (caught: unknown) => {
-          throw await lease.examine(caught);
-        });
+        const reader = await lease.openAnew(cache, signal);
         sources.push({ reader, deletions: deletions[i]!, ...(mask === undefined ? {} : { mask }) });
       }
       const onProgress = (series: number) => {

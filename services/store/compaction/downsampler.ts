@@ -151,7 +151,7 @@ export class Downsampler {
     const pacer = new ThrottledPacer(this.#options.compactionShare, clock, signal);
     try {
       await disk.makeFolder(dir);
-      const meta = await this.#make(dir, lease, resolutionMs, pacer);
+      const meta = await this.#make(dir, lease, resolutionMs, pacer, signal);
       if (meta === undefined) {
         this.#empty.add(`${lease.meta.blockId}/${resolutionMs}`);
         return undefined;
@@ -169,11 +169,10 @@ export class Downsampler {
     lease: BlockLease,
     resolutionMs: number,
     pacer: WorkPacer,
+    signal: AbortSignal,
   ): Promise<BlockMeta | undefined> {
     const cache = new PageCache({ bytesMax: CACHE_BYTES });
-    const reader = await BlockReader.open(lease.dir, { cache }).catch(async (caught: unknown) => {
-      throw await lease.examine(caught);
-    });
+    const reader = await lease.openAnew(cache, signal);
     try {
       const options = { dir, resolutionMs, hashSeed: this.#options.hashSeed };
       return await downsampleBlock(reader, options, { disk: this.#deps.disk, pacer });

@@ -5,9 +5,10 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '../../lib/core/clock.ts';
 import { type Disk, errorCodeOf, tryReadFile } from '../../lib/core/disk.ts';
 import { AppError } from '../../lib/core/errors.ts';
-import { META_BYTES_MAX, parseBlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import { type BlockMeta, META_BYTES_MAX, parseBlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import { blockFolder } from '../../lib/tsdb/block/block-name.ts';
 import { PIECE_BYTES_MAX } from '../../lib/tsdb/block/block-pieces.ts';
+import type { ChunkSource } from '../../lib/tsdb/block/chunk-source.ts';
 import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
 import type { Tombstone } from '../../lib/tsdb/tombstones/tombstone-file.ts';
 import type { BlockHeader, ListDeletesResponse } from '../../lib/wire/contracts.ts';
@@ -18,6 +19,7 @@ import type { DiskBudget } from '../blocks/disk-budget.ts';
 import { fileCrc } from '../blocks/file-crc.ts';
 import { checkBlock, checkHeader, MessageReader, readHeader } from '../blocks/put-block.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
+import { writeMarker } from '../eviction/eviction-marker.ts';
 import type { ByteRate } from './byte-rate.ts';
 import type { InventoryBlock } from './inventory-block.ts';
 import type { StorePeer } from './peer-inventories.ts';
@@ -33,12 +35,26 @@ export interface PullBlockDeps {
   readonly rate: ByteRate;
   /** All samples of a block are here already. */
   readonly isSettled: (block: InventoryBlock) => boolean;
+  /** The chunks of a block that is taken without them. */
+  readonly chunksOf: (meta: BlockMeta) => ChunkSource;
+}
+
+/** A block that is taken without its chunks: it is evicted from the beginning. */
+export interface WithoutChunks {
+  /** As object storage has it, from where it comes. */
+  readonly meta: BlockMeta;
+  /** Stores that have the block, whole or not: they know its newest deletes. */
+  readonly holders: readonly StorePeer[];
+  /** It takes the place of blocks that are here, so that its samples are here already. */
+  readonly isReplacement: boolean;
 }
 
 export interface PullOptions {
   readonly blockBytesMax: number;
   /** Told of the bytes that are here. */
   readonly onProgress: (doneBytes: number) => void;
+  /** Default: it is copied whole. */
+  readonly withoutChunks?: WithoutChunks | undefined;
 }
 
 /** Files in the order in which they travel. */
@@ -61,8 +77,11 @@ export async function pullBlock(
   const { folders, disk, budget } = deps;
   const folder = blockFolder(folders.partial, block.tenant, block.blockId);
   await disk.makeFolder(folder);
+  const bytes = options.withoutChunks?.meta.files.index.sizeBytes ?? block.bytes;
+  // Of an earlier try to copy it whole.
+  if (options.withoutChunks !== undefined) await disk.remove(path.join(folder, 'chunks'));
   const had = await bytesHere(folder, disk);
-  const giveBack = await budget.reserve(Math.max(0, block.bytes - had), `a copy of block ${block.blockId}`);
+  const giveBack = await budget.reserve(Math.max(0, bytes - had), `a copy of block ${block.blockId}`);
   let received = 0;
   try {
     const receive = (skip: number) => receiveFiles(block, peer, folder, skip, options, deps, signal);
@@ -75,7 +94,7 @@ export async function pullBlock(
     }
     if (outcome === undefined) throw new AppError('internal', `block ${block.blockId} differs from itself`);
     received = outcome.received;
-    await finish(block, peer, folder, outcome.header, deps, signal);
+    await finish(block, peer, folder, outcome.header, options.withoutChunks, deps, signal);
     return received;
   } catch (caught) {
     if (caught instanceof AppError && caught.code === 'bad_data') await disk.remove(folder);
@@ -134,7 +153,7 @@ async function receiveFiles(
   { client }: StorePeer,
   folder: string,
   skipBytes: number,
-  { blockBytesMax, onProgress }: PullOptions,
+  { blockBytesMax, onProgress, withoutChunks }: PullOptions,
   deps: PullBlockDeps,
   signal: AbortSignal,
 ): Promise<{ readonly header: BlockHeader; readonly received: number } | undefined> {
@@ -153,6 +172,7 @@ async function receiveFiles(
     let at = skipBytes;
     let before = 0;
     for (const [index, file] of header.files.entries()) {
+      if (withoutChunks !== undefined && file.name === 'chunks') return { header, received: at - skipBytes };
       const start = Math.max(0, at - before);
       before += file.sizeBytes;
       if (start >= file.sizeBytes && skipBytes > 0) continue;
@@ -213,31 +233,37 @@ async function nextBytes(
 /** Checks the files as they are on this disk, and makes the block visible with the deletes that concern it. */
 async function finish(
   block: InventoryBlock,
-  { client }: StorePeer,
+  { client, instance: from }: StorePeer,
   folder: string,
   header: BlockHeader,
+  withoutChunks: WithoutChunks | undefined,
   deps: PullBlockDeps,
   signal: AbortSignal,
 ): Promise<void> {
   const { catalog, clock, disk, folders, tombstones } = deps;
   const { tenant, blockId } = block;
+  const isEvicted = withoutChunks !== undefined;
   for (const { name, crc32: crc } of header.files) {
+    if (isEvicted && name === 'chunks') continue;
     const found = await fileCrc(path.join(folder, name), disk);
     if (found !== crc >>> 0)
       throw new AppError('bad_data', `block ${blockId}: ${name} arrived with CRC ${found}, not ${crc >>> 0}`);
   }
-  const meta = await checkBlock(folder, header, deps.cache);
+  const meta = await checkBlock(folder, header, deps.cache, isEvicted ? deps.chunksOf : undefined);
+  if (isEvicted) await writeMarker(disk, folder, from);
   await disk.syncFolder(folder);
   const name = { tenant, blockId };
-  const deletes = tombstonesOf(await client.blockDeletes(name, { signal }), blockId);
+  const clients = [client, ...(withoutChunks?.holders ?? []).map((holder) => holder.client)];
+  const ask = (each: StorePeer['client']) => each.blockDeletes(name, { signal });
+  const deletes = unitedDeletes(await Promise.all(clients.map(ask)), blockId);
+  const isNeeded = () => withoutChunks?.isReplacement === true || !deps.isSettled(block);
   const isAdded = await folders.exclusively(async () => {
-    if (catalog.has(tenant, blockId) || tombstones.isErased(tenant, blockId) || deps.isSettled(block))
-      return false;
+    if (catalog.has(tenant, blockId) || tombstones.isErased(tenant, blockId) || !isNeeded()) return false;
     for (const tombstone of deletes) await tombstones.add(tenant, tombstone);
     const target = blockFolder(folders.blocks, tenant, blockId);
     await disk.remove(target);
     await folders.move(folder, target);
-    catalog.add(meta, clock.nowMs());
+    catalog.add(meta, clock.nowMs(), isEvicted);
     return true;
   });
   if (!isAdded) {
@@ -245,7 +271,10 @@ async function finish(
     return;
   }
   // A delete that reached this store before the block was seen here, and the other store after it was asked.
-  const late = tombstonesOf(await client.blockDeletes(name, { signal }).catch(() => undefined), blockId);
+  const late = unitedDeletes(
+    await Promise.all(clients.map((each) => ask(each).catch(() => undefined))),
+    blockId,
+  );
   const known = new Set(deletes.map(({ id }) => id));
   for (const tombstone of late) {
     if (known.has(tombstone.id)) continue;
@@ -253,6 +282,12 @@ async function finish(
       if (catalog.has(tenant, blockId)) await tombstones.add(tenant, tombstone);
     });
   }
+}
+
+/** What several stores know of the deletes of a block, each once. */
+function unitedDeletes(answers: readonly (ListDeletesResponse | undefined)[], blockId: string): Tombstone[] {
+  const all = answers.flatMap((answer) => tombstonesOf(answer, blockId));
+  return [...new Map(all.map((tombstone) => [tombstone.id, tombstone])).values()];
 }
 
 function tombstonesOf(answer: ListDeletesResponse | undefined, blockId: string): Tombstone[] {

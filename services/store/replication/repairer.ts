@@ -4,6 +4,7 @@ import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
+import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { BlockMove, BlockName } from '../../lib/wire/contracts.ts';
 import type { BlockCatalog } from '../blocks/block-catalog.ts';
 import type { BlockFolders } from '../blocks/block-folders.ts';
@@ -44,6 +45,15 @@ export interface RepairerDeps extends PullBlockDeps {
   readonly isExpired: (block: InventoryBlock) => boolean;
   /** Blocks of which deletes left nothing here. */
   readonly erased: () => readonly BlockName[];
+  /** Object storage as the place of chunks; absent without one. */
+  readonly eviction?:
+    | {
+        /** The form in which a block may be taken from there without its chunks; undefined: it is to be taken whole. */
+        takenWithoutChunks(block: InventoryBlock, signal: AbortSignal): Promise<BlockMeta | undefined>;
+        /** Blocks there that took the place of evicted ones here. */
+        replacements(): readonly BlockMeta[];
+      }
+    | undefined;
   /** Called after a look at which all live stores answered: what to do about stores that are lost. */
   readonly onSettled: (view: StoreView, inventories: PeerInventories, signal: AbortSignal) => Promise<void>;
 }
@@ -153,6 +163,7 @@ export class Repairer {
     );
     this.#obstacle = [...failures].map(([instance, why]) => `store ${instance}: ${why}`).join('; ');
     const given = await this.#giveAway(plan.surplus, view, signal);
+    await this.#takeReplacements(view, signal);
     if (plan.wanted.length === 0 && silent.length === 0) {
       this.#settledWithout = view.uncounted;
       await this.#tidy(before, view);
@@ -224,10 +235,29 @@ export class Repairer {
     return pulled;
   }
 
+  /** What took the place of evicted blocks in the bucket is taken before these are gone there. They go here as sources of a merge do. */
+  async #takeReplacements(view: StoreView, signal: AbortSignal): Promise<void> {
+    const { bucket, instance } = this.#options;
+    if (bucket === undefined) return;
+    for (const meta of this.#deps.eviction?.replacements() ?? []) {
+      const block = fromMeta(meta);
+      const failedAtMs = this.#failedAtMs.get(block.blockId) ?? Number.NEGATIVE_INFINITY;
+      const isRested =
+        this.#deps.clock.monotonicMs() - failedAtMs >= RETRY_INTERVALS * this.#options.intervalMs;
+      if (!isRested || !view.placement.ownersOf(block.group).includes(instance)) continue;
+      await this.#pull({ block, from: [bucket], copies: 1 }, view, signal, true);
+    }
+  }
+
   /** Copies a block from the first store that can give it, unless it is here and only stands for less. */
-  async #pull({ block, from, copies }: WantedBlock, view: StoreView, signal: AbortSignal): Promise<boolean> {
-    const { catalog, clock, folders, leaves, logger, metrics, transit } = this.#deps;
-    if (block.leaves.every((leaf) => leaves.isSettled(leaf))) return false;
+  async #pull(
+    { block, from, copies }: WantedBlock,
+    view: StoreView,
+    signal: AbortSignal,
+    isReplacement = false,
+  ): Promise<boolean> {
+    const { catalog, clock, eviction, folders, leaves, logger, metrics, transit } = this.#deps;
+    if (!isReplacement && block.leaves.every((leaf) => leaves.isSettled(leaf))) return false;
     const { tenant, blockId } = block;
     if (catalog.has(tenant, blockId)) {
       await folders.exclusively(() => catalog.adopt(tenant, blockId, block.leaves.map(leafIdOf)));
@@ -239,7 +269,16 @@ export class Repairer {
     const { bucket } = this.#options;
     // Stores are nearer than a bucket, and know of a delete first.
     const costOf = (instance: string) => (instance === bucket ? 2 : Number(busy.has(instance)));
-    const order = from.toSorted((a, b) => costOf(a) - costOf(b));
+    const bare =
+      bucket !== undefined && from.includes(bucket)
+        ? await eviction?.takenWithoutChunks(block, signal).catch(() => undefined)
+        : undefined;
+    const holders = view.peers.filter((peer) => peer.instance !== bucket && from.includes(peer.instance));
+    const withoutChunks = bare === undefined ? undefined : { meta: bare, holders, isReplacement };
+    // What may leave this disk at once need not come here.
+    const order =
+      withoutChunks === undefined ? from.toSorted((a, b) => costOf(a) - costOf(b)) : [bucket ?? ''];
+    if (isReplacement && withoutChunks === undefined) return false;
     for (const instance of order) {
       const peer = view.peers.find((each) => each.instance === instance);
       if (peer === undefined) continue;
@@ -248,6 +287,7 @@ export class Repairer {
       const end = transit.enter(block);
       try {
         const options = {
+          withoutChunks,
           blockBytesMax: this.#options.blockBytesMax,
           onProgress: (done: number) => {
             move.doneBytes = Math.min(done, block.bytes);
@@ -259,7 +299,9 @@ export class Repairer {
         const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
         logger.info(
           { tenant, blockId, from: instance, bytes, copies, elapsedMs },
-          'block copied from another store',
+          withoutChunks === undefined
+            ? 'block copied from another store'
+            : 'block taken without its chunks, which object storage has',
         );
         this.#failedAtMs.delete(blockId);
         return true;

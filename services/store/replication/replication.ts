@@ -25,6 +25,8 @@ import type { BucketState } from '../bucket/bucket-keeper.ts';
 import { createBucketKeeping } from '../bucket/bucket-keeping.ts';
 import { toPendingDeletes } from '../deletes/delete-series.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
+import type { EvictedStorage, EvictionStatus } from '../eviction/evicted-storage.ts';
+import { Evictor } from '../eviction/evictor.ts';
 import type { StoreOptions } from '../options.ts';
 import type { BlocksInTransit } from './blocks-in-transit.ts';
 import { ByteRate } from './byte-rate.ts';
@@ -62,6 +64,8 @@ export interface ReplicationDeps {
   readonly retentionMsOf: (resolutionMs: number) => number;
   /** Object storage that gets a copy of every block. */
   readonly objects?: ObjectStore | undefined;
+  /** Chunks of evicted blocks, and what was fetched of them. */
+  readonly evicted: EvictedStorage;
 }
 
 export interface Replication {
@@ -118,8 +122,24 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
             deleteGraceMs: options.bucketDeleteGraceMs,
           },
           {
-            ...{ ...deps, objects: deps.objects, look, isExpired, erased },
+            ...{ ...deps, objects: deps.objects, look, isExpired, erased, damaged: deps.evicted.damaged },
             uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
+          },
+        );
+  const evictor =
+    bucket === undefined
+      ? undefined
+      : new Evictor(
+          {
+            localAgeMs: options.localAgeMs,
+            cacheBytesMax: options.cacheBytesMax,
+            intervalMs: options.repairIntervalMs,
+          },
+          {
+            ...{ catalog, clock, logger, cache: deps.evicted.cache, metrics: deps.evicted.metrics },
+            bucket: bucket.bucket,
+            contents: bucket.contents,
+            obstacle: () => bucket.keeper.obstacleToReading(),
           },
         );
   // Alone and without a bucket there is nobody to copy from.
@@ -137,7 +157,8 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       },
       {
         ...deps,
-        ...{ metrics, rate, promises, erased, isExpired, onSettled },
+        ...{ metrics, rate, promises, erased, isExpired, onSettled, eviction: evictor },
+        chunksOf: (meta) => deps.evicted.chunks.open(meta),
         look: () => {
           const view = look();
           return view === undefined ? undefined : { ...view, peers: [...view.peers, ...extra] };
@@ -187,7 +208,9 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       diskFreeBytes: space.freeBytes,
       diskTotalBytes: space.totalBytes,
       nowMs: clock.nowMs(),
-      ...(bucket === undefined ? {} : { bucket: statusOf(bucket.keeper.state) }),
+      ...(bucket === undefined
+        ? {}
+        : { bucket: { ...statusOf(bucket.keeper.state), ...deps.evicted.status() } }),
     };
   };
 
@@ -209,7 +232,10 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       return bucket.list(tenant).filter((meta) => !leafKeysOf(meta).every((leaf) => leaves.isSettled(leaf)));
     },
     run: async (signal) => {
-      await Promise.all([repairer?.run(signal), bucket?.keeper.run(signal), scrubber.run(signal)]);
+      await Promise.all([
+        ...[repairer?.run(signal), bucket?.keeper.run(signal)],
+        ...[evictor?.run(signal), scrubber.run(signal)],
+      ]);
     },
     handlers: {
       async *inventory(request) {
@@ -225,7 +251,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
   };
 }
 
-const statusOf = ({ upload, ...state }: BucketState): BucketStatus => ({
+const statusOf = ({ upload, ...state }: BucketState): Omit<BucketStatus, keyof EvictionStatus> => ({
   ...state,
   ...(upload === undefined ? {} : { upload: { ...upload } }),
 });

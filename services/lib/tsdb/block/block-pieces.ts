@@ -5,7 +5,7 @@ import { AppError } from '../../core/errors.ts';
 /** Largest piece, bytes: the contract's limit (proto/tidemark/v1/store.proto). */
 export const PIECE_BYTES_MAX = 1 << 20;
 /** Pieces as they are sent: several fit a receive window, and none is large enough to matter for memory. */
-const PIECE_BYTES = 256 * 1024;
+export const PIECE_BYTES = 256 * 1024;
 
 export interface BlockPieceBytes {
   /** Index into `files`. */

@@ -25,6 +25,7 @@ import { type BlockMeta, META_BYTES_MAX, parseBlockMeta } from './block-meta.ts'
 import { blockIdOf } from './block-name.ts';
 import { BlockSelect, type BlockSelectRequest } from './block-select.ts';
 import { ChunkPages } from './chunk-pages.ts';
+import { type ChunkSource, chunkSourceOfFile } from './chunk-source.ts';
 import { LabelTables } from './label-tables.ts';
 import type { PageCache } from './page-cache.ts';
 import { CorruptBlockError, corruptBlock } from './page-codec.ts';
@@ -83,7 +84,7 @@ export interface SectionSize {
 export class BlockReader {
   readonly meta: BlockMeta;
   readonly #index: FileHandle;
-  readonly #chunks: FileHandle;
+  readonly #chunks: ChunkSource;
   readonly #directory: BlockDirectory;
   readonly #cache: PageCache;
   readonly #owner: number;
@@ -96,7 +97,7 @@ export class BlockReader {
     readonly dir: string;
     readonly meta: BlockMeta;
     readonly index: FileHandle;
-    readonly chunks: FileHandle;
+    readonly chunks: ChunkSource;
     readonly directory: BlockDirectory;
     readonly cache: PageCache;
   }) {
@@ -132,16 +133,19 @@ export class BlockReader {
   /**
    * Opens the block in `dir`.
    *
+   * @param deps.chunksOf  Gives the block's chunks where they are not in `dir`; closed with the reader. Nothing is read of them yet.
    * @throws CorruptBlockError when meta.json, a header, the directory or a file's size is wrong.
    */
-  static async open(dir: string, deps: { readonly cache: PageCache }): Promise<BlockReader> {
+  static async open(
+    dir: string,
+    deps: { readonly cache: PageCache; readonly chunksOf?: ((meta: BlockMeta) => ChunkSource) | undefined },
+  ): Promise<BlockReader> {
     const meta = await readBlockMeta(dir);
     const index = await openFile(path.join(dir, 'index'));
-    let chunks: FileHandle | undefined;
+    let chunks: ChunkSource | undefined;
     try {
-      chunks = await openFile(path.join(dir, 'chunks'));
+      chunks = deps.chunksOf?.(meta) ?? (await openChunks(meta, path.join(dir, 'chunks')));
       await checkFile(index, INDEX_MAGIC, meta.files.index.sizeBytes, path.join(dir, 'index'));
-      await checkFile(chunks, CHUNKS_MAGIC, meta.files.chunks.sizeBytes, path.join(dir, 'chunks'));
       const directory = await loadDirectory(index, meta, path.join(dir, 'index'));
       return new BlockReader({ dir, meta, index, chunks, directory, cache: deps.cache });
     } catch (caught) {
@@ -156,7 +160,7 @@ export class BlockReader {
     return new BlockSelect(request, {
       postings: this.#tables,
       walker: this.#walker(),
-      pages: new ChunkPages(this.#chunks, this.#directory.sections.chunks, this.#chunksWhere),
+      pages: new ChunkPages(this.#chunks, this.#directory.sections.chunks, this.#chunksWhere, request.signal),
       where: this.#chunksWhere,
     });
   }
@@ -333,6 +337,18 @@ function isHidden({ labelBytes, labelLength, chunks }: SeriesWalker, mask: Delet
     if (!coversAll(ranges, chunks.minTimesMs[i]!, chunks.maxTimesMs[i]!)) return false;
   }
   return true;
+}
+
+/** The chunks beside the index. */
+async function openChunks(meta: BlockMeta, where: string): Promise<ChunkSource> {
+  const file = await openFile(where);
+  try {
+    await checkFile(file, CHUNKS_MAGIC, meta.files.chunks.sizeBytes, where);
+    return chunkSourceOfFile(file);
+  } catch (caught) {
+    await file.close();
+    throw caught;
+  }
 }
 
 async function checkFile(file: FileHandle, magic: number, sizeBytes: number, where: string): Promise<void> {

@@ -1,6 +1,6 @@
-// Reads chunk pages from a block's file: neighbours with one positioned read, each checked and expanded.
-import type { FileHandle } from 'node:fs/promises';
+// Reads chunk pages from wherever a block's chunks are: neighbours with one positioned read, each checked and expanded.
 import { rawBytesOfPage, type SectionMap } from './block-directory.ts';
+import type { ChunkSource } from './chunk-source.ts';
 import { CorruptBlockError, corruptBlock, decodePage } from './page-codec.ts';
 
 /** A hole between wanted pages that is read over rather than skipped: a read costs more than these bytes. */
@@ -9,17 +9,20 @@ const GAP_BYTES_MAX = 64 * 1024;
 const READ_BYTES_MAX = 1 << 20;
 
 export class ChunkPages {
-  readonly #file: FileHandle;
+  readonly #source: ChunkSource;
   readonly #map: SectionMap;
   readonly #where: string;
+  readonly #signal: AbortSignal | undefined;
   /** Expanded pages of the current batch. */
   #pages = new Map<number, Uint8Array>();
   #joined = new Uint8Array(0);
 
-  constructor(file: FileHandle, map: SectionMap, where: string) {
-    this.#file = file;
+  /** @param signal  Ends reads that wait for an answer. */
+  constructor(source: ChunkSource, map: SectionMap, where: string, signal?: AbortSignal) {
+    this.#source = source;
     this.#map = map;
     this.#where = where;
+    this.#signal = signal;
   }
 
   /** First and last page of a range of the section. */
@@ -38,7 +41,7 @@ export class ChunkPages {
   /**
    * Makes `wanted` (ascending, each once) the pages that `locate` can use; those already there are kept, others dropped.
    *
-   * @throws CorruptBlockError when a page is damaged or missing.
+   * @throws CorruptBlockError when a page is damaged or missing; what the source throws.
    */
   async load(wanted: readonly number[]): Promise<void> {
     const kept = new Map<number, Uint8Array>();
@@ -49,11 +52,17 @@ export class ChunkPages {
       else kept.set(page, raw);
     }
     this.#pages = kept;
-    for (let at = 0; at < missing.length; ) {
-      const end = this.#endOfRun(missing, at);
-      await this.#readRun(missing.slice(at, end));
-      at = end;
-    }
+    let at = 0;
+    const readNext = async (): Promise<void> => {
+      while (at < missing.length) {
+        const run = missing.slice(at, this.#endOfRun(missing, at));
+        at += run.length;
+        await this.#readRun(run);
+      }
+    };
+    const { readsAtOnce } = this.#source;
+    if (readsAtOnce === 1) await readNext();
+    else await settleAll(Array.from({ length: readsAtOnce }, readNext));
   }
 
   /** Calls `use` with the bytes of a chunk, valid during the call. Its pages were loaded. */
@@ -99,14 +108,24 @@ export class ChunkPages {
   }
 
   async #readRun(pages: readonly number[]): Promise<void> {
+    try {
+      await this.#readOnce(pages);
+    } catch (caught) {
+      if (!(caught instanceof CorruptBlockError)) throw caught;
+      const { offsets } = this.#map;
+      const end = offsets[pages[pages.length - 1]! + 1]!;
+      if (!(await this.#source.distrust(offsets[pages[0]!]!, end))) throw caught;
+      await this.#readOnce(pages);
+    }
+  }
+
+  async #readOnce(pages: readonly number[]): Promise<void> {
     const { offsets } = this.#map;
     const start = offsets[pages[0]!]!;
     const bytes = new Uint8Array(offsets[pages[pages.length - 1]! + 1]! - start);
-    for (let at = 0; at < bytes.length; ) {
-      const { bytesRead } = await this.#file.read(bytes, at, bytes.length - at, start + at);
-      if (bytesRead === 0) throw new CorruptBlockError(`${this.#where} is corrupt: it ends at ${start + at}`);
-      at += bytesRead;
-    }
+    const count = await this.#source.read(bytes, start, this.#signal);
+    if (count < bytes.length)
+      throw new CorruptBlockError(`${this.#where} is corrupt: it ends at ${start + count}`);
     for (const page of pages) {
       const where = `${this.#where}, page ${page}`;
       const raw = rawBytesOfPage(this.#map, page);
@@ -116,4 +135,10 @@ export class ChunkPages {
       );
     }
   }
+}
+
+/** Waits for all of them, so that none goes on behind the caller's back; then fails as the first that failed. */
+async function settleAll(work: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(work))
+    if (outcome.status === 'rejected') throw outcome.reason;
 }

@@ -144,6 +144,14 @@ export interface BucketStatus {
     | undefined;
   /** Why nothing goes on, for people; empty when nothing stands in the way. */
   obstacle: string;
+  /** Blocks held whose chunks are there only, not on the store's disk. */
+  evictedBlocks: number;
+  /** Bytes of the chunks of these blocks. */
+  evictedBytes: number;
+  /** Bytes on the store's disk of chunks that may leave it, and of what was fetched of those that did. */
+  cacheBytes: number;
+  /** Most of that; 0: nothing leaves the disk. */
+  cacheBytesMax: number;
 }
 
 export interface BlockMove {
@@ -1107,7 +1115,18 @@ export const ReplicationStatusResponse: MessageFns<ReplicationStatusResponse> = 
 };
 
 function createBaseBucketStatus(): BucketStatus {
-  return { name: "", blocks: 0, pendingBlocks: 0, pendingBytes: 0, upload: undefined, obstacle: "" };
+  return {
+    name: "",
+    blocks: 0,
+    pendingBlocks: 0,
+    pendingBytes: 0,
+    upload: undefined,
+    obstacle: "",
+    evictedBlocks: 0,
+    evictedBytes: 0,
+    cacheBytes: 0,
+    cacheBytesMax: 0,
+  };
 }
 
 export const BucketStatus: MessageFns<BucketStatus> = {
@@ -1129,6 +1148,18 @@ export const BucketStatus: MessageFns<BucketStatus> = {
     }
     if (message.obstacle !== "") {
       writer.uint32(50).string(message.obstacle);
+    }
+    if (message.evictedBlocks !== 0) {
+      writer.uint32(56).uint64(message.evictedBlocks);
+    }
+    if (message.evictedBytes !== 0) {
+      writer.uint32(64).uint64(message.evictedBytes);
+    }
+    if (message.cacheBytes !== 0) {
+      writer.uint32(72).uint64(message.cacheBytes);
+    }
+    if (message.cacheBytesMax !== 0) {
+      writer.uint32(80).uint64(message.cacheBytesMax);
     }
     return writer;
   },
@@ -1194,6 +1225,38 @@ export const BucketStatus: MessageFns<BucketStatus> = {
             message.obstacle = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.evictedBlocks = longToNumber(reader.uint64());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.evictedBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.cacheBytes = longToNumber(reader.uint64());
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.cacheBytesMax = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1219,6 +1282,10 @@ export const BucketStatus: MessageFns<BucketStatus> = {
       ? BlockMove.fromPartial(object.upload)
       : undefined;
     message.obstacle = object.obstacle ?? "";
+    message.evictedBlocks = object.evictedBlocks ?? 0;
+    message.evictedBytes = object.evictedBytes ?? 0;
+    message.cacheBytes = object.cacheBytes ?? 0;
+    message.cacheBytesMax = object.cacheBytesMax ?? 0;
     return message;
   },
 };
