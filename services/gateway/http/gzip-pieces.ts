@@ -11,12 +11,20 @@ export const GZIP_PIECE_BYTES = 256 * 1024;
 /** Pieces compressed at one time: the pool also syncs logs. */
 const AT_ONCE_MAX = 2;
 /** Magic, deflate, no flags, no time, fastest, unknown system. */
-const HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
+export const GZIP_HEADER = Buffer.from([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 4, 255]);
 const deflateRawAsync = promisify(deflateRaw);
+
+/** The end of a member: checksum and length of what was compressed. */
+export function gzipTrailer(crc: number, bytes: number): Buffer<ArrayBuffer> {
+  const trailer = Buffer.allocUnsafe(8);
+  trailer.writeUInt32LE(crc, 0);
+  trailer.writeUInt32LE(bytes % 2 ** 32, 4);
+  return trailer;
+}
 
 export class GzipPieces {
   /** In order; each settles when its bytes may follow those before it. */
-  readonly #pieces: Promise<Buffer>[] = [Promise.resolve(HEADER)];
+  readonly #pieces: Promise<Buffer>[] = [Promise.resolve(GZIP_HEADER)];
   #running = 0;
   /** Pieces whose turn has not come. */
   readonly #waiting: (() => void)[] = [];
@@ -36,10 +44,7 @@ export class GzipPieces {
   /** Adds the last piece, which may be empty, and the trailer. */
   finish(piece: Buffer): void {
     this.#push(piece, constants.Z_FINISH);
-    const trailer = Buffer.allocUnsafe(8);
-    trailer.writeUInt32LE(this.#crc, 0);
-    trailer.writeUInt32LE(this.#bytes % 2 ** 32, 4);
-    this.#pieces.push(Promise.resolve(trailer));
+    this.#pieces.push(Promise.resolve(gzipTrailer(this.#crc, this.#bytes)));
   }
 
   /** The oldest piece; undefined when all were taken. */

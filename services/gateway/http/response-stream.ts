@@ -6,13 +6,21 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { gzip, gzipSync } from 'node:zlib';
 import { throwIfAborted } from '../../lib/core/errors.ts';
+import type { Repeats } from '../json/repeats.ts';
 import { acceptsGzip, type Exchange, GZIP_BYTES_MIN, GZIP_LEVEL, varyByEncoding } from './exchange.ts';
 import { GZIP_PIECE_BYTES, GzipPieces } from './gzip-pieces.ts';
+import { RepeatGzip } from './repeat-gzip.ts';
 import { untilRead } from './slow-readers.ts';
 
 const CHUNK_CHARACTERS = 64 * 1024;
 /** Nothing is sent before there is so much, or all: of an answer that is not longer the length is known. */
 const SEND_BYTES_MIN = 1 << 20;
+/**
+ * Share of a piece's bytes that stand in known repeats, from which on the others are compressed by what is known alone; and up to which:
+ * where nearly all repeats, zlib finds it as fast, on another thread.
+ */
+const REPEATS_SHARE_MIN = 0.25;
+const REPEATS_SHARE_MAX = 0.8;
 const gzipAsync = promisify(gzip);
 /** So much takes 0.3 ms at most; to have it compressed elsewhere would cost 0.1 ms beside. */
 const GZIP_AT_ONCE_BYTES_MAX = 64 * 1024;
@@ -32,7 +40,7 @@ export class ResponseStream {
   #fullBytes = 0;
   #writtenBytes = 0;
   readonly #mayCompress: boolean;
-  #gzip: GzipPieces | undefined;
+  #gzip: GzipPieces | RepeatGzip | undefined;
   #started = false;
   #sliceStartedMs: number;
 
@@ -56,10 +64,23 @@ export class ResponseStream {
     if (this.#text.length >= CHUNK_CHARACTERS) this.#closeText();
   }
 
-  /** Adds UTF-8, which must not change any more. Call `flush` now and then. */
-  writeBytes(piece: Buffer): void {
+  /** Whether it helps to be told of repeats: until the first piece shows, or where they are made use of. */
+  get wantsRepeats(): boolean {
+    return this.#mayCompress && (this.#gzip === undefined || this.#gzip instanceof RepeatGzip);
+  }
+
+  /**
+   * Adds UTF-8, which must not change any more. Call `flush` now and then.
+   *
+   * @param repeats  Runs of it that stand before, as far as whoever wrote it knows.
+   */
+  writeBytes(piece: Buffer, repeats?: Repeats): void {
     this.#closeText();
-    this.#push(piece);
+    if (this.#gzip === undefined && repeats !== undefined && this.wantsRepeats && areOfUse(repeats, piece)) {
+      this.#gzip = new RepeatGzip();
+      this.#gzip.add(this.#takeFull());
+    }
+    this.#push(piece, repeats);
   }
 
   /**
@@ -108,7 +129,7 @@ export class ResponseStream {
   }
 
   /** The whole answer is here, compressed or being so. */
-  async #endCompressed(gzipped: GzipPieces): Promise<void> {
+  async #endCompressed(gzipped: GzipPieces | RepeatGzip): Promise<void> {
     const pieces: Buffer[] = [];
     for (let next = gzipped.take(); next !== undefined; next = gzipped.take()) pieces.push(await next);
     throwIfAborted(this.#exchange.signal);
@@ -124,7 +145,12 @@ export class ResponseStream {
     this.#text = '';
   }
 
-  #push(piece: Buffer): void {
+  #push(piece: Buffer, repeats?: Repeats): void {
+    if (this.#gzip instanceof RepeatGzip) {
+      this.#writtenBytes += piece.length;
+      this.#gzip.add(piece, repeats);
+      return;
+    }
     this.#full.push(piece);
     this.#fullBytes += piece.length;
     this.#writtenBytes += piece.length;
@@ -174,4 +200,9 @@ export class ResponseStream {
   async #sendPiece(piece: Buffer): Promise<void> {
     if (!this.#response.write(piece)) await untilRead(this.#exchange);
   }
+}
+
+function areOfUse(repeats: Repeats, piece: Buffer): boolean {
+  const share = repeats.bytes / piece.length;
+  return piece.length >= GZIP_AT_ONCE_BYTES_MAX && share >= REPEATS_SHARE_MIN && share <= REPEATS_SHARE_MAX;
 }

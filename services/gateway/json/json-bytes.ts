@@ -3,6 +3,7 @@
 import { ByteReader, decodeUtf8 } from '../../lib/core/bytes.ts';
 import { formatValue } from '../../lib/model/number-format.ts';
 import { DoubleParts, putEightDigits, putShortest } from '../../lib/model/shortest-digits.ts';
+import { DISTANCE_MAX, Repeats } from './repeats.ts';
 
 const BYTES_FIRST = 4096;
 /** Room that one value takes at most: sign, 17 digits, point, exponent; integers below 1e21 have 21 digits. */
@@ -17,6 +18,9 @@ const DECIMAL_MIN = 1e-6;
 
 /** Integers are written in halves of so many digits. */
 const EIGHT_DIGITS = 1e8;
+
+/** Digits that two values have in common, from which on it is shorter to point at them. */
+const COMMON_BYTES_MIN = 5;
 
 const QUOTE = 34;
 const COMMA = 44;
@@ -36,6 +40,13 @@ export class JsonBytes {
   #lastAt = 0;
   #lastBytes = 0;
   readonly #parts = new DoubleParts();
+  readonly #repeats = new Repeats();
+  /** Whether runs that stand before are noted: see takeRepeats(). */
+  notesRepeats = false;
+  /** How far back the text is written that goes on as this one may do; 0: none is known of. */
+  alikeDistance = 0;
+  #labelsAt = 0;
+  #labelsEnd = 0;
 
   get length(): number {
     return this.#length;
@@ -52,7 +63,18 @@ export class JsonBytes {
     this.#bytes = Buffer.allocUnsafeSlow(this.#bytes.length);
     this.#length = 0;
     this.#last = Number.NaN;
+    this.#labelsEnd = 0;
     return taken;
+  }
+
+  /** Runs of what is written that stand before; undefined where none were noted. Good until clearRepeats(). */
+  get repeats(): Repeats | undefined {
+    return this.notesRepeats ? this.#repeats : undefined;
+  }
+
+  /** Goes with take(). */
+  clearRepeats(): void {
+    this.#repeats.clear();
   }
 
   text(text: string): void {
@@ -70,9 +92,14 @@ export class JsonBytes {
     this.#length = at + text.length;
   }
 
-  /** Copies source[start, end). */
-  copy(source: Uint8Array, start: number, end: number): void {
+  /**
+   * Copies source[start, end).
+   *
+   * @param repeated  So many of its first bytes were written `distance` bytes ago, maybe before the last take().
+   */
+  copy(source: Uint8Array, start: number, end: number, repeated = 0, distance = 0): void {
     this.#reserve(end - start);
+    if (repeated > 0 && this.notesRepeats) this.#repeats.add(this.#length, repeated, distance);
     copyShort(source, start, end, this.#bytes, this.#length);
     this.#length += end - start;
   }
@@ -83,20 +110,67 @@ export class JsonBytes {
     const at = this.#length;
     if (value === this.#last && value !== 0) {
       this.#length = copyShort(this.#bytes, this.#lastAt, this.#lastAt + this.#lastBytes, this.#bytes, at);
+      if (this.notesRepeats) this.#noteValue(at, this.#lastBytes);
+      this.#lastAt = at;
       return;
     }
     let end = putDecimal(this.#bytes, at, value);
     if (end === at) end = putShortest(this.#bytes, at, value, this.#parts);
     if (end > at) this.#length = end;
     else this.text(formatValue(value));
+    if (this.notesRepeats) this.#noteValue(at, Number.isNaN(this.#last) ? 0 : this.#lastBytes);
     this.#last = value;
     this.#lastAt = at;
     this.#lastBytes = this.#length - at;
   }
 
+  /** Notes what of the value at `at` stands in the text that is alike, or in the value before, which has so many bytes. */
+  #noteValue(at: number, lastBytes: number): void {
+    const bytes = this.#bytes;
+    const end = this.#length;
+    const distance = this.alikeDistance;
+    const alikeAt = at - distance;
+    // Mostly the last digits differ if anything does.
+    if (
+      distance > 0 &&
+      alikeAt >= 0 &&
+      bytes[end - 1] === bytes[end - 1 - distance] &&
+      commonBytes(bytes, alikeAt, at, end) === end - at
+    ) {
+      this.#repeats.add(at, end - at, distance);
+      return;
+    }
+    const last = this.#lastAt;
+    if (
+      lastBytes < COMMON_BYTES_MIN ||
+      bytes[last + COMMON_BYTES_MIN - 1] !== bytes[at + COMMON_BYTES_MIN - 1]
+    )
+      return;
+    const common = commonBytes(bytes, last, at, Math.min(end, at + lastBytes));
+    if (common >= COMMON_BYTES_MIN) this.#repeats.add(at, common, at - last);
+  }
+
+  /** Notes what label sets that were written one after the other have in common, at their beginning and at their end. */
+  #noteLabels(at: number): void {
+    const bytes = this.#bytes;
+    const end = this.#length;
+    const distance = at - this.#labelsAt;
+    if (this.#labelsEnd > 0 && distance <= DISTANCE_MAX) {
+      const length = Math.min(end - at, this.#labelsEnd - this.#labelsAt);
+      const first = commonBytes(bytes, this.#labelsAt, at, at + length);
+      let last = 0;
+      while (last < length - first && bytes[end - 1 - last] === bytes[this.#labelsEnd - 1 - last]) last++;
+      this.#repeats.add(at, first, distance);
+      if (last > 0) this.#repeats.add(end - last, last, end - this.#labelsEnd);
+    }
+    this.#labelsAt = at;
+    this.#labelsEnd = end;
+  }
+
   /** Canonical label bytes[start, end) as an object. */
   labels(bytes: Uint8Array, start: number, end: number): void {
     const reader = new ByteReader(bytes, start, end);
+    const at = this.#length;
     this.#reserve(2);
     this.#bytes[this.#length++] = OPEN;
     for (let isFirst = true; reader.remaining > 0; isFirst = false) {
@@ -106,6 +180,7 @@ export class JsonBytes {
       this.#string(bytes, reader);
     }
     this.#put(CLOSE);
+    if (this.notesRepeats) this.#noteLabels(at);
   }
 
   /** The next string of the reader, quoted. */
@@ -141,6 +216,13 @@ export class JsonBytes {
     grown.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = grown;
   }
+}
+
+/** How many of bytes[at, end) are those from `before` on. */
+function commonBytes(bytes: Uint8Array, before: number, at: number, end: number): number {
+  let i = at;
+  while (i < end && bytes[i] === bytes[before + i - at]) i++;
+  return i - at;
 }
 
 /** Copies a few bytes: for these a loop is faster than a call. Returns the position behind them. */

@@ -6,7 +6,7 @@ import { FloatHistogram } from '../../lib/model/float-histogram.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
 import { ResultType } from '../../lib/wire/contracts.ts';
 import { ResultFrameWriter } from '../../lib/wire/frames/result-frame.ts';
-import { labelsToJson, ResultJson } from './result-json.ts';
+import { type JsonSink, labelsToJson, ResultJson } from './result-json.ts';
 
 function render(
   type: ResultType,
@@ -113,5 +113,63 @@ test('times that differ between series are not mixed up', () => {
         parsed.map(({ values }) => values.map(([, value]) => Number(value.replace('Inf', 'Infinity')))),
       ).toEqual(sorted.map((one) => one.map(([, value]) => value)));
     }),
+  );
+});
+
+test('runs that are said to stand before do', () => {
+  const value = fc.oneof(
+    fc.constantFrom(0, 1, 1, 12_345_678, 12_345_679, 0.1, 1e21, Number.NaN),
+    fc.double(),
+    fc.integer({ min: 1e9, max: 1e9 + 20 }),
+  );
+  const values = fc.array(value, { minLength: 1, maxLength: 40 });
+  fc.assert(
+    fc.property(
+      fc.array(values, { minLength: 1, maxLength: 60 }),
+      fc.integer({ min: 1, max: 60 }),
+      (columns, copies) => {
+        let text = Buffer.alloc(0);
+        let said = 0;
+        const sink: JsonSink = {
+          wantsRepeats: true,
+          writeBytes: (piece, repeats) => {
+            const from = text.length;
+            text = Buffer.concat([text, piece]);
+            let end = 0;
+            let bytes = 0;
+            for (let i = 0; i < repeats!.count; i++) {
+              const place = repeats!.places[i]!;
+              const length = repeats!.lengths[i]!;
+              const before = from + place - repeats!.distance(i);
+              expect(place).toBeGreaterThanOrEqual(end);
+              expect(before).toBeGreaterThanOrEqual(0);
+              for (let at = 0; at < length; at++) {
+                if (text[before + at] !== text[from + place + at])
+                  expect.fail(`run ${i} of a piece at ${from}`);
+              }
+              end = place + length;
+              bytes += length;
+            }
+            expect(end).toBeLessThanOrEqual(piece.length);
+            expect(repeats!.bytes).toBe(bytes);
+            said += bytes;
+          },
+        };
+        const json = new ResultJson(sink, ResultType.RESULT_TYPE_MATRIX);
+        const writer = new ResultFrameWriter();
+        for (let copy = 0; copy < copies; copy++) {
+          for (const [i, column] of columns.entries()) {
+            const labels = Labels.from([['job', `job-${i}`]]);
+            const times = Float64Array.from(column, (_, k) => 1_795_298_981_000 + k * 15_000);
+            const frame = writer.add(labels, times, Float64Array.from(column), column.length);
+            if (frame !== undefined) json.addFrame(frame);
+          }
+        }
+        const last = writer.finish();
+        if (last !== undefined) json.addFrame(last);
+        if (columns.length * copies > 1) expect(said).toBeGreaterThan(0);
+      },
+    ),
+    { numRuns: 60 },
   );
 });

@@ -7,6 +7,7 @@ import { readResultFrame, type SampleHistograms } from '../../lib/wire/frames/re
 import { writeHistogram } from './histogram-json.ts';
 import { JsonBytes } from './json-bytes.ts';
 import { formatDecimal, formatSeconds } from './json-values.ts';
+import { DISTANCE_MAX, type Repeats } from './repeats.ts';
 
 /** Range queries have at most 11,001 steps; instant queries over ranges may be longer, and are not cached beyond. */
 const CACHED_TIMES_MAX = 11_001;
@@ -19,7 +20,10 @@ const PIECE_BYTES = 64 * 1024;
 
 /** Where pieces of the text go, as UTF-8. */
 export interface JsonSink {
-  writeBytes(piece: Buffer): void;
+  /** Whether it makes use of repeats; asked after every piece. */
+  readonly wantsRepeats?: boolean;
+  /** @param repeats  Runs of the piece that stand before; undefined where they are not wanted. Good until this returns. */
+  writeBytes(piece: Buffer, repeats: Repeats | undefined): void;
 }
 
 /** A label set as a JSON object, from canonical label bytes[start, end). */
@@ -44,11 +48,18 @@ export class ResultJson {
   #timeEnds: Uint32Array<ArrayBuffer> = new Uint32Array(256);
   readonly #timeBytes = new JsonBytes();
   #timeCount = 0;
+  /** Where the text of times[i] was written last: bytes since the beginning. */
+  #timeAt: Float64Array<ArrayBuffer> = new Float64Array(256);
+  /** How many of its first bytes are those of the one before it. */
+  #timeCommon: Uint8Array<ArrayBuffer> = new Uint8Array(256);
+  /** Bytes that were handed over. */
+  #handed = 0;
   #series = 0;
 
   constructor(sink: JsonSink, type: ResultType) {
     this.#sink = sink;
     this.#type = type;
+    this.#json.notesRepeats = sink.wantsRepeats === true;
   }
 
   /** Series written so far. */
@@ -76,9 +87,9 @@ export class ResultJson {
         this.#writePairs(timestampsMs, values, count);
         json.text(']}');
       }
-      if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
+      if (json.length >= PIECE_BYTES) this.#hand();
     });
-    if (json.length > 0) this.#sink.writeBytes(json.take());
+    if (json.length > 0) this.#hand();
   }
 
   /** A series that has histograms: its floats and they stand under keys of their own. */
@@ -110,9 +121,17 @@ export class ResultJson {
       json.text(`[${formatTimestamp(timestampsMs[i]!)},`);
       writeHistogram(json, histogram);
       json.text(']');
-      if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
+      if (json.length >= PIECE_BYTES) this.#hand();
     }
     json.text(written > 0 && !isVector ? ']}' : '}');
+  }
+
+  #hand(): void {
+    const json = this.#json;
+    this.#handed += json.length;
+    this.#sink.writeBytes(json.take(), json.repeats);
+    json.clearRepeats();
+    json.notesRepeats = this.#sink.wantsRepeats === true;
   }
 
   /** `[1435781430.781,"1"]`, with commas between. */
@@ -121,17 +140,20 @@ export class ResultJson {
     for (let i = 0; i < count; i++) {
       this.#writeTime(i, timestampsMs[i]!);
       json.value(values[i]!);
-      if (json.length >= PIECE_BYTES) this.#sink.writeBytes(json.take());
+      if (json.length >= PIECE_BYTES) this.#hand();
     }
+    json.alikeDistance = 0;
     if (count > 0) json.text('"]');
   }
 
   #writeTime(index: number, timeMs: number): void {
+    const at = this.#handed + this.#json.length;
     if (index < this.#timeCount && this.#times[index] === timeMs) {
-      const from = index === 0 ? PAIR_END.length : this.#timeEnds[index - 1]!;
-      this.#json.copy(this.#timeBytes.bytes, from, this.#timeEnds[index]!);
+      this.#copyTime(index, at);
+      this.#timeAt[index] = at;
       return;
     }
+    this.#json.alikeDistance = 0;
     const text = `[${formatTimestamp(timeMs)},"`;
     this.#json.text(index === 0 ? text : PAIR_END + text);
     if (index !== this.#timeCount || index >= CACHED_TIMES_MAX) return;
@@ -139,7 +161,39 @@ export class ResultJson {
     this.#timeBytes.text(PAIR_END + text);
     this.#times[index] = timeMs;
     this.#timeEnds[index] = this.#timeBytes.length;
+    this.#timeAt[index] = at;
+    this.#timeCommon[index] = index === 0 ? 0 : this.#commonWithLast(index);
     this.#timeCount = index + 1;
+  }
+
+  /** Writes a time that was written before: in the series before, or else most of it in the sample before. */
+  #copyTime(index: number, at: number): void {
+    const from = index === 0 ? PAIR_END.length : this.#timeEnds[index - 1]!;
+    const end = this.#timeEnds[index]!;
+    const { bytes } = this.#timeBytes;
+    const distance = at - this.#timeAt[index]!;
+    if (!this.#json.notesRepeats) {
+      this.#json.copy(bytes, from, end);
+      return;
+    }
+    if (distance <= DISTANCE_MAX) {
+      this.#json.alikeDistance = distance;
+      this.#json.copy(bytes, from, end, end - from, distance);
+      return;
+    }
+    this.#json.alikeDistance = 0;
+    // The first of a series begins otherwise than all that follow.
+    const common = index > 1 ? this.#timeCommon[index]! : 0;
+    this.#json.copy(bytes, from, end, common, at - this.#timeAt[index - 1]!);
+  }
+
+  #commonWithLast(index: number): number {
+    const { bytes } = this.#timeBytes;
+    const from = this.#timeEnds[index - 1]!;
+    const before = index === 1 ? 0 : this.#timeEnds[index - 2]!;
+    let common = 0;
+    while (before + common < from && bytes[before + common] === bytes[from + common]) common++;
+    return common;
   }
 
   #growTimes(needed: number): void {
@@ -150,5 +204,11 @@ export class ResultJson {
     const ends = new Uint32Array(times.length);
     ends.set(this.#timeEnds);
     this.#timeEnds = ends;
+    const places = new Float64Array(times.length);
+    places.set(this.#timeAt);
+    this.#timeAt = places;
+    const common = new Uint8Array(times.length);
+    common.set(this.#timeCommon);
+    this.#timeCommon = common;
   }
 }
