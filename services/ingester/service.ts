@@ -13,6 +13,7 @@ import type { Cluster } from '../lib/transport/cluster.ts';
 import type { Handlers } from '../lib/transport/rpc.ts';
 import type { Damage, ReplayReport } from '../lib/tsdb/log/replay.ts';
 import { openSegmentLog, type SegmentLog } from '../lib/tsdb/log/segment-log.ts';
+import { UndoneDeletes } from '../lib/tsdb/tombstones/undone-deletes.ts';
 import type {
   AppendRequest,
   AppendResponse,
@@ -116,6 +117,7 @@ class DurableIngester implements Ingester {
   readonly #parts: PartEvaluator;
   readonly #held = new HeldTable();
   readonly #fences: Fences;
+  readonly #undone: UndoneDeletes;
   readonly #replica: Replica | undefined;
   /** Of append streams and of fetches from other replicas. */
   readonly #tables = new Set<WriterTable>();
@@ -132,6 +134,7 @@ class DurableIngester implements Ingester {
     this.#logger = deps.logger.child({ service: 'ingester' });
     this.#tenants = new Tenants(options, randomInt(0, 2 ** 32));
     this.#metrics = this.#createMetrics();
+    this.#undone = new UndoneDeletes(options.dataDir, { disk: this.#disk, clock: deps.clock });
     this.#fences = new Fences({
       ...{ folder: options.dataDir, disk: this.#disk, logger: this.#logger },
       heard: (name) => deps.leaseToken?.(name),
@@ -195,6 +198,7 @@ class DurableIngester implements Ingester {
     const logFolder = path.join(this.#options.dataDir, 'log');
     await this.#disk.makeFolder(logFolder);
     await this.#fences.load();
+    await this.#undone.load();
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
     const imageFolder = path.join(this.#options.dataDir, 'head');
     const { log, loaded, replayed } = await this.#replay(logFolder, imageFolder, startedMs);
@@ -473,12 +477,17 @@ class DurableIngester implements Ingester {
         if (token >= this.#fences.newestOf(name)) await this.#fences.take(name, token);
         return { newest: this.#fences.newestOf(name) };
       },
-      deleteSeries: async (request) => ({
-        concerned: await this.#mustRun().sealer.deleteSamples(markOfRequest(request)),
-      }),
-      undoDelete: async ({ tenant, deleteId }) => ({
-        undone: await this.#mustRun().sealer.undoDelete(tenant, deleteId),
-      }),
+      deleteSeries: async (request) => {
+        const { sealer } = this.#mustRun();
+        this.#undone.mustNotBe(request.tenant, request.deleteId);
+        return { concerned: await sealer.deleteSamples(markOfRequest(request)) };
+      },
+      undoDelete: async ({ tenant, deleteId }) => {
+        const { sealer } = this.#mustRun();
+        // First: a delete that comes from now on is refused, one that came before is taken back behind it.
+        await this.#undone.add(tenant, deleteId);
+        return { undone: await sealer.undoDelete(tenant, deleteId) };
+      },
       listDeletes: async ({ tenant }) => {
         this.#mustRun();
         return { deletes: pendingDeletes(this.#tenants.get(tenant)) };

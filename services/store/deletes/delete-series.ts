@@ -33,7 +33,7 @@ const TRIES_MAX = 10;
  * Hides what matches, in the blocks that are here now.
  *
  * @returns Blocks concerned.
- * @throws AppError `bad_data` on a malformed id or matcher, `resource_exhausted` when too many deletes wait, `unavailable`
+ * @throws AppError `bad_data` on a malformed id or matcher, `failed_precondition` for one that was taken back, `resource_exhausted` when too many deletes wait, `unavailable`
  *         when blocks change all the time.
  */
 export async function deleteSeries(
@@ -51,6 +51,7 @@ export async function deleteSeries(
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const searched = await search(tenant, deletion, deps, signal);
     const isDone = await deps.folders.exclusively(async () => {
+      deps.tombstones.mustNotBeUndone(tenant, deleteId);
       // What took the place of a block that was searched was not.
       if (!searched.all.every((id) => deps.catalog.has(tenant, id) || deps.catalog.isQuarantined(tenant, id)))
         return false;
@@ -112,11 +113,17 @@ function quarantinedIn(tenant: string, { minTimeMs, maxTimeMs }: Deletion, catal
     .map(({ blockId }) => blockId);
 }
 
-/** Shows again what is still on the disk; false when the delete hides nothing here. */
-export function undoDelete(
+/**
+ * Shows again what is still on the disk; false when the delete hides nothing here.
+ *
+ * @throws AppError `bad_data` on a malformed id.
+ */
+export async function undoDelete(
   { tenant, deleteId, actor }: UndoDeleteRequest,
   { folders, tombstones }: DeleteDeps,
 ): Promise<boolean> {
+  if (!isBlockId(deleteId))
+    throw new AppError('bad_data', `delete id ${JSON.stringify(deleteId)} is not 32 hexadecimal digits`);
   return folders.exclusively(() => tombstones.undo(tenant, deleteId, actor));
 }
 

@@ -125,6 +125,40 @@ test('a series of which nothing is left is in no answer about series and labels'
   expect([...series.keys()]).toEqual([B]);
 });
 
+test('a delete that was taken back stays so: neither a late request nor a copy of the block brings it again', async () => {
+  const world = await createWorld();
+  const rig = await world.start();
+  await world.put(rig, BASE_MS, ['a', 'b']);
+  const request = deleteRequest(all);
+  const undo = { tenant: TENANT, deleteId: request.deleteId, actor: 'somebody else' };
+  await rig.client.deleteSeries(request, { signal });
+  expect(await rig.client.undoDelete(undo, { signal })).toEqual({ undone: true });
+  // The gateway that asked was stopped on its way through the nodes, and goes on.
+  const late = rig.client.deleteSeries(request, { signal });
+  await expect(late).rejects.toMatchObject({ code: 'failed_precondition', message: /was taken back/ });
+  expect(await counts(rig)).toEqual({ [A]: 100, [B]: 100 });
+  await rig.store.stop();
+  const again = await world.start();
+  await expect(again.client.deleteSeries(request, { signal })).rejects.toMatchObject({
+    code: 'failed_precondition',
+  });
+  // The undo came to this node before the delete did.
+  const early = deleteRequest(all);
+  expect(await again.client.undoDelete({ ...undo, deleteId: early.deleteId }, { signal })).toEqual({
+    undone: false,
+  });
+  await expect(again.client.deleteSeries(early, { signal })).rejects.toMatchObject({
+    code: 'failed_precondition',
+  });
+  expect(await counts(again)).toEqual({ [A]: 100, [B]: 100 });
+  await expect(again.client.undoDelete({ ...undo, deleteId: 'x' }, { signal })).rejects.toMatchObject({
+    code: 'bad_data',
+  });
+  // A new one is another.
+  await again.client.deleteSeries(deleteRequest(all), { signal });
+  expect(await counts(again)).toEqual({ [B]: 100 });
+});
+
 test('what is written after a delete is visible; what was deleted does not come back with its block', async () => {
   const world = await createWorld();
   const rig = await world.start();

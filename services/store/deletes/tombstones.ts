@@ -19,6 +19,8 @@ import {
   type TombstoneTable,
 } from '../../lib/tsdb/tombstones/tombstone-file.ts';
 
+import { UndoneDeletes } from '../../lib/tsdb/tombstones/undone-deletes.ts';
+
 const TABLE_FILE = 'tombstones.json';
 const AUDIT_FILE = 'audit.jsonl';
 /** The audit record begins a new file at this size; the one before is kept. */
@@ -62,6 +64,7 @@ export class Tombstones {
   readonly #clock: Clock;
   readonly #logger: Logger;
   readonly #tenants = new Map<string, TenantState>();
+  readonly #undone: UndoneDeletes;
 
   constructor(
     options: { readonly folder: string },
@@ -71,6 +74,7 @@ export class Tombstones {
     this.#disk = deps.disk;
     this.#clock = deps.clock;
     this.#logger = deps.logger;
+    this.#undone = new UndoneDeletes(path.dirname(options.folder), deps);
   }
 
   /**
@@ -80,6 +84,7 @@ export class Tombstones {
    */
   async load(): Promise<void> {
     await this.#disk.makeFolder(this.#folder);
+    await this.#undone.load();
     for (const tenant of await this.#disk.list(this.#folder)) {
       if (!isTenantName(tenant)) continue;
       const file = path.join(this.#folder, tenant, TABLE_FILE);
@@ -144,13 +149,19 @@ export class Tombstones {
     return this.#tableOf(tenant).erased.some((block) => block.blockId === blockId);
   }
 
+  /** @throws AppError `failed_precondition` for a delete that was taken back: who asks for it is behind. */
+  mustNotBeUndone(tenant: string, id: string): void {
+    this.#undone.mustNotBe(tenant, id);
+  }
+
   /**
    * Adds a delete; durable, and seen by all that begins afterwards, when this resolves. One that is there already takes
-   * the further blocks.
+   * the further blocks; one that was taken back is left out, whoever still has it.
    *
    * @throws AppError `resource_exhausted` when there are too many.
    */
   async add(tenant: string, tombstone: Tombstone): Promise<void> {
+    if (this.#undone.has(tenant, tombstone.id)) return;
     const table = this.#tableOf(tenant);
     const known = table.tombstones.find(({ id }) => id === tombstone.id);
     if (known === undefined && table.tombstones.length >= TOMBSTONES_MAX) {
@@ -167,8 +178,9 @@ export class Tombstones {
     }
   }
 
-  /** Takes a delete back. Returns whether it still hid something here. */
+  /** Takes a delete back, for good: it is not added again. Returns whether it still hid something here. */
   async undo(tenant: string, id: string, actor: string): Promise<boolean> {
+    await this.#undone.add(tenant, id);
     const table = this.#tableOf(tenant);
     const found = table.tombstones.find((tombstone) => tombstone.id === id);
     if (found === undefined) return false;
