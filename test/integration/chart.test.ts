@@ -351,7 +351,7 @@ describe.skipIf(!runs)('values', () => {
 
   test('object storage concerns stores alone, and its keys are mounted', () => {
     const values =
-      '{objectStorage: {bucket: abc, endpoint: "http://minio:9000", existingSecret: keys, sessionToken: true}}';
+      '{objectStorage: {bucket: abc, endpoint: "http://minio:9000", existingSecret: keys, sessionToken: true, localAge: 7d}}';
     const manifests = render(values);
     const store = manifestNamed(manifests, 'StatefulSet', 'tm-tidemark-store');
     expect(argsOf(store)).toEqual(
@@ -359,6 +359,8 @@ describe.skipIf(!runs)('values', () => {
         '--objstore.bucket=abc',
         '--objstore.endpoint=http://minio:9000',
         '--objstore.session-token-file=/etc/tidemark-objstore/session-token',
+        '--objstore.local-age=7d',
+        '--objstore.cache-size=10GB',
       ]),
     );
     expect(store.spec.template.spec.volumes).toContainEqual({

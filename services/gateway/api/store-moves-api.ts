@@ -75,6 +75,12 @@ export interface BucketMoves {
   readonly upload: StoreMoves['moves'][number] | null;
   /** Why it does not go on; empty otherwise. */
   readonly obstacle: string;
+  /** Blocks that this store holds and whose chunks are there only, and the bytes of these. */
+  readonly evictedBlocks: number;
+  readonly evictedBytes: number;
+  /** Bytes on its disk of chunks that may leave it or did, and the most of that; 0 and 0: none may. */
+  readonly cacheBytes: number;
+  readonly cacheBytesMax: number;
 }
 
 export function storeMovesRoutes(deps: StoreMovesDeps): Route[] {

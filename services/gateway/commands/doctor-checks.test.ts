@@ -37,6 +37,7 @@ const store = (index: number, changes: Partial<StoreMoves> = {}): StoreMoves => 
 
 const BUCKET = {
   ...{ name: 's3://b/', blocks: 3, pendingBlocks: 0, pendingBytes: 0, upload: null, obstacle: '' },
+  ...{ evictedBlocks: 0, evictedBytes: 0, cacheBytes: 0, cacheBytesMax: 0 },
 };
 
 /** A cluster with nothing wrong. */
@@ -215,6 +216,13 @@ describe('one thing is wrong, and only that is named', () => {
       /obstacle/,
     ],
     [
+      'object storage out of reach that has blocks which no store has',
+      withStores(store(0, { bucket: { ...BUCKET, obstacle: 'no route', evictedBlocks: 7 } }), store(1)),
+      'error',
+      /no route; 7 blocks are there only/,
+      /obstacle.* lack what is not cached/,
+    ],
+    [
       'no scrub',
       withStores(store(0, { scrubbedSince: '2026-03-01T00:00:00Z' }), store(1)),
       'warning',
@@ -262,8 +270,12 @@ test('moves as lines', () => {
     stores: [
       store(0, { missingBytes: 3 << 20, bytesPerSecond: 262_144, remainingSeconds: 12 }),
       store(1, { state: 'absent', obstacle: 'not a live member' }),
+      store(2, {
+        bucket: { ...BUCKET, evictedBlocks: 7, evictedBytes: 3 << 20, cacheBytes: 1024, cacheBytesMax: 2048 },
+      }),
     ],
   });
+  expect(text).toMatch(/store-2 .* 7 blocks \(3\.0 MiB\) in s3:\/\/b\/ only, 1\.0 KiB of 2\.0 KiB cached/);
   expect(text).toContain('3.0 MiB are still to be copied, about 12s left, as far as stores answer');
   expect(text).toMatch(/store-0 +live +3 +2\.9 KiB +3\.0 MiB +0 B +0 +256\.0 KiB\/s +12s +2026-05-30 +-/);
   expect(text).toMatch(/store-1 +absent .* not a live member/);

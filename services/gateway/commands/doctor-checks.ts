@@ -221,13 +221,20 @@ function blockFindings(store: StoreMoves, nowMs: number): Finding[] {
         'remove the obstacle; it is tried again',
       ),
     );
-  if (bucket !== null && bucket.obstacle !== '')
+  if (bucket !== null && bucket.obstacle !== '') {
+    const what = `store ${instance} cannot use object storage: ${bucket.obstacle}`;
     findings.push(
-      warning(
-        `store ${instance} cannot use object storage: ${bucket.obstacle}`,
-        'remove the obstacle; blocks stay on the stores meanwhile, and are brought there afterwards',
-      ),
+      bucket.evictedBlocks > 0
+        ? error(
+            `${what}; ${bucket.evictedBlocks} blocks are there only`,
+            'remove the obstacle; answers over these blocks say meanwhile that they lack what is not cached',
+          )
+        : warning(
+            what,
+            'remove the obstacle; blocks stay on the stores meanwhile, and are brought there afterwards',
+          ),
     );
+  }
   const checkedMs = scrubbedSince === null ? Number.NaN : Date.parse(scrubbedSince);
   if (nowMs - checkedMs > SCRUB_AGE_DAYS_MAX * DAY_MS) {
     findings.push(

@@ -57,7 +57,19 @@ function noteOf({ quarantinedBlocks, obstacle, bucket }: StoreMoves): string {
   return notes.join('; ');
 }
 
-function bucketNotes({ name, pendingBlocks, pendingBytes, upload, obstacle }: BucketMoves): string[] {
+function bucketNotes(bucket: BucketMoves): string[] {
+  const { name, evictedBlocks, evictedBytes, cacheBytes, cacheBytesMax } = bucket;
+  const away =
+    cacheBytesMax === 0
+      ? []
+      : [
+          `${evictedBlocks} blocks (${printBytes(evictedBytes)}) in ${name} only, ` +
+            `${printBytes(cacheBytes)} of ${printBytes(cacheBytesMax)} cached`,
+        ];
+  return [...uploadNotes(bucket), ...away];
+}
+
+function uploadNotes({ name, pendingBlocks, pendingBytes, upload, obstacle }: BucketMoves): string[] {
   if (obstacle !== '') return [obstacle];
   if (pendingBlocks === 0) return [];
   const done =

@@ -115,7 +115,7 @@ const WHOLE = ['chunks', 'index', 'meta.json'];
 /** Bytes of the files of fetched segments. */
 const cachedBytes = ({ dataDir }: Rig): number =>
   globSync('blocks-cache/*/*/*', { cwd: dataDir }).reduce(
-    (sum, name) => sum + statSync(path.join(dataDir, name)).size,
+    (sum, name) => sum + (statSync(path.join(dataDir, name), { throwIfNoEntry: false })?.size ?? 0),
     0,
   );
 

@@ -41,6 +41,8 @@ export class SegmentCache {
   readonly #entries = new Map<string, Entry>();
   #bytes = 0;
   #bytesMax: number;
+  /** What comes and what goes, one at a time: the bound is that of the files, at every moment. */
+  #turn: Promise<unknown> = Promise.resolve();
   #lastFailure = '';
 
   /** @param options.bytesMax  Of all segments; see `limitTo`. */
@@ -111,13 +113,16 @@ export class SegmentCache {
   }
 
   /** Keeps a segment, if there is room once older ones went. A disk that refuses costs a fetch more, nothing else. */
-  async put(block: BlockOfSegments, number: number, bytes: Uint8Array): Promise<void> {
+  put(block: BlockOfSegments, number: number, bytes: Uint8Array): Promise<void> {
+    return this.#exclusively(() => this.#put(block, number, bytes));
+  }
+
+  async #put(block: BlockOfSegments, number: number, bytes: Uint8Array): Promise<void> {
     const { disk, clock } = this.#deps;
     if (bytes.length > this.#bytesMax) return;
-    await this.shrinkTo(this.#bytesMax - bytes.length);
+    await this.#shrinkTo(this.#bytesMax - bytes.length);
     const key = keyOf(block, number);
     const file = this.#fileOf(block, number);
-    // Counted while it is written: others that come meanwhile must not count on the same room.
     const entry = { file, bytes: bytes.length, usedAtMs: clock.monotonicMs() };
     this.#forget(key);
     this.#bytes += bytes.length;
@@ -143,14 +148,25 @@ export class SegmentCache {
   }
 
   /** Lets the least recently used go until no more than `bytes` are left. */
-  async shrinkTo(bytes: number): Promise<void> {
+  shrinkTo(bytes: number): Promise<void> {
+    return this.#exclusively(() => this.#shrinkTo(bytes));
+  }
+
+  async #shrinkTo(bytes: number): Promise<void> {
     for (const [key, entry] of this.#entries) {
       if (this.#bytes <= bytes) return;
+      await this.#deps.disk.remove(entry.file);
+      if (this.#entries.get(key) !== entry) continue;
       this.#forget(key);
       this.#deps.metrics.evictions.inc({ kind: 'segment' });
       this.#deps.metrics.evictedBytes.inc({ kind: 'segment' }, entry.bytes);
-      await this.#deps.disk.remove(entry.file);
     }
+  }
+
+  #exclusively(change: () => Promise<void>): Promise<void> {
+    const mine = this.#turn.then(change);
+    this.#turn = mine.catch(() => undefined);
+    return mine;
   }
 
   /** All segments of a block go: it left, or is not evicted any more. */

@@ -30,6 +30,10 @@
 {{- if .prefix }}
 - --objstore.prefix={{ .prefix }}
 {{- end }}
+{{- if .localAge }}
+- --objstore.local-age={{ .localAge }}
+- --objstore.cache-size={{ .cacheSize }}
+{{- end }}
 - --objstore.access-key-file=/etc/tidemark-objstore/access-key
 - --objstore.secret-key-file=/etc/tidemark-objstore/secret-key
 {{- if .sessionToken }}
