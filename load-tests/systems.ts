@@ -102,6 +102,8 @@ function commandOf(
           `--data.dir=${storage}`,
           `--web.listen-address=${address}`,
           '--web.enable-admin-api',
+          // The others are asked past their caches, too. Another version may have none.
+          ...(options.tree === undefined ? ['--query.result-cache-size=0'] : []),
         ],
       };
     case 'prometheus':

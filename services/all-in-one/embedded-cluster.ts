@@ -1,12 +1,13 @@
 // The cluster of one process: every service once, joined by in-process channels, and a placement that never changes.
 import { computePlacement, type Placement } from '../lib/placement/placement.ts';
-import type { Cluster, Peer } from '../lib/transport/cluster.ts';
+import type { Cluster, Peer, VersionedPeer } from '../lib/transport/cluster.ts';
 import { createInProcessClient } from '../lib/transport/in-process.ts';
 import type { Client, Handlers, ServiceDefinition } from '../lib/transport/rpc.ts';
 import {
   AlertEvaluatorDefinition,
   IngesterDefinition,
   QuerierDefinition,
+  RangeVersionsDefinition,
   ScraperDefinition,
   StoreDefinition,
 } from '../lib/wire/contracts.ts';
@@ -18,6 +19,7 @@ export class EmbeddedCluster implements Cluster {
   readonly #placement: Placement;
   readonly #ingesters: Peer<Client<typeof IngesterDefinition>>[] = [];
   readonly #stores: Peer<Client<typeof StoreDefinition>>[] = [];
+  readonly #rangeVersions: VersionedPeer[] = [];
   readonly #queriers: Peer<Client<typeof QuerierDefinition>>[] = [];
   readonly #scrapers: Peer<Client<typeof ScraperDefinition>>[] = [];
   readonly #alertEvaluators: Peer<Client<typeof AlertEvaluatorDefinition>>[] = [];
@@ -43,6 +45,10 @@ export class EmbeddedCluster implements Cluster {
     return this.#stores;
   }
 
+  rangeVersions() {
+    return this.#rangeVersions;
+  }
+
   queriers() {
     return this.#queriers;
   }
@@ -61,6 +67,10 @@ export class EmbeddedCluster implements Cluster {
 
   joinStore(handlers: Handlers<typeof StoreDefinition>): void {
     this.#stores.push(this.#peer(StoreDefinition, handlers));
+  }
+
+  joinVersions(kind: VersionedPeer['kind'], handlers: Handlers<typeof RangeVersionsDefinition>): void {
+    this.#rangeVersions.push({ kind, ...this.#peer(RangeVersionsDefinition, handlers) });
   }
 
   joinQuerier(handlers: Handlers<typeof QuerierDefinition>): void {

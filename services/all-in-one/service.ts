@@ -118,6 +118,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     { ...deps, objects: openObjectStore(flags, flags['cluster.name'], process.env, deps) },
   );
   cluster.joinStore(store.handlers);
+  cluster.joinVersions('store', store.versionHandlers);
   const ingester = createIngester(
     {
       dataDir,
@@ -128,6 +129,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     { ...deps, cluster },
   );
   cluster.joinIngester(ingester.handlers);
+  cluster.joinVersions('ingester', ingester.versionHandlers);
   const distributor = createDistributor(
     {
       outOfOrderWindowMs: flags['ingest.out-of-order-window'] || retentionMs,
@@ -235,9 +237,9 @@ function querierOptionsOf(flags: AllInOneFlags, logger: Logger, config: ConfigHo
     seriesMax: flags['query.max-series'],
     memoryBytesMax: memoryShare(1 / 8, flags['query.max-memory']),
     memoryTotalBytesMax: memoryShare(1 / 8, flags['query.max-memory-total']),
+    resultCacheBytes: memoryShare(1 / 32, flags['query.result-cache-size']),
     threads: flags['query.threads'] || DEFAULT_QUERIER_OPTIONS.threads,
     concurrencyMax: flags['query.max-concurrency'],
-    resultCacheBytes: memoryShare(1 / 32, flags['query.result-cache-size']),
     lookbackMs: flags['query.lookback-delta'],
     noStepSubqueryIntervalMs: () => config.config.global.evaluationIntervalMs,
     replicaLabels: labelNamesOf(flags['query.replica-labels']),

@@ -10,6 +10,7 @@ import {
   IngesterDefinition,
   IngesterReplicationDefinition,
   PartEvaluationDefinition,
+  RangeVersionsDefinition,
 } from '../lib/wire/contracts.ts';
 import { INGESTER_FLAGS } from './flags.ts';
 import { leaveCluster } from './replication/leave.ts';
@@ -96,6 +97,7 @@ runServiceProcess({
       serve: (server) => {
         server.add(IngesterDefinition, ingester.handlers);
         server.add(PartEvaluationDefinition, ingester.partHandlers);
+        server.add(RangeVersionsDefinition, ingester.versionHandlers);
         if (ingester.replicationHandlers !== undefined)
           server.add(IngesterReplicationDefinition, ingester.replicationHandlers);
       },

@@ -1,6 +1,6 @@
 // The ingester: makes samples durable in its log, keeps recent ones in memory, answers for them, and turns closed time
 // ranges into blocks. This file joins the parts; each part's work is in the file named after it.
-import { randomInt } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import path from 'node:path';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
@@ -21,6 +21,7 @@ import type {
   IngesterDefinition,
   IngesterReplicationDefinition,
   PartEvaluationDefinition,
+  RangeVersionsDefinition,
   SelectResponse,
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
@@ -32,6 +33,7 @@ import { Replayer } from './log/replay.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
 import { markOfRequest, pendingDeletes } from './reads/delete-requests.ts';
 import { evaluatePart, type PartEvaluationDeps } from './reads/part-evaluation.ts';
+import { rangeVersions } from './reads/range-versions.ts';
 import { Reads } from './reads/reads.ts';
 import { Replica } from './replication/replication.ts';
 import { createReplicationMetrics } from './replication/replication-metrics.ts';
@@ -67,6 +69,8 @@ export interface Ingester extends Service {
   readonly handlers: Handlers<typeof IngesterDefinition>;
   /** What queriers in other processes have evaluated here. */
   readonly partHandlers: Handlers<typeof PartEvaluationDefinition>;
+  /** What queriers ask before they use their result caches. */
+  readonly versionHandlers: Handlers<typeof RangeVersionsDefinition>;
   /** What other ingesters ask; undefined where there are none. */
   readonly replicationHandlers: Handlers<typeof IngesterReplicationDefinition> | undefined;
 }
@@ -107,6 +111,7 @@ class DurableIngester implements Ingester {
   readonly name = 'ingester';
   readonly handlers: Handlers<typeof IngesterDefinition>;
   readonly partHandlers: Handlers<typeof PartEvaluationDefinition>;
+  readonly versionHandlers: Handlers<typeof RangeVersionsDefinition>;
   readonly #options: ResolvedOptions;
   readonly #deps: IngesterDeps;
   readonly #disk: Disk;
@@ -158,6 +163,7 @@ class DurableIngester implements Ingester {
     );
     this.handlers = this.#createHandlers();
     this.partHandlers = this.#createPartHandlers();
+    this.versionHandlers = this.#createVersionHandlers();
     this.#replica = this.#createReplica();
   }
 
@@ -289,6 +295,20 @@ class DurableIngester implements Ingester {
     return {
       evaluatePart: async function* (request, { signal }) {
         yield* evaluate(request, signal);
+      },
+    };
+  }
+
+  #createVersionHandlers(): Handlers<typeof RangeVersionsDefinition> {
+    const deps = {
+      tenants: this.#tenants,
+      origin: randomUUID(),
+      epoch: () => this.#deps.cluster.placement()?.epoch ?? 0,
+    };
+    return {
+      versions: async (request) => {
+        this.#mustRead();
+        return rangeVersions(request, deps);
       },
     };
   }

@@ -4,6 +4,7 @@ import { AppError } from '../lib/core/errors.ts';
 import { isTenantName } from '../lib/tsdb/block/block-name.ts';
 import { Head } from '../lib/tsdb/head/head.ts';
 import type { ResolvedOptions } from './options.ts';
+import { ChangeTimes } from './reads/change-times.ts';
 import { HeadDeletes } from './reads/head-deletes.ts';
 import { MetadataTable } from './writes/metadata-table.ts';
 
@@ -23,6 +24,8 @@ export interface Tenant {
   /** Generation of a sealed range → monotonic time at which it may be dropped, ms. */
   readonly sealed: Map<number, number>;
   readonly deletes: HeadDeletes;
+  /** Times that were written to since this process began. */
+  readonly changes: ChangeTimes;
 }
 
 /** Tenants by name; they are made when they first write. */
@@ -70,6 +73,7 @@ export class Tenants {
       leftBeforeMs: -TIME_MS_MAX,
       sealed: new Map(),
       deletes: new HeadDeletes(),
+      changes: new ChangeTimes(),
     };
     this.#byName.set(name, tenant);
     this.#byNumber.push(tenant);

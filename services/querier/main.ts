@@ -23,6 +23,7 @@ runServiceProcess({
         concurrencyMax: flags['query.max-concurrency'],
         lookbackMs: flags['query.lookback-delta'],
         noStepSubqueryIntervalMs: flags['query.default-subquery-step'],
+        resultCacheBytes: memoryShare(1 / 16, flags['query.result-cache-size']),
         pushesDown: flags['query.push-down'],
         replicaLabels: labelNamesOf(flags['query.replica-labels']),
         features: featuresOf(flags['enable-feature'], logger),

@@ -43,6 +43,8 @@ export interface QuerierOptions {
    * merged when they are read. None: they stay apart.
    */
   readonly replicaLabels: readonly string[];
+  /** Bytes of earlier answers that are kept for range queries, `--query.result-cache-size`; 0: none. */
+  readonly resultCacheBytes: number;
   /** Parts of queries are evaluated by the ingesters that hold the samples, `--query.push-down`, where these are other processes. */
   readonly pushesDown: boolean;
   readonly features: PromqlFeatures;
@@ -67,6 +69,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   seriesMax: 1_000_000,
   // What the Prometheus operator and Mimir's users call them.
   replicaLabels: ['prometheus_replica', '__replica__'],
+  resultCacheBytes: 128 << 20,
   pushesDown: true,
   features: DEFAULT_FEATURES,
 };

@@ -19,6 +19,9 @@ import { runQuery } from './evaluation/query-runner.ts';
 import { createQuerierMetrics, type QuerierMetrics } from './metrics.ts';
 import { DEFAULT_QUERIER_OPTIONS, type QuerierOptions } from './options.ts';
 import { PushDown } from './push-down/push-down.ts';
+import { PieceStore } from './result-cache/piece-store.ts';
+import { ResultCache } from './result-cache/result-cache.ts';
+import { createResultCacheMetrics } from './result-cache/result-cache-metrics.ts';
 import { ClusterSelect } from './selection/cluster-select.ts';
 import { findExemplars } from './selection/exemplars.ts';
 import type { Source } from './selection/fan-out.ts';
@@ -93,6 +96,8 @@ class Querier implements Service {
   readonly #replicated = new Set<string>();
   readonly #stopping = new AbortController();
   readonly #pushDown: PushDown;
+  /** Undefined where it is off. */
+  readonly #resultCache: ResultCache | undefined;
   readonly #active: ActiveQueries;
   readonly #running = new Set<Promise<void>>();
   #isDraining = false;
@@ -125,6 +130,7 @@ class Querier implements Service {
       },
       onPushed: (partitions) => this.#metrics.partitionsPushed.inc(partitions),
     });
+    this.#resultCache = this.#createResultCache();
     this.#active = new ActiveQueries(deps.clock);
     this.handlers = this.#makeHandlers();
   }
@@ -147,7 +153,16 @@ class Querier implements Service {
     this.#isDraining = true;
     this.#stopping.abort(new AppError('unavailable', 'the querier is shutting down; try again'));
     await Promise.allSettled(this.#running);
+    await this.#resultCache?.settled();
     if (this.#deps.threads === undefined) await this.#threads.stop();
+  }
+
+  #createResultCache(): ResultCache | undefined {
+    const { cluster, clock, registry } = this.#deps;
+    if (this.#options.resultCacheBytes <= 0) return undefined;
+    const store = new PieceStore(this.#options.resultCacheBytes);
+    const metrics = createResultCacheMetrics(registry, store);
+    return new ResultCache({ cluster, clock, latencies: this.#latencies, store, metrics });
   }
 
   #makeHandlers(): QuerierHandlers {
@@ -190,9 +205,11 @@ class Querier implements Service {
     let outcome = 'canceled';
     const listed = this.#active.add(request);
     const ends = [context.signal, listed.killed];
+    const cache = this.#resultCache;
+    const run = cache?.mayServe(request) === true ? cache.run.bind(cache) : runQuery;
     try {
       yield* this.#tracked(timeoutMs, ends, (deadline) =>
-        runQuery(request, this.#options, deadline, {
+        run(request, this.#options, deadline, {
           threads: this.#threads,
           gate: this.#gate,
           pool: this.#pool,

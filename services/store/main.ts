@@ -6,6 +6,7 @@ import { lockDataDirectory } from '../lib/runtime/data-directory.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import {
   BlockHorizonDefinition,
+  RangeVersionsDefinition,
   StoreDefinition,
   StoreReplicationDefinition,
 } from '../lib/wire/contracts.ts';
@@ -50,6 +51,7 @@ runServiceProcess({
       serve: (server) => {
         server.add(StoreDefinition, store.handlers);
         server.add(BlockHorizonDefinition, store.horizonHandlers);
+        server.add(RangeVersionsDefinition, store.versionHandlers);
         server.add(StoreReplicationDefinition, store.replicationHandlers);
       },
     };

@@ -19,6 +19,7 @@ import type {
   BlockSummary,
   PutBlockRequest,
   PutBlockResponse,
+  RangeVersionsDefinition,
   StoreDefinition,
   StoreReplicationDefinition,
 } from '../lib/wire/contracts.ts';
@@ -31,6 +32,7 @@ import { fetchBlock } from './blocks/fetch-block.ts';
 import { newestSample } from './blocks/newest-sample.ts';
 import { PublishFence } from './blocks/publish-fence.ts';
 import { putBlock } from './blocks/put-block.ts';
+import { rangeVersions } from './blocks/range-versions.ts';
 import { selectBlocks } from './blocks/select-blocks.ts';
 import { takeSnapshot } from './blocks/snapshot.ts';
 import { CallGate } from './call-gate.ts';
@@ -69,6 +71,8 @@ export interface Store extends Service, Configurable {
   /** What queriers ask before they have parts evaluated by ingesters. */
   readonly horizonHandlers: Handlers<typeof BlockHorizonDefinition>;
   /** What other stores ask. */
+  /** What queriers ask before they use their result caches. */
+  readonly versionHandlers: Handlers<typeof RangeVersionsDefinition>;
   readonly replicationHandlers: Handlers<typeof StoreReplicationDefinition>;
 }
 
@@ -167,6 +171,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const fence = new PublishFence(() => deps.peers?.control.placement()?.epoch ?? 0);
   const deleteDeps = { catalog, folders, tombstones, compactor, transit };
   const gate = new CallGate();
+  const versionDeps = {
+    ...{ catalog, tombstones, awaited: replication.awaited },
+    epoch: () => deps.peers?.control.placement()?.epoch ?? 0,
+  };
   const stopping = new AbortController();
   let reconfigured = new AbortController();
   let ready = false;
@@ -331,6 +339,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
           selectBlocks(
             request,
             options.seriesMax,
+    versionHandlers: {
+      versions: (request, { signal }) =>
+        call(signal, () => Promise.resolve(rangeVersions(request, versionDeps))),
+    },
             { catalog, resolutions, tombstones, clock, metrics, hashSeed, awaited: replication.awaited },
             own,
           ),

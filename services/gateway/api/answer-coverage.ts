@@ -30,6 +30,15 @@ export function readKeepReplicas(parameters: Parameters): boolean {
   return readBoolean(parameters, 'dedup') === false;
 }
 
+/**
+ * `nocache`, as VictoriaMetrics has it, or the header `Cache-Control: no-store`, as Mimir takes it: evaluate all of the query now.
+ *
+ * @throws AppError `bad_data` for anything but a boolean.
+ */
+export function readNoCache(parameters: Parameters, cacheControl: string | undefined): boolean {
+  return readBoolean(parameters, 'nocache') ?? /(^|[\s,])no-store($|[\s,;])/i.test(cacheControl ?? '');
+}
+
 function readBoolean(parameters: Parameters, name: string): boolean | undefined {
   const text = parameters.get(name);
   if (text === '') return undefined;

@@ -32,6 +32,7 @@ import { ResultJson } from '../json/result-json.ts';
 import {
   coverageStats,
   readKeepReplicas,
+  readNoCache,
   readPartialResponse,
   setCoverageHeader,
 } from './answer-coverage.ts';
@@ -66,7 +67,11 @@ export function queryRoutes(options: QueryApiOptions, deps: QueryApiDeps): Route
     template,
     methods: ['GET', 'POST'],
     kind: 'api',
-    handle: (exchange) => runQuery(exchange, read(exchange.parameters), deps),
+    handle: (exchange) => {
+      const { parameters, request } = exchange;
+      const noCache = readNoCache(parameters, request.headers['cache-control']);
+      return runQuery(exchange, { ...read(parameters), ...(noCache ? { noCache } : {}) }, deps);
+    },
   });
   return [
     route('/api/v1/query', (parameters) => readInstantQuery(parameters, options, deps.clock.nowMs())),
@@ -278,6 +283,8 @@ function statsJson(
       peakSamples: trailer.samplesPeak,
     },
     ...(coverage && { coverage: coverageStats(coverage) }),
+    // Samples and times above are then those of the other steps.
+    ...(trailer.cachedSteps !== undefined && { resultCache: { cachedSteps: trailer.cachedSteps } }),
   });
 }
 

@@ -14,6 +14,12 @@ export const HEAD_DELETES_MAX = 1000;
 
 export class HeadDeletes {
   #entries: readonly Entry[] = [];
+  #changes = 0;
+
+  /** How many times something was hidden or shown again: whoever keeps answers asks. */
+  get changes(): number {
+    return this.#changes;
+  }
 
   /** For selections and for sealing; never changed, only replaced. */
   get masks(): readonly HeadMask[] {
@@ -28,12 +34,14 @@ export class HeadDeletes {
   add(mark: DeleteMark): void {
     const entry = { mark, mask: new DeletionMask([mark]), generationMax: mark.generationMax };
     this.#entries = [...this.#entries.filter((other) => other.mark.id !== mark.id), entry];
+    this.#changes++;
   }
 
   /** False when it is not there. */
   remove(id: string): boolean {
     const before = this.#entries.length;
     this.#entries = this.#entries.filter(({ mark }) => mark.id !== id);
+    this.#changes++;
     return this.#entries.length < before;
   }
 

@@ -154,6 +154,7 @@ export class Writes {
     // All are looked into before one is logged: a replay must not meet what the head cannot take.
     for (let i = 0; i < extras.count; i++) checkExtra(extras, i);
     table.translate(tenant, extras.references, 0, extras.count, extras.references, 0);
+    tenant.changes.note(extras.timestampsMs, extras.count);
   }
 
   #writeExtras(tenant: Tenant, writer: number, sequence: number): Promise<void> {
@@ -243,6 +244,7 @@ export class Writes {
     }
     columns.packedValues = failedPartitions.length === 0 ? batch.packedValues : undefined;
     checkTimes(columns.timestampsMs, columns.count);
+    tenant.changes.note(columns.timestampsMs, columns.count);
   }
 
   #writeSamples(tenant: Tenant, writer: number, sequence: number): Promise<void> {

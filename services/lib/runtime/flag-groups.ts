@@ -98,6 +98,11 @@ export const QUERY_FLAGS = {
     default: 2 ** 31,
     desc: 'Most memory that all queries may hold together; in a querier no more than half, in all-in-one an eighth of the memory that the process may use.',
   },
+  'query.result-cache-size': {
+    type: 'bytes',
+    default: 128 << 20,
+    desc: 'Most memory for earlier answers of range queries, which are used again as long as no sample of theirs changed; in a querier no more than a 16th, in all-in-one a 32nd of the memory that the process may use. 0 turns it off.',
+  },
   'query.max-concurrency': { type: 'number', default: 20, min: 1, desc: 'Most queries at one time.' },
   'query.threads': {
     type: 'number',

@@ -9,6 +9,7 @@ import type {
   IngesterReplicationDefinition,
   PartEvaluationDefinition,
   QuerierDefinition,
+  RangeVersionsDefinition,
   ScraperDefinition,
   StoreDefinition,
   StoreReplicationDefinition,
@@ -23,6 +24,11 @@ export interface Peer<C> {
   readonly zone?: string;
   /** Whether calls leave this process: what they carry is then worth packing. Absent means no. */
   readonly isRemote?: boolean;
+}
+
+/** A node that says which version of samples it has. */
+export interface VersionedPeer extends Peer<Client<typeof RangeVersionsDefinition>> {
+  readonly kind: 'ingester' | 'store';
 }
 
 /** The stores that may hold blocks, live or not. */
@@ -52,6 +58,8 @@ export interface Cluster {
   partEvaluators?(): readonly Peer<Client<typeof PartEvaluationDefinition>>[];
   /** What the stores say of the newest samples in blocks; absent likewise. */
   blockHorizons?(): readonly Peer<Client<typeof BlockHorizonDefinition>>[];
+  /** Every live ingester and store, asked whether samples of old times have changed. Absent: nothing can be kept of answers. */
+  rangeVersions?(): readonly VersionedPeer[];
   queriers(): readonly Peer<Client<typeof QuerierDefinition>>[];
   scrapers(): readonly Peer<Client<typeof ScraperDefinition>>[];
   alertEvaluators(): readonly Peer<Client<typeof AlertEvaluatorDefinition>>[];

@@ -5,6 +5,7 @@ import { AppendOutcome, IngesterDefinition } from './gen/tidemark/v1/ingester.ts
 import { IngesterReplicationDefinition } from './gen/tidemark/v1/ingester_replication.ts';
 import { BlockHorizonDefinition, PartEvaluationDefinition } from './gen/tidemark/v1/part_evaluation.ts';
 import { QuerierDefinition, ResultType } from './gen/tidemark/v1/querier.ts';
+import { RangeVersionsDefinition } from './gen/tidemark/v1/range_versions.ts';
 import { MatchType } from './gen/tidemark/v1/read.ts';
 import { ScraperDefinition, TargetState } from './gen/tidemark/v1/scraper.ts';
 import { StoreDefinition } from './gen/tidemark/v1/store.ts';
@@ -73,6 +74,7 @@ export type {
   SeriesRequest,
   SeriesResponse,
 } from './gen/tidemark/v1/querier.ts';
+export type { VersionsRequest, VersionsResponse } from './gen/tidemark/v1/range_versions.ts';
 export type {
   Coverage,
   LabelsRequest,
@@ -132,6 +134,7 @@ export {
   MatchType,
   PartEvaluationDefinition,
   QuerierDefinition,
+  RangeVersionsDefinition,
   ResultType,
   ScraperDefinition,
   StoreDefinition,

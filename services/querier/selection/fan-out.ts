@@ -190,7 +190,7 @@ function isPlacementUnknown(cluster: Cluster): boolean {
 }
 
 /** A node's name in messages. */
-export function nameOf({ kind, instance }: Source): string {
+export function nameOf({ kind, instance }: Pick<Source, 'kind' | 'instance'>): string {
   return `${kind} ${instance}`;
 }
 

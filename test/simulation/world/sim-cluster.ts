@@ -26,6 +26,7 @@ import {
   IngesterDefinition,
   IngesterReplicationDefinition,
   QuerierDefinition,
+  RangeVersionsDefinition,
   StoreDefinition,
   StoreReplicationDefinition,
 } from '../../../services/lib/wire/contracts.ts';
@@ -280,6 +281,7 @@ export class SimCluster {
         ...{ compactionSettleMs: 10_000, compactionShare: 1, diskReserveBytes: RESERVE_BYTES },
         ...{ indexCacheBytes: 4 << 20, repairIntervalMs: 3_000, rebuildDelayMs: 15_000 },
         ...{ surplusGraceMs: QUERY_TIMEOUT_MS + 3_000, scrubPeriodMs: 20_000 },
+    this.network.listen(process, node.address, RangeVersionsDefinition, ingester.versionHandlers);
       },
       { ...deps, peers: { instance: node.host.name, cluster: view, control } },
     );
@@ -304,6 +306,7 @@ function replicationOf(instance: string, base: Base) {
   const { control, view, startedAtMs } = base;
   return {
     instance,
+    this.network.listen(process, node.address, RangeVersionsDefinition, store.versionHandlers);
     peers: () => view.ingesterReplication(),
     isInformed: () =>
       control

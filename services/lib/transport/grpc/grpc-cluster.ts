@@ -7,6 +7,7 @@ import {
   IngesterReplicationDefinition,
   PartEvaluationDefinition,
   QuerierDefinition,
+  RangeVersionsDefinition,
   ScraperDefinition,
   StoreDefinition,
   StoreReplicationDefinition,
@@ -136,6 +137,8 @@ export class GrpcCluster implements Cluster {
   readonly #storeReplication: PeerSet<typeof StoreReplicationDefinition>;
   readonly #partEvaluators: PeerSet<typeof PartEvaluationDefinition>;
   readonly #blockHorizons: PeerSet<typeof BlockHorizonDefinition>;
+  readonly #ingesterVersions: PeerSet<typeof RangeVersionsDefinition>;
+  readonly #storeVersions: PeerSet<typeof RangeVersionsDefinition>;
   readonly #queriers: PeerSet<typeof QuerierDefinition>;
   readonly #scrapers: PeerSet<typeof ScraperDefinition>;
   readonly #alertEvaluators: PeerSet<typeof AlertEvaluatorDefinition>;
@@ -156,6 +159,8 @@ export class GrpcCluster implements Cluster {
     this.#storeReplication = new PeerSet(StoreReplicationDefinition, 'store', how);
     this.#partEvaluators = new PeerSet(PartEvaluationDefinition, 'ingester', how);
     this.#blockHorizons = new PeerSet(BlockHorizonDefinition, 'store', how);
+    this.#ingesterVersions = new PeerSet(RangeVersionsDefinition, 'ingester', how);
+    this.#storeVersions = new PeerSet(RangeVersionsDefinition, 'store', how);
     this.#queriers = new PeerSet(QuerierDefinition, 'querier', how);
     this.#scrapers = new PeerSet(ScraperDefinition, 'scraper', how);
     this.#alertEvaluators = new PeerSet(AlertEvaluatorDefinition, 'alert-evaluator', how);
@@ -205,6 +210,13 @@ export class GrpcCluster implements Cluster {
     return this.#blockHorizons.peers;
   }
 
+  rangeVersions() {
+    return [
+      ...this.#ingesterVersions.peers.map((peer) => ({ ...peer, kind: 'ingester' as const })),
+      ...this.#storeVersions.peers.map((peer) => ({ ...peer, kind: 'store' as const })),
+    ];
+  }
+
   queriers() {
     return this.#queriers.peers;
   }
@@ -250,7 +262,7 @@ export class GrpcCluster implements Cluster {
   #sets() {
     return [
       ...[this.#ingesters, this.#ingesterReplication, this.#stores, this.#storeReplication],
-      ...[this.#partEvaluators, this.#blockHorizons],
+      ...[this.#partEvaluators, this.#blockHorizons, this.#ingesterVersions, this.#storeVersions],
       ...[this.#queriers, this.#scrapers, this.#alertEvaluators],
     ];
   }

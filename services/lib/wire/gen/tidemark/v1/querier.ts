@@ -59,7 +59,11 @@ export interface QueryRequest {
     | boolean
     | undefined;
   /** Leave series of highly available pairs as they are: with the labels that tell the servers apart, each for itself. */
-  keepReplicas?: boolean | undefined;
+  keepReplicas?:
+    | boolean
+    | undefined;
+  /** Evaluate all of it now: nothing is taken from the result cache or put into it. */
+  noCache?: boolean | undefined;
 }
 
 export interface QueryResponse {
@@ -143,7 +147,11 @@ export interface QueryTrailer {
     | number
     | undefined;
   /** The same by step, where that was asked for. */
-  steps?: StepStatistics | undefined;
+  steps?:
+    | StepStatistics
+    | undefined;
+  /** Steps whose values were taken from the result cache: nothing was fetched for them, and the times above are without them. Absent: none. */
+  cachedSteps?: number | undefined;
 }
 
 export interface StepStatistics {
@@ -277,6 +285,7 @@ function createBaseQueryRequest(): QueryRequest {
     allowPartial: false,
     perStepStats: undefined,
     keepReplicas: undefined,
+    noCache: undefined,
   };
 }
 
@@ -314,6 +323,9 @@ export const QueryRequest: MessageFns<QueryRequest> = {
     }
     if (message.keepReplicas !== undefined) {
       writer.uint32(88).bool(message.keepReplicas);
+    }
+    if (message.noCache !== undefined) {
+      writer.uint32(96).bool(message.noCache);
     }
     return writer;
   },
@@ -419,6 +431,14 @@ export const QueryRequest: MessageFns<QueryRequest> = {
             message.keepReplicas = reader.bool();
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.noCache = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -447,6 +467,7 @@ export const QueryRequest: MessageFns<QueryRequest> = {
     message.allowPartial = object.allowPartial ?? false;
     message.perStepStats = object.perStepStats ?? undefined;
     message.keepReplicas = object.keepReplicas ?? undefined;
+    message.noCache = object.noCache ?? undefined;
     return message;
   },
 };
@@ -919,6 +940,7 @@ function createBaseQueryTrailer(): QueryTrailer {
     queueMs: 0,
     samplesFetched: undefined,
     steps: undefined,
+    cachedSteps: undefined,
   };
 }
 
@@ -953,6 +975,9 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
     }
     if (message.steps !== undefined) {
       StepStatistics.encode(message.steps, writer.uint32(82).fork()).join();
+    }
+    if (message.cachedSteps !== undefined) {
+      writer.uint32(88).uint64(message.cachedSteps);
     }
     return writer;
   },
@@ -1050,6 +1075,14 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
             message.steps = StepStatistics.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 88) {
+              break;
+            }
+
+            message.cachedSteps = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1079,6 +1112,7 @@ export const QueryTrailer: MessageFns<QueryTrailer> = {
     message.steps = (object.steps !== undefined && object.steps !== null)
       ? StepStatistics.fromPartial(object.steps)
       : undefined;
+    message.cachedSteps = object.cachedSteps ?? undefined;
     return message;
   },
 };
