@@ -39,9 +39,9 @@ runServiceProcess({
         clusterName: common['cluster.name'],
         bucketListIntervalMs: flags['objstore.list-interval'],
         bucketDeleteGraceMs: flags['objstore.delete-grace'],
-      },
         localAgeMs: flags['objstore.local-age'],
         cacheBytesMax: flags['objstore.cache-size'],
+      },
       { clock, logger, registry, objects, peers: { instance, cluster, control } },
     );
     return {

@@ -42,9 +42,10 @@ import { expiredBlocks, retentionOf } from './compaction/retention.ts';
 import { RuleRetention } from './compaction/rule-retention.ts';
 import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './deletes/delete-series.ts';
 import { Tombstones } from './deletes/tombstones.ts';
+import { ChunksUnreachableError } from './eviction/chunk-fetcher.ts';
+import { createEvictedStorage } from './eviction/evicted-storage.ts';
 import { type StoreOptions, withDefaults } from './options.ts';
 import { BlocksInTransit } from './replication/blocks-in-transit.ts';
-import { createEvictedStorage } from './eviction/evicted-storage.ts';
 import { HeldLeaves } from './replication/held-leaves.ts';
 import { leafKeysOf } from './replication/inventory-block.ts';
 import { createReplication, type ReplicationPeers } from './replication/replication.ts';
@@ -70,9 +71,9 @@ export interface Store extends Service, Configurable {
   readonly handlers: Handlers<typeof StoreDefinition>;
   /** What queriers ask before they have parts evaluated by ingesters. */
   readonly horizonHandlers: Handlers<typeof BlockHorizonDefinition>;
-  /** What other stores ask. */
   /** What queriers ask before they use their result caches. */
   readonly versionHandlers: Handlers<typeof RangeVersionsDefinition>;
+  /** What other stores ask. */
   readonly replicationHandlers: Handlers<typeof StoreReplicationDefinition>;
 }
 
@@ -88,14 +89,14 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     { disk },
   );
   const leaves = new HeldLeaves();
-  const transit = new BlocksInTransit();
-  const catalog = new BlockCatalog(options, {
-    folders,
-    disk,
   const evicted = createEvictedStorage(options, {
     ...{ objects: deps.objects, disk, clock, logger, registry },
     residents: () => catalog.residents(),
   });
+  const transit = new BlocksInTransit();
+  const catalog = new BlockCatalog(options, {
+    folders,
+    disk,
     cache,
     logger,
     onCorrupt: () => metrics.corrupt.inc(),
@@ -105,14 +106,14 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       else leaves.remove(meta);
       replication.changed(meta);
     },
-  });
-  const resolutions = new BlockResolutions();
-  let policy = options.storagePolicy;
-  const tombstones = new Tombstones({ folder: folders.tombstones }, { disk, clock, logger });
     evicted: evicted.chunks,
     monotonicMs: () => clock.monotonicMs(),
     onEvictedGone: (meta) => evicted.gone(meta),
     onEvictedCorrupt: ({ tenant, blockId }) => evicted.damaged.add(`${tenant}/${blockId}`),
+  });
+  const resolutions = new BlockResolutions();
+  let policy = options.storagePolicy;
+  const tombstones = new Tombstones({ folder: folders.tombstones }, { disk, clock, logger });
   const metrics = createStoreMetrics(registry, {
     blockCount: () => catalog.size,
     blockBytes: () => catalog.bytes,
@@ -170,11 +171,11 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const peerCalls = replication.handlers;
   const fence = new PublishFence(() => deps.peers?.control.placement()?.epoch ?? 0);
   const deleteDeps = { catalog, folders, tombstones, compactor, transit };
-  const gate = new CallGate();
   const versionDeps = {
     ...{ catalog, tombstones, awaited: replication.awaited },
     epoch: () => deps.peers?.control.placement()?.epoch ?? 0,
   };
+  const gate = new CallGate();
   const stopping = new AbortController();
   let reconfigured = new AbortController();
   let ready = false;
@@ -242,11 +243,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     }
   };
 
-  /** The most urgent work on blocks; false when there is none. */
-  const worksOnce = async (signal: AbortSignal): Promise<boolean> =>
-    (await compactor.runOnce(signal)) ||
-    (await ruleRetention.runOnce(signal)) ||
-    (await downsampler.runOnce(signal));
+  /** The most urgent work on blocks; false when there is none. What waits for evicted chunks does not hold up the rest. */
+  const worksOnce = async (signal: AbortSignal): Promise<boolean> => {
+    if (await compactor.runOnce(signal)) return true;
+    let unreachable: ChunksUnreachableError | undefined;
+    try {
+      if (await ruleRetention.runOnce(signal)) return true;
+    } catch (caught) {
+      if (!(caught instanceof ChunksUnreachableError)) throw caught;
+      unreachable = caught;
+    }
+    if (await downsampler.runOnce(signal)) return true;
+    if (unreachable !== undefined) throw unreachable;
+    return false;
+  };
 
   const keepCompacting = async (): Promise<void> => {
     while (!stopping.signal.aborted) {
@@ -288,6 +298,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     await compaction;
     await upkeep;
     await compactor.idle();
+    await evicted.stop();
     await catalog.close();
   };
 
@@ -296,7 +307,6 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const call = async <T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
     gate.enter();
     try {
-    await evicted.stop();
       return await work(signalOf(signal));
     } finally {
       gate.leave();
@@ -329,6 +339,10 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       newestSample: (request, { signal }) =>
         call(signal, () => Promise.resolve(newestSample(request, catalog))),
     },
+    versionHandlers: {
+      versions: (request, { signal }) =>
+        call(signal, () => Promise.resolve(rangeVersions(request, versionDeps))),
+    },
     handlers: {
       putBlock: (request, { signal }) => call(signal, (own) => put(request, own)),
       fetchBlock: (request, { signal }) => stream(signal, (own) => fetchBlock(request, catalog, own)),
@@ -339,10 +353,6 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
           selectBlocks(
             request,
             options.seriesMax,
-    versionHandlers: {
-      versions: (request, { signal }) =>
-        call(signal, () => Promise.resolve(rangeVersions(request, versionDeps))),
-    },
             { catalog, resolutions, tombstones, clock, metrics, hashSeed, awaited: replication.awaited },
             own,
           ),
@@ -368,6 +378,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       await folders.prepare();
       await tombstones.load();
       await catalog.load();
+      await evicted.load();
       await removeLeftovers();
       await forgetDeletes();
       logger.info({ blocks: catalog.size, bytes: catalog.bytes }, 'blocks loaded');
@@ -380,7 +391,6 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       upkeep = replication.run(stopping.signal);
       ready = true;
     },
-      await evicted.load();
     applyConfig: ({ storage }) => {
       for (const { match, retentionMs } of storage.retention) {
         if (options.retentionMs > 0 && (retentionMs === 0 || retentionMs > options.retentionMs))

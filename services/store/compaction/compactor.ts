@@ -23,6 +23,7 @@ import { type BlockCatalog, type BlockLease, bytesOf } from '../blocks/block-cat
 import type { BlockFolders } from '../blocks/block-folders.ts';
 import type { DiskBudget } from '../blocks/disk-budget.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
+import { ChunksUnreachableError } from '../eviction/chunk-fetcher.ts';
 import type { CompactionMetrics } from '../store-metrics.ts';
 
 export interface CompactorOptions {
@@ -56,11 +57,15 @@ export interface CompactorDeps {
 const CACHE_BYTES_PER_SOURCE = 256 * 1024;
 /** Of the retention by size that a merged block may take. */
 const RETENTION_SHARE = 8;
+/** After chunks could not be fetched, ranges with evicted blocks are left alone for so long: others are not to wait for the bucket. */
+const UNREACHABLE_REST_MS = 60_000;
 
 export class Compactor {
   readonly #options: CompactorOptions;
   readonly #deps: CompactorDeps;
   #turn: Promise<unknown> = Promise.resolve();
+  /** Until when groups with evicted blocks rest, monotonic. */
+  #restUntilMs = Number.NEGATIVE_INFINITY;
   /** Of the merge under way, for the metric. */
   seriesWritten = 0;
   isRunning = false;
@@ -81,8 +86,15 @@ export class Compactor {
       for (const tenant of this.#deps.catalog.tenants()) {
         const compaction = this.#plan(tenant);
         if (compaction === undefined) continue;
-        if (await this.#compact(tenant, compaction, (tombstone) => this.#isDue(tombstone), signal))
+        try {
+          if (await this.#compact(tenant, compaction, (tombstone) => this.#isDue(tombstone), signal))
+            return true;
+        } catch (caught) {
+          if (!(caught instanceof ChunksUnreachableError)) throw caught;
+          this.#restUntilMs = this.#deps.clock.monotonicMs() + UNREACHABLE_REST_MS;
+          this.#deps.logger.warn({ tenant, err: caught }, 'compaction waits for object storage');
           return true;
+        }
       }
       return false;
     });
@@ -150,7 +162,9 @@ export class Compactor {
     });
     const policy = { rangesMs: compactionRangesMs, settleMs: compactionSettleMs, bytesMax };
     let merge: Compaction | undefined;
+    const isResting = clock.monotonicMs() < this.#restUntilMs;
     for (const group of Map.groupBy(blocks, ({ meta }) => this.#options.groupOf(meta)).values()) {
+      if (isResting && group.some(({ meta }) => catalog.isEvicted(meta))) continue;
       const compaction = planCompaction(group, clock.nowMs(), policy);
       if (compaction?.reason === 'delete') return compaction;
       merge ??= compaction;

@@ -24,6 +24,7 @@ import type { BlockFolders } from '../blocks/block-folders.ts';
 import type { BlockResolutions } from '../blocks/block-resolutions.ts';
 import type { DiskBudget } from '../blocks/disk-budget.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
+import { ChunksUnreachableError } from '../eviction/chunk-fetcher.ts';
 import type { DownsamplingMetrics } from '../store-metrics.ts';
 
 export interface DownsamplerOptions {
@@ -49,12 +50,16 @@ export interface DownsamplerDeps {
 
 /** A block is read once from front to back. */
 const CACHE_BYTES = 256 * 1024;
+/** After chunks could not be fetched, evicted blocks are left alone for so long. */
+const UNREACHABLE_REST_MS = 60_000;
 
 export class Downsampler {
   readonly #options: DownsamplerOptions;
   readonly #deps: DownsamplerDeps;
   /** `<block>/<resolution>` of blocks that hold nothing to aggregate. */
   readonly #empty = new Set<string>();
+  /** Until when evicted blocks rest, monotonic. */
+  #restUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DownsamplerOptions, deps: DownsamplerDeps) {
     this.#options = options;
@@ -70,7 +75,14 @@ export class Downsampler {
   async runOnce(signal: AbortSignal): Promise<boolean> {
     for (const tenant of this.#deps.catalog.tenants()) {
       const next = this.#plan(tenant);
-      if (next !== undefined && (await this.#downsample(next, signal))) return true;
+      try {
+        if (next !== undefined && (await this.#downsample(next, signal))) return true;
+      } catch (caught) {
+        if (!(caught instanceof ChunksUnreachableError)) throw caught;
+        this.#restUntilMs = this.#deps.clock.monotonicMs() + UNREACHABLE_REST_MS;
+        this.#deps.logger.warn({ tenant, err: caught }, 'aggregation waits for object storage');
+        return true;
+      }
     }
     return false;
   }
@@ -99,11 +111,14 @@ export class Downsampler {
     const { downsampling } = policy();
     if (downsampling.length === 0) return undefined;
     const metas = catalog.list(tenant);
+    const isResting = clock.monotonicMs() < this.#restUntilMs;
+    const isLeft = (meta: BlockMeta) => isResting && catalog.isEvicted(meta);
     const blocks = metas.map((meta): CandidateBlock => {
       const isDeleting = tombstones.of(tenant, meta.blockId).length > 0;
       return { meta, bytes: bytesOf(meta), arrivedMs: LONG_AGO_MS, deletes: isDeleting ? 'young' : 'none' };
     });
-    const isDone = (block: BlockMeta, resolutionMs: number) => this.#isDone(metas, block, resolutionMs);
+    const isDone = (block: BlockMeta, resolutionMs: number) =>
+      isLeft(block) || this.#isDone(metas, block, resolutionMs);
     return planDownsampling(blocks, downsampling, clock.nowMs(), this.#options.retentionMs, isDone);
   }
 

@@ -18,6 +18,8 @@ export interface EvictedStorageOptions {
   readonly dataDir: string;
   readonly localAgeMs: number;
   readonly cacheBytesMax: number;
+  /** Bytes of the disk that the cache leaves free: they are for blocks that come. */
+  readonly diskReserveBytes: number;
 }
 
 export interface EvictedStorageDeps {
@@ -81,7 +83,10 @@ export function createEvictedStorage(
     cacheBytesMax: () => status().cacheBytesMax,
   });
   const folder = path.join(options.dataDir, 'blocks-cache');
-  const cache = new SegmentCache({ folder, bytesMax: cacheBytesMax }, { disk, clock, logger, metrics });
+  const cache = new SegmentCache(
+    { folder, bytesMax: cacheBytesMax, keepFreeBytes: options.diskReserveBytes },
+    { disk, clock, logger, metrics },
+  );
   const fetcher = new ChunkFetcher({ bucket, clock, metrics });
   const chunks = new EvictedChunks({ cache, fetcher, metrics });
   let dropped: Promise<unknown> = Promise.resolve();

@@ -31,7 +31,7 @@ import {
   startStoreRig,
   storedContent,
 } from '../../../test/support/store-rig.ts';
-import type { Disk } from '../../lib/core/disk.ts';
+import { type Disk, systemDisk } from '../../lib/core/disk.ts';
 import { Labels } from '../../lib/model/labels.ts';
 import type { ObjectStore } from '../../lib/objstore/object-store.ts';
 import { GroupPlacement, groupOf } from '../../lib/placement/block-groups.ts';
@@ -191,6 +191,15 @@ describe.skipIf(!hasS3Gateway())('blocks past the local age', { timeout: 120_000
     );
     expect(found).toEqual(jobs);
     expect(await fetched()).toBe(wide + narrow);
+    // Whoever asks for the block gets it whole.
+    const files: Buffer[][] = [[], [], []];
+    for await (const { part } of rig.client.fetchBlock(
+      { tenant: 'anonymous', blockId: old.meta.blockId },
+      { signal },
+    ))
+      if (part?.$case === 'piece') files[part.value.file]!.push(Buffer.from(part.value.bytes));
+    for (const [i, name] of ['meta.json', 'index', 'chunks'].entries())
+      expect(Buffer.concat(files[i]!).equals(readFileSync(objectOf(gateway, old, name))), name).toBe(true);
     // Another start finds them as they are.
     await rig.store.stop();
     const again = await startOn(rig.dataDir, objectStoreOf(gateway));
@@ -434,6 +443,51 @@ describe.skipIf(!hasS3Gateway())('blocks past the local age', { timeout: 120_000
     await eventually(() => metricOf(merging, 'tidemark_store_downsamplings_total')).toBe(1);
     await eventually(() => blocksIn(gateway).length).toBe(2);
     expect(await storedContent(merging, everything)).toEqual(before);
+  });
+
+  test('while the bucket is away nothing is merged of what left, and other blocks are', async () => {
+    const gateway = await startS3Gateway();
+    const first = await startOn(await freshDir(), objectStoreOf(gateway));
+    const gone = [await blockOf(3840), await blockOf(3841)];
+    for (const block of gone) await putBuilt(first, block);
+    await eventually(() => gone.map((block) => filesOf(first, block))).toEqual([EVICTED, EVICTED]);
+    await gateway.stop();
+    await first.store.stop();
+    const merging = await startOn(first.dataDir, objectStoreOf(gateway), {
+      compactionRangesMs: [2 * HOUR_MS],
+      localAgeMs: 1000 * HOUR_MS,
+    });
+    const here = [await blockOf(3900), await blockOf(3901)];
+    for (const block of here) await putBuilt(merging, block);
+    merging.clock.wallMs += HOUR_MS;
+    await eventually(async () => (await listedBlocks(merging)).length).toBe(3);
+    const ids = (await listedBlocks(merging)).map(({ blockId }) => blockId);
+    expect(ids).toEqual(expect.arrayContaining(gone.map(({ meta }) => meta.blockId)));
+    expect((await coverageOf(merging)).missing).toMatch(/2 blocks are in object storage only/);
+    expect((await storedContent(merging, everything, { minTimeMs: 3899 * HOUR_MS })).size).toBe(jobs.length);
+  });
+
+  test('a disk that is nearly full is not filled by what is fetched', async () => {
+    const gateway = await startS3Gateway();
+    const objects = objectStoreOf(gateway);
+    const first = await startOn(await freshDir(), objects);
+    const block = await blockOf(3990, 3_000);
+    await putBuilt(first, block);
+    const before = await storedContent(first, everything);
+    await eventually(() => filesOf(first, block)).toEqual(EVICTED);
+    await first.store.stop();
+    const disk: Disk = {
+      ...systemDisk,
+      space: async (folder) => ({ ...(await systemDisk.space(folder)), freeBytes: 300 << 20 }),
+    };
+    const options = { localAgeMs: 0, cacheBytesMax: 1 << 30 };
+    const full = await startOn(first.dataDir, objects, { ...options, diskReserveBytes: 300 << 20 }, disk);
+    for (let i = 0; i < 3; i++) expect(await storedContent(full, everything)).toEqual(before);
+    await full.store.stop();
+    expect(cachedBytes(full)).toBe(0);
+    const roomy = await startOn(first.dataDir, objects, { ...options, diskReserveBytes: 200 << 20 }, disk);
+    expect(await storedContent(roomy, everything)).toEqual(before);
+    await eventually(() => cachedBytes(roomy)).toBeGreaterThan(0);
   });
 
   test('of two stores each takes what the other merged before its own blocks are gone from the bucket', async () => {

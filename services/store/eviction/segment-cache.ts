@@ -36,6 +36,7 @@ export interface SegmentCacheDeps {
 
 export class SegmentCache {
   readonly #folder: string;
+  readonly #keepFreeBytes: number;
   readonly #deps: SegmentCacheDeps;
   /** By `<tenant>/<block id>/<number>`; insertion order is order of use. */
   readonly #entries = new Map<string, Entry>();
@@ -45,9 +46,16 @@ export class SegmentCache {
   #turn: Promise<unknown> = Promise.resolve();
   #lastFailure = '';
 
-  /** @param options.bytesMax  Of all segments; see `limitTo`. */
-  constructor(options: { readonly folder: string; readonly bytesMax: number }, deps: SegmentCacheDeps) {
+  /**
+   * @param options.bytesMax       Of all segments; see `limitTo`.
+   * @param options.keepFreeBytes  Of the disk: what else is written there goes before.
+   */
+  constructor(
+    options: { readonly folder: string; readonly bytesMax: number; readonly keepFreeBytes: number },
+    deps: SegmentCacheDeps,
+  ) {
     this.#folder = options.folder;
+    this.#keepFreeBytes = options.keepFreeBytes;
     this.#bytesMax = options.bytesMax;
     this.#deps = deps;
   }
@@ -121,6 +129,7 @@ export class SegmentCache {
     const { disk, clock } = this.#deps;
     if (bytes.length > this.#bytesMax) return;
     await this.#shrinkTo(this.#bytesMax - bytes.length);
+    if (!(await this.#hasRoom(bytes.length))) return;
     const key = keyOf(block, number);
     const file = this.#fileOf(block, number);
     const entry = { file, bytes: bytes.length, usedAtMs: clock.monotonicMs() };
@@ -139,6 +148,21 @@ export class SegmentCache {
       this.#bytes -= bytes.length;
       this.#noteFailure(caught, 'written');
       await disk.remove(file).catch(() => undefined);
+    }
+  }
+
+  /** Where the disk is nearly full, a segment takes the place of another, or is not kept. */
+  async #hasRoom(bytes: number): Promise<boolean> {
+    const { disk } = this.#deps;
+    try {
+      await disk.makeFolder(this.#folder);
+      const isFull = async () => (await disk.space(this.#folder)).freeBytes < this.#keepFreeBytes + bytes;
+      if (!(await isFull())) return true;
+      await this.#shrinkTo(Math.max(0, this.#bytes - bytes));
+      return !(await isFull());
+    } catch (caught) {
+      this.#noteFailure(caught, 'written');
+      return false;
     }
   }
 
