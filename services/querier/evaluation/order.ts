@@ -1,8 +1,8 @@
 // What an order says of a query: its expression, type-checked, and its times.
 import { AppError } from '../../lib/core/errors.ts';
 import type { Expr } from '../../lib/promql/ast.ts';
-import { typeOf } from '../../lib/promql/engine/expressions.ts';
 import { TYPE_NAMES } from '../../lib/promql/parse/check.ts';
+import { typeOf } from '../../lib/promql/parse/expression-type.ts';
 import { goQuote } from '../../lib/promql/parse/go-quote.ts';
 import { parseForCluster } from '../../lib/query/part-plan.ts';
 import type { EvaluationOrder } from './evaluation-messages.ts';

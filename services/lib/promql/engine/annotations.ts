@@ -26,8 +26,8 @@ const QUANTILE_HELP = 'https://prometheus.io/docs/prometheus/latest/querying/fun
 
 /** Collects what is to be said about a query. */
 export class Annotations {
-  readonly #warnings = new Map<string, Annotation>();
-  readonly #infos = new Map<string, Annotation>();
+  #warnings = new Map<string, Annotation>();
+  #infos = new Map<string, Annotation>();
 
   invalidQuantile(value: number, at: Position): void {
     this.#warn(`quantile value should be between 0 and 1, got ${formatG(value)}`, at);
@@ -170,6 +170,20 @@ export class Annotations {
 
   get isEmpty(): boolean {
     return this.#warnings.size === 0 && this.#infos.size === 0;
+  }
+
+  /** What is said while `act` runs is not said yet, but given back, to be absorbed when Prometheus would say it. */
+  async apart(act: () => Promise<void>): Promise<readonly AnnotationRecord[]> {
+    const [warnings, infos] = [this.#warnings, this.#infos];
+    this.#warnings = new Map();
+    this.#infos = new Map();
+    try {
+      await act();
+      return this.records();
+    } finally {
+      this.#warnings = warnings;
+      this.#infos = infos;
+    }
   }
 
   /** Everything that was said, for the merge. */

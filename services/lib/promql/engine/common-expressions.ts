@@ -1,8 +1,9 @@
 // Expressions that stand in a query more than once are evaluated once: the first time somebody opens one, its result is
 // stored, and everybody reads it from there. Of equal ones the last is evaluated, because Prometheus' annotations name the last.
 import type { Expr, VectorSelector } from '../ast.ts';
+import { typeOf } from '../parse/expression-type.ts';
 import { printExpr } from '../parse/printer.ts';
-import { typeOf, visitExpr } from './expressions.ts';
+import { visitExpr } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import { StepColumn, type VectorOperand } from './operand.ts';
 import type { SampleTally } from './select/sample-tally.ts';

@@ -1,13 +1,14 @@
 // Opens expressions: decides which operator evaluates which node of the tree.
 import { AppError } from '../../core/errors.ts';
 import type { BinaryExpr, Call, Expr } from '../ast.ts';
+import { typeOf } from '../parse/expression-type.ts';
 import { openAggregation } from './aggregation/aggregation.ts';
 import { isSetOperator } from './binary/arithmetic.ts';
 import { openSetOperator } from './binary/set-operators.ts';
 import { openVectorBinary } from './binary/vector-binary.ts';
 import { openNegation, openVectorScalar, scalarBinary } from './binary/vector-scalar.ts';
 import { CommonExpressions } from './common-expressions.ts';
-import { isStepInvariant, typeOf, unwrap } from './expressions.ts';
+import { isStepInvariant, unwrap } from './expressions.ts';
 import { openAbsence } from './functions/functions-absent.ts';
 import {
   openHistogramFraction,

@@ -1,7 +1,6 @@
-// What the engine asks of the syntax tree: types, parentheses, and which parts do not depend on the step.
+// What the engine asks of the syntax tree: parentheses, and which parts do not depend on the step.
 import { AppError } from '../../core/errors.ts';
-import type { Call, Expr, ValueType, VectorSelector } from '../ast.ts';
-import { FUNCTIONS } from '../parse/functions-table.ts';
+import type { Call, Expr, VectorSelector } from '../ast.ts';
 
 /** Calls whose value depends on the step even when their arguments do not. */
 const STEP_DEPENDENT = new Set([
@@ -23,28 +22,6 @@ export function unwrap(expr: Expr): Expr {
   let inner = expr;
   while (inner.kind === 'paren') inner = inner.expr;
   return inner;
-}
-
-export function typeOf(expr: Expr): ValueType {
-  switch (expr.kind) {
-    case 'number':
-      return 'scalar';
-    case 'string':
-      return 'string';
-    case 'matrix-selector':
-    case 'subquery':
-      return 'matrix';
-    case 'call':
-      return FUNCTIONS.get(expr.func)?.returnType ?? 'vector';
-    case 'paren':
-    case 'unary':
-      return typeOf(expr.expr);
-    case 'binary':
-      return typeOf(expr.left) === 'scalar' && typeOf(expr.right) === 'scalar' ? 'scalar' : 'vector';
-    case 'vector-selector':
-    case 'aggregation':
-      return 'vector';
-  }
 }
 
 /** True when the expression has the same value at every step: then one evaluation will do. */

@@ -12,15 +12,10 @@ import type {
   VectorMatching,
   VectorSelector,
 } from '../ast.ts';
+import { TREE_DEPTH_MAX, typeOf } from './expression-type.ts';
 import { FUNCTIONS } from './functions-table.ts';
 import { goQuote } from './go-quote.ts';
 import { ParseError } from './parse-error.ts';
-
-/**
- * Deepest tree: chains such as `a + b + c …` make one as deep as they are long, and whoever walks a tree does so on
- * the stack.
- */
-export const TREE_DEPTH_MAX = 1500;
 
 const COMPARISONS: ReadonlySet<BinaryOperator> = new Set(['==', '!=', '<', '>', '<=', '>=']);
 const SET_OPERATORS: ReadonlySet<BinaryOperator> = new Set(['and', 'or', 'unless']);
@@ -124,12 +119,10 @@ class Checker {
     if (count > most) {
       this.#fail(call, `expected at most ${most} argument(s) in call to ${goQuote(name)}, got ${count}`);
     }
+    if (name === 'info' && count > 1) this.#checkInfoSelector(call, call.args[1]!);
     for (let i = 0; i < count; i++) {
       const arg = call.args[i]!;
-      if (name === 'info' && i === 1) {
-        this.#checkInfoSelector(arg);
-        continue;
-      }
+      if (name === 'info' && i === 1) continue;
       const wanted = argTypes[Math.min(i, argTypes.length - 1)]!;
       this.#expectType(arg, wanted, `call to function ${goQuote(name)}`, depth);
     }
@@ -137,7 +130,11 @@ class Checker {
   }
 
   /** info's second argument is a set of label matchers, which may all match the empty string. */
-  #checkInfoSelector(arg: Expr): void {
+  #checkInfoSelector(call: Call, arg: Expr): void {
+    const type = typeOf(arg);
+    if (type !== 'vector') {
+      this.#fail(call, `expected type instant vector in call to function "info", got ${TYPE_NAMES[type]}`);
+    }
     if (arg.kind !== 'vector-selector') this.#fail(arg, 'expected label selectors only');
     if (arg.name !== '') this.#fail(arg, 'expected label selectors only, got vector selector instead');
   }

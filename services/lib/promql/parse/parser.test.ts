@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { AppError } from '../../core/errors.ts';
 import type { Expr } from '../ast.ts';
 import { ALL_FEATURES, DEFAULT_FEATURES } from '../features.ts';
-import { TREE_DEPTH_MAX } from './check.ts';
+import { TREE_DEPTH_MAX } from './expression-type.ts';
 import { FUNCTIONS } from './functions-table.ts';
 import { parseExpr, parseMetricSelector, QUERY_LENGTH_MAX } from './parser.ts';
 import { printExpr } from './printer.ts';
@@ -348,7 +348,9 @@ describe('errors', () => {
     ['hour(a, b)', '1:1: parse error: expected at most 1 argument(s) in call to "hour", got 2'],
     ['label_join(a)', '1:1: parse error: expected at least 3 argument(s) in call to "label_join", got 1'],
     ['info(a, b)', '1:9: parse error: expected label selectors only, got vector selector instead'],
-    ['info(a, 1)', '1:9: parse error: expected label selectors only'],
+    ['info(a, 1)', '1:1: parse error: expected type instant vector in call to function "info", got scalar'],
+    ['info(a, (b))', '1:9: parse error: expected label selectors only'],
+    ['info(0.9, sum(b))', '1:11: parse error: expected label selectors only'],
     [
       'sum(foo[5m])',
       '1:5: parse error: expected type instant vector in aggregation expression, got range vector',

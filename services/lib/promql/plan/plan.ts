@@ -4,8 +4,9 @@
 
 import { METRIC_NAME } from '../../model/labels.ts';
 import type { Aggregation, Call, Expr, Subquery, VectorSelector } from '../ast.ts';
-import { stringArgument, typeOf, unwrap } from '../engine/expressions.ts';
+import { stringArgument, unwrap } from '../engine/expressions.ts';
 import type { PromqlFeatures } from '../features.ts';
+import { typeOf } from '../parse/expression-type.ts';
 import { isPureScalar, isSeriesWiseCall, keepsNames } from './series-wise.ts';
 
 export interface CutOptions {

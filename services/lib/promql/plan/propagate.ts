@@ -5,7 +5,8 @@
 import { METRIC_NAME } from '../../model/labels.ts';
 import type { Matcher } from '../../model/matcher.ts';
 import type { Aggregation, BinaryExpr, Call, Expr, VectorMatching, VectorSelector } from '../ast.ts';
-import { typeOf, unwrap } from '../engine/expressions.ts';
+import { unwrap } from '../engine/expressions.ts';
+import { typeOf } from '../parse/expression-type.ts';
 
 /** Functions whose result has labels of its own. */
 const OWN_LABELS: ReadonlySet<string> = new Set([

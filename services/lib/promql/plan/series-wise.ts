@@ -1,6 +1,7 @@
 // Which operations look at each series alone, and which scalars need no series at all.
 import type { Call, Expr } from '../ast.ts';
-import { typeOf, unwrap } from '../engine/expressions.ts';
+import { unwrap } from '../engine/expressions.ts';
+import { typeOf } from '../parse/expression-type.ts';
 
 /** Functions of vectors and ranges that need more than one series at a time, or are about what is not there. */
 const NEEDS_ALL_SERIES = new Set([

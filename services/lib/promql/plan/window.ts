@@ -1,8 +1,9 @@
 // Which samples a part needs for a step: whoever holds all of them may evaluate that step.
 import type { AtModifier, DurationExpr, Expr } from '../ast.ts';
 import { type DurationContext, evaluateDuration, pinnedTime } from '../engine/durations.ts';
-import { typeOf, unwrap } from '../engine/expressions.ts';
+import { unwrap } from '../engine/expressions.ts';
 import { reachOf } from '../engine/range/matrix-source.ts';
+import { typeOf } from '../parse/expression-type.ts';
 import type { Part } from './plan.ts';
 
 /** Samples that a part needs, both ends inclusive. */

@@ -32,11 +32,15 @@ export async function openSetOperator(
       table.append(column);
     });
   } else {
-    await collect(session, right, column, (i) => present.add(signatures.right[i]!, column));
+    // Prometheus reads the left side first.
+    const saidOfRight = await session.annotations.apart(() =>
+      collect(session, right, column, (i) => present.add(signatures.right[i]!, column)),
+    );
     await collect(session, left, column, (i) => {
       present.keep(signatures.left[i]!, column, expr.operator === 'and');
       table.append(column);
     });
+    session.annotations.absorb(saidOfRight);
   }
   const series = expr.operator === 'or' ? [...left.series, ...right.series] : left.series;
   settle(session, before, table);

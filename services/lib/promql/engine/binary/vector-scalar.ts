@@ -2,8 +2,8 @@
 import { AppError } from '../../../core/errors.ts';
 import { FloatHistogram } from '../../../model/float-histogram.ts';
 import type { BinaryExpr, Position, UnaryExpr } from '../../ast.ts';
+import { typeOf } from '../../parse/expression-type.ts';
 import type { Annotations } from '../annotations.ts';
-import { typeOf } from '../expressions.ts';
 import type { Grid } from '../grid.ts';
 import { combinePair } from '../histograms/histogram-binary.ts';
 import { dropMetricNames, mergeSameLabels } from '../names.ts';
