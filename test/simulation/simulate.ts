@@ -78,6 +78,8 @@ async function main(): Promise<number> {
     refused: 0,
     retries: 0,
     events: 0,
+    effects: 0,
+    fenced: 0,
   };
   const faults = new Map<string, number>();
   let worldMs = 0;
@@ -101,6 +103,8 @@ async function main(): Promise<number> {
     sums.refused += tally.refused;
     sums.retries += tally.retries;
     sums.events += result.events;
+    sums.effects += result.effects;
+    sums.fenced += result.fenced;
     worldMs += result.worldMs;
     for (const [name, count] of result.faults) faults.set(name, (faults.get(name) ?? 0) + count);
     const isBad = tally.lost.length + tally.wrong.length > 0;
@@ -118,7 +122,7 @@ async function main(): Promise<number> {
   const counts = [...faults].map(([name, count]) => `${name} ${count}`).join(', ');
   process.stdout.write(`faults: ${counts}\n`);
   process.stdout.write(
-    `queries=${sums.queries} complete=${sums.complete} refused=${sums.refused} retries=${sums.retries} events=${sums.events} ` +
+    `queries=${sums.queries} complete=${sums.complete} refused=${sums.refused} retries=${sums.retries} effects=${sums.effects} fenced=${sums.fenced} events=${sums.events} ` +
       `world=${Math.round(worldMs / 1000)}s cpu=${((user + system) / 1e6).toFixed(1)}s\n`,
   );
   process.stdout.write(`seeds=${sums.seeds} acked=${sums.acked} lost=${sums.lost} wrong=${sums.wrong}\n`);

@@ -60,6 +60,8 @@ test.each([
   ['blind-trust', 'pause ingester,partition ingester,kill ingester'],
   ['never-catch-up', 'pause ingester,partition ingester,kill ingester'],
   ['never-repair', 'kill,partition,pause'],
+  ['no-fence', 'pause evaluator,partition'],
+  ['trust-itself', 'pause evaluator,partition'],
 ])('R9: the planted bug %s is found', { timeout: 300_000 }, async (canary, faults) => {
   const { status, output } = await simulate('--seeds', '1..40', '--canary', canary, '--faults', faults);
   expect(output).toContain(`the planted bug ${canary} is found`);

@@ -3,6 +3,7 @@
 import { Replayer } from '../../../services/ingester/log/replay.ts';
 import { CatchUp } from '../../../services/ingester/replication/catch-up.ts';
 import { Sealer } from '../../../services/ingester/sealing/sealer.ts';
+import { Fences } from '../../../services/ingester/writes/fences.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
 import { Repairer } from '../../../services/store/replication/repairer.ts';
 import type { Views } from './sim-cluster.ts';
@@ -16,6 +17,8 @@ export const CANARIES = {
   'blind-trust': /^lost /,
   'never-catch-up': /replicas differ .* ingester-\d lacks/,
   'never-repair': /replicas differ .* store-\d lacks/,
+  'no-fence': /two holders: samples/,
+  'trust-itself': /two holders: notifications/,
 } as const;
 
 export type Canary = keyof typeof CANARIES;
@@ -52,6 +55,13 @@ export function plantCanary(canary: Canary | undefined): Views {
     case 'never-repair':
       Object.assign(Repairer.prototype, { run: () => Promise.resolve() });
       return {};
+    // Ingesters take samples of any holder of a lease, whoever came later.
+    case 'no-fence':
+      Object.assign(Fences.prototype, { take: () => Promise.resolve(), newestOf: () => 0 });
+      return {};
+    // Whoever believes to evaluate a group notifies.
+    case 'trust-itself':
+      return { trustsItself: true };
   }
 }
 

@@ -153,6 +153,8 @@ function installSignals(): void {
 interface Descriptor {
   readonly file: SimFile;
   readonly path: string;
+  /** Each write to it is synced (O_DSYNC). */
+  readonly isSynced: boolean;
 }
 
 type Change = () => void;
@@ -178,7 +180,7 @@ class FileSystem {
   openNow(file: string, flags: string | number): number {
     this.mustLive();
     const disk = this.hostOf(file)!.disk;
-    const { O_CREAT, O_EXCL, O_TRUNC } = fs.constants;
+    const { O_CREAT, O_DSYNC, O_EXCL, O_TRUNC } = fs.constants;
     const bits =
       typeof flags === 'number'
         ? flags
@@ -194,6 +196,7 @@ class FileSystem {
     this.descriptors.set(descriptor, {
       file: opened instanceof SimFile ? opened : new SimFile(),
       path: file,
+      isSynced: (bits & O_DSYNC) !== 0,
     });
     return descriptor;
   }
@@ -410,7 +413,12 @@ function installFiles(world: () => World): FileSystem {
         const writing = files.operate(READ_MS_MAX, () =>
           files.writeNow(descriptor, bytes.subarray(offset, offset + length), position),
         );
-        writing.then((written) => done(null, written), done);
+        const { isSynced } = files.mustBeOpen(descriptor);
+        const durable = async (written: number): Promise<void> => {
+          if (isSynced) await files.operate(files.syncMsOf(descriptor), () => files.syncNow(descriptor));
+          done(null, written);
+        };
+        writing.then(durable).catch(done);
       },
       fdatasync: (descriptor: number, done: (error: Error | null) => void) => {
         const syncing = files.operate(files.syncMsOf(descriptor), () => files.syncNow(descriptor));

@@ -58,6 +58,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'power of all': (cluster) => crash(cluster, cluster.nodes, true),
   pause: (cluster) => pause(cluster, anyNode(cluster)),
   'pause ingester': (cluster) => pause(cluster, anyNode(cluster, 'ingester')),
+  'pause evaluator': (cluster) => pause(cluster, anyNode(cluster, 'alert-evaluator')),
   'pause zone': (cluster) => {
     const ends = zonesOf(cluster).map((node) => pause(cluster, node));
     return () => {

@@ -32,12 +32,13 @@ import {
 } from '../../../services/lib/wire/contracts.ts';
 import { createQuerier } from '../../../services/querier/service.ts';
 import { createStore } from '../../../services/store/service.ts';
+import { createSimEvaluator, type Effects } from './evaluator.ts';
 import { createInlineThreads } from './inline-threads.ts';
 import { SimNats } from './sim-nats.ts';
 import { SimNetwork } from './sim-network.ts';
 import { type Host, runAs, SIM_ROOT, type SimProcess, type World } from './world.ts';
 
-export type Role = Extract<ServiceName, 'ingester' | 'store' | 'querier' | 'gateway'>;
+export type Role = Extract<ServiceName, 'ingester' | 'store' | 'querier' | 'gateway' | 'alert-evaluator'>;
 
 /** Short, so that a run of minutes sees blocks made, shipped, merged and dropped. */
 export const BLOCK_RANGE_MS = 20_000;
@@ -54,6 +55,9 @@ const FORMER_MS = 4 * 3_600_000;
 const DISK_BYTES = 512 << 20;
 const RESERVE_BYTES = 1 << 20;
 const RESTART_MS = 1_000;
+
+/** As in production, new series are asked for. */
+const DISTRIBUTOR_OPTIONS = { outOfOrderWindowMs: 24 * 3_600_000, asksForSeries: true } as const;
 
 /** What a gateway is for the simulation: the door for writes. */
 export type Distributor = ReturnType<typeof createDistributor>;
@@ -75,15 +79,20 @@ export interface SimNode {
 export interface SimClusterOptions extends Views {
   readonly counts: Readonly<Record<Role, number>>;
   readonly isVerbose: boolean;
+  /** What holders of leases do is noted here. */
+  readonly effects: Effects;
 }
 
 /** What is planted: how a role sees the cluster, and what its disk does. */
 export interface Views {
   readonly seenBy?: ((role: Role, cluster: Cluster) => Cluster) | undefined;
   readonly forgetsSyncs?: boolean | undefined;
+  /** Evaluators notify whatever their leases say. */
+  readonly trustsItself?: boolean | undefined;
 }
 
-interface Base {
+/** What a role is built on. */
+export interface Base {
   readonly process: SimProcess;
   readonly control: ControlPlane;
   readonly startedAtMs: number;
@@ -190,6 +199,7 @@ export class SimCluster {
         ...{ service: node.role, instance: node.host.name, zone: node.host.zone, version: 'simulated' },
         ...{ grpcAddress: state === 'starting' ? '' : node.address, httpAddress: '', startedAtMs, state },
         ...base.own,
+        ...(node.role === 'alert-evaluator' ? { fences: true } : {}),
       });
     };
     await base.control.start();
@@ -231,8 +241,15 @@ export class SimCluster {
       case 'querier':
         return this.#querier(node, base);
       case 'gateway':
-        node.distributor = createDistributor({ outOfOrderWindowMs: 24 * 3_600_000 }, base.deps);
+        node.distributor = createDistributor(DISTRIBUTOR_OPTIONS, base.deps);
         return [];
+      case 'alert-evaluator':
+        return createSimEvaluator({
+          ...{ world: this.world, name: node.host.name, base, cluster: base.deps.cluster },
+          distributor: createDistributor(DISTRIBUTOR_OPTIONS, base.deps),
+          effects: this.#options.effects,
+          trustsItself: this.#options.trustsItself ?? false,
+        });
     }
   }
 
@@ -250,6 +267,7 @@ export class SimCluster {
       },
       {
         ...deps,
+        leaseToken: (lease) => control.leaseView(lease)?.token,
         onFatal: (error) => this.#die(node, process, error),
         replication: replicationOf(name, base),
       },
@@ -263,6 +281,7 @@ export class SimCluster {
     );
     this.network.listen(process, node.address, IngesterDefinition, ingester.handlers);
     this.network.listen(process, node.address, IngesterReplicationDefinition, ingester.replicationHandlers!);
+    this.network.listen(process, node.address, RangeVersionsDefinition, ingester.versionHandlers);
     const keeping: Service = {
       name: 'placement-keeper',
       start: async () => keeper.start(),
@@ -281,13 +300,13 @@ export class SimCluster {
         ...{ compactionSettleMs: 10_000, compactionShare: 1, diskReserveBytes: RESERVE_BYTES },
         ...{ indexCacheBytes: 4 << 20, repairIntervalMs: 3_000, rebuildDelayMs: 15_000 },
         ...{ surplusGraceMs: QUERY_TIMEOUT_MS + 3_000, scrubPeriodMs: 20_000 },
-    this.network.listen(process, node.address, RangeVersionsDefinition, ingester.versionHandlers);
       },
       { ...deps, peers: { instance: node.host.name, cluster: view, control } },
     );
     this.network.listen(process, node.address, StoreDefinition, store.handlers);
     this.network.listen(process, node.address, StoreReplicationDefinition, store.replicationHandlers);
     this.network.listen(process, node.address, BlockHorizonDefinition, store.horizonHandlers);
+    this.network.listen(process, node.address, RangeVersionsDefinition, store.versionHandlers);
     return [store];
   }
 
@@ -306,7 +325,6 @@ function replicationOf(instance: string, base: Base) {
   const { control, view, startedAtMs } = base;
   return {
     instance,
-    this.network.listen(process, node.address, RangeVersionsDefinition, store.versionHandlers);
     peers: () => view.ingesterReplication(),
     isInformed: () =>
       control

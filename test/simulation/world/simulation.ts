@@ -3,6 +3,7 @@
 import { type Canary, plantCanary } from './canaries.ts';
 import { ask, newTally, type Tally, Writer } from './client.ts';
 import { findDivergence } from './convergence.ts';
+import { Effects } from './evaluator.ts';
 import { Ledger } from './ledger.ts';
 import type { Machine } from './machine.ts';
 import { runNemesis } from './nemesis.ts';
@@ -27,6 +28,9 @@ export interface RunResult {
   readonly worldMs: number;
   /** The longest that replicas took to hold the same once nobody wrote, virtual milliseconds. */
   readonly convergedMs: number;
+  /** What holders of leases did, and what they were kept from. */
+  readonly effects: number;
+  readonly fenced: number;
   /** Processes that ended by themselves. */
   readonly deaths: readonly string[];
 }
@@ -58,12 +62,14 @@ export async function runSeed(options: RunOptions, machine: Machine): Promise<Ru
   const { tally, faults, cluster } = run;
   return {
     ...{ seed: options.seed, tally, faults, deaths: cluster.deaths },
+    ...{ effects: run.effects.count, fenced: run.effects.fenced },
     ...{ trace: world.trace, events: world.events, worldMs: world.nowMs, convergedMs: run.convergedMs },
   };
 }
 
 class Run {
   readonly cluster: SimCluster;
+  readonly effects: Effects;
   readonly tally = newTally();
   readonly faults = new Map<string, number>();
   readonly #world: World;
@@ -83,9 +89,14 @@ class Run {
       store: world.chance(0.3) ? 3 : 2,
       querier: 2,
       gateway: 2,
+      'alert-evaluator': 2,
     };
     const view = plantCanary(options.canary);
-    this.cluster = new SimCluster(world, { counts, isVerbose: options.isVerbose, ...view });
+    this.effects = new Effects(world, this.tally.wrong);
+    this.cluster = new SimCluster(world, {
+      ...{ counts, isVerbose: options.isVerbose, effects: this.effects },
+      ...view,
+    });
     this.#writers = Array.from(
       { length: WRITERS },
       (_, i) => new Writer(new Ledger(`w${i}`, SERIES), this.cluster, this.tally),
@@ -108,6 +119,7 @@ class Run {
     this.#log('all is healed');
     await this.#untilWhole('after the faults');
     for (const writer of this.#writers) writer.stop();
+    this.effects.isOver = true;
     await Promise.all(writing);
     // At once: sealing, too, would bring to all what one of them has.
     await this.#untilConverged('after the faults');

@@ -1,0 +1,142 @@
+// An alert evaluator of the simulated cluster, and what its work came to. Leases, fences, tokens and writes are the services' own code; a rule is a
+// sample whose value is the token under which it was written, after a query that takes a moment, and a notification is noted where it would be sent.
+import { announceFence } from '../../../services/alert-evaluator/fence-quorum.ts';
+import { type GroupFence, RuleLeases } from '../../../services/alert-evaluator/rule-leases.ts';
+import { writeRuleSamples } from '../../../services/alert-evaluator/rule-writer.ts';
+import { type Distributor, FencedWriteError } from '../../../services/lib/distributor/appender.ts';
+import { Labels } from '../../../services/lib/model/labels.ts';
+import { RuleSamples } from '../../../services/lib/rules/rule-samples.ts';
+import type { Service } from '../../../services/lib/runtime/service.ts';
+import type { Cluster } from '../../../services/lib/transport/cluster.ts';
+import { createWorkShares } from '../../../services/lib/transport/members/work-shares.ts';
+import { TENANT } from './ledger.ts';
+import type { Base } from './sim-cluster.ts';
+import type { World } from './world.ts';
+
+const GROUPS = ['f;a', 'f;b', 'f;c'];
+const INTERVAL_MS = 2_000;
+const SETTLE_MS = 500;
+
+/** Something that a holder did: from when it was begun until it had effect, virtual milliseconds. */
+interface Effect {
+  readonly token: number;
+  readonly by: string;
+  readonly begunMs: number;
+  readonly doneMs: number;
+}
+
+/** What holders of leases did in a run, judged as it happens. */
+export class Effects {
+  readonly #world: World;
+  readonly #wrong: string[];
+  /** By what was done to what: the effect of the greatest token that was done first. */
+  readonly #newest = new Map<string, Effect>();
+  isOver = false;
+  count = 0;
+  /** Writes that were refused, and notifications that were not sent, for want of the lease. */
+  fenced = 0;
+
+  constructor(world: World, wrong: string[]) {
+    this.#world = world;
+    this.#wrong = wrong;
+  }
+
+  /** No holder may have effect once a later one has had. */
+  note(what: string, token: number, by: string, begunMs: number): void {
+    this.count++;
+    const newest = this.#newest.get(what);
+    const doneMs = this.#world.nowMs;
+    if (newest !== undefined && token < newest.token && begunMs > newest.doneMs)
+      this.#wrong.push(
+        `two holders: ${what} by ${by} with token ${token}, begun at ${Math.round(begunMs)} ms, after ${newest.by} had done it with token ${newest.token} at ${Math.round(newest.doneMs)} ms`,
+      );
+    if (newest === undefined || token > newest.token) this.#newest.set(what, { token, by, begunMs, doneMs });
+  }
+}
+
+export interface EvaluatorDeps {
+  readonly world: World;
+  readonly name: string;
+  readonly base: Base;
+  readonly cluster: Cluster;
+  readonly distributor: Distributor;
+  readonly effects: Effects;
+  /** A planted bug: it notifies whatever its lease says. */
+  readonly trustsItself: boolean;
+}
+
+/** Runs for as long as its process lives. */
+export function createSimEvaluator(deps: EvaluatorDeps): Service[] {
+  const { base, name } = deps;
+  const { clock } = base.deps;
+  const shares = createWorkShares(
+    { service: 'alert-evaluator', instance: name, settleMs: SETTLE_MS },
+    { control: base.control, clock },
+  );
+  const leases = new RuleLeases({
+    ...{ control: base.control, shares, ...base.deps },
+    announce: (lease, token) => announceFence(lease, token, { cluster: deps.cluster, clock }),
+    onChange: () => Promise.resolve(),
+  });
+  leases.use(GROUPS);
+  const service: Service = {
+    name: 'evaluator',
+    start: async () => {
+      leases.start();
+      for (const group of GROUPS) void evaluateForever(group, leases, deps);
+    },
+    isReady: () => true,
+    drain: () => leases.stop(),
+    stop: () => leases.stop(),
+  };
+  return [service];
+}
+
+async function evaluateForever(group: string, leases: RuleLeases, deps: EvaluatorDeps): Promise<void> {
+  const { world, base, effects } = deps;
+  while (!effects.isOver) {
+    await base.deps.clock.sleep(INTERVAL_MS);
+    if (effects.isOver || !leases.owns(group)) continue;
+    const fence = leases.fenceOf(group);
+    if (fence === undefined) continue;
+    // The query; a process is stopped in it as well as anywhere.
+    await base.deps.clock.sleep(world.random() * 500);
+    await notify(group, fence, deps);
+    await write(group, fence, deps).catch(() => undefined);
+  }
+}
+
+async function write(group: string, fence: GroupFence, deps: EvaluatorDeps): Promise<void> {
+  const { world, distributor, effects, name } = deps;
+  const { token } = fence;
+  const samples = new RuleSamples();
+  const labels = Labels.from([
+    ['__name__', 'evaluated'],
+    ['group', group],
+  ]);
+  samples.add(labels, Math.floor(Date.now() / INTERVAL_MS) * INTERVAL_MS, token);
+  const begunMs = world.nowMs;
+  try {
+    const held = { name: fence.name, token };
+    await writeRuleSamples(
+      samples,
+      distributor.appender(TENANT),
+      new AbortController().signal,
+      held as GroupFence,
+    );
+    effects.note(`samples of ${group}`, token, name, begunMs);
+  } catch (caught) {
+    if (!(caught instanceof FencedWriteError)) throw caught;
+    effects.fenced++;
+    fence.refused();
+  }
+}
+
+async function notify(group: string, fence: GroupFence, deps: EvaluatorDeps): Promise<void> {
+  const { world, effects, name, trustsItself } = deps;
+  await fence.confirm();
+  // As the notifier does: right before the first byte.
+  if (fence.validForMs() > 0 || trustsItself)
+    effects.note(`notifications of ${group}`, fence.token, name, world.nowMs);
+  else effects.fenced++;
+}
