@@ -11,7 +11,8 @@ import type {
   Subquery,
   VectorSelector,
 } from '../../lib/promql/ast.ts';
-import { typeOf, unwrap, visitExpr } from '../../lib/promql/engine/expressions.ts';
+import { unwrap, visitExpr } from '../../lib/promql/engine/expressions.ts';
+import { typeOf } from '../../lib/promql/parse/expression-type.ts';
 import type { PromqlFeatures } from '../../lib/promql/features.ts';
 import { isSeriesWiseCall, keepsNames } from '../../lib/promql/plan/series-wise.ts';
 
