@@ -2,6 +2,7 @@
 import type { FloatHistogram } from '../../../model/float-histogram.ts';
 import type { SampleColumns } from '../../../model/sample-columns.ts';
 import { ABSENT, FLOAT, putHistogram, type StepColumn } from '../operand.ts';
+import { interpolateFloats } from '../range/extended-range.ts';
 import { combine, type HistogramColumn, type RangeContext } from './histogram-column.ts';
 
 /** A histogram at its time. */
@@ -192,8 +193,7 @@ function putBetween(
   const before = columns.histograms?.[i];
   const after = columns.histograms?.[i + 1];
   if (before === undefined && after === undefined) {
-    const share = (timeMs - timestampsMs[i]!) / (timestampsMs[i + 1]! - timestampsMs[i]!);
-    putFloat(into, k, values[i]! + (values[i + 1]! - values[i]!) * share);
+    putFloat(into, k, interpolateFloats(timestampsMs, i, values[i]!, values[i + 1]!, timeMs));
     return;
   }
   // A window with both kinds has been left out before.

@@ -6,9 +6,8 @@ import type { WindowPass } from './windows.ts';
 /** Value at timeMs on the line through samples i and i + 1; behind a reset a counter counts from zero. */
 function onLine(pass: WindowPass, i: number, timeMs: number, isCounter: boolean): number {
   const { timestampsMs, values } = pass;
-  const share = (timeMs - timestampsMs[i]!) / (timestampsMs[i + 1]! - timestampsMs[i]!);
   const left = isCounter && values[i + 1]! < values[i]! ? 0 : values[i]!;
-  return left + (values[i + 1]! - left) * share;
+  return interpolateFloats(timestampsMs, i, left, values[i + 1]!, timeMs);
 }
 
 /** rate, increase and delta over anchored or smoothed windows, which findWindows() made wider. */
@@ -104,6 +103,16 @@ export function smoothSeries(
 }
 
 function between(timestampsMs: Float64Array, values: Float64Array, i: number, timeMs: number): number {
-  const share = (timeMs - timestampsMs[i]!) / (timestampsMs[i + 1]! - timestampsMs[i]!);
-  return values[i]! + (values[i + 1]! - values[i]!) * share;
+  return interpolateFloats(timestampsMs, i, values[i]!, values[i + 1]!, timeMs);
+}
+
+/** On the line from `left` at sample i to `right` at the next one; in Prometheus' order, which rounds otherwise than a share of the way. */
+export function interpolateFloats(
+  timestampsMs: Float64Array,
+  i: number,
+  left: number,
+  right: number,
+  timeMs: number,
+): number {
+  return left + ((right - left) * (timeMs - timestampsMs[i]!)) / (timestampsMs[i + 1]! - timestampsMs[i]!);
 }
