@@ -51,6 +51,11 @@ export function createEvaluatorMetrics(registry: Registry) {
     ),
     interval: gauge('tidemark_rule_group_interval_seconds', "The group's interval.", labelNames),
     rules: gauge('tidemark_rule_group_rules', 'Rules in the group.', labelNames),
+    notificationsFailing: gauge(
+      'tidemark_notifications_failing',
+      'Whether the last request to an Alertmanager failed.',
+      ['alertmanager'],
+    ),
     notificationsFenced: counter(
       'tidemark_notifications_fenced_total',
       'Alerts that were not sent because another evaluator has their group, or nobody could say that none has.',

@@ -247,6 +247,7 @@ class AlertQueue {
     this.#closed.abort(new AppError('canceled', 'the Alertmanager is no longer configured'));
     this.#waiting = [];
     this.#deps.metrics.notificationQueueLength.remove({ alertmanager: this.#url.href });
+    this.#deps.metrics.notificationsFailing.remove({ alertmanager: this.#url.href });
     return left;
   }
 
@@ -294,6 +295,7 @@ class AlertQueue {
     try {
       await this.#client.post(this.#url, encodeAlerts(batch), signal, () => leftMs() > 0);
       metrics.notificationsSent.inc({ alertmanager }, batch.length);
+      metrics.notificationsFailing.set({ alertmanager }, 0);
     } catch (caught) {
       if (this.#closed.signal.aborted) return;
       const error = toAppError(caught);
@@ -302,6 +304,7 @@ class AlertQueue {
         return;
       }
       metrics.notificationErrors.inc({ alertmanager }, batch.length);
+      metrics.notificationsFailing.set({ alertmanager }, 1);
       metrics.notificationsDropped.inc(batch.length);
       logger.error({ alertmanager, alerts: batch.length, err: error }, 'sending alerts failed');
     } finally {

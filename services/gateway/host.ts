@@ -1,6 +1,6 @@
 // The process that a gateway runs in, as the gateway sees it: what it is, its configuration, and the few things that an
 // operator may ask of it over HTTP. all-in-one and the gateway's own main implement it.
-import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
+import type { ControlServerFacts, ReplicaRecord } from '../lib/transport/control-plane.ts';
 
 /** What /api/v1/status/buildinfo answers, field by field as Prometheus names them. */
 export interface BuildInformation {
@@ -56,6 +56,8 @@ export interface ClusterView {
   readonly storeReplicationFactor: number;
   /** Whether the control plane answers right now; the rest is the last known otherwise. */
   readonly isControlPlaneReachable: boolean;
+  /** What carries the control plane, where that is known. */
+  readonly controlServer?: ControlServerFacts | undefined;
   readonly members: readonly ClusterMember[];
 }
 

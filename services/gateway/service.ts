@@ -15,6 +15,7 @@ import { ArrivalRate } from './api/arrival-rate.ts';
 import { QuerierChoice } from './api/calls.ts';
 import { clusterRoutes } from './api/cluster-api.ts';
 import { deleteRoutes } from './api/delete-api.ts';
+import { examineRoutes } from './api/examine-api.ts';
 import { exemplarsRoutes } from './api/exemplars-api.ts';
 import { featuresRoutes } from './api/features-api.ts';
 import { federateRoutes } from './api/federate-api.ts';
@@ -116,6 +117,7 @@ function collectRoutes(
     ...targetsRoutes({ cluster, clock }),
     ...rulesRoutes({ cluster, clock }),
     ...clusterRoutes({ host }),
+    ...examineRoutes({ host, clock }),
     ...storeMovesRoutes({ cluster, clock, host }),
     ...statusRoutes({ host, queriers, clock, arrivals }),
     ...tsdbStatusRoutes({ cluster, clock, registry }),

@@ -15,6 +15,7 @@ function describe(host: GatewayHost) {
   return {
     controlPlane:
       view === undefined ? 'embedded' : view.isControlPlaneReachable ? 'reachable' : 'unreachable',
+    ...(view?.controlServer === undefined ? {} : { controlServer: view.controlServer }),
     epoch: view?.epoch ?? 0,
     partitions: view?.partitionCount ?? 0,
     replicationFactor: view?.replicationFactor ?? 1,

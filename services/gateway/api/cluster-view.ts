@@ -32,6 +32,7 @@ export function viewCluster(control: ControlPlane, cluster: Cluster): ClusterVie
     replicationFactor: cluster.replicationFactor,
     storeReplicationFactor: record?.storeReplicationFactor ?? 0,
     isControlPlaneReachable: control.isConnected(),
+    controlServer: control.serverFacts?.(),
     members: members.sort(byServiceAndInstance),
   };
 }

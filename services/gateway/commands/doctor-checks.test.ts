@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { StoreMoves } from '../api/store-moves-api.ts';
-import { diagnose, type Examined } from './doctor-checks.ts';
+import { diagnose } from './doctor-checks.ts';
 import { printFindings } from './doctor-command.ts';
+import type { Examined } from './doctor-finding.ts';
 import { printBytes, printMoves } from './moves-table.ts';
 import type { MembersAnswer } from './status-table.ts';
 

@@ -1,27 +1,19 @@
 // What `tidemark doctor` looks for. Each check is a function of what a gateway answers about its cluster, and names what is wrong, with
 // the values, and the remedy.
 
-import type { MovesAnswer, StoreMoves } from '../api/store-moves-api.ts';
+import type { StoreMoves } from '../api/store-moves-api.ts';
+import {
+  type Examined,
+  error,
+  type Finding,
+  parseSeconds,
+  SKEW_SECONDS_MAX,
+  warning,
+} from './doctor-finding.ts';
+import { INQUIRIES } from './doctor-inquiries.ts';
 import { printBytes } from './moves-table.ts';
 import type { MembersAnswer } from './status-table.ts';
 
-/** What the checks look at. */
-export interface Examined {
-  readonly members: MembersAnswer & { readonly storeReplicationFactor: number };
-  readonly moves: MovesAnswer;
-  /** Flags of the gateway, as it shows them. */
-  readonly flags: Readonly<Record<string, string>>;
-}
-
-export interface Finding {
-  /** `error`: data or service is at risk now. `warning`: it would be with the next failure, or something is unlikely to be meant. */
-  readonly severity: 'error' | 'warning';
-  readonly problem: string;
-  readonly remedy: string;
-}
-
-/** Clocks may differ so much before doctor speaks, seconds: leases and admission windows have far more room. */
-const SKEW_SECONDS_MAX = 5;
 /** Free part of a disk below which compaction and copies soon find no room. */
 const DISK_FREE_SHARE_MIN = 0.1;
 /** A full scrub takes a week by default; one that is older than this does not happen. */
@@ -31,9 +23,6 @@ const BLOCK_SECONDS = 7200;
 const DAY_MS = 86_400_000;
 
 type Check = (examined: Examined, nowMs: number) => Finding[];
-
-const error = (problem: string, remedy: string): Finding => ({ severity: 'error', problem, remedy });
-const warning = (problem: string, remedy: string): Finding => ({ severity: 'warning', problem, remedy });
 
 type MemberRow = MembersAnswer['members'][number];
 const of = ({ members }: MembersAnswer, service: string): MemberRow[] =>
@@ -270,19 +259,6 @@ function checkWindow({ flags }: Examined): Finding[] {
   ];
 }
 
-const UNIT_SECONDS: Readonly<Record<string, number>> = {
-  ...{ ms: 0.001, s: 1, m: 60, h: 3600, d: 86_400, w: 604_800, y: 31_536_000 },
-};
-
-/** Of a duration as flags are shown: `1d12h`. Undefined when it is none. */
-function parseSeconds(text: string | undefined): number | undefined {
-  if (text === undefined || !/^(\d+(ms|[smhdwy]))+$|^0$/.test(text)) return undefined;
-  let seconds = 0;
-  for (const [, count, unit] of text.matchAll(/(\d+)(ms|[smhdwy])/g))
-    seconds += Number(count) * UNIT_SECONDS[unit!]!;
-  return seconds;
-}
-
 const CHECKS: readonly Check[] = [
   ...[checkControlPlane, checkPlacement, checkAbsent, checkReplicas, checkZones, checkVersions, checkNats],
   ...[checkClocks, checkDisks, checkBlocks, checkRetention, checkWindow],
@@ -290,7 +266,7 @@ const CHECKS: readonly Check[] = [
 
 /** Errors first. */
 export function diagnose(examined: Examined, nowMs: number): Finding[] {
-  const findings = CHECKS.flatMap((check) => check(examined, nowMs));
+  const findings = [...CHECKS, ...INQUIRIES].flatMap((check) => check(examined, nowMs));
   return [
     ...findings.filter(({ severity }) => severity === 'error'),
     ...findings.filter(({ severity }) => severity === 'warning'),

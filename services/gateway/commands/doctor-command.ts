@@ -2,7 +2,8 @@
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../../lib/runtime/flags.ts';
-import { diagnose, type Examined, type Finding } from './doctor-checks.ts';
+import { diagnose } from './doctor-checks.ts';
+import type { Examined, Finding } from './doctor-finding.ts';
 
 const FLAGS = {
   url: { type: 'string', default: 'http://127.0.0.1:9090', desc: 'A gateway.' },
@@ -13,8 +14,10 @@ const USAGE = `Names what is wrong with a cluster, and the remedy.
 
 usage: tidemark doctor [--url=http://gateway:9090]
 
-It asks the gateway for members, stores and flags: replication factors against ingesters, stores and zones, members that are absent or of
-several versions, NATS, clocks and disks of stores, corrupt and missing blocks, retention. Exit code 0 when nothing is wrong, 1 with
+It asks the gateway for members, stores, flags, targets and rules: replication factors against ingesters, stores and zones, members that are absent or of
+several versions, NATS (servers, version, storage), clocks and certificates of all members, plaintext between machines, disks of stores, corrupt and
+missing blocks, retention against rules and windows, targets that are down or slow, Alertmanagers that are missing or out of reach, writes that were
+answered 429. Exit code 0 when nothing is wrong, 1 with
 errors, 3 with warnings only, 2 for a wrong command line.`;
 
 const EXIT_ERRORS = 1;
@@ -47,7 +50,16 @@ export async function runDoctorCommand(
     ask<Examined['moves']>('cluster/moves'),
     ask<Examined['flags']>('status/flags'),
   ]);
-  const findings = diagnose({ members, moves, flags }, deps.clock.nowMs());
+  // What a gateway of an earlier version, or a cluster without scrapers or evaluators, has no answer for.
+  const tryAsk = <T>(endpoint: string) => ask<T>(endpoint).catch(() => undefined);
+  const [examination, targets, rules, alertmanagers] = await Promise.all([
+    tryAsk<Examined['examination']>('cluster/examine'),
+    tryAsk<Examined['targets']>('targets?state=active'),
+    tryAsk<Examined['rules']>('rules'),
+    tryAsk<Examined['alertmanagers']>('alertmanagers'),
+  ]);
+  const examined = { members, moves, flags, examination, targets, rules, alertmanagers };
+  const findings = diagnose(examined, deps.clock.nowMs());
   await output.write(printFindings(findings));
   if (findings.some(({ severity }) => severity === 'error')) return EXIT_ERRORS;
   return findings.length > 0 ? EXIT_WARNINGS : 0;

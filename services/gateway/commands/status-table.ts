@@ -3,6 +3,8 @@
 /** `data` of /api/v1/cluster/members. */
 export interface MembersAnswer {
   readonly controlPlane: string;
+  /** The NATS server; absent where there is none, or it was not reached yet. */
+  readonly controlServer?: { readonly version: string; readonly storage: string; readonly replicas: number };
   readonly epoch: number;
   readonly partitions: number;
   readonly replicationFactor: number;

@@ -125,6 +125,16 @@ export interface LeaseView {
   readonly isOwn: boolean;
 }
 
+/** What carries the control plane. */
+export interface ControlServerFacts {
+  /** Of the server that we are connected to. */
+  readonly version: string;
+  /** Where it keeps the control data: `file`, or `memory`, which a restart loses. */
+  readonly storage: string;
+  /** Copies of it. */
+  readonly replicas: number;
+}
+
 export interface ControlPlane {
   /** Connects and begins to watch. Resolves at once; what is known grows with time. */
   start(): Promise<void>;
@@ -148,6 +158,8 @@ export interface ControlPlane {
   leaseView(name: string): LeaseView | undefined;
   /** Whether the control plane answers right now. */
   isConnected(): boolean;
+  /** The server that carries it, as last connected; undefined before, and where there is none. */
+  serverFacts?(): ControlServerFacts | undefined;
   /** Calls back after members or placement changed; the answer ends it. */
   onChange(listener: () => void): () => void;
 }

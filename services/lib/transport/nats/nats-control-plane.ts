@@ -11,6 +11,7 @@ import { toAppError } from '../../core/errors.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type {
   ControlPlane,
+  ControlServerFacts,
   Lease,
   LeaseView,
   MemberRecord,
@@ -97,6 +98,7 @@ export class NatsControlPlane implements ControlPlane {
   #connecting: Promise<ControlBucket> | undefined;
   #connection: NatsConnection | undefined;
   #bucket: ControlBucket | undefined;
+  #serverFacts: ControlServerFacts | undefined;
   #own: MemberRecord | undefined;
   #placement: PlacementRecord | undefined;
   #placementRevision = 0;
@@ -268,10 +270,23 @@ export class NatsControlPlane implements ControlPlane {
 
   async #openNatsBucket(): Promise<ControlBucket> {
     this.#connection ??= await this.#openConnection();
-    return await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
+    const bucket = await new Kvm(jetstream(this.#connection, { timeout: REQUEST_TIMEOUT_MS })).create(
       `tidemark_${this.#options.clusterName}`,
       { history: 1, replicas: this.#options.bucketReplicas, allow_direct: false },
     );
+    const { version } = this.#connection.info!;
+    // For people: an account that may not ask for it does without.
+    await bucket.status().then(
+      ({ storage, replicas }) => {
+        this.#serverFacts = { version, storage, replicas };
+      },
+      () => undefined,
+    );
+    return bucket;
+  }
+
+  serverFacts(): ControlServerFacts | undefined {
+    return this.#serverFacts;
   }
 
   async #openConnection(): Promise<NatsConnection> {
