@@ -45,6 +45,8 @@ export interface QuerierOptions {
   readonly replicaLabels: readonly string[];
   /** Bytes of earlier answers that are kept for range queries, `--query.result-cache-size`; 0: none. */
   readonly resultCacheBytes: number;
+  /** Steps newer than this are evaluated each time: scrapes, remote writes and rules still write there, and would outdate what is kept. */
+  readonly resultCacheSettledMs: number;
   /** Parts of queries are evaluated by the ingesters that hold the samples, `--query.push-down`, where these are other processes. */
   readonly pushesDown: boolean;
   readonly features: PromqlFeatures;
@@ -70,6 +72,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   // What the Prometheus operator and Mimir's users call them.
   replicaLabels: ['prometheus_replica', '__replica__'],
   resultCacheBytes: 128 << 20,
+  resultCacheSettledMs: 5 * 60_000,
   pushesDown: true,
   features: DEFAULT_FEATURES,
 };

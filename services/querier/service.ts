@@ -162,7 +162,8 @@ class Querier implements Service {
     if (this.#options.resultCacheBytes <= 0) return undefined;
     const store = new PieceStore(this.#options.resultCacheBytes);
     const metrics = createResultCacheMetrics(registry, store);
-    return new ResultCache({ cluster, clock, latencies: this.#latencies, store, metrics });
+    const options = { settledMs: this.#options.resultCacheSettledMs };
+    return new ResultCache(options, { cluster, clock, latencies: this.#latencies, store, metrics });
   }
 
   #makeHandlers(): QuerierHandlers {

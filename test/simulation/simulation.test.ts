@@ -60,6 +60,7 @@ test.each([
   ['blind-trust', 'pause ingester,partition ingester,kill ingester'],
   ['never-catch-up', 'pause ingester,partition ingester,kill ingester'],
   ['never-repair', 'kill,partition,pause'],
+  ['blind-cache', 'pause ingester,partition ingester,kill ingester'],
   ['no-fence', 'pause evaluator,partition'],
   ['trust-itself', 'pause evaluator,partition'],
 ])('R9: the planted bug %s is found', { timeout: 300_000 }, async (canary, faults) => {

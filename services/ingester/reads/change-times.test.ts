@@ -21,6 +21,16 @@ test('a write changes the minutes that it has samples of, and no others', () => 
   expect(changes.lastIn(500 * MINUTE_MS, 500 * MINUTE_MS)).toBe(0);
 });
 
+test('a range that went is changed from its first minute to its last', () => {
+  const changes = new ChangeTimes();
+  changes.noteRange(10 * MINUTE_MS + 1, 100 * MINUTE_MS - 1);
+  for (const minute of [10, 11, 50, 99]) {
+    expect(changes.lastIn(minute * MINUTE_MS, minute * MINUTE_MS)).toBe(1);
+  }
+  expect(changes.lastIn(0, 10 * MINUTE_MS - 1)).toBe(0);
+  expect(changes.lastIn(100 * MINUTE_MS, 200 * MINUTE_MS)).toBe(0);
+});
+
 const timeMs = fc.integer({ min: -300 * MINUTE_MS, max: 300 * MINUTE_MS });
 
 test('no write goes unseen, however few pages there are; with enough of them nothing else is seen', () => {

@@ -43,6 +43,12 @@ export class ChangeTimes {
     }
   }
 
+  /** Notes that samples of a range, both ends inclusive, may have gone. */
+  noteRange(minTimeMs: number, maxTimeMs: number): void {
+    this.#writes++;
+    for (let timeMs = minTimeMs; timeMs <= maxTimeMs; ) timeMs = (this.#mark(timeMs) + 1) * this.#bucketMs;
+  }
+
   /** The number of the last write to a range, both ends inclusive; 0: there was none. Greater numbers are later. */
   lastIn(minTimeMs: number, maxTimeMs: number): number {
     let last = 0;

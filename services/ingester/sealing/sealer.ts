@@ -465,6 +465,8 @@ export class Sealer {
       const dropAtMs = tenant.sealed.get(range.generation);
       if (dropAtMs === undefined || nowMs < dropAtMs) continue;
       tenant.head.drop(range.generation);
+      // A store whose retention was over the block already has it no more.
+      tenant.changes.noteRange(range.startMs, range.endMs - 1);
       tenant.sealed.delete(range.generation);
       tenant.leftBeforeMs = Math.max(tenant.leftBeforeMs, range.endMs);
     }

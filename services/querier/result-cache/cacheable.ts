@@ -12,8 +12,8 @@ import type {
   VectorSelector,
 } from '../../lib/promql/ast.ts';
 import { unwrap, visitExpr } from '../../lib/promql/engine/expressions.ts';
-import { typeOf } from '../../lib/promql/parse/expression-type.ts';
 import type { PromqlFeatures } from '../../lib/promql/features.ts';
+import { typeOf } from '../../lib/promql/parse/expression-type.ts';
 import { isSeriesWiseCall, keepsNames } from '../../lib/promql/plan/series-wise.ts';
 
 /** Why an expression is not cut by time. */

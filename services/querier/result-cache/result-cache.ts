@@ -34,8 +34,6 @@ import type { ResultCacheMetrics } from './result-cache-metrics.ts';
 import { askVersions, changeBetween, type PieceVersion, RANGES_MAX } from './source-versions.ts';
 import { type Pause, type Segment, slice, stitch } from './stitch.ts';
 
-/** Steps newer than this are not kept: scrapes, remote writes and rules are still writing there, and would outdate them at once. */
-const SETTLED_MS = 5 * 60_000;
 /** Longer queries are not looked at by the main thread. */
 const QUERY_LENGTH_MAX = 2000;
 /** Expressions of which it is remembered whether they can be cut, and how far they read. */
@@ -46,6 +44,11 @@ const RUNS_MAX = 3;
 const FILL_SHARE = 1 / 4;
 /** How long putting together and cutting may hold the main thread, which also ingests, at one time. */
 const SLICE_MS = 4;
+
+export interface ResultCacheOptions {
+  /** Newer steps are not kept, milliseconds. */
+  readonly settledMs: number;
+}
 
 export interface ResultCacheDeps {
   readonly cluster: Cluster;
@@ -93,20 +96,22 @@ interface Evaluated extends Segment {
 }
 
 export class ResultCache {
+  readonly #settledMs: number;
   readonly #deps: ResultCacheDeps;
   readonly #queries = new Map<string, KnownQuery>();
   #queryCount = 0;
   /** Answers that are being cut into pieces. */
   readonly #fills = new Set<Promise<void>>();
 
-  constructor(deps: ResultCacheDeps) {
+  constructor(options: ResultCacheOptions, deps: ResultCacheDeps) {
+    this.#settledMs = options.settledMs;
     this.#deps = deps;
   }
 
   /** Whether a query is worth a look: enough of its steps are over. All others pay no more than this. */
   mayServe({ startMs, endMs, stepMs, noCache, perStepStats, query }: QueryRequest): boolean {
     if (stepMs <= 0 || noCache === true || perStepStats === true) return false;
-    const settledMs = Math.min(endMs, this.#deps.clock.nowMs() - SETTLED_MS);
+    const settledMs = Math.min(endMs, this.#deps.clock.nowMs() - this.#settledMs);
     return (
       settledMs - startMs >= PIECE_STEPS * stepMs &&
       query.length <= QUERY_LENGTH_MAX &&
@@ -210,7 +215,7 @@ export class ResultCache {
     signal: AbortSignal,
   ): Promise<VersionedPiece[] | undefined> {
     const { clock, store } = this.#deps;
-    const settledMs = clock.nowMs() - SETTLED_MS - Math.max(0, aheadMs);
+    const settledMs = clock.nowMs() - this.#settledMs - Math.max(0, aheadMs);
     const spans = settledPieces(request, settledMs);
     if (spans.length === 0 || spans.length > RANGES_MAX) return undefined;
     const asked = spans.map((span): AskedPiece => {

@@ -4,7 +4,7 @@ import { Replayer } from '../../../services/ingester/log/replay.ts';
 import { CatchUp } from '../../../services/ingester/replication/catch-up.ts';
 import { Sealer } from '../../../services/ingester/sealing/sealer.ts';
 import { Fences } from '../../../services/ingester/writes/fences.ts';
-import type { Cluster } from '../../../services/lib/transport/cluster.ts';
+import type { Cluster, VersionedPeer } from '../../../services/lib/transport/cluster.ts';
 import { Repairer } from '../../../services/store/replication/repairer.ts';
 import type { Views } from './sim-cluster.ts';
 
@@ -15,6 +15,7 @@ export const CANARIES = {
   'trust-one-replica': /^lost /,
   'drop-records': /^lost /,
   'blind-trust': /^lost /,
+  'blind-cache': /^lost /,
   'never-catch-up': /replicas differ .* ingester-\d lacks/,
   'never-repair': /replicas differ .* store-\d lacks/,
   'no-fence': /two holders: samples/,
@@ -40,6 +41,9 @@ export function plantCanary(canary: Canary | undefined): Views {
     // A query takes any one owner's answer for the whole: of three owners one must answer where a quorum of three would do.
     case 'trust-one-replica':
       return { seenBy: (role, cluster) => (role === 'querier' ? withReplication(cluster, 5) : cluster) };
+    // Nodes say that no sample ever changed.
+    case 'blind-cache':
+      return { seenBy: (role, cluster) => (role === 'querier' ? withoutChanges(cluster) : cluster) };
     case 'drop-records':
       dropRecords();
       return {};
@@ -69,6 +73,20 @@ function withReplication(cluster: Cluster, replicationFactor: number): Cluster {
   return new Proxy(cluster, {
     get: (target, key) => {
       if (key === 'replicationFactor') return replicationFactor;
+      const value: unknown = Reflect.get(target, key, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+function withoutChanges(cluster: Cluster): Cluster {
+  const client: VersionedPeer['client'] = {
+    versions: ({ minTimesMs }) =>
+      Promise.resolve({ origin: '', versions: minTimesMs.map(() => 0), epoch: 0 }),
+  };
+  return new Proxy(cluster, {
+    get: (target, key) => {
+      if (key === 'rangeVersions') return () => target.rangeVersions!().map((peer) => ({ ...peer, client }));
       const value: unknown = Reflect.get(target, key, target);
       return typeof value === 'function' ? value.bind(target) : value;
     },

@@ -312,7 +312,7 @@ export class SimCluster {
 
   #querier(node: SimNode, { process, deps }: Base): Service[] {
     const querier = createQuerier(
-      { timeoutMs: QUERY_TIMEOUT_MS, threads: 1, pushesDown: false },
+      { timeoutMs: QUERY_TIMEOUT_MS, threads: 1, pushesDown: false, resultCacheSettledMs: 2_000 },
       { ...deps, threads: createInlineThreads(this.world) },
     );
     this.network.listen(process, node.address, QuerierDefinition, querier.handlers);
