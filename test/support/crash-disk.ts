@@ -2,7 +2,7 @@
 // everything is undone that no sync had made durable. Files are real, so what reads past it sees what it wrote.
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type Disk, type DiskFile, systemDisk } from '../../services/lib/core/disk.ts';
+import { type Disk, type DiskFile, type DiskMode, systemDisk } from '../../services/lib/core/disk.ts';
 import type { Random } from './random.ts';
 
 /** A change of a folder that no sync has made durable yet. */
@@ -69,7 +69,7 @@ export class CrashDisk implements Disk {
     return systemDisk.space(folder);
   }
 
-  async open(file: string, mode: 'read' | 'write' | 'create'): Promise<DiskFile> {
+  async open(file: string, mode: DiskMode): Promise<DiskFile> {
     if (mode === 'read') return systemDisk.open(file, mode);
     this.#operate();
     const isNew = !existsSync(file);

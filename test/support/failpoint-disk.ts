@@ -32,7 +32,7 @@ export function failpointDisk(onPoint: OnFailpoint): Disk {
     syncFolder: (folder) => around('syncFolder', folder, () => systemDisk.syncFolder(folder)),
     async open(file, mode): Promise<DiskFile> {
       if (mode === 'read') return await systemDisk.open(file, mode);
-      const opened = await around(mode, file, () => systemDisk.open(file, mode));
+      const opened = await around(mode === 'log' ? 'create' : mode, file, () => systemDisk.open(file, mode));
       return {
         ...opened,
         write: (bytes, start, end, position) =>

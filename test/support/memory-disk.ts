@@ -21,7 +21,7 @@ export function memoryDisk(initial: Readonly<Record<string, Uint8Array>>): {
         [...files.keys()].filter((file) => path.dirname(file) === folder).map((file) => path.basename(file)),
       ),
     open: async (file, mode) => {
-      if (mode === 'create') files.set(file, new Uint8Array(0));
+      if (mode === 'create' || mode === 'log') files.set(file, new Uint8Array(0));
       mustHave(file);
       return openFile(file);
     },

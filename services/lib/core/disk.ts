@@ -18,8 +18,11 @@ export interface DiskFile {
   close(): Promise<void>;
 }
 
-/** How a file is opened: `read`; `write` an existing one, reading it too; `create` a new or emptied one. */
-export type DiskMode = 'read' | 'write' | 'create';
+/**
+ * How a file is opened: `read`; `write` an existing one, reading it too; `create` a new or emptied one; `log` the same, where each write is
+ * followed by a sync: a disk may make it durable in one go, and the sync is nothing more then.
+ */
+export type DiskMode = 'read' | 'write' | 'create' | 'log';
 
 export interface DiskSpace {
   /** Bytes that this process may still write. */
@@ -64,8 +67,11 @@ export const systemDisk: Disk = {
   },
   async open(file, mode) {
     const { O_RDONLY, O_RDWR, O_CREAT, O_TRUNC } = constants;
-    const flags = mode === 'read' ? O_RDONLY : mode === 'write' ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC;
-    return createDiskFile(await open(file, flags, 0o640));
+    // A write and its sync as one call of the system take three quarters of the time and of the CPU. Not every system has it.
+    const durable = mode === 'log' ? (constants.O_DSYNC as number | undefined) : undefined;
+    const flags =
+      mode === 'read' ? O_RDONLY : mode === 'write' ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC | (durable ?? 0);
+    return createDiskFile(await open(file, flags, 0o640), durable !== undefined);
   },
   rename,
   async remove(file) {
@@ -85,8 +91,12 @@ export const systemDisk: Disk = {
   },
 };
 
-/** Bytes go through the descriptor: a FileHandle's own promises cost three times as much, for every commit of the log. */
-function createDiskFile(handle: FileHandle): DiskFile {
+/**
+ * Bytes go through the descriptor: a FileHandle's own promises cost three times as much, for every commit of the log.
+ *
+ * @param isDurable  What was written survives a power cut without a sync.
+ */
+function createDiskFile(handle: FileHandle, isDurable: boolean): DiskFile {
   return {
     write(bytes, start, end, position) {
       return new Promise((resolve, reject) => {
@@ -113,6 +123,7 @@ function createDiskFile(handle: FileHandle): DiskFile {
       return done - start;
     },
     sync() {
+      if (isDurable) return Promise.resolve();
       return new Promise((resolve, reject) => {
         fdatasync(handle.fd, (error) => {
           if (error === null || error === undefined) resolve();

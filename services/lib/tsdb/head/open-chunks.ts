@@ -225,9 +225,15 @@ export class OpenChunks {
       return NO_SLOT;
     }
     const grown = this.slots.take(slotClassOf(slot) + 1);
-    const from = slotOffsetOf(slot);
-    const used = this.slots.pages[slotPageOf(slot)]!.subarray(from, from + xorStateBytes(words, base));
-    this.slots.pages[slotPageOf(grown)]!.set(used, slotOffsetOf(grown));
+    const bytes = xorStateBytes(words, base);
+    const { pages } = this.slots;
+    copySlot(
+      pages[slotPageOf(slot)]!,
+      slotOffsetOf(slot),
+      pages[slotPageOf(grown)]!,
+      slotOffsetOf(grown),
+      bytes,
+    );
     this.slots.give(slot);
     words[base + SLOT] = grown;
     return grown;
@@ -291,4 +297,9 @@ export class OpenChunks {
     words[base + SLOT] = slot;
     this.count++;
   }
+}
+
+/** Hot! A view on so few bytes would cost more than they do. */
+function copySlot(from: Uint8Array, fromAt: number, to: Uint8Array, toAt: number, count: number): void {
+  for (let i = 0; i < count; i++) to[toAt + i] = from[fromAt + i]!;
 }

@@ -464,7 +464,7 @@ class DiskSegmentLog implements SegmentLog {
     const name = path.join(folder, segmentName(batch.segment));
     failpoint('log-roll-before');
     const file = await this.#whileFull(async () => {
-      const created = await disk.open(name, 'create');
+      const created = await disk.open(name, 'log');
       try {
         // The head alone first: it is the batch's first bytes.
         await created.write(batch.out.bytes, 0, SEGMENT_HEAD_BYTES, 0);
