@@ -45,6 +45,9 @@ export async function openVectorScalar(
   const leftScalar = scalarLeft ? await evaluator.scalar(expr.left, grid) : undefined;
   const vector = await evaluator.vector(scalarLeft ? expr.right : expr.left, grid);
   const scalar = leftScalar ?? (await evaluator.scalar(expr.right, grid));
+  if (isTrim(operator) && scalarLeft) {
+    return new RefusedTrimOperand(vector, operator, grid, session.annotations, expr.pos);
+  }
   if (!isComparison(operator)) {
     const series = isTrim(operator) ? vector.series : dropMetricNames(session, vector.series);
     const operand = new ArithmeticOperand(
@@ -188,6 +191,48 @@ class ArithmeticOperand implements VectorOperand {
         : combinePair(this.#operator, vector, scalar, this.#annotations, this.#position);
       if (result instanceof FloatHistogram) putHistogram(into, k, result);
       else kinds[k] = ABSENT;
+    }
+  }
+}
+
+/** Nothing can be trimmed off a number. At each step Prometheus says so of the last value it finds. */
+class RefusedTrimOperand implements VectorOperand {
+  readonly series: readonly SeriesMeta[];
+  readonly #input: VectorOperand;
+  readonly #operator: TrimOperator;
+  readonly #annotations: Annotations;
+  readonly #position: Position;
+  /** Kind of the last value by step. */
+  readonly #lastKinds: Uint8Array<ArrayBuffer>;
+  #left: number;
+
+  constructor(
+    input: VectorOperand,
+    operator: TrimOperator,
+    grid: Grid,
+    annotations: Annotations,
+    position: Position,
+  ) {
+    this.series = input.series;
+    this.#input = input;
+    this.#operator = operator;
+    this.#annotations = annotations;
+    this.#position = position;
+    this.#lastKinds = new Uint8Array(grid.steps);
+    this.#left = input.series.length;
+  }
+
+  next(into: StepColumn): void {
+    this.#input.next(into);
+    const { kinds } = into;
+    for (let k = 0; k < kinds.length; k++) if (kinds[k] !== ABSENT) this.#lastKinds[k] = kinds[k]!;
+    kinds.fill(ABSENT);
+    into.mayHaveHistograms = false;
+    if (--this.#left > 0) return;
+    for (const kind of new Set(this.#lastKinds)) {
+      if (kind === ABSENT) continue;
+      const type = kind === HISTOGRAM ? 'histogram' : 'float';
+      this.#annotations.incompatibleTypes(this.#operator, 'float', type, this.#position);
     }
   }
 }
