@@ -10,6 +10,7 @@ import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import type { DiscoverUpdate } from '../../lib/wire/contracts.ts';
 import { SharedDiscovery } from './shared-discovery.ts';
 import { fromWireGroup, updatesOf } from './shared-groups.ts';
+import { SharedItem } from './shared-item.ts';
 
 const ITEM: AskedDiscoveryConfig = { kind: 'dns', names: ['a'], type: 'A', port: 1, refreshIntervalMs: 1 };
 
@@ -166,6 +167,41 @@ describe('one discovers, the others follow', () => {
       'tidemark_scraper_discovery_items{source="there"} 1',
     );
     expect(await scrapers[0].registry.metrics()).toContain('tidemark_scraper_discovery_lease 1');
+  });
+
+  test('a holder that was stopped and replaced is not followed when it wakes up, unless nobody else is heard', async () => {
+    let token = 5;
+    let asked = 0;
+    const item = new SharedItem(
+      {
+        ...{ clock: systemClock, logger: createSilentLogger(), aloneAfterMs: 1_200, onSource: () => {} },
+        ...{ isHolder: () => false, token: () => 0 },
+        askOthers: () => [
+          async function* () {
+            asked++;
+            for (const update of updatesOf(new Map(), new Map([['s', group('s', `of-${token}:1`)]]), []))
+              yield { ...update, token };
+          },
+        ],
+      },
+      () => {
+        throw new Error('it has somebody to follow');
+      },
+    );
+    onTestFinished(() => item.stop());
+    item.start();
+    const follows = (target: string) =>
+      waitFor(`it follows ${target}`, async () => item.groups[0]?.targets[0] === target);
+    await follows('of-5:1');
+    token = 3;
+    const before = asked;
+    await waitFor('it was asked again', async () => asked > before);
+    expect(item.groups[0]?.targets).toEqual(['of-5:1']);
+    token = 6;
+    await follows('of-6:1');
+    // NATS was emptied: tokens begin anew, and whoever had the greater one is gone.
+    token = 1;
+    await follows('of-1:1');
   });
 
   test('a holder that leaves hands over; targets never vanish', async () => {

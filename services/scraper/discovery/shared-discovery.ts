@@ -148,6 +148,7 @@ export class SharedDiscovery {
         clock,
         logger,
         isHolder: () => this.#isHolder(),
+        token: () => this.#lease?.token ?? 0,
         aloneAfterMs: this.#deps.aloneAfterMs ?? DEFAULT_ALONE_AFTER_MS,
         askOthers: (signal) => others().map((ask) => () => ask({ item: key }, { signal })),
         onSource: (source) => {

@@ -27,6 +27,8 @@ export interface ItemWorld {
   readonly logger: Logger;
   /** Whether this process discovers for the cluster. */
   readonly isHolder: () => boolean;
+  /** Fencing token of the lease that this process has or had; 0 for none. */
+  readonly token: () => number;
   /** The other scrapers' answers to `discover` of this item, one call each. */
   readonly askOthers: (signal: AbortSignal) => readonly (() => AsyncIterable<DiscoverUpdate>)[];
   /** Where the item's targets come from, for the metric. */
@@ -46,6 +48,8 @@ export class SharedItem {
   #problems: readonly string[] = [];
   #hasResult = false;
   #unansweredSinceMs: number;
+  /** The newest holder that was heard, and when. */
+  #newest = { token: 0, heardAtMs: Number.NEGATIVE_INFINITY };
   #running: Promise<void> | undefined;
 
   constructor(world: ItemWorld, createLocal: (deps: GroupSourceDeps) => GroupSource) {
@@ -109,7 +113,12 @@ export class SharedItem {
     while (this.#world.isHolder() && !signal.aborted && !this.#stopping.signal.aborted) {
       if (this.#hasResult) {
         const now = this.#groups;
-        yield* updatesOf(sent, now, this.#problems);
+        const token = this.#world.token();
+        for (const update of updatesOf(sent, now, this.#problems)) {
+          // Looked at with each part: the reader may be slow, and this process be stopped meanwhile.
+          if (!this.#world.isHolder()) break;
+          yield { ...update, token };
+        }
         sent = now;
         if (this.#groups !== now) continue;
       }
@@ -208,6 +217,7 @@ export class SharedItem {
     let silence = this.#endAfterSilence(ends);
     try {
       for await (const update of ask()) {
+        this.#mustBeNewest(update.token);
         silence.abort();
         silence = this.#endAfterSilence(ends);
         // The first change of a stream is everything.
@@ -227,6 +237,23 @@ export class SharedItem {
       silence.abort();
     }
     return hasAnswered;
+  }
+
+  /**
+   * A holder that was stopped and replaced goes on where it was when it wakes up. Tokens of long ago do not count: they begin anew after NATS
+   * was emptied.
+   *
+   * @throws AppError `failed_precondition` when its successor was heard lately.
+   */
+  #mustBeNewest(token = 0): void {
+    const nowMs = this.#world.clock.monotonicMs();
+    const { token: newest, heardAtMs } = this.#newest;
+    if (token !== 0 && token < newest && nowMs - heardAtMs < this.#world.aloneAfterMs)
+      throw new AppError(
+        'failed_precondition',
+        `discovery is another scraper's: this one has token ${token}, ${newest} was heard`,
+      );
+    if (token !== 0) this.#newest = { token, heardAtMs: nowMs };
   }
 
   #endAfterSilence(ends: AbortController): AbortController {

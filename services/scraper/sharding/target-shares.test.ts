@@ -54,15 +54,28 @@ class Fleet {
     for (const follow of this.#followers) follow();
   }
 
+  /** NATS lost who holds the lease, and counts from the beginning. */
+  emptyNats(): void {
+    this.#holder = undefined;
+    this.#token = 0;
+  }
+
   #lend(instance: string): Lease | undefined {
     if (this.#holder !== undefined || !this.#live.includes(instance)) return undefined;
     this.#holder = instance;
-    const token = ++this.#token;
+    let token = ++this.#token;
     const isHeld = (): boolean => this.#holder === instance && token === this.#token;
     return {
-      ...{ name: 'target-shares', token, isHeld },
+      name: 'target-shares',
+      get token() {
+        return token;
+      },
+      isHeld,
       heldForMs: () => (isHeld() ? 1_000 : 0),
-      raise: () => Promise.resolve(false),
+      raise: (above) => {
+        token = this.#token = above + 1;
+        return Promise.resolve(true);
+      },
       release: () => Promise.resolve(),
     };
   }
@@ -178,6 +191,24 @@ test('another holder goes on from the record of the one before', async () => {
   await fleet.clock.advance(20_000);
   const two = fleet.owners();
   expect(moved(three, two)).toBeLessThanOrEqual(200 / 3 + 20);
+  expect(fleet.skew()).toBeLessThan(0.1);
+});
+
+test('NATS was emptied and tokens begin anew: the next holder raises its own above the record that all have', async () => {
+  const fleet = await fleetOf('a', 'b');
+  // Holders before it, so that the record in force has a greater token.
+  for (let i = 0; i < 5; i++) {
+    fleet.setLive(i % 2 === 0 ? 'b' : 'a');
+    await fleet.clock.advance(10_000);
+    fleet.setLive('a', 'b');
+    await fleet.clock.advance(10_000);
+  }
+  fleet.emptyNats();
+  await fleet.clock.advance(10_000);
+  fleet.add('c');
+  fleet.setLive('a', 'b', 'c');
+  await fleet.clock.advance(20_000);
+  expect([...fleet.owners().values()].filter((owner) => owner === 'c').length).toBeGreaterThan(40);
   expect(fleet.skew()).toBeLessThan(0.1);
 });
 

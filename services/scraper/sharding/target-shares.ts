@@ -152,6 +152,10 @@ export class TargetShares {
     // All of them, or a scraper of an earlier version would go by the hash while the others go by the record.
     if (!live.every((instance) => answered.has(instance))) return;
     if (this.#next !== undefined || live !== this.#live) return;
+    // After NATS was emptied tokens begin anew, and all would refuse what is older than the record that they have.
+    const lease = this.#lease!;
+    const term = this.#record?.term ?? 0;
+    if (lease.token < term && !(await lease.raise(term))) return;
     const record = this.#decide(live);
     if (record === undefined) return;
     this.#accept(record);

@@ -116,6 +116,11 @@ export interface DiscoverUpdate {
   problems: string[];
   /** The last part of a change: all parts are taken over together. Without a change one comes every few seconds. */
   isLast: boolean;
+  /**
+   * Fencing token of the lease under which the answering scraper discovers: a follower takes nothing from a holder whose successor it has heard
+   * lately. Absent in earlier versions.
+   */
+  token?: number | undefined;
 }
 
 export interface DiscoveredGroup {
@@ -994,7 +999,7 @@ export const DiscoverRequest: MessageFns<DiscoverRequest> = {
 };
 
 function createBaseDiscoverUpdate(): DiscoverUpdate {
-  return { groups: [], gone: [], problems: [], isLast: false };
+  return { groups: [], gone: [], problems: [], isLast: false, token: undefined };
 }
 
 export const DiscoverUpdate: MessageFns<DiscoverUpdate> = {
@@ -1010,6 +1015,9 @@ export const DiscoverUpdate: MessageFns<DiscoverUpdate> = {
     }
     if (message.isLast !== false) {
       writer.uint32(32).bool(message.isLast);
+    }
+    if (message.token !== undefined) {
+      writer.uint32(40).uint64(message.token);
     }
     return writer;
   },
@@ -1059,6 +1067,14 @@ export const DiscoverUpdate: MessageFns<DiscoverUpdate> = {
             message.isLast = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.token = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1080,6 +1096,7 @@ export const DiscoverUpdate: MessageFns<DiscoverUpdate> = {
     message.gone = object.gone?.map((e) => e) || [];
     message.problems = object.problems?.map((e) => e) || [];
     message.isLast = object.isLast ?? false;
+    message.token = object.token ?? undefined;
     return message;
   },
 };
