@@ -58,7 +58,8 @@ export function xorStateHasValue(words: Uint32Array, base: number, low: number, 
  * Appends one sample to the open chunk in bytes[at, …), behind its header, which is not touched.
  *
  * @param words,times  Two views of the same memory; the state is at words[base, base + XOR_STATE_WORDS), base even.
- * @param bytes        Has XOR_APPEND_BYTES_MAX bytes of room behind the chunk; what they hold does not matter.
+ * @param bytes        Has XOR_APPEND_BYTES_MAX bytes of room behind the chunk; what they hold does not matter. (A view, whose
+ *                     words are written whole: a sixth faster than bytes of a typed array.)
  * @param timestampsMs The sample's time is element `index`: a safe integer, above the last sample's by at most 2^53 - 1.
  *                     (As an argument it would cost a heap number.)
  * @param low,high     Words of the value, as signed integers: V8 passes these without a heap number.
@@ -69,7 +70,7 @@ export function appendXorSample(
   words: Uint32Array,
   times: Float64Array,
   base: number,
-  bytes: Uint8Array,
+  bytes: DataView,
   at: number,
   timestampsMs: Float64Array,
   index: number,
@@ -143,7 +144,7 @@ function beginChunk(
   words: Uint32Array,
   times: Float64Array,
   base: number,
-  bytes: Uint8Array,
+  bytes: DataView,
   at: number,
   timestampsMs: Float64Array,
   index: number,
@@ -156,15 +157,15 @@ function beginChunk(
   const magnitude = negative ? -timeMs - 1 : timeMs;
   let position = at + 2;
   let rest = Math.floor(magnitude / 64);
-  bytes[position++] = ((magnitude % 64) << 1) | (negative ? 1 : 0) | (rest > 0 ? 128 : 0);
+  bytes.setUint8(position++, ((magnitude % 64) << 1) | (negative ? 1 : 0) | (rest > 0 ? 128 : 0));
   while (rest > 0) {
     const next = Math.floor(rest / 128);
-    bytes[position++] = (rest % 128) | (next > 0 ? 128 : 0);
+    bytes.setUint8(position++, (rest % 128) | (next > 0 ? 128 : 0));
     rest = next;
   }
-  putWord(bytes, position, high);
-  putWord(bytes, position + 4, low);
-  bytes[position + 8] = 0;
+  bytes.setInt32(position, high);
+  bytes.setInt32(position + 4, low);
+  bytes.setUint8(position + 8, 0);
   times[(base >>> 1) + TIME] = timeMs;
   times[(base >>> 1) + DELTA / 2] = 0;
   words[base + VALUE_LOW] = low;
@@ -173,27 +174,20 @@ function beginChunk(
   words[base + PACKED] = (1 | (NO_WINDOW << 16)) >>> 0;
 }
 
-function putWord(bytes: Uint8Array, at: number, word: number): void {
-  bytes[at] = word >>> 24;
-  bytes[at + 1] = word >>> 16;
-  bytes[at + 2] = word >>> 8;
-  bytes[at + 3] = word;
-}
-
 /** The second sample's delta as uvarint; the stream is at a byte boundary there. */
-function putDelta(bytes: Uint8Array, at: number, bit: number, deltaMs: number): number {
+function putDelta(bytes: DataView, at: number, bit: number, deltaMs: number): number {
   let position = at + (bit >>> 3);
   let rest = deltaMs;
   while (rest > 127) {
-    bytes[position++] = (rest % 128) | 128;
+    bytes.setUint8(position++, (rest % 128) | 128);
     rest = Math.floor(rest / 128);
   }
-  bytes[position++] = rest;
-  bytes[position] = 0;
+  bytes.setUint8(position++, rest);
+  bytes.setUint8(position, 0);
   return (position - at) * 8;
 }
 
-function putDeltaOfDelta(bytes: Uint8Array, at: number, bit: number, change: number): number {
+function putDeltaOfDelta(bytes: DataView, at: number, bit: number, change: number): number {
   if (change >= -8191 && change <= 8192) return putBits(bytes, at, bit, (2 << 14) | (change & 0x3fff), 16);
   if (change >= -65535 && change <= 65536) return putBits(bytes, at, bit, (6 << 17) | (change & 0x1ffff), 20);
   if (change >= -524287 && change <= 524288) {
@@ -210,7 +204,7 @@ function trailingZeros(low: number, high: number): number {
 
 /** Writes `count` bits of (high:low) >> shift. */
 function putShifted(
-  bytes: Uint8Array,
+  bytes: DataView,
   at: number,
   bit: number,
   low: number,
@@ -231,10 +225,10 @@ function shiftedLow(low: number, high: number, shift: number): number {
 }
 
 /** `putBits` of one or two zeros: mostly they are there already, and the chunk's memory is left alone. */
-function putZeros(bytes: Uint8Array, at: number, bit: number, count: number): number {
+function putZeros(bytes: DataView, at: number, bit: number, count: number): number {
   const used = bit & 7;
-  if (used === 0) bytes[at + (bit >>> 3)] = 0;
-  else if (used + count > 8) bytes[at + (bit >>> 3) + 1] = 0;
+  if (used === 0) bytes.setUint8(at + (bit >>> 3), 0);
+  else if (used + count > 8) bytes.setUint8(at + (bit >>> 3) + 1, 0);
   return bit + count;
 }
 
@@ -242,15 +236,12 @@ function putZeros(bytes: Uint8Array, at: number, bit: number, count: number): nu
  * Writes the low `count` (1 … 32) bits of `value` at bit offset `bit` behind byte `at`; returns the offset behind them.
  * Law: bits behind `bit` in its byte are zero before and after; the four bytes after it are overwritten.
  */
-function putBits(bytes: Uint8Array, at: number, bit: number, value: number, count: number): number {
+function putBits(bytes: DataView, at: number, bit: number, value: number, count: number): number {
   const top = value << (32 - count);
   const position = at + (bit >>> 3);
   const used = bit & 7;
-  const rest = top << (8 - used);
-  bytes[position] = used === 0 ? top >>> 24 : bytes[position]! | (top >>> (24 + used));
-  bytes[position + 1] = rest >>> 24;
-  bytes[position + 2] = rest >>> 16;
-  bytes[position + 3] = rest >>> 8;
-  bytes[position + 4] = rest;
+  const kept = bytes.getUint8(position) & (0xff00 >>> used) & 0xff;
+  bytes.setInt32(position, (kept << 24) | (top >>> used));
+  bytes.setUint8(position + 4, top << (8 - used));
   return bit + count;
 }

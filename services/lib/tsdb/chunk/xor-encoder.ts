@@ -43,7 +43,7 @@ export function encodeXorChunk(
   const stateWords = new Uint32Array(state.buffer);
   resetXorState(stateWords, 0);
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
-  const { bytes, length: at } = dst;
+  const { bytes, view, length: at } = dst;
   for (let i = from; i < to; i++) {
     const timeMs = timestampsMs[i]!;
     // Not assert(): its message would be built for every sample.
@@ -52,7 +52,7 @@ export function encodeXorChunk(
       stateWords,
       state,
       0,
-      bytes,
+      view,
       at,
       timestampsMs,
       i,

@@ -27,6 +27,8 @@ export const NO_SLOT = 0;
 
 export class ChunkSlots {
   readonly pages: Uint8Array<ArrayBuffer>[] = [];
+  /** The same memory. */
+  readonly views: DataView[] = [];
   /** Per class: a stack of free addresses. */
   readonly #free: Uint32Array[] = Array.from({ length: SLOT_CLASSES }, () => new Uint32Array(16));
   readonly #freeCounts = new Uint32Array(SLOT_CLASSES);
@@ -143,7 +145,9 @@ export class ChunkSlots {
       this.#giveUnits(address, UNITS_PER_PAGE - this.#lastPageUnits);
     }
     assert((this.pages.length + 1) * UNITS_PER_PAGE <= ADDRESS_MASK, 'open chunks take more than 8 GiB');
-    this.pages.push(new Uint8Array(PAGE_BYTES));
+    const page = new Uint8Array(PAGE_BYTES);
+    this.pages.push(page);
+    this.views.push(new DataView(page.buffer));
     this.#lastPageUnits = 0;
   }
 }

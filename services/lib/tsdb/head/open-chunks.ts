@@ -100,7 +100,7 @@ export class OpenChunks {
   ): void {
     const valueWords = new Uint32Array(values.buffer, values.byteOffset, values.length * 2);
     const { words: statePages, times: timePages } = this.states;
-    const { pages } = this.slots;
+    const { views } = this.slots;
     const fullSamplesMax = this.#fullSamplesMax;
     const fullMask = this.#fullMask;
     let startMs = this.#ranges.last?.startMs ?? Number.POSITIVE_INFINITY;
@@ -125,8 +125,8 @@ export class OpenChunks {
         xorStateBytes(words, base) + XOR_APPEND_BYTES_MAX <= slotBytesOf(slot)
       ) {
         words[base + LAST_SEGMENT] = segment;
-        const page = pages[slotPageOf(slot)]!;
-        appendXorSample(words, times, base, page, slotOffsetOf(slot), timestampsMs, i, low, high);
+        const view = views[slotPageOf(slot)]!;
+        appendXorSample(words, times, base, view, slotOffsetOf(slot), timestampsMs, i, low, high);
         continue;
       }
       this.#append(id, timestampsMs, i, low, high, segment);
@@ -171,7 +171,7 @@ export class OpenChunks {
       words,
       times,
       base,
-      this.slots.pages[slotPageOf(slot)]!,
+      this.slots.views[slotPageOf(slot)]!,
       slotOffsetOf(slot),
       timestampsMs,
       index,
