@@ -1,6 +1,7 @@
 // R23: a process that holds leases is stopped (SIGSTOP) for longer than they last, others take them, and it wakes up (SIGCONT) and goes on where
 // it was: nothing that it writes or sends from then on has effect. Real evaluators, ingesters and NATS; an Alertmanager that notes who told it what.
-// TIDEMARK_FENCING_ROUNDS makes it longer (groups that change hands, in all), TIDEMARK_FENCING_SEED repeats its choices.
+// TIDEMARK_FENCING_ROUNDS makes it longer (groups that change hands, in all) over TIDEMARK_FENCING_GROUPS,
+// TIDEMARK_FENCING_SEED repeats its choices.
 import { writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -20,7 +21,7 @@ import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts'
 
 const GROUPS_TO_MOVE = Number(process.env.TIDEMARK_FENCING_ROUNDS ?? 8);
 const SEED = Number(process.env.TIDEMARK_FENCING_SEED ?? 23);
-const GROUPS = Array.from({ length: 16 }, (_, i) => `g${i}`);
+const GROUPS = Array.from({ length: Number(process.env.TIDEMARK_FENCING_GROUPS ?? 16) }, (_, i) => `g${i}`);
 /** How long who wakes up may do what it can at most; it is ended when the other one gives the leases back to it, which it may use. */
 const AWAKE_MS = 3_000;
 
@@ -182,6 +183,28 @@ test.skipIf(!hasPrograms('nats-server'))(
       await stopped.ready();
     }
     const refused = await sumOf(cluster.of('ingester'), 'tidemark_ingester_fenced_total');
+
+    // NATS goes away for longer than leases last, and comes back with nothing: groups are evaluated and alerts sent throughout.
+    const bothNotify = (what: string): Promise<unknown> => {
+      const sinceMs = Date.now();
+      const isHeard = ({ instance }: Node): boolean =>
+        receiver.heard.some(({ by, atMs }) => by === instance && atMs > sinceMs);
+      return waitFor(what, () => Promise.resolve(evaluators.every(isHeard)), { timeoutMs: 30_000, describe });
+    };
+    const heldByBoth = (): boolean =>
+      evaluators.every(({ instance }) => heldBy(instance).length > 0) &&
+      evaluators.reduce((sum, { instance }) => sum + heldBy(instance).length, 0) === GROUPS.length;
+    await waitFor('both hold leases', () => Promise.resolve(heldByBoth()), { timeoutMs: 40_000, describe });
+    await bothNotify('both notify with NATS there');
+    await cluster.nats.kill();
+    await sleep(2 * MEMBER_EXPIRY_MS);
+    await bothNotify('both notify with NATS away');
+    await cluster.nats.restart({ emptied: true });
+    await waitFor('both hold leases of the new NATS', () => Promise.resolve(heldByBoth()), {
+      timeoutMs: 40_000,
+      describe,
+    });
+    await bothNotify('both notify with NATS emptied');
     process.stdout.write(
       `stops=${stops} groups=${moved} seed=${SEED} refused_writes=${refused} effects=${wrong.length}\n`,
     );

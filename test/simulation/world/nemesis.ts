@@ -6,6 +6,9 @@ import { SIM_ROOT, type World } from './world.ts';
 /** A fault begins when it is called; the answer ends it. */
 type Fault = (cluster: SimCluster, world: World) => () => void;
 
+/** So much longer than other faults an evaluator is paused. */
+const EVALUATOR_PAUSE_MS = 6_000;
+
 const nothing = (): void => undefined;
 
 const anyNode = (cluster: SimCluster, ...roles: readonly Role[]): SimNode => {
@@ -58,7 +61,13 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   'power of all': (cluster) => crash(cluster, cluster.nodes, true),
   pause: (cluster) => pause(cluster, anyNode(cluster)),
   'pause ingester': (cluster) => pause(cluster, anyNode(cluster, 'ingester')),
-  'pause evaluator': (cluster) => pause(cluster, anyNode(cluster, 'alert-evaluator')),
+  // Mostly for longer than a lease lasts.
+  'pause evaluator': (cluster, world) => {
+    const end = pause(cluster, anyNode(cluster, 'alert-evaluator'));
+    return () => {
+      world.schedule(EVALUATOR_PAUSE_MS, end, undefined);
+    };
+  },
   'pause zone': (cluster) => {
     const ends = zonesOf(cluster).map((node) => pause(cluster, node));
     return () => {
