@@ -40,6 +40,9 @@ describe.each([
       'rate(up[range()])',
       'up offset range()',
       'sum_over_time(up[1h:] @ 5)',
+      'up + range()',
+      'up * (time() - start())',
+      'up > end()',
     ],
   ],
   [

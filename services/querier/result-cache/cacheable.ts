@@ -18,7 +18,7 @@ import { isSeriesWiseCall, keepsNames } from '../../lib/promql/plan/series-wise.
 
 /** Why an expression is not cut by time. */
 export type Obstacle =
-  /** `@`, `range()`: values depend on where the query begins or ends, or on one time that every piece would have to be checked for. */
+  /** `@`, `range()`, `start()`, `end()`: values depend on where the query begins or ends, or on one time that every piece would have to be checked for. */
   | 'pinned'
   /** Sums and ties over rows whose order depends on which of them has values first. */
   | 'order'
@@ -31,6 +31,9 @@ export type Obstacle =
 
 /** Calls that rewrite labels, or look further than their arguments say. */
 const LABEL_CALLS: ReadonlySet<string> = new Set(['label_replace', 'label_join', 'info']);
+
+/** Calls that answer what the whole query's times are. */
+const TIME_CALLS: ReadonlySet<string> = new Set(['start', 'end', 'range']);
 
 /** Calls whose result is one row, or none. */
 const ONE_ROW_CALLS: ReadonlySet<string> = new Set(['absent', 'absent_over_time', 'scalar', 'vector']);
@@ -69,6 +72,7 @@ function ownObstacle(node: Expr): Obstacle | undefined {
     case 'subquery':
       return isPinned(node) ? 'pinned' : undefined;
     case 'call':
+      if (TIME_CALLS.has(node.func)) return 'pinned';
       return LABEL_CALLS.has(node.func) ? 'labels' : undefined;
     case 'aggregation':
       return ORDER_SENSITIVE.has(node.operator) && !hasStableOrder(node.expr) ? 'order' : undefined;
