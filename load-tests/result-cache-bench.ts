@@ -59,7 +59,8 @@ interface Cost {
 }
 
 async function ask(path: string, parameters: Readonly<Record<string, string | number>>): Promise<Cost> {
-  const query = new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)]));
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(parameters)) query.set(name, String(value));
   const before = usageOf([tidemark.pid]).cpuSeconds;
   const startedMs = performance.now();
   const response = await fetch(`${tidemark.url}/api/v1/${path}?${query.toString()}`);
