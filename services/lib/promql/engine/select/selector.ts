@@ -89,7 +89,7 @@ class SelectorOperand implements VectorOperand {
     this.#selector = selector;
     this.#mode = mode;
     // What is interpolated does not count, in Prometheus neither.
-    this.#tally = selector.extension === 'smoothed' ? undefined : tally;
+    this.#tally = selector.extension === 'smoothed' && mode === 'value' ? undefined : tally;
     this.#reader = new SeriesReader(session, session.countedSelectors.has(selector));
   }
 
