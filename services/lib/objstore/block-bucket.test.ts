@@ -157,6 +157,26 @@ describe.skipIf(!hasS3Gateway())('a block in a bucket', { timeout: 60_000 }, () 
     }
   });
 
+  test('that broke off is removed, unless another store has brought it whole, or begun to, since it was listed', async () => {
+    const gateway = await startS3Gateway();
+    const store = objectStoreOf(gateway);
+    const block = await builtBlock();
+    const { tenant, blockId } = block.meta;
+    const bucket = new BlockBucket({ store });
+    await bucket.putBlock(block.meta, block.dir, [], nothing, signal);
+    const later = Date.now() + 3_600_000;
+    // Whole, whatever an earlier listing said.
+    expect(await bucket.removeLeftover(block.meta, later, signal)).toBe(false);
+    expect(await bucket.readMeta(block.meta, signal)).toMatchObject(block.meta);
+    await store.remove(`blocks/${tenant}/${blockId}/meta.json`, signal);
+    // On its way.
+    expect(await bucket.removeLeftover(block.meta, Date.now() - 3_600_000, signal)).toBe(false);
+    expect(keysIn(gateway)).toHaveLength(2);
+    expect(await bucket.removeLeftover(block.meta, later, signal)).toBe(true);
+    expect(keysIn(gateway)).toEqual([]);
+    expect(await bucket.removeLeftover(block.meta, later, signal)).toBe(false);
+  });
+
   test('is not there when what arrived is not what the block says', async () => {
     const gateway = await startS3Gateway();
     const block = await builtBlock();

@@ -214,6 +214,23 @@ export class BlockBucket {
   }
 
   /**
+   * Removes what an upload that broke off has left, if that is still all that is there: it is listed once more right before. Whoever
+   * decided by an earlier listing, and was stopped for long, must not remove what another store has brought whole meanwhile.
+   *
+   * @param beforeMs  Only when nothing of it is younger, Unix ms by the bucket's clock.
+   * @returns whether it did.
+   */
+  async removeLeftover(key: BlockKey, beforeMs: number, signal: AbortSignal): Promise<boolean> {
+    let objects = 0;
+    for await (const { key: name, modifiedMs } of this.#store.list(keyOf(key, ''), signal)) {
+      if (name === keyOf(key, META) || modifiedMs >= beforeMs) return false;
+      objects++;
+    }
+    if (objects > 0) await this.removeBlock(key, signal);
+    return objects > 0;
+  }
+
+  /**
    * The files of a block, one after another and meta.json first, in pieces as blocks travel.
    *
    * @param skipBytes  Bytes that are left out at the beginning.

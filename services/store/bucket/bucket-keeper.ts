@@ -338,8 +338,9 @@ export class BucketKeeper {
     for (const { tenant, blockId, modifiedMs } of contents.leftovers) {
       if (clock.nowMs() - modifiedMs < LEFTOVER_AGE_MS || catalog.has(tenant, blockId)) continue;
       if (contents.find({ tenant, blockId }) !== undefined) continue;
-      await bucket.removeBlock({ tenant, blockId }, signal);
-      metrics.removed.inc({ reason: 'broken_off' });
+      const beforeMs = clock.nowMs() - LEFTOVER_AGE_MS;
+      if (await bucket.removeLeftover({ tenant, blockId }, beforeMs, signal))
+        metrics.removed.inc({ reason: 'broken_off' });
     }
   }
 
