@@ -1,6 +1,6 @@
 // A cluster of processes with a bucket, all of whose disks and NATS are lost: another, which has nothing but the bucket, answers as the first one
 // did, and until it can it says so. And one process alone.
-import { writeFileSync } from 'node:fs';
+import { globSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { startCluster, startNode } from '../support/cluster.ts';
@@ -136,6 +136,73 @@ test.skipIf(!canRun)(
     await first.end('SIGKILL');
     const second = await startTidemark({ flags });
     await answersHonestly(second.url, endMs, before.body.data, second.output);
+  },
+);
+
+test.skipIf(!canRun)(
+  'one process whose disk is the cache of its bucket: killed while blocks leave and while they are read, it answers as before or says what it lacks',
+  { timeout: 180_000 },
+  async () => {
+    const gateway = await startS3Gateway();
+    const endMs = Math.floor(Date.now() / HOUR_MS) * HOUR_MS - 4 * HOUR_MS;
+    const flags = [...bucketFlags(gateway), '--web.enable-admin-api'];
+    const first = await startTidemark({ flags });
+    await writeHistory(first.url, endMs);
+    const before = await ask(first.url, endMs);
+    expect(before.httpStatus).toBe(200);
+    const { dataDir } = first;
+    const inBlocks = (name: string) => globSync(`blocks/*/*/${name}`, { cwd: dataDir }).length;
+    const inBucket = () =>
+      globSync('test/cluster/blocks/*/*/meta.json', { cwd: gateway.bucketFolder }).length;
+    await waitFor('all blocks are in the bucket', async () => inBucket() >= inBlocks('meta.json'), {
+      timeoutMs: 60_000,
+      describe: first.output,
+    });
+    await first.end('SIGKILL');
+    const evicting = [...flags, '--objstore.local-age=1h', '--objstore.cache-size=0'];
+    // Killed as soon as the first block is leaving, then a little later each time, until all have left.
+    let kills = 0;
+    for (let left = inBlocks('chunks'); left > 0; kills++) {
+      expect(kills).toBeLessThan(40);
+      const running = await startTidemark({ flags: evicting, dataDir });
+      await waitFor('a block leaves', async () => inBlocks('chunks') < left || inBlocks('chunks') === 0, {
+        timeoutMs: 60_000,
+        describe: running.output,
+      });
+      const asked = ask(running.url, endMs).catch(() => undefined);
+      if (kills % 2 === 0) await asked;
+      await running.end('SIGKILL');
+      await asked;
+      left = inBlocks('chunks');
+    }
+    expect(inBlocks('evicted.json')).toBe(inBlocks('meta.json'));
+    const cached = [...flags, '--objstore.local-age=1h', '--objstore.cache-size=1MB'];
+    const last = await startTidemark({ flags: cached, dataDir });
+    const after = await ask(last.url, endMs);
+    expect([after.httpStatus, after.body.data]).toEqual([200, before.body.data]);
+    const status = (await (await fetch(`${last.url}/api/v1/cluster/moves`)).json()) as {
+      data: { stores: { bucket: { evictedBlocks: number; cacheBytesMax: number } }[] };
+    };
+    expect(status.data.stores.every(({ bucket }) => bucket.cacheBytesMax === 1 << 20)).toBe(true);
+    // What is cached is there without the bucket; what is not is named.
+    await gateway.stop();
+    await last.end('SIGKILL');
+    rmSync(path.join(dataDir, 'blocks-cache'), { recursive: true, force: true });
+    const alone = await startTidemark({ flags: cached, dataDir });
+    const error = await ask(alone.url, endMs);
+    expect(error.httpStatus).toBe(503);
+    expect(error.body.error).toMatch(
+      /in object storage only, which does not give them .*cannot be reached.*T.*Z to /s,
+    );
+    const partial = await callApi(alone.url, 'query', {
+      query: 'count(kept)',
+      time: String(endMs / 1_000 - 1_800),
+      partial_response: 'true',
+    });
+    expect(partial.httpStatus).toBe(200);
+    expect(JSON.stringify(partial.body)).toMatch(/in object storage only/);
+    await gateway.start();
+    await answersHonestly(alone.url, endMs, before.body.data, alone.output);
   },
 );
 

@@ -8,9 +8,15 @@ import type { EvictionMetrics } from './eviction-metrics.ts';
 import { type BlockOfSegments, SEGMENT_BYTES, type SegmentCache, segmentBytes } from './segment-cache.ts';
 
 /** Neighbouring segments that one request fetches at most: with it a fetch takes a megabyte of memory. */
-const SEGMENTS_PER_FETCH = 4;
+const SEGMENTS_PER_FETCH = (1 << 20) / SEGMENT_BYTES;
 /** Fetches that one reader waits for at one time; requests of the whole process are bounded where they are made. */
 const READS_AT_ONCE = 4;
+/** Bytes behind what is read that are fetched ahead at most, of a reader that goes on and on: else each of its reads waits for an answer. */
+const AHEAD_BYTES_MAX = 4 << 20;
+/** What it gains with each read that follows the one before. */
+const AHEAD_BYTES_STEP = 512 << 10;
+/** A reader that skips less goes on all the same. */
+const GAP_BYTES_MAX = 64 << 10;
 /** Bytes that a walk from front to back fetches at one time. */
 const SCAN_BYTES = 1 << 20;
 
@@ -43,9 +49,18 @@ export class EvictedChunks {
   /** For queries. */
   open(meta: BlockMeta): ChunkSource {
     const block = blockOf(meta);
+    let [readTo, ahead] = [Number.NaN, 0];
     return {
       readsAtOnce: READS_AT_ONCE,
-      read: (into, position, signal) => this.#read(meta, block, into, position, signal),
+      read: (into, position, signal) => {
+        const isNext = position >= readTo - SEGMENT_BYTES && position <= readTo + GAP_BYTES_MAX;
+        ahead = isNext ? Math.min(AHEAD_BYTES_MAX, ahead + AHEAD_BYTES_STEP) : 0;
+        readTo = position + into.length;
+        const reading = this.#read(meta, block, into, position, signal);
+        // Not of the first that follows: two neighbours make no walk.
+        if (ahead > AHEAD_BYTES_STEP) this.#fetchAhead(meta, block, readTo, readTo + ahead);
+        return reading;
+      },
       distrust: async (start, end) => {
         for (let n = Math.floor(start / SEGMENT_BYTES); n * SEGMENT_BYTES < end; n++) {
           this.#deps.metrics.distrusted.inc();
@@ -121,6 +136,21 @@ export class EvictedChunks {
     for (const outcome of await Promise.allSettled(parts))
       if (outcome.status === 'rejected') throw outcome.reason;
     return end - position;
+  }
+
+  /** Begins to fetch what is likely to be read next, if the cache can keep it. Nobody waits for it; what fails is fetched again by who does. */
+  #fetchAhead(meta: BlockMeta, block: BlockOfSegments, start: number, end: number): void {
+    const { cache } = this.#deps;
+    if (cache.bytesMax < 2 * AHEAD_BYTES_MAX) return;
+    const last = Math.floor((Math.min(end, block.chunksBytes) - 1) / SEGMENT_BYTES);
+    for (let n = Math.floor(start / SEGMENT_BYTES); n <= last; n++) {
+      if (cache.has(block, n) || this.#flights.has(keyOf(block, n))) continue;
+      // A little at a time would make a request of each segment.
+      if (last - n + 1 < SEGMENTS_PER_FETCH && last * SEGMENT_BYTES < block.chunksBytes - SEGMENT_BYTES)
+        return;
+      const flight = this.#take(meta, block, n, last);
+      n = flight.first + flight.count - 1;
+    }
   }
 
   async #readCached(

@@ -399,6 +399,7 @@ describe.skipIf(!hasS3Gateway())('blocks past the local age', { timeout: 120_000
       EVICTED,
       EVICTED,
     ]);
+    await eventually(() => metricOf(second, 'tidemark_store_evicted_blocks')).toBe(3);
     expect(await metricOf(second, 'tidemark_store_chunk_fetched_bytes_total')).toBe(0);
     expect(await storedContent(second, everything)).toEqual(before);
     expect((await coverageOf(second)).missing).toBeUndefined();

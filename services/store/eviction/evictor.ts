@@ -35,6 +35,7 @@ export interface EvictorDeps {
 
 /** Kept free for segments to come: else blocks that nobody reads would keep those out that somebody does. */
 const HEADROOM_SHARE = 1 / 16;
+const HEADROOM_BYTES_MIN = 1 << 20;
 /** Of one look; then others have their turn. */
 const EVICTIONS_PER_LOOK = 64;
 
@@ -109,7 +110,8 @@ export class Evictor {
   async runOnce(signal: AbortSignal): Promise<boolean> {
     const { cache, catalog } = this.#deps;
     const { cacheBytesMax } = this.#options;
-    const target = Math.floor(cacheBytesMax * (1 - HEADROOM_SHARE));
+    const headroom = Math.max(HEADROOM_BYTES_MIN, cacheBytesMax * HEADROOM_SHARE);
+    const target = Math.max(0, Math.floor(cacheBytesMax - headroom));
     const whole = catalog.residents().filter(({ meta, isEvicted }) => !isEvicted && this.isAged(meta));
     let wholeBytes = whole.reduce((sum, { meta }) => sum + chunksOf(meta), 0);
     // Bytes that cannot leave are not the cache's to give.
