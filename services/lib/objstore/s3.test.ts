@@ -86,6 +86,17 @@ describe.skipIf(!hasS3Gateway())('over a real S3 API', () => {
     expect(await store.digestOf('a b/+ü&=%2F', signal)).toEqual({ sizeBytes: big.length, crc32: crc32(big) });
     const rest = await bytesOf(store.read('a b/+ü&=%2F', 9_000_001, big.length, signal));
     expect(rest.equals(big.subarray(9_000_001))).toBe(true);
+    expect(await store.statOf('small', signal)).toEqual({ sizeBytes: 5, crc32: crc32('hello') });
+    expect(Buffer.from(await store.getRange('small', 1, 3, signal)).toString()).toBe('el');
+    const middle = await store.getRange('a b/+ü&=%2F', 8_388_000, 8_389_001, signal);
+    expect(big.subarray(8_388_000, 8_389_001).equals(middle)).toBe(true);
+    await expect(store.getRange('small', 2, 9, signal)).rejects.toMatchObject({
+      code: 'bad_data',
+      message: expect.stringContaining('small ends at byte 5, expected 9'),
+    });
+    await expect(store.getRange('small', 7, 9, signal)).rejects.toMatchObject({ code: 'bad_data' });
+    await expect(store.getRange('absent', 0, 2, signal)).rejects.toMatchObject({ code: 'not_found' });
+    await expect(store.statOf('absent', signal)).rejects.toMatchObject({ code: 'not_found' });
     await expect(store.get('small', 4, signal)).rejects.toMatchObject({ code: 'resource_exhausted' });
     const keys = async (prefix: string) =>
       (await Array.fromAsync(store.list(prefix, signal))).map(({ key, sizeBytes }) => `${key} ${sizeBytes}`);
@@ -142,6 +153,32 @@ describe.skipIf(!hasS3Gateway())('over a real S3 API', () => {
     expect(breaks).toBe(2);
     const failures = await registry.getSingleMetric('tidemark_objstore_request_failures_total')!.get();
     expect(failures.values.map(({ labels }) => labels.result)).toEqual(['retried', 'retried']);
+  });
+
+  test('a range that breaks off, or comes from a server without ranges', { timeout: 60_000 }, async () => {
+    const gateway = await startS3Gateway();
+    const bytes = Buffer.alloc(400_000, 'range');
+    const flags = [`--objstore.bucket=${BUCKET}`, `--objstore.endpoint=${gateway.endpoint}`];
+    await objectStoreOf({ flags }).put('k', bytes, signal);
+    let gets = 0;
+    const breaking = await between(gateway.endpoint, (_request, response) => {
+      if (++gets > 2) return false;
+      response.writeHead(206, { 'content-length': 300_000 });
+      response.write(bytes.subarray(0, 1_000), () => response.destroy());
+      return true;
+    });
+    const got = await objectStoreOf(breaking).getRange('k', 50_000, 350_000, signal);
+    expect(bytes.subarray(50_000, 350_000).equals(got)).toBe(true);
+    expect(gets).toBe(3);
+    const without = await between(gateway.endpoint, (_request, response) => {
+      response.writeHead(200, { 'content-length': bytes.length });
+      response.end(bytes);
+      return true;
+    });
+    await expect(objectStoreOf(without).getRange('k', 5, 10, signal)).rejects.toMatchObject({
+      code: 'bad_data',
+      message: expect.stringContaining('status 200 where bytes 5 to 10 were asked for'),
+    });
   });
 
   test('what was tampered with on its way is refused by the server', { timeout: 60_000 }, async () => {
