@@ -9,13 +9,14 @@ import { apiRoute, type Route } from '../http/route.ts';
 const TIMEOUT_MS = 3_000;
 /** Largest page of metrics that is read. */
 const PAGE_BYTES_MAX = 8 << 20;
-/** Metrics that are handed on. */
+const PREFIX = /^tidemark_/;
+/** Metrics that are handed on, without what all names begin with. */
 const NAMES: ReadonlySet<string> = new Set([
-  'tidemark_tls_certificate_expiry_timestamp_seconds',
-  'tidemark_tls_last_reload_successful',
-  'tidemark_notifications_failing',
-  'tidemark_gateway_http_requests_total',
-  'tidemark_ingester_fenced_total',
+  'tls_certificate_expiry_timestamp_seconds',
+  'tls_last_reload_successful',
+  'notifications_failing',
+  'gateway_http_requests_total',
+  'ingester_fenced_total',
 ]);
 /** Of one name: more are left out. */
 const VALUES_MAX = 1_000;
@@ -95,7 +96,7 @@ export function metricsOf(text: string): MetricValue[] {
   const found: MetricValue[] = [];
   for (const line of text.split('\n')) {
     const match = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line);
-    if (match === null || !NAMES.has(match[1]!) || found.length >= VALUES_MAX) continue;
+    if (match === null || !NAMES.has(match[1]!.replace(PREFIX, '')) || found.length >= VALUES_MAX) continue;
     const labels = Object.fromEntries(
       Array.from((match[2] ?? '').matchAll(/([a-z_]+)="((?:[^"\\]|\\.)*)"/g), ([, name, value]) => [
         name!,

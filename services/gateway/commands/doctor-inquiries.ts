@@ -101,7 +101,7 @@ function clockOf({ service, instance, clockAheadSeconds: ahead }: ExaminedMember
 
 function certificatesOf({ service, instance, metrics }: ExaminedMember, nowMs: number): Finding[] {
   const findings: Finding[] = [];
-  for (const { labels, value } of named(metrics, 'tidemark_tls_certificate_expiry_timestamp_seconds')) {
+  for (const { labels, value } of named(metrics, 'tls_certificate_expiry_timestamp_seconds')) {
     const days = (value * 1000 - nowMs) / DAY_MS;
     if (days >= CERTIFICATE_DAYS_MIN) continue;
     const what = labels.certificate === 'own' ? 'the certificate' : 'an authority that is trusted by';
@@ -113,7 +113,7 @@ function certificatesOf({ service, instance, metrics }: ExaminedMember, nowMs: n
       ),
     );
   }
-  for (const { value } of named(metrics, 'tidemark_tls_last_reload_successful'))
+  for (const { value } of named(metrics, 'tls_last_reload_successful'))
     if (value === 0)
       findings.push(
         error(
@@ -124,8 +124,9 @@ function certificatesOf({ service, instance, metrics }: ExaminedMember, nowMs: n
   return findings;
 }
 
+/** @param name  Without what all names begin with. */
 const named = (metrics: readonly MetricValue[], name: string): MetricValue[] =>
-  metrics.filter((metric) => metric.name === name);
+  metrics.filter((metric) => metric.name === `tidemark_${name}`);
 
 function inquirePlaintext({ members, flags }: Examined): Finding[] {
   if (flags['cluster.insecure'] !== 'true') return [];
@@ -152,7 +153,7 @@ function inquireAlertmanagers({ rules, alertmanagers, examination }: Examined): 
       ),
     );
   const failing = (examination?.members ?? []).flatMap(({ metrics }) =>
-    named(metrics, 'tidemark_notifications_failing'),
+    named(metrics, 'notifications_failing'),
   );
   const urls = new Set(
     failing.filter(({ value }) => value === 1).map(({ labels }) => labels.alertmanager ?? ''),
@@ -238,7 +239,7 @@ function inquireTargets({ targets }: Examined): Finding[] {
 
 function inquireSenders({ examination }: Examined): Finding[] {
   const requests = (examination?.members ?? []).flatMap(({ metrics }) =>
-    named(metrics, 'tidemark_gateway_http_requests_total'),
+    named(metrics, 'gateway_http_requests_total'),
   );
   const refused = requests
     .filter(
