@@ -15,6 +15,11 @@ export function grownF64(column: Float64Array, needed: number): Float64Array {
   return grown;
 }
 
+/** The least power of two from `needed` on. */
+export function powerOfTwoFrom(needed: number): number {
+  return 2 ** Math.ceil(Math.log2(Math.max(1, needed)));
+}
+
 /** What `get` answers for a key that is not there. */
 export const ABSENT = 0xffffffff;
 

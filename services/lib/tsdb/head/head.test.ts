@@ -513,6 +513,30 @@ test('series that get samples or come while others leave stay', () => {
   expect(define(head, { __name__: 'm', i: '4950' })).toBe(many[4950]);
 });
 
+test('replaced series cost no memory, and labels are found all the same, when many leave and more than these come', () => {
+  const head = newHead();
+  const held: number[] = [];
+  for (let round = 1; round <= 8; round++) {
+    // Those of two rounds are there at a time; more come in the last one than there ever were.
+    const count = round === 8 ? 8000 : 2000;
+    const names = Array.from({ length: count }, (_, i) => ({ __name__: 'm', i: `${round}-${i}` }));
+    const ids = names.map((entries) => define(head, entries));
+    for (const id of ids) appendNumbers(head, id, [[round * RANGE_MS, round]], round);
+    for (const startMs of head.closedRangeStarts(round * RANGE_MS - 1)) {
+      head.drop(head.freeze(startMs, round)!.generation);
+    }
+    drain(head.collectSeries(round));
+    head.allowReuse(head.collection);
+    held.push(head.index.bytesHeld);
+    expect(names.map((entries) => define(head, entries))).toEqual(ids);
+    expect(head.seriesCount).toBe(count + (round === 1 ? 0 : 2000));
+    expect(head.index.postings('i', `${round}-7`)).toEqual(Uint32Array.of(ids[7]!));
+  }
+  // Room for a quarter more is kept, and no more than that gathers.
+  expect(Math.max(...held.slice(3, 7))).toBeLessThan(held[2]! * 1.25);
+  expect(held[6]).toBeLessThanOrEqual(held[4]!);
+});
+
 test('a selection that is under way never shows another series under an id that left', () => {
   const head = newHead();
   const many = Array.from({ length: 3000 }, (_, i) => define(head, { __name__: 'm', i: `${i}` }));

@@ -35,6 +35,9 @@ export interface HeadOptions {
 /** Replay takes an id this far above the others; a damaged one must not cost memory. */
 export const ID_GAP_MAX: number = 1 << 22;
 
+/** An index that is made anew has room for so many times the series that stay: for those that come until the next time. */
+const REBUILT_ROOM = 1.25;
+
 /** Series that left a head: their ids, ascending, and an index that still knows their labels. */
 export interface LeftSeries {
   readonly ids: Uint32Array;
@@ -366,6 +369,8 @@ export class Head {
   *#rebuildIndex(leaving: Set<number>, firstSegment: number): Generator<void> {
     const old = this.index;
     const next = new LabelIndex(this.options.hashSeed);
+    const share = 1 - leaving.size / Math.max(1, old.seriesCount);
+    next.reserveLike(old, Math.min(1, share * REBUILT_ROOM));
     this.#arrivals = [];
     try {
       let done = 0;

@@ -5,7 +5,7 @@ import { AppError } from '../../core/errors.ts';
 import { compareRanges } from '../block/byte-ranges.ts';
 import { EMPTY_POSTINGS } from '../postings/postings.ts';
 import type { PostingsSource } from '../postings/select-postings.ts';
-import { ABSENT, grownU32 } from './columns.ts';
+import { ABSENT, grownU32, powerOfTwoFrom } from './columns.ts';
 import { LabelPairs } from './label-pairs.ts';
 import { PostingsLists } from './postings-lists.ts';
 import { type PairedSeries, SeriesOrder } from './series-order.ts';
@@ -41,6 +41,20 @@ export class LabelIndex implements PostingsSource, PairedSeries {
   get bytesHeld(): number {
     const words = this.#seriesAt.length * 2 + this.#refs.length + this.#slots.length;
     return this.pairs.bytesHeld + this.#postings.bytesHeld + this.order.bytesHeld + words * 4;
+  }
+
+  /**
+   * Makes room for `share` of what another one holds, and for the same ids. To be called before the first `add`: columns that double as
+   * they grow leave pieces of all sizes behind, which the process' memory is not given back for.
+   */
+  reserveLike(other: LabelIndex, share: number): void {
+    this.pairs.reserveLike(other.pairs, share);
+    this.#postings.reserveLike(other.#postings, share);
+    this.#seriesAt = grownU32(this.#seriesAt, other.#seriesAt.length);
+    this.#hashes = grownU32(this.#hashes, this.#seriesAt.length);
+    this.#refs = grownU32(this.#refs, Math.ceil(other.#refsUsed * share));
+    const slots = powerOfTwoFrom(2 * Math.ceil(other.seriesCount * share));
+    this.#slots = new Uint32Array(Math.max(this.#slots.length, slots));
   }
 
   /**

@@ -2,7 +2,7 @@
 // chained by label name so that the values of a label can be walked. No object per pair.
 import { ByteWriter, decodeUtf8 } from '../../core/bytes.ts';
 import { hash128 } from '../../core/hash128.ts';
-import { ABSENT, grownU32 } from './columns.ts';
+import { ABSENT, grownU32, powerOfTwoFrom } from './columns.ts';
 
 /** What is known of one label name. */
 interface NameEntry {
@@ -36,6 +36,14 @@ export class LabelPairs {
 
   get bytesHeld(): number {
     return this.#arena.bytes.length + (this.#ends.length * 3 + this.#slots.length) * 4;
+  }
+
+  /** Makes room for `share` of what another one holds. To be called before the first `intern`. */
+  reserveLike(other: LabelPairs, share: number): void {
+    const count = Math.ceil(other.count * share);
+    this.#growColumns(count);
+    this.#arena.reserve(Math.ceil(other.#arena.length * share));
+    this.#slots = new Uint32Array(Math.max(this.#slots.length, powerOfTwoFrom(2 * count)));
   }
 
   /** Label names that occur, in no order. */

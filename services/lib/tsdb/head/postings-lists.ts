@@ -25,6 +25,12 @@ export class PostingsLists {
     return this.#arena.length * 4 + this.#counts.length * 17;
   }
 
+  /** Makes room for `share` of what another one holds. To be called before anything is appended. */
+  reserveLike(other: PostingsLists, share: number): void {
+    this.#growLists(Math.ceil(other.#counts.length * share));
+    this.#arena = grownU32(this.#arena, Math.ceil(other.#used * share));
+  }
+
   countOf(list: number): number {
     return this.#counts[list] ?? 0;
   }
