@@ -13,7 +13,7 @@ import { startTidemark, type Tidemark } from '../support/tidemark.ts';
 import { generateUpstreamQuery } from './upstream-queries.ts';
 import { FIRST_MS, generateData } from './upstream-series.ts';
 
-const QUERIES = Number(process.env.TIDEMARK_DIFFERENTIAL ?? 60);
+const QUERIES = Number(process.env.TIDEMARK_DIFFERENTIAL ?? 30);
 const SEED = Number(process.env.TIDEMARK_DIFFERENTIAL_SEED ?? 1);
 const FEATURES = [
   'promql-experimental-functions',

@@ -31,7 +31,7 @@ const SCRIPTS = FOLDERS.filter((folder) => hasShared(folder)).flatMap((folder) =
     .map((file) => path.join(sharedPath(folder), file)),
 );
 /** Generated queries of each kind. */
-const QUERIES = 1500;
+const QUERIES = 800;
 const STEPS = 24;
 
 const features = { ...ALL_FEATURES, delayedNameRemoval: false };

@@ -16,7 +16,7 @@ const SPAN_MINUTES = 360;
 const SERIES = 12;
 const NOW_MS = Math.floor(Date.now() / MINUTE_MS) * MINUTE_MS;
 
-const QUERIES = ['m', 'sum(m)', 'max by (n) (rate(m[10m]))', 'sum_over_time(m[30m] offset 1h)'];
+const QUERIES = ['sum(m)', 'max by (n) (rate(m[10m]))', 'sum_over_time(m[30m] offset 1h)'];
 
 interface Told {
   readonly status: number;
