@@ -89,6 +89,8 @@ export function openObjectStore(
   if (bucket === '') {
     if (flags['objstore.endpoint'] !== '')
       throw new AppError('bad_data', 'flag --objstore.endpoint: give --objstore.bucket as well');
+    if (flags['objstore.local-age'] > 0)
+      throw new AppError('bad_data', 'flag --objstore.local-age: give --objstore.bucket as well');
     return undefined;
   }
   if (!/^[a-z0-9][-.a-z0-9]{1,61}[a-z0-9]$/.test(bucket))

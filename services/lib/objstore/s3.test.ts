@@ -287,6 +287,7 @@ test('an answer that is no S3, or too long, is an error', async () => {
 
 test.each<[string[], RegExp]>([
   [['--objstore.endpoint=http://a'], /give --objstore\.bucket as well/],
+  [['--objstore.local-age=7d'], /local-age: give --objstore\.bucket as well/],
   [['--objstore.bucket=A_b'], /is not the name of a bucket/],
   [['--objstore.bucket=abc', '--objstore.endpoint=ftp://a'], /is not http\(s\):\/\/host:port/],
   [['--objstore.bucket=abc', '--objstore.endpoint=http://u:p@a'], /is not http/],

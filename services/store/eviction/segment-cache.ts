@@ -82,6 +82,11 @@ export class SegmentCache {
 
   /** Finds what is on the disk. Segments of blocks that are not evicted any more go. */
   async load(evicted: readonly BlockOfSegments[]): Promise<void> {
+    await this.#find(evicted);
+    await this.shrinkTo(this.#bytesMax);
+  }
+
+  async #find(evicted: readonly BlockOfSegments[]): Promise<void> {
     const { disk } = this.#deps;
     const known = new Map(evicted.map((block) => [`${block.tenant}/${block.blockId}`, block]));
     for (const tenant of await disk.list(this.#folder)) {
