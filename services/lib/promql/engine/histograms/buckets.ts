@@ -151,7 +151,10 @@ export function bucketFraction(lower: number, upper: number, buckets: Buckets): 
   const count = counts[size - 1]!;
   if (count === 0 || Number.isNaN(lower) || Number.isNaN(upper)) return Number.NaN;
   if (lower >= upper) return 0;
-  return (rankOf(buckets, upper, false) - rankOf(buckets, lower, true)) / count;
+  const upperRank = rankOf(buckets, upper, false);
+  const lowerRank = rankOf(buckets, lower, true);
+  // Counts may fall where they are no counters': no rank is above the number of observations.
+  return ((upperRank > count ? count : upperRank) - (lowerRank > count ? count : lowerRank)) / count;
 }
 
 /**
