@@ -12,10 +12,12 @@ import { Registry } from 'prom-client';
 import { ByteWriter } from '../../lib/core/bytes.ts';
 import { systemClock } from '../../lib/core/clock.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
+import { SampleColumns } from '../../lib/model/sample-columns.ts';
 import { DEFAULT_TENANT } from '../../lib/model/tenant.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import { createInProcessClient } from '../../lib/transport/in-process.ts';
+import { decodeChunk } from '../../lib/tsdb/chunk/decode-chunk.ts';
 import { draftAppendBatch, putDefinition } from '../../lib/wire/append/append-batch.ts';
 import { AppendOutcome, type AppendRequest, IngesterDefinition } from '../../lib/wire/contracts.ts';
 import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
@@ -172,12 +174,15 @@ async function restart(dataDir: string): Promise<void> {
     ...{ labelsOnly: false, partitions: [], seriesMax: 0 },
   };
   let samples = 0;
+  const columns = new SampleColumns(256);
   for await (const { frame } of client.select(all, { signal: new AbortController().signal })) {
     if (frame.length === 0) continue;
     readSeriesFrame(frame, {
       beginSeries: () => undefined,
-      chunk: (_encoding, _first, _last, bytes, start) => {
-        samples += bytes[start]! * 256 + bytes[start + 1]!;
+      chunk: (encoding, _first, _last, bytes, start, end) => {
+        columns.count = 0;
+        decodeChunk(encoding, bytes, start, end, columns);
+        samples += columns.count;
       },
     });
   }

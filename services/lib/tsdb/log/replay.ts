@@ -37,8 +37,8 @@ export interface ReplayDeps {
 
 /** Damaged pieces kept for people; what exceeds this is counted and logged only. */
 const QUARANTINE_FILES_MAX = 256;
-/** Other work gets its turn after this much replay. */
-const SLICE_MS = 20;
+/** Other work, which is probes only, gets its turn after this much replay; a turn costs more than a millisecond. */
+const SLICE_MS = 50;
 
 const SEGMENT_NAME = /^(\d{12})\.log$/;
 
