@@ -32,7 +32,7 @@ import { type Reach, reachOf } from './query-reach.ts';
 import { type Evaluated, Runs, trailerOf } from './query-runs.ts';
 import type { ResultCacheMetrics } from './result-cache-metrics.ts';
 import { askVersions, changeBetween, type PieceVersion, RANGES_MAX } from './source-versions.ts';
-import { type Pause, type Segment, slice, stitch } from './stitch.ts';
+import { type Pause, type Segment, type StitchedRows, slice, stitch } from './stitch.ts';
 
 /** Longer queries are not looked at by the main thread. */
 const QUERY_LENGTH_MAX = 2000;
@@ -273,7 +273,8 @@ export class ResultCache {
     ];
     segments.sort((a, b) => a.startMs - b.startMs);
     const pause = this.#pause();
-    const rows = await stitch(request, segments, (bytes) => budget.charge(bytes), pause);
+    const rows = await tryStitch(request, segments, budget, pause);
+    if (rows === undefined) return undefined;
     const steps = (runsOf: readonly StepRun[]) =>
       runsOf.reduce((sum, { startMs, endMs }) => sum + (endMs - startMs) / request.stepMs + 1, 0);
     const cachedSteps = steps(used.map(({ span }) => span));
@@ -385,6 +386,21 @@ export class ResultCache {
         });
       });
     };
+  }
+}
+
+/** Columns are as long as the query, also of series that have few values: undefined where evaluation needs less memory. */
+async function tryStitch(
+  request: QueryRequest,
+  segments: readonly Segment[],
+  budget: MemoryBudget,
+  pause: Pause,
+): Promise<StitchedRows | undefined> {
+  try {
+    return await stitch(request, segments, (bytes) => budget.charge(bytes), pause);
+  } catch (caught) {
+    if (caught instanceof AppError && caught.code === 'execution') return undefined;
+    throw caught;
   }
 }
 
