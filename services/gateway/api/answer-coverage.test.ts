@@ -1,6 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { Parameters } from '../http/parameters.ts';
-import { coverageStats, printCoverage, readKeepReplicas, readPartialResponse } from './answer-coverage.ts';
+import {
+  coverageStats,
+  printCoverage,
+  readKeepReplicas,
+  readNoCache,
+  readPartialResponse,
+} from './answer-coverage.ts';
 
 const COVERAGE = {
   complete: false,
@@ -68,4 +74,19 @@ describe('partial_response', () => {
 test('dedup=false shows each replica', () => {
   const read = (pairs: [string, string][]) => readKeepReplicas(new Parameters(pairs));
   expect([read([]), read([['dedup', 'true']]), read([['dedup', 'false']])]).toEqual([false, false, true]);
+});
+
+describe('nocache', () => {
+  test.each([
+    [undefined, undefined, false],
+    ['1', undefined, true],
+    ['0', 'no-store', false],
+    [undefined, 'no-store', true],
+    [undefined, 'no-cache, No-Store', true],
+    [undefined, 'no-cache', false],
+    [undefined, 'x-no-store-y', false],
+  ])('%s with Cache-Control %s is %s', (value, header, expected) => {
+    const parameters = new Parameters(value === undefined ? [] : [['nocache', value]]);
+    expect(readNoCache(parameters, header)).toBe(expected);
+  });
 });
