@@ -217,13 +217,17 @@ function difference(ours: Answer, theirs: Answer): string | undefined {
   return undefined;
 }
 
-/** Of the duplicates of a join either may be named. A modifier that its function does not take is found here before anything is read. */
+const EITHER_FAULT = /^found duplicate series for the match|modifier can only be used with/;
+
+/**
+ * Of the duplicates of a join either may be named. A modifier that its function does not take is found here before anything is read, and
+ * the right side of an operator is read before the left one.
+ */
 function isSameError(ours: string | undefined, theirs: string | undefined): boolean {
   if (ours === theirs) return true;
   if (ours === undefined || theirs === undefined) return false;
-  return [ours, theirs].some((text) =>
-    /^found duplicate series for the match|modifier can only be used with/.test(text),
-  );
+  const areTwoFaults = [ours, theirs].every((text) => text.startsWith('invalid smoothing factor'));
+  return areTwoFaults || [ours, theirs].some((text) => EITHER_FAULT.test(text));
 }
 
 function isSameValue(a: Value | undefined, b: Value | undefined): boolean {

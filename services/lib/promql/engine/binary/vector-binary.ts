@@ -119,7 +119,20 @@ class Join {
 
   async run(): Promise<StoredVector> {
     const column = new StepColumn(this.#steps);
-    const one = await storeVector(this.#session, this.#one, column);
+    let one: StoredVector | undefined;
+    // Prometheus reads the left side first.
+    const saidOfOne = await this.#session.annotations.apart(async () => {
+      one = await storeVector(this.#session, this.#one, column);
+    });
+    if (this.#swapped) this.#session.annotations.absorb(saidOfOne);
+    await this.#joinWith(one!, column);
+    if (!this.#swapped) this.#session.annotations.absorb(saidOfOne);
+    for (const said of this.#said) if (said !== undefined) this.#session.annotations.absorb(said);
+    return { series: this.#series, table: this.#table };
+  }
+
+  /** Reads the other side, and pairs it with the one that is stored. */
+  async #joinWith(one: StoredVector, column: StepColumn): Promise<void> {
     const bySignature = groupRows(this.#oneSignature, this.#signatures.count);
     const { fillLeft, fillRight } = this.#matching;
     const many = await rejectConflicts({
@@ -146,8 +159,6 @@ class Join {
       if (seen !== undefined) markMatched(column.kinds, this.#failed, this.#flagsOf(seen, signature));
     }
     if (seen !== undefined) this.#fillMany(one, seen, fillMany!);
-    for (const said of this.#said) if (said !== undefined) this.#session.annotations.absorb(said);
-    return { series: this.#series, table: this.#table };
   }
 
   /** Pairs one series of the "many" side with all that its signature has on the other. */
