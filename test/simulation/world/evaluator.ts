@@ -1,16 +1,19 @@
 // An alert evaluator of the simulated cluster, and what its work came to. Leases, fences, tokens and writes are the services' own code; a rule is a
 // sample whose value is the token under which it was written, after a query that takes a moment, and a notification is noted where it would be sent.
+import type { Registry } from 'prom-client';
 import { announceFence } from '../../../services/alert-evaluator/fence-quorum.ts';
 import { type GroupFence, RuleLeases } from '../../../services/alert-evaluator/rule-leases.ts';
 import { writeRuleSamples } from '../../../services/alert-evaluator/rule-writer.ts';
+import type { Clock } from '../../../services/lib/core/clock.ts';
 import { type Distributor, FencedWriteError } from '../../../services/lib/distributor/appender.ts';
 import { Labels } from '../../../services/lib/model/labels.ts';
 import { RuleSamples } from '../../../services/lib/rules/rule-samples.ts';
+import type { Logger } from '../../../services/lib/runtime/logger.ts';
 import type { Service } from '../../../services/lib/runtime/service.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
+import type { ControlPlane } from '../../../services/lib/transport/control-plane.ts';
 import { createWorkShares } from '../../../services/lib/transport/members/work-shares.ts';
 import { TENANT } from './ledger.ts';
-import type { Base } from './sim-cluster.ts';
 import type { World } from './world.ts';
 
 const GROUPS = ['f;a', 'f;b', 'f;c'];
@@ -54,10 +57,21 @@ export class Effects {
   }
 }
 
+/** What an evaluator is built on. */
+interface EvaluatorBase {
+  readonly control: ControlPlane;
+  readonly deps: {
+    readonly clock: Clock;
+    readonly logger: Logger;
+    readonly registry: Registry;
+    readonly cluster: Cluster;
+  };
+}
+
 export interface EvaluatorDeps {
   readonly world: World;
   readonly name: string;
-  readonly base: Base;
+  readonly base: EvaluatorBase;
   readonly cluster: Cluster;
   readonly distributor: Distributor;
   readonly effects: Effects;

@@ -92,7 +92,7 @@ export interface Views {
 }
 
 /** What a role is built on. */
-export interface Base {
+interface Base {
   readonly process: SimProcess;
   readonly control: ControlPlane;
   readonly startedAtMs: number;
