@@ -1,7 +1,7 @@
 // What is special about evaluating in threads: cancelling in the middle of a loop, limits over all threads, a thread that
 // dies, a consumer that is slow.
 import { Registry } from 'prom-client';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { createFakeCluster, type FakeSeries, regularSamples } from '../../../test/support/fake-cluster.ts';
 import { loadFactor } from '../../../test/support/programs.ts';
 import { systemClock } from '../../lib/core/clock.ts';
@@ -216,13 +216,12 @@ test('the list of queries says how far each is, and one is killed by its id', as
   const context = { signal: new AbortController().signal };
   const list = async () => (await setup.client.activeQueries({ tenant: '' }, context)).queries;
   const query = run(setup, { query: LONG, ...LONG_RANGE });
-  const waiting = run(setup, {});
   query.catch(() => undefined);
-  let listed = await list();
-  while ((listed[0]?.samples ?? 0) === 0) {
-    await systemClock.sleep(5);
-    listed = await list();
-  }
+  while (((await list())[0]?.samples ?? 0) === 0) await systemClock.sleep(5);
+  // Only now: a long query asks the nodes for versions before it takes its turn, a short one does not.
+  const waiting = run(setup, {});
+  await vi.waitFor(async () => expect(await list()).toHaveLength(2));
+  const listed = await list();
   expect(listed.map(({ phase }) => phase)).toEqual(['evaluating', 'queued']);
   expect(listed[0]).toMatchObject({ query: LONG, tenant: 'anonymous', stepMs: 1000 });
   expect(listed[0]!.id).toMatch(/^[0-9a-f]{16}$/);
