@@ -133,11 +133,10 @@ function extrapolateAlike(
   out.kinds.fill(samples < 2 ? ABSENT : FLOAT, firstStep, to);
   if (samples < 2) return;
   const endMs = firstEndMs + firstStep * endStepMs;
+  const startMs = endMs - rangeMs;
   const firstMs = timestampsMs[from]!;
   const lastMs = timestampsMs[last]!;
-  const factorOf = (first: number, result: number) =>
-    extrapolationFactor(firstMs, lastMs, endMs - rangeMs, endMs, samples, first, result) / how.divisor;
-  const factor = factorOf(Number.NaN, 0);
+  const factor = extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, Number.NaN, 0) / how.divisor;
   // With three samples or more, a counter that was above its increase cannot have been zero so shortly before.
   const mayBeZero = how.isCounter && samples < 3;
   let at = from;
@@ -145,7 +144,11 @@ function extrapolateAlike(
     const first = values[at]!;
     const result = values[at + samples - 1]! - first;
     const isUsual = !how.isCounter || (first >= result && !mayBeZero);
-    outValues[k] = result * (isUsual ? factor : factorOf(first, result));
+    outValues[k] =
+      result *
+      (isUsual
+        ? factor
+        : extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, first, result) / how.divisor);
     at += stride;
   }
 }
