@@ -60,6 +60,19 @@ describe('laws', () => {
     );
   });
 
+  test('more copies than zones: every group of every small cluster has all its copies', () => {
+    for (const zones of [1, 2, 3]) {
+      for (let count = zones; count <= 7; count++) {
+        const placement = new GroupPlacement(storesOf(count, zones), 4);
+        for (const group of GROUPS) {
+          expect(new Set(placement.ownersOf(group)).size, `${group}, ${count} in ${zones}`).toBe(
+            Math.min(count, 4),
+          );
+        }
+      }
+    }
+  });
+
   test('a store that leaves owns nothing', () => {
     const stores = storesOf(4).map((store, i) => (i === 2 ? { ...store, leaving: true } : store));
     const placement = new GroupPlacement(stores, 2);

@@ -101,7 +101,9 @@ interface Candidate {
 
 /**
  * Owners of each shard of one row: every pair of shard and store in order of its weighted rendezvous score, taken where the shard
- * lacks copies, its zone is new to the shard, and the store is below its bound. What is left open then is filled zones first.
+ * lacks copies, its zone is new to the shard, and the store is below its bound. Once a shard has every zone, stores passed over for
+ * their zone may be wanted, so passes go on until one takes nothing. What is left open then is filled in the same order, zones first,
+ * without bounds.
  */
 function placeRow(row: string, shards: number, stores: readonly StoreMember[], copies: number): string[][] {
   const owners: StoreMember[][] = Array.from({ length: shards }, () => []);
@@ -118,11 +120,21 @@ function placeRow(row: string, shards: number, stores: readonly StoreMember[], c
     if (taken.length >= copies || taken.includes(store)) return false;
     return taken.length >= zones || taken.every((other) => zoneOf(other) !== zoneOf(store));
   };
-  for (const candidate of candidates) {
-    const bound = Math.ceil((shards * copies * weightOf(candidate.store) * LOAD_SLACK) / weights);
-    if (isWanted(candidate) && (load.get(candidate.store.instance) ?? 0) < bound) take(candidate);
-  }
-  for (const candidate of candidates) if (isWanted(candidate)) take(candidate);
+  const hasRoom = ({ store }: Candidate): boolean => {
+    const bound = Math.ceil((shards * copies * weightOf(store) * LOAD_SLACK) / weights);
+    return (load.get(store.instance) ?? 0) < bound;
+  };
+  const pass = (mayTake: (candidate: Candidate) => boolean): number => {
+    let taken = 0;
+    for (const candidate of candidates) {
+      if (!isWanted(candidate) || !mayTake(candidate)) continue;
+      take(candidate);
+      taken++;
+    }
+    return taken;
+  };
+  while (pass(hasRoom) > 0);
+  while (pass(() => true) > 0);
   return owners.map((taken) => taken.map(({ instance }) => instance));
 }
 
