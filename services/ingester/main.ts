@@ -59,6 +59,7 @@ runServiceProcess({
         ...(flags['query.threads'] > 0 ? { partThreads: flags['query.threads'] } : {}),
         partMemoryBytesMax: memoryShare(1 / 4, flags['query.max-memory-total']),
         seriesPerTenantMax: flags['ingest.max-series'],
+        imageAtStopMs: IMAGE_AT_STOP_MS,
       },
       {
         ...{ cluster, clock, logger, registry },

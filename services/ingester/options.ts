@@ -72,6 +72,8 @@ export interface IngesterOptions {
   readonly recoveryMs?: number;
   /** Images are written no faster than this, bytes per second. Default 64 MiB. */
   readonly imageBytesPerSecond?: number;
+  /** An orderly stop takes so long at most for a last image, so that the next start replays nothing, ms. Default 0: none is written. */
+  readonly imageAtStopMs?: number;
 }
 
 /** Options with their defaults. `diskFreeBytesMin` and `instance` stay open. */
@@ -103,6 +105,7 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     imageLogBytes: 64 << 20,
     imageIntervalMs: 10 * 60_000,
     imageBytesPerSecond: 64 << 20,
+    imageAtStopMs: 0,
     catchUpIntervalMs: 5_000,
     catchUpBytesPerSecond: 32 << 20,
     catchUpStartMs: 60_000,

@@ -256,7 +256,7 @@ class DurableIngester implements Ingester {
     });
     await this.#replica?.start(
       {
-        ...{ log, writes, reader, tables: this.#tables },
+        ...{ log, tenants: this.#tenants, writes, reader, tables: this.#tables },
         hasSealed: (range, held) => sealer.hasSealed(range, held),
       },
       replayed.isFresh,
@@ -317,7 +317,30 @@ class DurableIngester implements Ingester {
     await this.#parts.stop();
     await this.#replica?.stop();
     await this.#running?.sealer.stop();
+    if (this.#running !== undefined) await this.#writeLastImage(this.#running.images);
     await this.#running?.log.close();
+  }
+
+  /** What cannot be written in time is replayed by the next start. */
+  async #writeLastImage(images: HeadImages): Promise<void> {
+    const { imageAtStopMs } = this.#options;
+    if (imageAtStopMs === 0) return;
+    const [late, written] = [new AbortController(), new AbortController()];
+    const limit = this.#deps.clock.sleep(imageAtStopMs, written.signal).then(
+      () => late.abort(new AppError('unavailable', `no head image within ${imageAtStopMs} ms`)),
+      () => undefined,
+    );
+    try {
+      await images.writeLast(late.signal);
+    } catch (caught) {
+      this.#logger.warn(
+        { err: toAppError(caught) },
+        'no head image could be written before the end: the next start replays the log',
+      );
+    } finally {
+      written.abort();
+      await limit;
+    }
   }
 
   /** The heads from their image; undefined when there is none that can be used, and the heads are empty then. */

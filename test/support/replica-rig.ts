@@ -31,6 +31,7 @@ import {
   IngesterDefinition,
   IngesterReplicationDefinition,
   MatchType,
+  type MetricMetadata,
 } from '../../services/lib/wire/contracts.ts';
 import { collectLedger, LEDGER_METRIC, type LedgerContent } from './ledger.ts';
 
@@ -210,8 +211,13 @@ export class ReplicaRig {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** Writes one sample of each series; remembers them once they are acknowledged. */
-  async write(names: readonly string[], timeMs: number, value: number): Promise<void> {
+  /** Writes one sample of each series, and metadata with them; remembers the samples once they are acknowledged. */
+  async write(
+    names: readonly string[],
+    timeMs: number,
+    value: number,
+    metadata: readonly MetricMetadata[] = [],
+  ): Promise<void> {
     const appender = this.#distributor.appender(DEFAULT_TENANT);
     const references = names.map((name) => appender.resolve(labelsOf(name)));
     await appender.write(
@@ -221,7 +227,7 @@ export class ReplicaRig {
         timestampsMs: new Float64Array(names.length).fill(timeMs),
         values: new Float64Array(names.length).fill(value),
       },
-      [],
+      metadata,
       new AbortController().signal,
     );
     for (const name of names) {
@@ -283,6 +289,15 @@ export class ReplicaRig {
     const found: LedgerContent = new Map();
     await collectLedger(this.of(instance).client, found);
     return found;
+  }
+
+  /** Metrics that an ingester has metadata of, sorted. */
+  async metricsAt(instance: string): Promise<string[]> {
+    const request = { tenant: DEFAULT_TENANT, metric: '', limit: 0 };
+    const { metadata } = await this.of(instance).client.metadata(request, {
+      signal: new AbortController().signal,
+    });
+    return metadata.map(({ metric }) => metric).sort();
   }
 
   /** What an ingester says of its answer when it is asked for a proof. */

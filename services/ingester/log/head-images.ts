@@ -139,9 +139,18 @@ export class HeadImages {
    * @throws when the disk or the log does not take it, or the signal is aborted: the image before stays as it was.
    */
   async write(signal: AbortSignal): Promise<void> {
+    await this.#writeAt(this.#options.imageBytesPerSecond, signal);
+  }
+
+  /** The same as fast as the disk, once nothing is appended any more, unless the image on disk has everything. */
+  async writeLast(signal: AbortSignal): Promise<void> {
+    if (this.replayBytes > 0) await this.#writeAt(Number.POSITIVE_INFINITY, signal);
+  }
+
+  async #writeAt(bytesPerSecond: number, signal: AbortSignal): Promise<void> {
     const { metrics } = this.#deps;
     try {
-      await this.#write(signal);
+      await this.#write(bytesPerSecond, signal);
       metrics.images.inc({ result: 'written' });
     } catch (caught) {
       if (!signal.aborted) metrics.images.inc({ result: 'failed' });
@@ -178,10 +187,10 @@ export class HeadImages {
     await this.sweep();
   }
 
-  async #write(signal: AbortSignal): Promise<void> {
+  async #write(bytesPerSecond: number, signal: AbortSignal): Promise<void> {
     const { folder, log, tenants, held, disk, clock, metrics } = this.#deps;
     await this.#checkSpace();
-    const throttle = new Throttle(this.#options.imageBytesPerSecond, clock, signal);
+    const throttle = new Throttle(bytesPerSecond, clock, signal);
     const position = log.position;
     const coveredBytes = log.bytesAppended;
     // Of that very place: what comes after it is replayed, and says itself what it is.

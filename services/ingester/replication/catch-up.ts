@@ -19,6 +19,7 @@ import type { Writes } from '../writes/writes.ts';
 import { askPeers, completePartitions, countWrites, lackingOf, type PeerAnswer } from './peer-answers.ts';
 import type { ReplicationMetrics } from './replication-metrics.ts';
 import type { ReplicaPeer, ReplicaView } from './replication-options.ts';
+import { fetchMetadata } from './shared-metadata.ts';
 
 export interface CatchUpOptions {
   /** Between two comparisons with the others, ms. */
@@ -76,6 +77,8 @@ export class CatchUp {
   #loop: Promise<void> | undefined;
   #isKicked = false;
   #settledEpoch = 0;
+  /** Newest placement by whose owners metadata was asked for. */
+  #metadataEpoch = 0;
   #partitions = 0;
   #complete = 0;
   #lackingWrites = 0;
@@ -213,6 +216,7 @@ export class CatchUp {
       this.#lackingWrites = countWrites(lacking);
       fetchedWrites += await this.#tryFetch(answer.peer, lacking);
     }
+    if (view.placement.epoch > this.#metadataEpoch) await this.#fetchMetadata(view, answers);
     this.#conclude(view, answers);
     return { view, complete: this.#complete, fetchedWrites };
   }
@@ -225,24 +229,56 @@ export class CatchUp {
   }
 
   async #ask(view: ReplicaView): Promise<PeerAnswer[]> {
-    const { clock, logger } = this.#deps;
+    const { logger } = this.#deps;
     const concerned = concernedBy(view);
     const peers = this.#deps
       .peers()
       .filter(({ instance }) => instance !== view.instance && concerned.has(instance));
+    return await this.#withTimeout((signal) =>
+      askPeers(peers, view, signal, ({ instance }, error) =>
+        logger.debug({ ingester: instance, err: error }, 'a replica did not say what it holds'),
+      ),
+    );
+  }
+
+  /** Best effort: an owner that does not answer is left out, and asked again only where none did. */
+  async #fetchMetadata({ placement, owned }: ReplicaView, answers: readonly PeerAnswer[]): Promise<void> {
+    const { logger, writes } = this.#deps;
+    let told = 0;
+    await this.#withTimeout((signal) =>
+      Promise.all(
+        answers.map(async ({ peer }) => {
+          try {
+            await fetchMetadata(peer, owned, writes, LOG_WRITER, signal);
+            told++;
+          } catch (caught) {
+            logger.debug({ ingester: peer.instance, err: toAppError(caught) }, 'no metadata of a replica');
+          }
+        }),
+      ),
+    );
+    if (told > 0) this.#metadataEpoch = placement.epoch;
+  }
+
+  /**
+   * Gives calls to other replicas a signal that ends them in time.
+   *
+   * @throws AppError `canceled` when this ingester is shutting down.
+   */
+  async #withTimeout<T>(call: (signal: AbortSignal) => Promise<T>): Promise<T> {
     const over = new AbortController();
     const signal = AbortSignal.any([over.signal, this.#abort.signal]);
-    const limit = clock.sleep(ASK_TIMEOUT_MS, signal).then(
+    const limit = this.#deps.clock.sleep(ASK_TIMEOUT_MS, signal).then(
       () => over.abort(new AppError('timeout', `no answer within ${ASK_TIMEOUT_MS} ms`)),
       () => undefined,
     );
-    const answers = await askPeers(peers, view, signal, ({ instance }, error) =>
-      logger.debug({ ingester: instance, err: error }, 'a replica did not say what it holds'),
-    );
-    over.abort();
-    await limit;
-    throwIfAborted(this.#abort.signal);
-    return answers;
+    try {
+      return await call(signal);
+    } finally {
+      over.abort();
+      await limit;
+      throwIfAborted(this.#abort.signal);
+    }
   }
 
   #conclude(view: ReplicaView, answers: readonly PeerAnswer[]): void {

@@ -77,6 +77,30 @@ test('passed over while it runs: the hole is found by the next write, or by aski
   expect(await rig.missingAt('b', ALL)).toEqual([]);
 });
 
+test('metadata comes along: to who was away, to a new owner, and it stays there', async () => {
+  const metrics = Array.from({ length: 600 }, (_, i) => `metric_${i}`);
+  const metadata = metrics.map((metric) => ({ metric, type: 'gauge', help: `help of ${metric}`, unit: '' }));
+  const rig = await startRig();
+  await rig.stop('c');
+  await rig.write(SERIES, START_MS, 1, metadata);
+  await rig.start('c');
+  expect(await rig.metricsAt('c')).toEqual(metrics.toSorted());
+  // All owners are new.
+  for (const instance of ['d', 'e', 'f']) await rig.start(instance);
+  rig.place(['d', 'e', 'f']);
+  for (const instance of ['d', 'e', 'f']) {
+    await waitFor(
+      `${instance} knows all metrics`,
+      async () => (await rig.metricsAt(instance)).length === metrics.length,
+    );
+    await rig.stop(instance);
+  }
+  for (const instance of ABC) await rig.stop(instance);
+  rig.isPlaced = false;
+  await rig.start('d');
+  expect(await rig.metricsAt('d')).toEqual(metrics.toSorted());
+});
+
 test('cut from every other owner it says nothing of completeness', async () => {
   const rig = await startRig();
   await write(rig, 0, 5);

@@ -20,6 +20,7 @@ import type {
   LeaveResponse,
 } from '../../lib/wire/contracts.ts';
 import type { SealedRange } from '../sealing/seal-shares.ts';
+import type { Tenants } from '../tenants.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import type { WriteReader } from '../writes/write-reader.ts';
 import type { WriterTable } from '../writes/writer-table.ts';
@@ -28,6 +29,7 @@ import { CatchUp, type CatchUpOptions, logHeld } from './catch-up.ts';
 import { CompletenessProver } from './completeness-prover.ts';
 import type { ReplicationMetrics } from './replication-metrics.ts';
 import type { ReplicationDeps, ReplicaView } from './replication-options.ts';
+import { metadataOf } from './shared-metadata.ts';
 
 export interface ReplicaDeps extends ReplicationDeps {
   readonly cluster: Cluster;
@@ -40,6 +42,7 @@ export interface ReplicaDeps extends ReplicationDeps {
 /** What is there once the log is open. */
 export interface ReplicaParts {
   readonly log: SegmentLog;
+  readonly tenants: Tenants;
   readonly writes: Writes;
   readonly reader: WriteReader;
   /** Tables of series references that hear of series that leave. */
@@ -73,6 +76,7 @@ export class Replica {
     this.handlers = {
       heldWrites: async ({ partitions }) => this.#heldWrites(partitions),
       fetchWrites: (request, { signal }) => this.#fetchWrites(request.wanted, signal),
+      fetchMetadata: (request) => this.#fetchMetadata(request.partitions),
       sealedWrites: async ({ tenant, startMs, endMs, held }) => ({
         covered: this.#mustRun().hasSealed({ tenant, startMs, endMs }, decodeHeldWrites(held)),
       }),
@@ -265,6 +269,12 @@ export class Replica {
         metrics.servedSamples.inc(samplesOfBatch(message.part.value.batch));
       yield message;
     }
+  }
+
+  async *#fetchMetadata(partitions: readonly number[]) {
+    const partitionCount = this.#deps.cluster.placement()?.partitionCount;
+    if (partitionCount === undefined) throw new AppError('unavailable', 'no placement is known here yet');
+    yield* metadataOf(this.#mustRun().tenants, new Set(partitions), partitionCount);
   }
 
   #mustRun(): ReplicaParts {

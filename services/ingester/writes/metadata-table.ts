@@ -29,6 +29,11 @@ export class MetadataTable {
     return changed;
   }
 
+  /** Takes entries of metrics that are not known; returns those that it took. */
+  addMissing(entries: readonly MetricMetadata[]): MetricMetadata[] {
+    return this.update(entries.filter(({ metric }) => !this.#entries.has(metric)));
+  }
+
   /** Entries of one metric, or of all (empty name), at most `limit` (0: all), sorted by metric. */
   list(metric: string, limit: number): MetricMetadata[] {
     if (metric !== '') {

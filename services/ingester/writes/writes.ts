@@ -83,6 +83,12 @@ export class Writes {
     return this.#apply(request, table, writer, () => true);
   }
 
+  /** Takes metadata that another replica has, of metrics that none is known of here. Resolves when it is durable. */
+  async addMetadata(tenantName: string, entries: readonly MetricMetadata[], writer: number): Promise<void> {
+    const tenant = this.#deps.tenants.getOrMake(tenantName);
+    await this.#logMetadata(tenant, tenant.metadata.addMissing(entries), writer, 0);
+  }
+
   #apply(
     request: AppendRequest,
     table: WriterTable,
@@ -94,7 +100,12 @@ export class Writes {
     // Before anything is made known: what the log cannot take must not fill the head with series.
     log.checkRoom(request.batch.length + (request.extras?.length ?? 0));
     const tenant = tenants.getOrMake(request.tenant);
-    let durable = this.#writeMetadata(tenant, request.metadata, writer, request.sequence);
+    let durable = this.#logMetadata(
+      tenant,
+      tenant.metadata.update(request.metadata),
+      writer,
+      request.sequence,
+    );
     const failedPartitions: number[] = [];
     const isTracked = request.origin !== undefined && request.write !== undefined;
     this.#sections.length = 0;
@@ -313,14 +324,12 @@ export class Writes {
     putLogDefinition(this.#definitions, id, head.partitionOf(id), bytes, 0, length);
   }
 
-  #writeMetadata(
+  #logMetadata(
     tenant: Tenant,
-    entries: readonly MetricMetadata[],
+    changed: readonly MetricMetadata[],
     writer: number,
     sequence: number,
   ): Promise<void> | undefined {
-    if (entries.length === 0) return undefined;
-    const changed = tenant.metadata.update(entries);
     if (changed.length === 0) return undefined;
     const payload = this.#payload;
     payload.reset();

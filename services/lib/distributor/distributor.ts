@@ -3,10 +3,8 @@
 // joins the parts; tenant-appender.ts is the door, write-path.ts the way.
 import { randomBytes } from 'node:crypto';
 import type { Registry } from 'prom-client';
-import { encodeUtf8 } from '../core/bytes.ts';
 import type { Clock } from '../core/clock.ts';
-import { hash128 } from '../core/hash128.ts';
-import { PLACEMENT_SEED, partitionOf } from '../placement/placement.ts';
+import { partitionOfMetric } from '../placement/placement.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Cluster } from '../transport/cluster.ts';
 import type { Distributor } from './appender.ts';
@@ -216,12 +214,4 @@ class ClusterDistributor implements Distributor {
 /** Random words as hexadecimal digits, eight each. */
 function hexOf(randomUint32: () => number, words: number): string {
   return Array.from({ length: words }, () => randomUint32().toString(16).padStart(8, '0')).join('');
-}
-
-/** Metadata of a metric goes to one partition's owners, by the name alone. */
-function partitionOfMetric(metric: string, partitionCount: number): number {
-  const bytes = encodeUtf8(metric);
-  const words = new Uint32Array(4);
-  hash128(bytes, 0, bytes.length, PLACEMENT_SEED, words);
-  return partitionOf(words[0]!, 0, partitionCount);
 }

@@ -106,3 +106,11 @@ function spreadOverZones(ranked: readonly Member[], count: number): string[] {
 export function partitionOf(labelHashWord: number, tenantHashWord: number, partitionCount: number): number {
   return ((labelHashWord ^ tenantHashWord) >>> 0) % partitionCount;
 }
+
+/** Partition of a metric's metadata: by the name alone. */
+export function partitionOfMetric(metric: string, partitionCount: number): number {
+  const bytes = encodeUtf8(metric);
+  const words = new Uint32Array(4);
+  hash128(bytes, 0, bytes.length, PLACEMENT_SEED, words);
+  return partitionOf(words[0]!, 0, partitionCount);
+}

@@ -46,6 +46,8 @@ export type {
   SealResponse,
 } from './gen/tidemark/v1/ingester.ts';
 export type {
+  FetchMetadataRequest,
+  FetchMetadataResponse,
   FetchWritesRequest,
   FetchWritesResponse,
   HeldWritesRequest,

@@ -6,7 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import { AppendRequest } from "./ingester.ts";
+import { AppendRequest, MetricMetadata } from "./ingester.ts";
 
 export const protobufPackage = "tidemark.v1";
 
@@ -61,6 +61,19 @@ export interface FetchProgress {
   /** Bytes of the log that are read and that are to be read, all in all. */
   readBytes: number;
   totalBytes: number;
+}
+
+export interface FetchMetadataRequest {
+  /** Partitions of the metrics, as the distributor finds them by their names. */
+  partitions: number[];
+}
+
+/** At most 256 entries of one tenant. */
+export interface FetchMetadataResponse {
+  /** Tenant that they belong to. */
+  tenant: string;
+  /** One entry a metric, in no order. */
+  metadata: MetricMetadata[];
 }
 
 export interface SealedWritesRequest {
@@ -529,6 +542,142 @@ export const FetchProgress: MessageFns<FetchProgress> = {
   },
 };
 
+function createBaseFetchMetadataRequest(): FetchMetadataRequest {
+  return { partitions: [] };
+}
+
+export const FetchMetadataRequest: MessageFns<FetchMetadataRequest> = {
+  encode(message: FetchMetadataRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partitions.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FetchMetadataRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFetchMetadataRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FetchMetadataRequest>): FetchMetadataRequest {
+    return FetchMetadataRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FetchMetadataRequest>): FetchMetadataRequest {
+    const message = createBaseFetchMetadataRequest();
+    message.partitions = object.partitions?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseFetchMetadataResponse(): FetchMetadataResponse {
+  return { tenant: "", metadata: [] };
+}
+
+export const FetchMetadataResponse: MessageFns<FetchMetadataResponse> = {
+  encode(message: FetchMetadataResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    for (const v of message.metadata) {
+      MetricMetadata.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FetchMetadataResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFetchMetadataResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.metadata.push(MetricMetadata.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FetchMetadataResponse>): FetchMetadataResponse {
+    return FetchMetadataResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FetchMetadataResponse>): FetchMetadataResponse {
+    const message = createBaseFetchMetadataResponse();
+    message.tenant = object.tenant ?? "";
+    message.metadata = object.metadata?.map((e) => MetricMetadata.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 function createBaseSealedWritesRequest(): SealedWritesRequest {
   return { tenant: "", startMs: 0, endMs: 0, held: new Uint8Array(0) };
 }
@@ -847,6 +996,18 @@ export const IngesterReplicationDefinition = {
       requestType: FetchWritesRequest as typeof FetchWritesRequest,
       requestStream: false,
       responseType: FetchWritesResponse as typeof FetchWritesResponse,
+      responseStream: true,
+      options: {},
+    },
+    /**
+     * Metadata of the metrics whose partitions are given. It belongs to no numbered write: a new owner, and one that was away, asks for
+     * it when it has caught up.
+     */
+    fetchMetadata: {
+      name: "FetchMetadata",
+      requestType: FetchMetadataRequest as typeof FetchMetadataRequest,
+      requestStream: false,
+      responseType: FetchMetadataResponse as typeof FetchMetadataResponse,
       responseStream: true,
       options: {},
     },
