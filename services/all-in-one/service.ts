@@ -88,6 +88,8 @@ export async function createAllInOne(flags: AllInOneFlags, deps: AllInOneDeps): 
  * readable for the longest query and a margin. The wait in the queue counts into the timeout already.
  */
 const SEAL_GRACE_MARGIN_MS = 30_000;
+/** As the ingester has it. */
+const IMAGE_AT_STOP_MS = 6_000;
 /** As the ingester's own default, which fits the default timeout. */
 const SEAL_GRACE_MS_MIN = 150_000;
 
@@ -125,6 +127,7 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
       partitionCount: flags['cluster.partitions'],
       seriesPerTenantMax: flags['ingest.max-series'],
       sealGraceMs: Math.max(SEAL_GRACE_MS_MIN, flags['query.timeout'] + SEAL_GRACE_MARGIN_MS),
+      imageAtStopMs: IMAGE_AT_STOP_MS,
     },
     { ...deps, cluster },
   );

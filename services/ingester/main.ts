@@ -21,6 +21,8 @@ const KEEPER_INTERVAL_MS = 500;
 const FORMER_OWNERS_MS = 4 * 3_600_000;
 /** A query that asked the stores before a block was there must still find its samples here: so much longer than any may take. */
 const SEAL_GRACE_MARGIN_MS = 30_000;
+/** Beside 18 s of draining it leaves room in the 28 s that a stop may take; a disk writes 2 GB meanwhile, more than four million series. */
+const IMAGE_AT_STOP_MS = 6_000;
 
 runServiceProcess({
   service: 'ingester',

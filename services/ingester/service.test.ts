@@ -669,6 +669,27 @@ test('a store that refuses is asked again, and nothing is lost meanwhile', async
   expect(await store.content()).toEqual(whole);
 });
 
+test('a stop writes what the next start would replay into an image, where it may', async () => {
+  const replayed = async (imageAtStopMs: number): Promise<number[]> => {
+    const { ingester, client, registry } = await start({ imageAtStopMs });
+    const writer = new TestWriter(client);
+    await writer.send([['up', START_MS, 1]]);
+    await writer.send([['up', START_MS + 1, 2]]);
+    const before = await contentOf(client);
+    await ingester.stop();
+    const restarted = await start({ imageAtStopMs });
+    expect(await contentOf(restarted.client)).toEqual(before);
+    return [
+      await metric(registry, 'tidemark_ingester_head_images_total'),
+      await metric(restarted.registry, 'tidemark_ingester_replay_pending_bytes'),
+    ];
+  };
+  const [none, pending] = await replayed(0);
+  expect([none, pending]).toEqual([0, expect.toSatisfy((bytes) => bytes > 100)]);
+  const [written, left] = await replayed(5_000);
+  expect([written, left]).toEqual([1, expect.toSatisfy((bytes) => bytes < 100)]);
+});
+
 test('a crash at any state of the folder: every prefix of commits gives the acknowledged content', async () => {
   // Copies of the data folder are what a crash at that moment leaves.
   const { client } = await start({ segmentBytesMax: 4096 });

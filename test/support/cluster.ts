@@ -9,6 +9,8 @@ import { freshFolder } from './tidemark.ts';
 
 export type ServiceName = 'scraper' | 'ingester' | 'store' | 'querier' | 'alert-evaluator' | 'gateway';
 
+type Environment = Readonly<Record<string, string>>;
+
 /** A process of the cluster. It can be ended and started again under its name, with its data. */
 export interface Node {
   readonly service: ServiceName;
@@ -23,8 +25,11 @@ export interface Node {
   readonly output: () => string;
   readonly exited: () => number | string | undefined;
   readonly end: (signal?: NodeJS.Signals) => Promise<void>;
-  /** @param root  Of the repository whose code it runs from now on, as in ClusterOptions. */
-  readonly start: (root?: string) => Promise<void>;
+  /**
+   * @param root  Of the repository whose code it runs from now on, as in ClusterOptions.
+   * @param env   Added to its environment, this time only.
+   */
+  readonly start: (root?: string, env?: Environment) => Promise<void>;
   readonly ready: (timeoutMs?: number) => Promise<void>;
 }
 
@@ -37,6 +42,8 @@ export interface ClusterOptions {
   readonly flags?: Readonly<Partial<Record<ServiceName, readonly string[]>>>;
   /** And of single ones, by their names: `querier-1`. */
   readonly nodeFlags?: Readonly<Record<string, readonly string[]>>;
+  /** Added to the environment of single ones, at each start. */
+  readonly nodeEnvironments?: Readonly<Record<string, Environment>>;
   /** A NATS that runs already; otherwise one is started. */
   readonly nats?: Nats;
   /** Of the repository whose code all of them run: another version's. Default: this one. */
@@ -67,6 +74,7 @@ export async function startNode(
     readonly configFile: string;
     readonly flags?: readonly string[];
     readonly root?: string | undefined;
+    readonly env?: Environment | undefined;
   },
 ): Promise<Node> {
   const [httpPort, grpcPort] = [await freePort(), await freePort()];
@@ -86,7 +94,9 @@ export async function startNode(
     ...(WITH_DATA.has(service) ? [`--data.dir=${dataDir}`] : []),
     ...(options.flags ?? []),
   ];
-  let running = startProcess(process.execPath, [main, ...args]);
+  const startMain = (env: Environment = {}) =>
+    startProcess(process.execPath, [main, ...args], { env: { ...options.env, ...env } });
+  let running = startMain();
   onTestFinished(() => running.end('SIGKILL'));
   return {
     service,
@@ -98,10 +108,10 @@ export async function startNode(
     output: () => running.output(),
     exited: () => running.exited(),
     end: (signal) => running.end(signal),
-    start: async (root) => {
+    start: async (root, env) => {
       await running.end('SIGKILL');
       if (root !== undefined) main = mainOf(root);
-      running = startProcess(process.execPath, [main, ...args]);
+      running = startMain(env);
     },
     ready: async (timeoutMs = READY_TIMEOUT_MS) => {
       await waitFor(
@@ -128,7 +138,10 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
       const instance = `${service}-${i}`;
       const flags = [...(options.flags?.[service] ?? []), ...(options.nodeFlags?.[instance] ?? [])];
       const { root } = options;
-      nodes.push(await startNode(service, instance, { natsUrl: nats.url, zone, configFile, flags, root }));
+      const env = options.nodeEnvironments?.[instance];
+      nodes.push(
+        await startNode(service, instance, { natsUrl: nats.url, zone, configFile, flags, root, env }),
+      );
     }
   }
   await Promise.all(nodes.map((node) => node.ready()));

@@ -19,9 +19,14 @@ export function findProgram(name: string): string | undefined {
   return undefined;
 }
 
-/** Ports below those that the system gives to outgoing connections, which would take them again before a test does. */
-const PORT_MIN = 20_000;
-const PORT_MAX = 32_000;
+/**
+ * Ports below those that the system gives to outgoing connections, which would take them again before a test does.
+ * TIDEMARK_TEST_PORTS=A..B chooses others: for long runs side by side.
+ */
+const [PORT_MIN, PORT_MAX] = (process.env.TIDEMARK_TEST_PORTS ?? '20000..32000').split('..').map(Number) as [
+  number,
+  number,
+];
 
 const given = new Set<number>();
 
