@@ -6,6 +6,12 @@ export function growUint8(column: Uint8Array): Uint8Array<ArrayBuffer> {
   return grown;
 }
 
+export function growUint16(column: Uint16Array): Uint16Array<ArrayBuffer> {
+  const grown = new Uint16Array(column.length * 2);
+  grown.set(column);
+  return grown;
+}
+
 export function growUint32(column: Uint32Array): Uint32Array<ArrayBuffer> {
   const grown = new Uint32Array(column.length * 2);
   grown.set(column);

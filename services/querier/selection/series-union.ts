@@ -3,32 +3,28 @@
 import { ByteReader, ByteWriter } from '../../lib/core/bytes.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import {
-  CHUNK_AGGREGATES,
   CHUNK_COLUMNS,
   CHUNK_HISTOGRAMS,
   CHUNK_START_TIMES,
-  CHUNK_WEIGHTS,
   type ChunkSink,
   isKnownEncoding,
 } from '../../lib/model/chunk-sink.ts';
 import { checkLabelBytes } from '../../lib/model/label-bytes.ts';
 import { ReplicaLabels } from '../../lib/model/replica-labels.ts';
 import type { SampleColumns } from '../../lib/model/sample-columns.ts';
-import { compareRanges } from '../../lib/tsdb/block/byte-ranges.ts';
 import type { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { decodeChunk } from '../../lib/tsdb/chunk/decode-chunk.ts';
 import type { StartTimes } from '../../lib/tsdb/chunk/start-times.ts';
 import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import type { MemoryBudget } from '../evaluation/memory-budget.ts';
 import { SharedArena } from '../evaluation/shared-buffers.ts';
-import { growFloat64, growInt32, growUint8, growUint32 } from './grown-columns.ts';
+import { CHUNK_BYTES, ChunkTable } from './chunk-table.ts';
+import { growUint32 } from './grown-columns.ts';
 import { type FrameList, NONE, SeriesTable } from './series-table.ts';
 import type { SharedUnion } from './shared-union.ts';
 
 /** Bytes of a series in the arrays below and in the hash table, room for growth included. */
 const SERIES_BYTES = 64;
-/** Bytes of a chunk in the arrays below, room for growth included. */
-const CHUNK_BYTES = 64;
 /** Whoever reads the set makes strings of the label bytes: about this many bytes for each of them. */
 const LABEL_STRING_FACTOR = 4;
 
@@ -62,21 +58,13 @@ export class SeriesUnion implements ChunkSink {
 
   #series: SeriesTable;
 
-  // One element per chunk; the chunks of a series are a list.
-  #chunkCount = 0;
-  #chunkFrame: Uint32Array = new Uint32Array(64);
-  #chunkStart: Uint32Array = new Uint32Array(64);
-  #chunkEnd: Uint32Array = new Uint32Array(64);
-  #chunkMinMs: Float64Array = new Float64Array(64);
-  #chunkMaxMs: Float64Array = new Float64Array(64);
-  #chunkEncoding: Uint8Array = new Uint8Array(64);
-  #nextChunk: Int32Array = new Int32Array(64);
+  /** The chunks of a series are a list in it. */
+  #chunks: ChunkTable;
 
   // Replicas. Labels without those that name one are written into frames of their own.
   readonly #replicaLabels: ReplicaLabels | undefined;
   /** Numbers by the replica's name, from 1; 0 is a series without. Once sorted, ranks in the order of the names. */
   readonly #replicas = new Map<string, number>();
-  #chunkReplica: Uint16Array | undefined;
   #replica = 0;
   readonly #stripped = new ByteWriter(1024);
   /** The newest frame of labels, and how full it is. */
@@ -95,6 +83,7 @@ export class SeriesUnion implements ChunkSink {
     this.#limits = limits;
     this.#budget = budget;
     this.#series = new SeriesTable(this.#frames, limits.hashSeed);
+    this.#chunks = new ChunkTable(this.#frames);
     const names = limits.replicaLabels ?? [];
     this.#replicaLabels = names.length > 0 ? new ReplicaLabels(names) : undefined;
   }
@@ -115,11 +104,11 @@ export class SeriesUnion implements ChunkSink {
 
   /** Whether some series is of one of several replicas. */
   get hasReplicas(): boolean {
-    return this.#chunkReplica !== undefined;
+    return this.#chunks.replica !== undefined;
   }
 
   get chunkCount(): number {
-    return this.#chunkCount;
+    return this.#chunks.count;
   }
 
   /**
@@ -133,7 +122,7 @@ export class SeriesUnion implements ChunkSink {
     this.#charge(frame.length);
     this.#frame = this.#pushFrame(frame, this.#nodeOf(from));
     this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
-    const chunksBefore = this.#chunkCount;
+    const chunksBefore = this.#chunks.count;
     try {
       readSeriesFrame(frame, this);
     } catch (caught) {
@@ -201,7 +190,6 @@ export class SeriesUnion implements ChunkSink {
         `selector matches series of more than ${REPLICAS_MAX} replicas: a label of --query.replica-labels has other values than servers; select fewer series, or take it out`,
       );
     }
-    this.#chunkReplica ??= new Uint16Array(this.#chunkFrame.length);
     const replica = this.#replicas.size + 1;
     this.#replicas.set(name, replica);
     return replica;
@@ -217,24 +205,14 @@ export class SeriesUnion implements ChunkSink {
   ): void {
     if (!isKnownEncoding(encoding)) throw new AppError('bad_data', `unknown chunk encoding ${encoding}`);
     if (encoding > CHUNK_COLUMNS) this.#hasExtras = true;
-    if (isAggregate(encoding)) {
+    this.#charge(CHUNK_BYTES);
+    const chunk = this.#chunks.add(this.#frame, start, end, encoding, minTimeMs, maxTimeMs, this.#replica);
+    if (this.#chunks.isAggregate(chunk)) {
       this.#coarsestMs = Math.max(this.#coarsestMs, new ByteReader(bytes, start, end).varint());
     }
-    const chunk = this.#chunkCount;
-    if (chunk === this.#chunkFrame.length) this.#growChunks();
-    this.#charge(CHUNK_BYTES);
-    this.#chunkCount++;
-    this.#chunkFrame[chunk] = this.#frame;
-    if (this.#chunkReplica !== undefined) this.#chunkReplica[chunk] = this.#replica;
-    this.#chunkStart[chunk] = start;
-    this.#chunkEnd[chunk] = end;
-    this.#chunkMinMs[chunk] = minTimeMs;
-    this.#chunkMaxMs[chunk] = maxTimeMs;
-    this.#chunkEncoding[chunk] = encoding;
-    this.#nextChunk[chunk] = NONE;
     const last = this.#series.lastChunk[this.#current]!;
     if (last === NONE) this.#series.firstChunk[this.#current] = chunk;
-    else this.#nextChunk[last] = chunk;
+    else this.#chunks.next[last] = chunk;
     this.#series.lastChunk[this.#current] = chunk;
   }
 
@@ -251,18 +229,17 @@ export class SeriesUnion implements ChunkSink {
   }
 
   #isDisputed(first: number): boolean {
-    for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      const encoding = this.#chunkEncoding[chunk]!;
-      if (encoding > CHUNK_HISTOGRAMS) continue;
-      const node = this.#frameNodes[this.#chunkFrame[chunk]!];
+    const chunks = this.#chunks;
+    for (let chunk = first; chunk !== NONE; chunk = chunks.next[chunk]!) {
+      if (chunks.encoding[chunk]! > CHUNK_HISTOGRAMS) continue;
+      const node = this.#frameNodes[chunks.frame[chunk]!];
       let isOthers = false;
       let isOwn = false;
-      for (let other = first; other !== NONE; other = this.#nextChunk[other]!) {
-        if (!isAggregate(this.#chunkEncoding[other]!)) continue;
-        if (this.#chunkMinMs[other]! > this.#chunkMaxMs[chunk]!) continue;
-        if (this.#chunkMaxMs[other]! < this.#chunkMinMs[chunk]!) continue;
+      for (let other = first; other !== NONE; other = chunks.next[other]!) {
+        if (!chunks.isAggregate(other)) continue;
+        if (!chunks.touches(other, chunks.minMs[chunk]!, chunks.maxMs[chunk]!)) continue;
         // Staleness markers, and samples of which there are few, stand beside a node's own aggregates.
-        if (this.#frameNodes[this.#chunkFrame[other]!] === node) isOwn = true;
+        if (this.#frameNodes[chunks.frame[other]!] === node) isOwn = true;
         else isOthers = true;
       }
       if (isOthers && !isOwn) return true;
@@ -279,12 +256,12 @@ export class SeriesUnion implements ChunkSink {
 
   /** Numbers become ranks: which replica is followed must not depend on who answered first. */
   #rankReplicas(): void {
-    const chunkReplica = this.#chunkReplica;
-    if (chunkReplica === undefined) return;
+    const { replica, count } = this.#chunks;
+    if (replica === undefined) return;
     const ranks = new Uint16Array(this.#replicas.size + 1);
     const names = [...this.#replicas.keys()].sort();
     for (const [i, name] of names.entries()) ranks[this.#replicas.get(name)!] = i + 1;
-    for (let chunk = 0; chunk < this.#chunkCount; chunk++) chunkReplica[chunk] = ranks[chunkReplica[chunk]!]!;
+    for (let chunk = 0; chunk < count; chunk++) replica[chunk] = ranks[replica[chunk]!]!;
   }
 
   /** Makes a union of what another thread shares: its series [from, to) in label order. Nothing can be added to it. */
@@ -293,16 +270,9 @@ export class SeriesUnion implements ChunkSink {
     const { series, chunks } = shared;
     union.#frames.list = [...shared.frames];
     union.#series = SeriesTable.ofColumns(union.#frames, series, shared.order.subarray(from, to));
-    union.#chunkFrame = chunks.frame;
-    union.#chunkStart = chunks.start;
-    union.#chunkEnd = chunks.end;
-    union.#chunkMinMs = chunks.minMs;
-    union.#chunkMaxMs = chunks.maxMs;
-    union.#chunkEncoding = chunks.encoding;
-    union.#nextChunk = chunks.next;
+    union.#chunks = ChunkTable.ofShared(union.#frames, chunks);
     union.#hasExtras = shared.hasExtras;
     union.#coarsestMs = shared.coarsestMs;
-    union.#chunkReplica = shared.replica;
     return union;
   }
 
@@ -320,16 +290,9 @@ export class SeriesUnion implements ChunkSink {
 
   #copyToShared(take: (bytes: number) => SharedArrayBuffer): SharedUnion {
     const series = this.#series;
-    const chunks = this.#chunkCount;
+    const chunks = this.#chunks;
     const sizeOf = (bytes: number) => SharedArena.sizeOf(bytes);
-    const chunkReplica = this.#chunkReplica;
-    const replicaBytes = chunkReplica === undefined ? 0 : sizeOf(chunks * 2);
-    const columnBytes =
-      5 * sizeOf(series.count * 4) +
-      4 * sizeOf(chunks * 4) +
-      2 * sizeOf(chunks * 8) +
-      sizeOf(chunks) +
-      replicaBytes;
+    const columnBytes = 5 * sizeOf(series.count * 4) + chunks.bytesShared(sizeOf);
     this.#charge(columnBytes);
     const frameBytes = this.#frames.list.reduce((sum, { length }) => sum + sizeOf(length), 0);
     const arena = new SharedArena(take(columnBytes + frameBytes));
@@ -344,29 +307,21 @@ export class SeriesUnion implements ChunkSink {
         labelEnd: arena.uint32(series.labelEnd, series.count),
         firstChunk: arena.int32(series.firstChunk, series.count),
       },
-      chunks: {
-        frame: arena.uint32(this.#chunkFrame, chunks),
-        start: arena.uint32(this.#chunkStart, chunks),
-        end: arena.uint32(this.#chunkEnd, chunks),
-        minMs: arena.float64(this.#chunkMinMs, chunks),
-        maxMs: arena.float64(this.#chunkMaxMs, chunks),
-        encoding: arena.bytes(this.#chunkEncoding.subarray(0, chunks)),
-        next: arena.int32(this.#nextChunk, chunks),
-      },
+      chunks: chunks.copyTo(arena),
       hasExtras: this.#hasExtras,
       coarsestMs: this.#coarsestMs,
-      ...(chunkReplica === undefined ? {} : { replica: arena.uint16(chunkReplica, chunks) }),
     };
   }
 
   /** Ends of `parts` ranges of series in label order, with about the same number of chunks in each. */
   rangeEnds(parts: number): number[] {
     const ends: number[] = [];
+    const { next, count } = this.#chunks;
     let chunks = 0;
     for (let index = 0; index < this.#series.count; index++) {
       const first = this.#series.firstChunk[this.#series.order[index]!]!;
-      for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) chunks++;
-      while (ends.length < parts - 1 && chunks * parts >= this.#chunkCount * (ends.length + 1)) {
+      for (let chunk = first; chunk !== NONE; chunk = next[chunk]!) chunks++;
+      while (ends.length < parts - 1 && chunks * parts >= count * (ends.length + 1)) {
         ends.push(index + 1);
       }
     }
@@ -389,13 +344,13 @@ export class SeriesUnion implements ChunkSink {
   decodeInOrder(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
     const series = this.#series.order[index]!;
     if (!this.#areInOrder(series, minTimeMs, maxTimeMs)) return false;
-    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
-      const encoding = this.#chunkEncoding[chunk]!;
+    const chunks = this.#chunks;
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = chunks.next[chunk]!) {
+      if (!chunks.touches(chunk, minTimeMs, maxTimeMs)) continue;
+      const encoding = chunks.encoding[chunk]!;
       if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
       const at = into.count;
-      const frame = this.#frames.list[this.#chunkFrame[chunk]!]!;
-      decodeChunk(encoding, frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, into);
+      decodeChunk(encoding, chunks.bytesOf(chunk), chunks.start[chunk]!, chunks.end[chunk]!, into);
       // Bounds are what a node says; the samples decide.
       if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
     }
@@ -404,15 +359,14 @@ export class SeriesUnion implements ChunkSink {
 
   /** Whether the chunks of floats lie one behind the other, by their bounds, and there are no others. */
   #areInOrder(series: number, minTimeMs: number, maxTimeMs: number): boolean {
+    const chunks = this.#chunks;
     let previousMs = Number.NEGATIVE_INFINITY;
-    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      const startMs = this.#chunkMinMs[chunk]!;
-      const endMs = this.#chunkMaxMs[chunk]!;
-      if (startMs > maxTimeMs || endMs < minTimeMs) continue;
-      const encoding = this.#chunkEncoding[chunk]!;
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = chunks.next[chunk]!) {
+      if (!chunks.touches(chunk, minTimeMs, maxTimeMs)) continue;
+      const encoding = chunks.encoding[chunk]!;
       if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
-      if (startMs <= previousMs || encoding > CHUNK_COLUMNS) return false;
-      previousMs = endMs;
+      if (chunks.minMs[chunk]! <= previousMs || encoding > CHUNK_COLUMNS) return false;
+      previousMs = chunks.maxMs[chunk]!;
     }
     return true;
   }
@@ -425,23 +379,24 @@ export class SeriesUnion implements ChunkSink {
    * @returns     The chunks' numbers, a part of `into` or of what took its place.
    */
   chunksOf(index: number, minTimeMs: number, maxTimeMs: number, into: Uint32Array): Uint32Array {
+    const table = this.#chunks;
     let found = into;
     let count = 0;
     let isSorted = true;
     let previousMs = Number.NEGATIVE_INFINITY;
     const series = this.#series.order[index]!;
-    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      const startMs = this.#chunkMinMs[chunk]!;
-      if (startMs > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs || this.#isOther(chunk)) continue;
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = table.next[chunk]!) {
+      if (!table.touches(chunk, minTimeMs, maxTimeMs) || this.#isOther(chunk)) continue;
       if (count === found.length) found = growUint32(found);
       found[count++] = chunk;
+      const startMs = table.minMs[chunk]!;
       if (startMs <= previousMs) isSorted = false;
       previousMs = startMs;
     }
     const chunks = found.subarray(0, count);
     if (isSorted) return chunks;
-    chunks.sort((a, b) => this.#compareChunks(a, b));
-    return chunks.subarray(0, this.#dropEqualChunks(chunks));
+    chunks.sort((a, b) => table.compare(a, b));
+    return chunks.subarray(0, table.dropEqual(chunks));
   }
 
   /**
@@ -450,33 +405,32 @@ export class SeriesUnion implements ChunkSink {
    * @throws AppError `internal` as decodeInOrder.
    */
   readStartTimes(index: number, minTimeMs: number, maxTimeMs: number, into: StartTimes): void {
+    const chunks = this.#chunks;
     const series = this.#series.order[index]!;
-    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      if (this.#chunkEncoding[chunk] !== CHUNK_START_TIMES || this.#isOther(chunk)) continue;
-      if (this.#chunkMinMs[chunk]! > maxTimeMs || this.#chunkMaxMs[chunk]! < minTimeMs) continue;
-      const frame = this.#frames.list[this.#chunkFrame[chunk]!]!;
-      into.addChunk(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!);
+    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = chunks.next[chunk]!) {
+      if (chunks.encoding[chunk] !== CHUNK_START_TIMES || this.#isOther(chunk)) continue;
+      if (!chunks.touches(chunk, minTimeMs, maxTimeMs)) continue;
+      into.addChunk(chunks.bytesOf(chunk), chunks.start[chunk]!, chunks.end[chunk]!);
     }
   }
 
   /** Whether series `index` has chunks of several replicas. */
   isReplicated(index: number): boolean {
-    const replicas = this.#chunkReplica;
-    if (replicas === undefined) return false;
+    const { replica, next } = this.#chunks;
+    if (replica === undefined) return false;
     const first = this.#series.firstChunk[this.#series.order[index]!]!;
-    for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      if (replicas[chunk] !== replicas[first]) return true;
+    for (let chunk = first; chunk !== NONE; chunk = next[chunk]!) {
+      if (replica[chunk] !== replica[first]) return true;
     }
     return false;
   }
 
   /** Calls back for each replica of series `index`, in an order that never changes; only its chunks are seen meanwhile. */
   forEachReplica(index: number, use: () => void): void {
+    const { replica, next } = this.#chunks;
     const ranks = new Set<number>();
     const first = this.#series.firstChunk[this.#series.order[index]!]!;
-    for (let chunk = first; chunk !== NONE; chunk = this.#nextChunk[chunk]!) {
-      ranks.add(this.#chunkReplica![chunk]!);
-    }
+    for (let chunk = first; chunk !== NONE; chunk = next[chunk]!) ranks.add(replica![chunk]!);
     try {
       for (const rank of [...ranks].sort((a, b) => a - b)) {
         this.#only = rank;
@@ -488,12 +442,12 @@ export class SeriesUnion implements ChunkSink {
   }
 
   #isOther(chunk: number): boolean {
-    return this.#only !== undefined && this.#chunkReplica![chunk] !== this.#only;
+    return this.#only !== undefined && this.#chunks.replica![chunk] !== this.#only;
   }
 
   /** Whether a chunk stands for samples that are not there. */
   isAggregate(chunk: number): boolean {
-    return isAggregate(this.#chunkEncoding[chunk]!);
+    return this.#chunks.isAggregate(chunk);
   }
 
   /** Calls back with a chunk's bytes and their encoding. */
@@ -501,8 +455,8 @@ export class SeriesUnion implements ChunkSink {
     chunk: number,
     use: (bytes: Uint8Array, start: number, end: number, encoding: number) => void,
   ): void {
-    const frame = this.#frames.list[this.#chunkFrame[chunk]!]!;
-    use(frame, this.#chunkStart[chunk]!, this.#chunkEnd[chunk]!, this.#chunkEncoding[chunk]!);
+    const { start, end, encoding } = this.#chunks;
+    use(this.#chunks.bytesOf(chunk), start[chunk]!, end[chunk]!, encoding[chunk]!);
   }
 
   /** Lets go of the frames and gives back what was charged. Safe to call twice. */
@@ -531,77 +485,21 @@ export class SeriesUnion implements ChunkSink {
     return this.#series.addLast(frame, start, end);
   }
 
-  #compareChunks(a: number, b: number): number {
-    return (
-      this.#chunkMinMs[a]! - this.#chunkMinMs[b]! ||
-      this.#chunkMaxMs[a]! - this.#chunkMaxMs[b]! ||
-      this.#chunkEnd[a]! - this.#chunkStart[a]! - (this.#chunkEnd[b]! - this.#chunkStart[b]!) ||
-      a - b
-    );
-  }
-
-  /** Keeps the first of neighbours with equal bytes: replicas of a series often hold the same chunks. */
-  #dropEqualChunks(chunks: Uint32Array): number {
-    let kept = 0;
-    for (const chunk of chunks) {
-      if (kept > 0 && this.#isEqualChunk(chunks[kept - 1]!, chunk)) continue;
-      chunks[kept++] = chunk;
-    }
-    return kept;
-  }
-
-  #isEqualChunk(a: number, b: number): boolean {
-    if (this.#chunkMinMs[a] !== this.#chunkMinMs[b] || this.#chunkMaxMs[a] !== this.#chunkMaxMs[b]) {
-      return false;
-    }
-    if (this.#chunkEncoding[a] !== this.#chunkEncoding[b]) return false;
-    const bytesOfA = this.#frames.list[this.#chunkFrame[a]!]!;
-    const bytesOfB = this.#frames.list[this.#chunkFrame[b]!]!;
-    return (
-      compareRanges(
-        bytesOfA,
-        this.#chunkStart[a]!,
-        this.#chunkEnd[a]!,
-        bytesOfB,
-        this.#chunkStart[b]!,
-        this.#chunkEnd[b]!,
-      ) === 0
-    );
-  }
-
   /** Takes back the chunks from number `from` on. Series that came with them stay, without samples. */
   #dropChunks(from: number): void {
-    this.#chunkCount = from;
+    this.#chunks.count = from;
+    const { next } = this.#chunks;
     for (let series = 0; series < this.#series.count; series++) {
       if (this.#series.lastChunk[series]! < from) continue;
       let last = NONE;
       let chunk = this.#series.firstChunk[series]!;
       while (chunk !== NONE && chunk < from) {
         last = chunk;
-        chunk = this.#nextChunk[chunk]!;
+        chunk = next[chunk]!;
       }
       this.#series.lastChunk[series] = last;
       if (last === NONE) this.#series.firstChunk[series] = NONE;
-      else this.#nextChunk[last] = NONE;
+      else next[last] = NONE;
     }
   }
-
-  #growChunks(): void {
-    this.#chunkFrame = growUint32(this.#chunkFrame);
-    this.#chunkStart = growUint32(this.#chunkStart);
-    this.#chunkEnd = growUint32(this.#chunkEnd);
-    this.#chunkMinMs = growFloat64(this.#chunkMinMs);
-    this.#chunkMaxMs = growFloat64(this.#chunkMaxMs);
-    this.#chunkEncoding = growUint8(this.#chunkEncoding);
-    this.#nextChunk = growInt32(this.#nextChunk);
-    if (this.#chunkReplica !== undefined) {
-      const grown = new Uint16Array(this.#chunkFrame.length);
-      grown.set(this.#chunkReplica);
-      this.#chunkReplica = grown;
-    }
-  }
-}
-
-function isAggregate(encoding: number): boolean {
-  return encoding === CHUNK_AGGREGATES || encoding === CHUNK_WEIGHTS;
 }
