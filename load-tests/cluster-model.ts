@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util';
 import { assignPartitions, type OwnerMember } from '../services/lib/placement/assignment.ts';
 import { computePlacement } from '../services/lib/placement/placement.ts';
+import { withSlots } from '../services/lib/placement/store-slots.ts';
 import type { MemberRecord, PlacementRecord } from '../services/lib/transport/control-plane.ts';
 import { ownersOf, ownerTableOf } from '../services/lib/transport/members/owner-table.ts';
 import { IngesterDefinition } from '../services/lib/wire/contracts.ts';
@@ -66,7 +67,8 @@ function placementRecord(members: readonly OwnerMember[], owners: readonly strin
   }));
   return {
     ...{ epoch: 1234, partitionCount: owners.length, replicationFactor: FACTOR, ingesters: members },
-    ...{ owners: ownerTableOf(owners, members), former: [], storeReplicationFactor: 2, stores },
+    ...{ owners: ownerTableOf(owners, members), former: [], storeReplicationFactor: 2 },
+    stores: withSlots(stores, 2),
   };
 }
 

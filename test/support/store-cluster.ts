@@ -5,8 +5,8 @@ import path from 'node:path';
 import { Registry } from 'prom-client';
 import type { Disk } from '../../services/lib/core/disk.ts';
 import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
-import type { StoreMember } from '../../services/lib/placement/block-groups.ts';
 import { GroupPlacement, groupOf } from '../../services/lib/placement/block-groups.ts';
+import { type StoreMember, withSlots } from '../../services/lib/placement/store-slots.ts';
 import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import type { Peer } from '../../services/lib/transport/cluster.ts';
 import type { PlacementRecord } from '../../services/lib/transport/control-plane.ts';
@@ -135,7 +135,7 @@ export class StoreCluster {
         ingesters: [],
         former: [],
       },
-      ...{ storeReplicationFactor: this.#copies, stores },
+      ...{ storeReplicationFactor: this.#copies, stores: withSlots(stores, this.#copies) },
     };
     await this.control.replacePlacement(record);
   }

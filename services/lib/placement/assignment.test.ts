@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { fairShares, fewestMoves, loadsOf, movedBetween } from '../../../test/support/placement-bounds.ts';
 import { assignPartitions, type OwnerMember } from './assignment.ts';
 
 const membersOf = (count: number, zones = 0): OwnerMember[] =>
@@ -14,24 +15,6 @@ const assign = (
   partitionCount = 64,
   replicationFactor = 3,
 ) => assignPartitions(members, previous, { partitionCount, replicationFactor });
-
-function loadsOf(
-  owners: readonly (readonly string[])[],
-  members: readonly OwnerMember[],
-): Map<string, number> {
-  const loads = new Map(members.map(({ instance }) => [instance, 0]));
-  for (const instance of owners.flat()) loads.set(instance, loads.get(instance)! + 1);
-  return loads;
-}
-
-/** Copies that are at another member than before. */
-function movedBetween(before: readonly (readonly string[])[], after: readonly (readonly string[])[]): number {
-  return after.reduce(
-    (sum, owners, partition) =>
-      sum + owners.filter((instance) => !before[partition]!.includes(instance)).length,
-    0,
-  );
-}
 
 const cluster = fc.record({
   count: fc.integer({ min: 1, max: 12 }),
@@ -114,6 +97,46 @@ test.each([
     );
     expect(skew).toBeLessThan(0.1);
     expect(moved / optimum).toBeLessThan(1.05);
+  },
+);
+
+/** Members that follow one another: by number, then the middle one goes for good. */
+function walkOf(sizes: readonly number[], zones: number, weightOf: (index: number) => number) {
+  const lists = sizes.map((size) =>
+    membersOf(size, zones).map((member, index) => ({ ...member, weight: weightOf(index) })),
+  );
+  const last = lists.at(-1)!;
+  return [...lists, last.toSpliced(Math.floor(last.length / 2), 1)];
+}
+
+const EQUAL = () => 1;
+const MIXED = (index: number) => 1 + (index % 3) / 2;
+
+test.each<[string, readonly number[], number, (index: number) => number]>([
+  ['3 to 5 to 3', [3, 4, 5, 4, 3], 0, EQUAL],
+  ['3 to 5 to 3 at once', [3, 5, 3], 0, EQUAL],
+  ['3 to 5 to 3 in three zones', [3, 4, 5, 4, 3], 3, EQUAL],
+  ['3 to 4', [3, 4], 0, EQUAL],
+  ['5 to 6', [5, 6], 0, EQUAL],
+  ['9 to 10', [9, 10], 0, EQUAL],
+  ['9 to 10 in three zones', [9, 10], 3, EQUAL],
+  ['5 to 6 in two zones', [5, 6], 2, EQUAL],
+  ['5 to 6 by weight', [5, 6], 0, MIXED],
+  ['9 to 12 by weight, in three zones', [9, 10, 11, 12], 3, MIXED],
+])(
+  '%s, then one less: every step within a twentieth of the fewest moves, nobody a tenth above its share',
+  (_, sizes, zones, weightOf) => {
+    let owners: string[][] = [];
+    for (const members of walkOf(sizes, zones, weightOf)) {
+      const next = assign(members, owners);
+      const shares = fairShares(members, 3);
+      for (const [instance, load] of loadsOf(next, members))
+        expect(load / (shares.get(instance)! * 64), `${instance} of ${members.length}`).toBeLessThan(1.1);
+      if (owners.length > 0) {
+        expect(movedBetween(owners, next)).toBeLessThanOrEqual(fewestMoves(owners, next, members) * 1.05);
+      }
+      owners = next;
+    }
   },
 );
 

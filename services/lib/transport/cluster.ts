@@ -1,7 +1,8 @@
 // The other services as one service sees them: who owns which partition, and a client for each live member. All-in-one
 // has a fixed one; in a cluster it follows the membership.
-import type { StoreMember } from '../placement/block-groups.ts';
+
 import type { Placement } from '../placement/placement.ts';
+import type { StoreMember } from '../placement/store-slots.ts';
 import type {
   AlertEvaluatorDefinition,
   BlockHorizonDefinition,

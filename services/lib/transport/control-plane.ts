@@ -1,8 +1,8 @@
 // The control plane as services see it: who is there, who owns what, who holds a lease. NATS carries it in a cluster
 // (nats-control-plane.ts). Everything in it can be rebuilt from the members, so losing it loses no sample.
 import type { OwnerMember } from '../placement/assignment.ts';
-import type { StoreMember } from '../placement/block-groups.ts';
 import type { Member } from '../placement/placement.ts';
+import type { StoreMember } from '../placement/store-slots.ts';
 
 export type ServiceName = 'scraper' | 'ingester' | 'store' | 'querier' | 'alert-evaluator' | 'gateway';
 

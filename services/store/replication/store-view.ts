@@ -1,6 +1,7 @@
 // The stores of the cluster as one of them sees them: who counts for placement, who is there to be asked.
 import type { Clock } from '../../lib/core/clock.ts';
-import { GroupPlacement, type StoreMember } from '../../lib/placement/block-groups.ts';
+import { GroupPlacement } from '../../lib/placement/block-groups.ts';
+import type { StoreMember } from '../../lib/placement/store-slots.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { ControlPlane } from '../../lib/transport/control-plane.ts';
 import type { PeerInventories, StorePeer } from './peer-inventories.ts';

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { FakeControlPlane } from '../../../../test/support/fake-control-plane.ts';
+import { slotOwners, withSlots } from '../../placement/store-slots.ts';
 import { forgetStore } from './forget-store.ts';
 
 const STORES = ['s1', 's2', 's3'].map((instance) => ({ instance, zone: '' }));
@@ -50,4 +51,17 @@ test('nothing changes while NATS is out of reach', async () => {
   const control = await planeWith([]);
   control.isReachable = false;
   await expect(forgetStore('s2', control)).rejects.toMatchObject({ code: 'unavailable' });
+});
+
+test('its slots go to the others, who keep theirs', async () => {
+  const control = await planeWith([]);
+  const stores = withSlots(STORES, 2);
+  await control.replacePlacement({ ...control.placement()!, epoch: 5, stores });
+  await forgetStore('s2', control);
+  const left = control.placement()!.stores;
+  for (const { instance, slots } of left)
+    expect(slots).toEqual(
+      expect.arrayContaining([...stores.find((each) => each.instance === instance)!.slots!]),
+    );
+  expect(slotOwners(left, 2).every((owners) => owners.length === 2)).toBe(true);
 });

@@ -68,6 +68,36 @@ test('a store that was ever ready stays known', async () => {
   expect(stores()).toEqual(['s', 't']);
 });
 
+test('slots of blocks stand with the stores: a newcomer gets its part, and a record of an earlier version gets slots once', async () => {
+  const { control, clock } = keep();
+  const names = ['s', 't', 'u', 'v'];
+  const members = (...stores: string[]) => [
+    ...ingesters('a'),
+    ...stores.map((instance) => ({ service: 'store' as const, instance })),
+  ];
+  const slotsOf = (name: string) =>
+    control.placement()!.stores.find(({ instance }) => instance === name)!.slots!;
+  control.set(members(...names.slice(0, 3)));
+  await clock.advance(1_000);
+  const before = names.slice(0, 3).map(slotsOf);
+  control.set(members(...names));
+  await clock.advance(1_000);
+  const epoch = control.placement()!.epoch;
+  expect(slotsOf('v')).toHaveLength(64);
+  // Who was there gave some away and got none.
+  for (const [i, slots] of before.entries()) {
+    expect(slots).toEqual(expect.arrayContaining([...slotsOf(names[i]!)]));
+    expect(slotsOf(names[i]!)).toHaveLength(64);
+  }
+  await clock.advance(5_000);
+  expect(control.placement()?.epoch).toBe(epoch);
+  const stores = control.placement()!.stores.map(({ slots: _, ...store }) => store);
+  await control.replacePlacement({ ...control.placement()!, epoch: epoch + 1, stores });
+  await clock.advance(5_000);
+  expect(control.placement()?.epoch).toBe(epoch + 2);
+  expect(slotsOf('v').length).toBe(64);
+});
+
 test('nothing is changed without the lease, or out of reach of the control plane', async () => {
   const { control, clock } = keep();
   control.isLeaseTaken = true;

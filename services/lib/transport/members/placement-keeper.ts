@@ -4,8 +4,8 @@ import type { Clock } from '../../core/clock.ts';
 import { toAppError } from '../../core/errors.ts';
 import { compareUtf8 } from '../../model/labels.ts';
 import { assignPartitions, type OwnerMember } from '../../placement/assignment.ts';
-import type { StoreMember } from '../../placement/block-groups.ts';
 import { type Member, quorumOf } from '../../placement/placement.ts';
+import { type StoreMember, withSlots } from '../../placement/store-slots.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { ControlPlane, FormerIngesters, Lease, MemberView, PlacementRecord } from '../control-plane.ts';
 import { ownersOf, ownerTableOf } from './owner-table.ts';
@@ -182,19 +182,32 @@ export class PlacementKeeper {
   }
 
   /** All stores that were ever ready: only they know which blocks they hold. */
-  #knownStores(current: PlacementRecord | undefined): StoreMember[] {
+  #knownStores(current: PlacementRecord | undefined): readonly StoreMember[] {
     const known = new Map((current?.stores ?? []).map((member) => [member.instance, member]));
     for (const { service, state, instance, zone, weight } of this.#control.members()) {
       if (service !== 'store' || state !== 'ready') continue;
       // Whether it leaves is an operator's word, which stands until the store is forgotten.
-      const leaving = known.get(instance)?.leaving;
+      const { leaving, slots } = known.get(instance) ?? {};
       known.set(instance, {
         ...{ instance, zone },
         ...(weight === undefined ? {} : { weight }),
         ...(leaving === undefined ? {} : { leaving }),
+        ...(slots === undefined ? {} : { slots }),
       });
     }
-    return [...known.values()].sort((a, b) => compareUtf8(a.instance, b.instance));
+    return this.#placed(
+      current,
+      [...known.values()].sort((a, b) => compareUtf8(a.instance, b.instance)),
+    );
+  }
+
+  /** With their slots, as few of which as possible change; none does while the stores are the same. */
+  #placed(current: PlacementRecord | undefined, stores: readonly StoreMember[]): readonly StoreMember[] {
+    const { storeReplicationFactor } = this.#options;
+    const isSame =
+      current?.storeReplicationFactor === storeReplicationFactor && sameMembers(current.stores, stores);
+    if (isSame && stores.every(({ slots }) => slots !== undefined)) return stores;
+    return withSlots(stores, storeReplicationFactor);
   }
 
   #wantedIngesters(current: PlacementRecord | undefined): OwnerMember[] {
@@ -264,6 +277,12 @@ function sameMembers(a: readonly OwnerMember[], b: readonly OwnerMember[]): bool
 function sameStores(a: readonly StoreMember[], b: readonly StoreMember[]): boolean {
   return (
     sameMembers(a, b) &&
-    a.every(({ leaving, weight }, i) => leaving === b[i]!.leaving && weight === b[i]!.weight)
+    a.every(
+      ({ leaving, weight, slots }, i) =>
+        leaving === b[i]!.leaving &&
+        weight === b[i]!.weight &&
+        // Lists of earlier versions have none.
+        (slots === undefined) === (b[i]!.slots === undefined),
+    )
   );
 }

@@ -1,6 +1,6 @@
 // An operator's words about stores, in the placement record: this one leaves, that one will not come back.
 import { AppError } from '../../core/errors.ts';
-import type { StoreMember } from '../../placement/block-groups.ts';
+import { type StoreMember, withSlots } from '../../placement/store-slots.ts';
 import type { ControlPlane, PlacementRecord } from '../control-plane.ts';
 
 /** Others change the record at the same time: it is read again and tried again so often. */
@@ -35,7 +35,11 @@ export async function changeStores(
     }
     const stores = change(record);
     if (stores === undefined) return;
-    if (await control.replacePlacement({ ...record, epoch: record.epoch + 1, stores })) return;
+    // Who leaves may stay after all: its slots are given to others for good when it is gone.
+    const isFewer = stores.length < record.stores.length;
+    const hasSlots = record.stores.every(({ slots }) => slots !== undefined);
+    const placed = isFewer && hasSlots ? withSlots(stores, record.storeReplicationFactor) : stores;
+    if (await control.replacePlacement({ ...record, epoch: record.epoch + 1, stores: placed })) return;
   }
   throw new AppError('unavailable', `the placement changed ${ATTEMPTS} times meanwhile; try again`);
 }
