@@ -10,6 +10,7 @@ export interface IngesterGauges {
   readonly logBytesInFlight: () => number;
   readonly imageBytes: () => number;
   readonly replayBytes: () => number;
+  readonly startSeconds: () => number;
   readonly streams: () => number;
   readonly samples: () => number;
   readonly duplicates: () => number;
@@ -76,6 +77,11 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
     'tidemark_ingester_replay_pending_bytes',
     'Bytes of the log that a start would have to replay behind the head image.',
     gauges.replayBytes,
+  );
+  gauge(
+    'tidemark_ingester_start_estimated_seconds',
+    'How long a start would take now, head image and log behind it, as far as it can be told.',
+    gauges.startSeconds,
   );
   gauge('tidemark_ingester_log_bytes_in_flight', 'Bytes that wait for fdatasync.', gauges.logBytesInFlight);
   gauge('tidemark_ingester_append_streams', 'Append streams that are open.', gauges.streams);

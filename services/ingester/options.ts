@@ -62,6 +62,13 @@ export interface IngesterOptions {
   readonly imageLogBytes?: number;
   /** And after this long at the latest, where there is something new, ms. Default 10 min. */
   readonly imageIntervalMs?: number;
+  /**
+   * A head image is written in time for any start to take no longer, ms, with up to a million series, and so much again for each further
+   * million: an estimate (log/image-rule.ts). Default 7 s, so that 10 s hold on a busier machine too.
+   */
+  readonly imageStartMs?: number;
+  /** How often it is looked whether a head image is due, ms. Default 1 s, at most `sealCheckIntervalMs`. */
+  readonly imageCheckIntervalMs?: number;
   /** Between two comparisons with other replicas when nothing seems to be missing, ms. Default 5 s. */
   readonly catchUpIntervalMs?: number;
   /** Writes of other replicas are taken no faster than this, bytes per second. Default 32 MiB: 1.7 million samples. */
@@ -105,6 +112,8 @@ export function withDefaults(options: IngesterOptions): ResolvedOptions {
     imageLogBytes: 64 << 20,
     imageIntervalMs: 10 * 60_000,
     imageBytesPerSecond: 64 << 20,
+    imageStartMs: 7000,
+    imageCheckIntervalMs: Math.min(1000, options.sealCheckIntervalMs ?? 1000),
     imageAtStopMs: 0,
     catchUpIntervalMs: 5_000,
     catchUpBytesPerSecond: 32 << 20,

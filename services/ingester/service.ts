@@ -6,13 +6,13 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import { OneAtATime } from '../lib/core/one-at-a-time.ts';
 import { PartEvaluator } from '../lib/query/part-evaluator.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 import type { Handlers } from '../lib/transport/rpc.ts';
-import type { Damage, ReplayReport } from '../lib/tsdb/log/replay.ts';
-import { openSegmentLog, type SegmentLog } from '../lib/tsdb/log/segment-log.ts';
+import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
 import { UndoneDeletes } from '../lib/tsdb/tombstones/undone-deletes.ts';
 import type {
   AppendRequest,
@@ -26,10 +26,9 @@ import type {
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
-import { readCheckpoint } from './log/checkpoint.ts';
-import { type LoadedImage, loadHeadImage } from './log/head-image-loader.ts';
 import { HeadImages } from './log/head-images.ts';
-import { Replayer } from './log/replay.ts';
+import { ImageLoop } from './log/image-loop.ts';
+import { openHeads } from './log/open-heads.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
 import { markOfRequest, pendingDeletes } from './reads/delete-requests.ts';
 import { evaluatePart, type PartEvaluationDeps } from './reads/part-evaluation.ts';
@@ -79,26 +78,13 @@ export function createIngester(options: IngesterOptions, deps: IngesterDeps): In
   return new DurableIngester(withDefaults(options), deps);
 }
 
-/** The watermark where none is set: this share of the disk, and no more than this. */
-const FREE_SHARE = 0.05;
-const FREE_BYTES_MAX = 256 << 20;
-
-/** What a replay found. */
-interface Replayed {
-  /** Nothing was ever written here. */
-  readonly isFresh: boolean;
-  /** Something that was acknowledged may be lost. */
-  readonly isDamaged: boolean;
-  /** Series have other ids than the log names them by. */
-  readonly isRenumbered: boolean;
-}
-
 /** What exists while the log is open. */
 interface Running {
   readonly log: SegmentLog;
   readonly writes: Writes;
   readonly sealer: Sealer;
   readonly images: HeadImages;
+  readonly imageLoop: ImageLoop;
 }
 
 /** Between two warnings that a tenant has too many series. */
@@ -200,14 +186,21 @@ class DurableIngester implements Ingester {
 
   async start(): Promise<void> {
     const { clock } = this.#deps;
-    const startedMs = clock.monotonicMs();
     const logFolder = path.join(this.#options.dataDir, 'log');
     await this.#disk.makeFolder(logFolder);
     await this.#fences.load();
     await this.#undone.load();
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
     const imageFolder = path.join(this.#options.dataDir, 'head');
-    const { log, loaded, replayed } = await this.#replay(logFolder, imageFolder, startedMs);
+    const { log, loaded, replayed, done } = await openHeads(
+      this.#options,
+      { logFolder, imageFolder },
+      {
+        ...{ tenants: this.#tenants, held: this.#held, disk: this.#disk, clock, logger: this.#logger },
+        ...{ metrics: this.#metrics, onFatal: (error) => this.#onFatal(error) },
+      },
+    );
+    const still = new OneAtATime();
     const images = new HeadImages(
       this.#options,
       {
@@ -221,6 +214,7 @@ class DurableIngester implements Ingester {
         metrics: this.#metrics,
       },
       loaded,
+      done,
     );
     await images.sweep();
     const { headBytesMax } = this.#options;
@@ -245,7 +239,7 @@ class DurableIngester implements Ingester {
       disk: this.#disk,
       logger: this.#logger,
       metrics: this.#metrics,
-      images,
+      ...{ images, still },
       held: this.#held,
       keepsPartition: (partition) => this.#replica?.isCountedOn(partition) ?? true,
       shares: this.#createShares(),
@@ -262,8 +256,11 @@ class DurableIngester implements Ingester {
       replayed.isFresh,
       replayed.isDamaged,
     );
-    this.#running = { log, writes, sealer, images };
+    const imageDeps = { images, still, clock, logger: this.#logger };
+    const imageLoop = new ImageLoop(this.#options.imageCheckIntervalMs, imageDeps);
+    this.#running = { log, writes, sealer, images, imageLoop };
     sealer.start();
+    imageLoop.start();
   }
 
   isReady(): boolean {
@@ -316,7 +313,7 @@ class DurableIngester implements Ingester {
   async #stopRunning(): Promise<void> {
     await this.#parts.stop();
     await this.#replica?.stop();
-    await this.#running?.sealer.stop();
+    await Promise.all([this.#running?.sealer.stop(), this.#running?.imageLoop.stop()]);
     if (this.#running !== undefined) await this.#writeLastImage(this.#running.images);
     await this.#running?.log.close();
   }
@@ -341,118 +338,6 @@ class DurableIngester implements Ingester {
       written.abort();
       await limit;
     }
-  }
-
-  /** The heads from their image; undefined when there is none that can be used, and the heads are empty then. */
-  async #loadImage(
-    folder: string,
-    logFolder: string,
-  ): Promise<{ readonly loaded: LoadedImage | undefined; readonly replayer: Replayer }> {
-    const replayer = new Replayer(this.#tenants, this.#held);
-    const rangeMs = this.#options.blockRangeMs;
-    const deps = { folder, logFolder, rangeMs, disk: this.#disk, clock: this.#deps.clock };
-    try {
-      const loaded = await loadHeadImage(this.#tenants, replayer, deps);
-      if (loaded !== undefined) this.#metrics.images.inc({ result: 'loaded' });
-      return { loaded, replayer };
-    } catch (caught) {
-      this.#metrics.images.inc({ result: 'damaged' });
-      this.#logger.error(
-        { err: toAppError(caught) },
-        'the head image cannot be used: the whole log is replayed instead',
-      );
-      this.#tenants.clear();
-      this.#held.clear();
-      return { loaded: undefined, replayer: new Replayer(this.#tenants, this.#held) };
-    }
-  }
-
-  async #replay(
-    logFolder: string,
-    imageFolder: string,
-    startedMs: number,
-  ): Promise<{
-    readonly log: SegmentLog;
-    readonly loaded: LoadedImage | undefined;
-    readonly replayed: Replayed;
-  }> {
-    const { clock } = this.#deps;
-    const { loaded, replayer } = await this.#loadImage(imageFolder, logFolder);
-    const imageMs = clock.monotonicMs() - startedMs;
-    const visit = replayer.apply.bind(replayer);
-    const onDamage = (damage: Damage) => {
-      this.#logger.error({ ...damage, folder: logFolder }, 'the log is damaged');
-    };
-    const checkpoint: ReplayReport = { records: 0, bytes: 0, quarantined: 0, truncatedBytes: 0 };
-    if (loaded === undefined)
-      await readCheckpoint(logFolder, visit, checkpoint, { disk: this.#disk, clock, onDamage });
-    const log = await openSegmentLog(
-      {
-        folder: logFolder,
-        segmentBytesMax: this.#options.segmentBytesMax,
-        groupCommitMs: this.#options.groupCommitMs,
-        commitBytes: this.#options.commitBytes,
-        bytesInFlightMax: this.#options.bytesInFlightMax,
-        freeBytesMin: await this.#freeBytesMin(logFolder),
-        segmentAbove: replayer.checkpointSegment,
-        ...(loaded === undefined ? {} : { replayFrom: loaded.position }),
-      },
-      {
-        disk: this.#disk,
-        clock,
-        onDamage,
-        onReplay: (segment, first, last) => {
-          this.#metrics.replaySegment.set({ which: 'first' }, first);
-          this.#metrics.replaySegment.set({ which: 'last' }, last);
-          this.#metrics.replaySegment.set({ which: 'current' }, segment);
-        },
-        onFatal: (error) => this.#onFatal(error),
-        onCommit: (bytes, elapsedMs) => {
-          this.#metrics.commitBytes.inc(bytes);
-          this.#metrics.commitSeconds.observe(elapsedMs / 1000);
-        },
-      },
-      visit,
-    );
-    replayer.finish();
-    this.#held.settle(log.segment);
-    const { replayed } = log;
-    this.#metrics.logQuarantined.inc(replayed.quarantined + checkpoint.quarantined);
-    this.#metrics.logTruncatedBytes.inc(replayed.truncatedBytes);
-    this.#metrics.replayUnknownSamples.inc(replayer.unknownSamples);
-    this.#logger.info(
-      {
-        records: replayed.records,
-        bytes: replayed.bytes,
-        samples: replayer.samples,
-        unknownSamples: replayer.unknownSamples,
-        quarantined: replayed.quarantined + checkpoint.quarantined,
-        truncatedBytes: replayed.truncatedBytes,
-        series: this.#tenants.all().reduce((sum, { head }) => sum + head.seriesCount, 0),
-        imageMs: Math.round(imageMs),
-        elapsedMs: Math.round(clock.monotonicMs() - startedMs),
-      },
-      loaded === undefined ? 'log replayed' : 'head image read, log behind it replayed',
-    );
-    const quarantined = replayed.quarantined + checkpoint.quarantined;
-    return {
-      log,
-      loaded,
-      replayed: {
-        isFresh:
-          loaded === undefined &&
-          replayed.records + checkpoint.records + quarantined === 0 &&
-          !this.#held.isKnown,
-        isDamaged: quarantined + replayer.unknownSamples > 0,
-        isRenumbered: replayer.renumbered > 0,
-      },
-    };
-  }
-
-  async #freeBytesMin(folder: string): Promise<number> {
-    if (this.#options.diskFreeBytesMin !== undefined) return this.#options.diskFreeBytesMin;
-    const { totalBytes } = await this.#disk.space(folder);
-    return Math.min(FREE_BYTES_MAX, Math.floor(totalBytes * FREE_SHARE));
   }
 
   #onFatal(error: AppError): void {
@@ -615,6 +500,7 @@ class DurableIngester implements Ingester {
       logBytes: () => this.#running?.log.bytesOnDisk ?? 0,
       imageBytes: () => this.#running?.images.bytesOnDisk ?? 0,
       replayBytes: () => this.#running?.images.replayBytes ?? 0,
+      startSeconds: () => (this.#running?.images.startMs ?? 0) / 1000,
       logBytesInFlight: () => this.#running?.log.bytesInFlight ?? 0,
       streams: () => this.#streams.size,
       samples: sum(({ head }) => head.counters.appended),

@@ -44,6 +44,8 @@ import { Replayer } from './replay.ts';
 const START_MS = 1_699_999_200_000;
 const RANGE_MS = 7_200_000;
 const STALE = new Float64Array(Uint32Array.of(2, 0x7ff00000).buffer);
+const STALE_AND_MORE = Float64Array.from({ length: 30 }, (_, i) => i / 7);
+STALE_AND_MORE.set(STALE);
 const { signal } = new AbortController();
 
 let folder: string;
@@ -112,7 +114,14 @@ class World {
     replayer.finish();
     const gauges = {
       ...{ series: count, chunks: count, headBytes: count, logBytes: count, logBytesInFlight: count },
-      ...{ imageBytes: count, replayBytes: count, streams: count, samples: count, duplicates: count },
+      ...{
+        imageBytes: count,
+        replayBytes: count,
+        startSeconds: count,
+        streams: count,
+        samples: count,
+        duplicates: count,
+      },
       ...{ outOfOrder: count, exemplars: count },
     };
     const metrics = createIngesterMetrics(new Registry(), gauges);
@@ -403,6 +412,66 @@ function timesOf(line: string): number[] {
   const [minMs, maxMs, samples] = fields.slice(-4, -1).map(Number) as [number, number, number];
   expect((maxMs - minMs) / 1000 + 1).toBe(samples);
   return Array.from({ length: samples }, (_, i) => minMs + i * 1000);
+}
+
+test('killed before, during and after an image, a start does what was said that it would, and has everything', async () => {
+  const world = await World.open(folder);
+  let kills = 0;
+  let written = 0;
+  const write = async (): Promise<void> => {
+    const names = Array.from({ length: 30 }, (_, i) => `n${written}_${i % (written + 3)}`);
+    const timesMs = names.map((_, i) => START_MS + ++written * 1000 + i);
+    const series = [...new Set(names)];
+    const values = STALE_AND_MORE.slice(0, series.length);
+    await world.writeSamples('a', series, timesMs.slice(0, series.length), values);
+  };
+  /** The folder as a kill leaves it. */
+  const kill = async (): Promise<void> => {
+    const copy = path.join(folder, `..`, `${path.basename(folder)}-kill-${kills++}`);
+    cpSync(folder, copy, { recursive: true });
+    try {
+      const said = world.images.startWork;
+      const { replayer, images, tenants, loaded } = await World.open(copy);
+      expect({ samples: replayer.samples, series: replayer.definitions }).toEqual({
+        samples: said.samples,
+        series: said.series,
+      });
+      expect(images.bytesOnDisk).toBe(said.imageBytes);
+      expect(loaded === undefined).toBe(said.imageBytes === 0);
+      const [there, then] = [tenants.get('a')!.head, world.tenants.get('a')!.head];
+      expect(there.seriesCount).toBe(then.seriesCount);
+      expect(await sealedOfCopy(copy)).toEqual(await sealedOfCopy(copy, 'log'));
+    } finally {
+      rmSync(copy, { recursive: true, force: true });
+    }
+  };
+  for (let i = 0; i < 10; i++) await write();
+  await kill();
+  for (let image = 0; image < 3; image++) {
+    let isDone = false;
+    const done = world.images.write(signal).finally(() => {
+      isDone = true;
+    });
+    for (let i = 0; i < 4; i++) {
+      await write();
+      if (!isDone) await kill();
+    }
+    await done;
+    await kill();
+    for (let i = 0; i < 5; i++) await write();
+    await kill();
+  }
+  expect(kills).toBeGreaterThan(7);
+});
+
+async function sealedOfCopy(copy: string, how: 'image' | 'log' = 'image'): Promise<string[]> {
+  const again = `${copy}-${how}`;
+  cpSync(copy, again, { recursive: true });
+  try {
+    return (await World.open(again, how)).sealed();
+  } finally {
+    rmSync(again, { recursive: true, force: true });
+  }
 }
 
 test('a flipped bit or a missing piece anywhere is noticed by name; the log alone has everything', async () => {

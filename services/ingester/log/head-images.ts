@@ -30,6 +30,7 @@ import {
   RECORD_IMAGE_RANGE,
   RECORD_IMAGE_SERIES,
 } from './head-image-records.ts';
+import { ImageRule, StartCost, type StartWork } from './image-rule.ts';
 import { RECORD_IMAGE_MARK } from './log-records.ts';
 import { RECORD_WRITES } from './write-records.ts';
 
@@ -37,6 +38,7 @@ export interface HeadImagesOptions {
   readonly blockRangeMs: number;
   readonly imageLogBytes: number;
   readonly imageIntervalMs: number;
+  readonly imageStartMs: number;
   readonly imageBytesPerSecond: number;
   /** Series that are looked at in one turn of the event loop, at most. Default 2048: about a millisecond. */
   readonly sliceSeriesMax?: number;
@@ -54,11 +56,26 @@ export interface HeadImagesDeps {
   readonly metrics: IngesterMetrics;
 }
 
+/** What a start has done, and how long it took. */
+export interface StartDone {
+  /** Samples and definitions that were replayed. */
+  readonly samples: number;
+  readonly series: number;
+  readonly elapsedMs: number;
+}
+
 /** What is in files already, for good. */
 interface Kept {
   readonly key: number;
   readonly chunks: number;
   readonly histogramChunks: number;
+}
+
+/** What grows with every append. */
+interface Appended {
+  readonly bytes: number;
+  readonly samples: number;
+  readonly series: number;
 }
 
 /** One tenant in an image that is being written. */
@@ -71,8 +88,8 @@ interface TenantPlan {
 }
 
 const SLICE_SERIES_MAX = 2048;
-/** Less log than this since the last image is not worth one. */
-const LOG_BYTES_MIN = 1 << 20;
+/** As long as no image was written: one takes so many times what the throttle asks for, since appends go on beside it. */
+const FIRST_WRITE_SHARE = 2;
 /** What must stay free on the disk beside an image. */
 const FREE_BYTES_MIN = 64 << 20;
 
@@ -85,18 +102,42 @@ export class HeadImages {
   #imageBytes = 0;
   #keyNext = 0;
   #fileNext = 1;
-  /** Log bytes that a start would not replay. */
-  #coveredBytes: number;
+  /** Log bytes, samples and new series that a start would not replay. */
+  #covered: Appended;
+  #imageSeries = 0;
   #writtenMs: number;
+  #writeMs: number | undefined;
   #sequence = 0;
+  readonly #cost = new StartCost();
+  readonly #rule: ImageRule;
 
-  /** @param loaded  What the heads came from; undefined when they came from the log. */
-  constructor(options: HeadImagesOptions, deps: HeadImagesDeps, loaded: LoadedImage | undefined) {
+  /**
+   * @param loaded  What the heads came from; undefined when they came from the log.
+   * @param done    What the start was, where there was one.
+   */
+  constructor(
+    options: HeadImagesOptions,
+    deps: HeadImagesDeps,
+    loaded: LoadedImage | undefined,
+    done: StartDone = { samples: 0, series: 0, elapsedMs: 0 },
+  ) {
     this.#options = options;
     this.#deps = deps;
-    this.#coveredBytes = -deps.log.replayed.bytes;
+    this.#rule = new ImageRule(options, this.#cost);
+    const { samples, series } = this.#appended;
+    this.#covered = {
+      bytes: -deps.log.replayed.bytes,
+      samples: samples - done.samples,
+      series: series - done.series,
+    };
     this.#writtenMs = deps.clock.monotonicMs();
+    this.#takeLoaded(loaded);
+    this.#cost.learn(this.startWork, done.elapsedMs);
+  }
+
+  #takeLoaded(loaded: LoadedImage | undefined): void {
     if (loaded === undefined) return;
+    this.#imageSeries = this.#seriesCount;
     this.#files = loaded.files;
     this.#imageBytes = loaded.imageBytes;
     this.#keyNext = loaded.keyNext;
@@ -111,15 +152,54 @@ export class HeadImages {
 
   /** Bytes of log that a start would have to replay. */
   get replayBytes(): number {
-    return this.#deps.log.bytesAppended - this.#coveredBytes;
+    return this.#deps.log.bytesAppended - this.#covered.bytes;
   }
 
-  /** True when a start would take too long. */
-  get isDue(): boolean {
-    const { imageLogBytes, imageIntervalMs } = this.#options;
-    const bytes = this.replayBytes;
-    if (bytes >= Math.max(imageLogBytes, this.#imageBytes / 4)) return true;
-    return bytes >= LOG_BYTES_MIN && this.#deps.clock.monotonicMs() - this.#writtenMs >= imageIntervalMs;
+  /** What a start would have to do now. */
+  get startWork(): StartWork {
+    const { samples, series } = this.#appended;
+    return {
+      imageBytes: this.bytesOnDisk,
+      imageSeries: this.#imageSeries,
+      samples: samples - this.#covered.samples,
+      series: series - this.#covered.series,
+    };
+  }
+
+  /** How long a start would take now, ms: an estimate. */
+  get startMs(): number {
+    return this.#cost.estimateMs(this.startWork);
+  }
+
+  /** Whether an image is to be written now (image-rule.ts). @param lookMs  Until the next look. */
+  look(lookMs: number): boolean {
+    const { clock, tenants } = this.#deps;
+    const throttledMs = (tenants.bytesHeld / this.#options.imageBytesPerSecond) * 1000;
+    return this.#rule.isDue({
+      nowMs: clock.monotonicMs(),
+      writtenMs: this.#writtenMs,
+      work: this.startWork,
+      logBytes: this.replayBytes,
+      imageBytes: this.#imageBytes,
+      writeMs: this.#writeMs ?? throttledMs * FIRST_WRITE_SHARE,
+      lookMs,
+      seriesCount: this.#seriesCount,
+    });
+  }
+
+  get #seriesCount(): number {
+    return this.#deps.tenants.all().reduce((sum, { head }) => sum + head.seriesCount, 0);
+  }
+
+  /** What the log and the heads took since the process began, what a start put back included. */
+  get #appended(): Appended {
+    let samples = 0;
+    let series = 0;
+    for (const { head } of this.#deps.tenants.all()) {
+      samples += head.counters.appended;
+      series += head.counters.defined;
+    }
+    return { bytes: this.#deps.log.bytesAppended, samples, series };
   }
 
   /** Removes what no image names: an unfinished one, or files of a range that is gone. To be called before the first write. */
@@ -180,7 +260,9 @@ export class HeadImages {
     await disk.syncFolder(folder);
     this.#files = [];
     this.#imageBytes = 0;
-    this.#coveredBytes = log.bytesAppended - log.bytesOnDisk;
+    this.#imageSeries = 0;
+    // Of its samples the log has all that are not in blocks, about, and the checkpoint all series.
+    this.#covered = { bytes: log.bytesAppended - log.bytesOnDisk, samples: 0, series: 0 };
     for (const tenant of this.#deps.tenants.all()) {
       for (const range of tenant.head.ranges()) this.#kept.delete(range);
     }
@@ -191,8 +273,10 @@ export class HeadImages {
     const { folder, log, tenants, held, disk, clock, metrics } = this.#deps;
     await this.#checkSpace();
     const throttle = new Throttle(bytesPerSecond, clock, signal);
+    const begunMs = clock.monotonicMs();
     const position = log.position;
-    const coveredBytes = log.bytesAppended;
+    const covered = this.#appended;
+    const imageSeries = this.#seriesCount;
     // Of that very place: what comes after it is replayed, and says itself what it is.
     const heldThen = held?.isKnown === true ? heldRecord(held) : undefined;
     const plans = tenants.all().map((tenant) => this.#plan(tenant));
@@ -223,8 +307,10 @@ export class HeadImages {
     failpoint('image-rename-after');
     this.#files = files;
     this.#imageBytes = imageBytes;
-    this.#coveredBytes = coveredBytes;
+    this.#imageSeries = imageSeries;
+    this.#covered = covered;
     this.#writtenMs = clock.monotonicMs();
+    this.#writeMs = this.#writtenMs - begunMs;
     metrics.imageBytes.inc(imageBytes + added.reduce((sum, { bytes }) => sum + bytes, 0));
     for (const { ranges } of plans) {
       for (const { range, key, chunks, histogramChunks } of ranges) {

@@ -60,6 +60,8 @@ export class Replayer {
   /** Series that have another id than their records in the log say. */
   renumbered = 0;
   samples = 0;
+  /** Definitions of series. */
+  definitions = 0;
   /** Segment that was being written when the checkpoint was begun. */
   checkpointSegment = 0;
 
@@ -191,6 +193,7 @@ export class Replayer {
     decodeSamples(
       reader,
       (id, partition, labels, start, end) => {
+        this.definitions++;
         this.#define(tenant, id, head.defineAs(id, labels, start, end, partition));
       },
       columns,
@@ -209,6 +212,7 @@ export class Replayer {
     decodeExtras(
       reader,
       (id, partition, labels, start, end) => {
+        this.definitions++;
         this.#define(tenant, id, tenant.head.defineAs(id, labels, start, end, partition));
       },
       logged,

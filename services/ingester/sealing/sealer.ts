@@ -8,6 +8,7 @@ import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
 import { failpoint } from '../../lib/core/failpoint.ts';
+import { OneAtATime } from '../../lib/core/one-at-a-time.ts';
 import type { WriteSet } from '../../lib/model/write-set.ts';
 import { GROUP_SHARDS } from '../../lib/placement/block-groups.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
@@ -48,6 +49,8 @@ export interface SealerDeps {
   readonly logger: Logger;
   readonly metrics: IngesterMetrics;
   readonly images: HeadImages;
+  /** While a head image is written no range changes and no series leaves: such changes are made in turns of this. */
+  readonly still: OneAtATime;
   readonly held: HeldTable;
   /** Whether this ingester is still to see to it that a partition's samples get on stores. */
   readonly keepsPartition: (partition: number) => boolean;
@@ -79,8 +82,8 @@ export class Sealer {
   readonly #firstSeenMs = new WeakMap<RangeChunks, number>();
   /** What is known of frozen ranges. */
   readonly #unsealed = new WeakMap<RangeChunks, Unsealed>();
-  /** One piece of work at a time; also what `stop` waits for. */
-  #tail: Promise<unknown> = Promise.resolve();
+  /** Sealing, and deletes that must not fall into it; also what `stop` waits for. */
+  readonly #work = new OneAtATime();
   #loop: Promise<void> | undefined;
   #marks = 0;
 
@@ -97,7 +100,7 @@ export class Sealer {
   async stop(): Promise<void> {
     this.#abort.abort(new AppError('unavailable', 'the ingester is shutting down'));
     await this.#loop;
-    await this.#tail.catch(() => undefined);
+    await this.#work.idle();
   }
 
   /**
@@ -108,15 +111,17 @@ export class Sealer {
    * @throws AppError `unavailable` when stores do not take them or the log cannot be written; they are tried again later.
    */
   sealNow(tenantName: string, signal: AbortSignal): Promise<string[]> {
-    return this.#exclusively(async () => {
+    return this.#work.run(async () => {
       const tenants = this.#deps.tenants.all().filter(({ name }) => tenantName === '' || name === tenantName);
       const blockIds: string[] = [];
       for (const tenant of tenants) {
-        for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
-          this.#cut(tenant, startMs);
+        await this.#deps.still.run(() => {
+          for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
+            this.#cut(tenant, startMs);
+        });
         blockIds.push(...(await this.#sealFrozen(tenant, signal, false)));
       }
-      await this.#truncate();
+      await this.#deps.still.run(() => this.#truncate());
       return blockIds;
     });
   }
@@ -129,7 +134,7 @@ export class Sealer {
    * @throws AppError `bad_data` on a malformed matcher, `resource_exhausted` when there are too many deletes.
    */
   deleteSamples(mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
-    return this.#exclusively(async () => {
+    return this.#work.run(async () => {
       const tenant = this.#deps.tenants.get(mark.tenant);
       if (tenant === undefined || !(await this.#holds(tenant, mark))) return 0;
       if (tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
@@ -138,33 +143,39 @@ export class Sealer {
           `${HEAD_DELETES_MAX} deletes wait until ranges of the head are sealed, the limit; delete with fewer selectors, or later`,
         );
       }
-      const overlaps = ({ startMs, endMs }: RangeChunks) =>
-        startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
-      // What follows stands in other segments, so that whoever reads the log can tell it from what is hidden.
-      this.#deps.log.rotate();
-      for (const range of [...tenant.head.ranges()]) {
-        if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
-      }
-      const whole = { ...mark, generationMax: tenant.generationNext - 1 };
-      this.#payload.reset();
-      encodeDelete(this.#payload, whole);
-      const durable = this.#log(RECORD_DELETE);
-      tenant.deletes.add(whole);
-      await durable;
-      return tenant.head.frozenRanges().filter(overlaps).length;
+      return await this.#deps.still.run(() => this.#hide(tenant, mark));
     });
+  }
+
+  /** Cuts the open ranges that a delete concerns, and notes it. Returns how many frozen ones it concerns. */
+  async #hide(tenant: Tenant, mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
+    const overlaps = ({ startMs, endMs }: RangeChunks) => startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
+    // What follows stands in other segments, so that whoever reads the log can tell it from what is hidden.
+    this.#deps.log.rotate();
+    for (const range of [...tenant.head.ranges()]) {
+      if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
+    }
+    const whole = { ...mark, generationMax: tenant.generationNext - 1 };
+    this.#payload.reset();
+    encodeDelete(this.#payload, whole);
+    const durable = this.#log(RECORD_DELETE);
+    tenant.deletes.add(whole);
+    await durable;
+    return tenant.head.frozenRanges().filter(overlaps).length;
   }
 
   /** False when it hides nothing here any more. */
   undoDelete(tenantName: string, id: string): Promise<boolean> {
-    return this.#exclusively(async () => {
+    const { still } = this.#deps;
+    const undo = async (): Promise<boolean> => {
       const tenant = this.#deps.tenants.get(tenantName);
       if (tenant === undefined || !tenant.deletes.remove(id)) return false;
       this.#payload.reset();
       encodeUndelete(this.#payload, { tenant: tenantName, id });
       await this.#log(RECORD_UNDELETE);
       return true;
-    });
+    };
+    return this.#work.run(() => still.run(undo));
   }
 
   /** Logs the payload; resolves when it is durable. */
@@ -197,12 +208,7 @@ export class Sealer {
     while (!signal.aborted) {
       try {
         await clock.sleep(waitMs, signal);
-        try {
-          await this.#exclusively(() => this.#sealClosed());
-        } finally {
-          // While no store takes blocks the log only grows: all the more is a start to be short.
-          await this.#exclusively(() => this.#writeImageWhenDue());
-        }
+        await this.#work.run(() => this.#sealClosed());
         waitMs = this.#options.sealCheckIntervalMs;
         backoffMs = BACKOFF_MIN_MS;
       } catch (caught) {
@@ -214,30 +220,14 @@ export class Sealer {
     }
   }
 
-  #exclusively<T>(work: () => Promise<T>): Promise<T> {
-    const next = this.#tail.catch(() => undefined).then(work);
-    this.#tail = next;
-    return next;
-  }
-
   async #sealClosed(): Promise<void> {
-    for (const tenant of [...this.#deps.tenants.all()]) {
-      this.#cutClosed(tenant);
+    const { still, tenants } = this.#deps;
+    for (const tenant of [...tenants.all()]) {
+      await still.run(() => this.#cutClosed(tenant));
       await this.#sealFrozen(tenant, this.#abort.signal, true);
-      this.#dropSealed(tenant);
+      await still.run(() => this.#dropSealed(tenant));
     }
-    await this.#truncate();
-  }
-
-  async #writeImageWhenDue(): Promise<void> {
-    const { images, logger } = this.#deps;
-    if (!images.isDue) return;
-    try {
-      await images.write(this.#abort.signal);
-    } catch (caught) {
-      this.#abort.signal.throwIfAborted();
-      logger.warn({ err: toAppError(caught) }, 'no head image could be written; it is tried again');
-    }
+    await still.run(() => this.#truncate());
   }
 
   /** Cuts ranges whose time is over. Late samples of an old range gather for a while first: blocks should not be tiny. */
@@ -380,7 +370,7 @@ export class Sealer {
     for (const partition of partitions) done.add(partition);
     if (isWhole) {
       // Where deletes left nothing of it, or others own or sealed all of it, there is no block.
-      await this.#markSealed(tenant, range, built.blockIds[0] ?? '');
+      await this.#deps.still.run(() => this.#markSealed(tenant, range, built.blockIds[0] ?? ''));
       failpoint('seal-mark-after');
       await this.#disown(leftOut);
       metrics.seals.inc({

@@ -199,6 +199,7 @@ export class Head {
 
   #begin(id: number, partition: number): void {
     this.states.reset(id, partition);
+    this.counters.defined++;
     this.#arrivals?.push(id);
   }
 

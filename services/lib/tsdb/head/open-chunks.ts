@@ -60,12 +60,14 @@ export interface HeadCounters {
   duplicates: number;
   outOfOrder: number;
   exemplars: number;
+  /** Series that were made. */
+  defined: number;
 }
 
 export class OpenChunks {
   readonly states = new SeriesStates();
   readonly slots = new ChunkSlots();
-  readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0, exemplars: 0 };
+  readonly counters: HeadCounters = { appended: 0, duplicates: 0, outOfOrder: 0, exemplars: 0, defined: 0 };
   /** Samples of the longest chunks, and what of a series' id is taken off. */
   readonly #fullSamplesMax: number;
   readonly #fullMask: number;
