@@ -150,18 +150,16 @@ function putDeltasOfTimes(
   return position;
 }
 
-/** Hot! One byte for most: the same time again, the next id. Two for times of one scrape. */
+/** Hot! One byte for most: the same time again, the next id. Two for times of one scrape; which it is no branch can foresee. */
 function putDifference(dst: Uint8Array, at: number, difference: number): number {
-  if (difference < 64 && difference >= -64) {
-    const small = difference | 0;
-    dst[at] = (small << 1) ^ (small >> 31);
-    return at + 1;
-  }
   if (difference < 8192 && difference >= -8192) {
-    const code = ((difference | 0) << 1) ^ ((difference | 0) >> 31);
-    dst[at] = code | 128;
+    const small = difference | 0;
+    const code = (small << 1) ^ (small >> 31);
+    // 1 from 128 on.
+    const more = (127 - code) >>> 31;
+    dst[at] = code | (more << 7);
     dst[at + 1] = code >>> 7;
-    return at + 2;
+    return at + 1 + more;
   }
   return putVarint(dst, at, zigzag(difference));
 }
