@@ -79,7 +79,7 @@ export class GroupRunner {
     let slotMs = slotBefore(isNew ? clock.nowMs() : this.#fromMs, intervalMs, offsetMs) + intervalMs;
     if (!isNew) slotMs = await this.#makeUp(slotMs, io);
     while (!this.#stop.signal.aborted) {
-      await this.#sleepUntil(slotMs);
+      slotMs = await this.#sleepUntil(slotMs, offsetMs);
       this.#evaluations++;
       await this.#evaluate(slotMs, io);
       const next = slotAfter(slotMs, clock.nowMs(), intervalMs);
@@ -118,13 +118,19 @@ export class GroupRunner {
       logger.info({ ...this.#labels, alerts: restored }, "restored the 'for' clocks of alerts");
   }
 
-  /** Sleeps in pieces of at most an interval: the wall clock may be set while it sleeps. */
-  async #sleepUntil(timeMs: number): Promise<void> {
+  /**
+   * Sleeps in pieces of at most an interval: the wall clock may be set while it sleeps. Returns the slot that has come: the clock's
+   * own next one where it was set back, so that the group is not silent until the clock has caught up.
+   */
+  async #sleepUntil(slotMs: number, offsetMs: number): Promise<number> {
     const { clock } = this.#deps;
+    const { intervalMs } = this.group;
+    let dueMs = slotMs;
     for (;;) {
-      const restMs = timeMs - clock.nowMs();
-      if (restMs <= 0) return;
-      await clock.sleep(Math.min(restMs, this.group.intervalMs), this.#stop.signal);
+      const nowMs = clock.nowMs();
+      if (dueMs <= nowMs) return dueMs;
+      if (dueMs - nowMs > 2 * intervalMs) dueMs = slotBefore(nowMs, intervalMs, offsetMs) + intervalMs;
+      await clock.sleep(Math.min(dueMs - nowMs, intervalMs), this.#stop.signal);
     }
   }
 }

@@ -16,10 +16,11 @@ const CONTEXT = { signal: new AbortController().signal };
 /** Time that passes when the test says so; whoever sleeps until then goes on. */
 class TestClock implements Clock {
   #nowMs = 1_700_000_000_000;
+  #stepMs = 0;
   #sleepers = new Set<{ readonly untilMs: number; readonly wake: () => void }>();
 
   nowMs(): number {
-    return this.#nowMs;
+    return this.#nowMs + this.#stepMs;
   }
 
   monotonicMs(): number {
@@ -45,6 +46,11 @@ class TestClock implements Clock {
       this.#nowMs += 1000;
       await this.settle();
     }
+  }
+
+  /** Sets the wall clock; timers go on as they were. */
+  step(ms: number): void {
+    this.#stepMs += ms;
   }
 
   /** Jumps at once: nobody runs in between. */
@@ -145,6 +151,25 @@ describe('evaluation', () => {
     expect(await metric('tidemark_rule_group_iterations_missed_total')).toBeGreaterThanOrEqual(8);
     expect(world.asked.length).toBeLessThanOrEqual(3);
     expect(await metric('tidemark_rule_evaluations_total')).toBe(world.asked.length);
+  });
+
+  test('R22: a wall clock that is set back, or ahead and back again, silences no group', async () => {
+    const { world, clock, write, apply } = await startEvaluator();
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    await apply();
+    const askedIn = async (intervals: number): Promise<number[]> => {
+      const before = world.asked.length;
+      await clock.advance(intervals * INTERVAL_MS);
+      return world.asked.slice(before).map(({ startMs }) => Math.abs(clock.nowMs() - startMs));
+    };
+    expect(await askedIn(3)).toHaveLength(3);
+    for (const stepMs of [-2 * 3_600_000, 3_600_000, -3_600_000, 2 * 3_600_000]) {
+      clock.step(stepMs);
+      const ages = await askedIn(4);
+      expect([stepMs, ages.length]).toEqual([stepMs, expect.toSatisfy((count) => count >= 3 && count <= 5)]);
+      // The latest at a slot of the clock as it is now.
+      expect([stepMs, ages.at(-1)]).toEqual([stepMs, expect.toSatisfy((ms) => ms < INTERVAL_MS)]);
+    }
   });
 
   test('refused samples and failing writes make the rule unhealthy', async () => {

@@ -1,25 +1,21 @@
 // R23: a process that holds leases is stopped (SIGSTOP) for longer than they last, others take them, and it wakes up (SIGCONT) and goes on where
 // it was: nothing that it writes or sends from then on has effect. Real evaluators, ingesters and NATS; an Alertmanager that notes who told it what.
-// TIDEMARK_FENCING_ROUNDS makes it longer (groups that change hands, in all) over TIDEMARK_FENCING_GROUPS,
-// TIDEMARK_FENCING_SEED repeats its choices.
+// TIDEMARK_FENCING_ROUNDS makes it longer: a round is one lease whose holder is stopped, replaced, woken and judged; they come
+// of TIDEMARK_FENCING_GROUPS rule groups, some of which share a lease. TIDEMARK_FENCING_SEED repeats its choices.
 import { writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
-import { groupKey } from '../../services/alert-evaluator/group-runner.ts';
-import { ruleLeaseOf } from '../../services/alert-evaluator/rule-leases.ts';
-import { systemClock } from '../../services/lib/core/clock.ts';
-import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
-import { NatsControlPlane } from '../../services/lib/transport/nats/nats-control-plane.ts';
 import { MEMBER_EXPIRY_MS, type Node, startCluster, startNode } from '../support/cluster.ts';
+import { rulesBy, watchLeases } from '../support/lease-watch.ts';
 import { hasPrograms } from '../support/process.ts';
 import { loadFactor, waitFor } from '../support/programs.ts';
 import { pick, randomOf } from '../support/random.ts';
 import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts';
 
-const GROUPS_TO_MOVE = Number(process.env.TIDEMARK_FENCING_ROUNDS ?? 8);
+const ROUNDS = Number(process.env.TIDEMARK_FENCING_ROUNDS ?? 8);
 const SEED = Number(process.env.TIDEMARK_FENCING_SEED ?? 23);
 const GROUPS = Array.from({ length: Number(process.env.TIDEMARK_FENCING_GROUPS ?? 16) }, (_, i) => `g${i}`);
 /** How long who wakes up may do what it can at most; it is ended when the other one gives the leases back to it, which it may use. */
@@ -53,31 +49,6 @@ async function startReceiver(): Promise<{ readonly address: string; readonly hea
   return { address: `127.0.0.1:${(server.address() as AddressInfo).port}`, heard };
 }
 
-/** Groups that say who evaluates them. */
-function rulesBy(instance: string): string {
-  const group = (name: string): string => `
-  - name: ${name}
-    interval: 1s
-    rules:
-      - { record: held, expr: vector(1), labels: { group: ${name}, by: ${instance} } }
-      - { alert: Held, expr: vector(1), labels: { group: ${name}, by: ${instance} } }`;
-  return `groups:${GROUPS.map(group).join('')}\n`;
-}
-
-/** What is heard of leases. It is no member. */
-async function observe(url: string): Promise<NatsControlPlane> {
-  const plane = new NatsControlPlane(
-    {
-      ...{ servers: [url], clusterName: 'tidemark', bucketReplicas: 1, connection: {} },
-      ...{ heartbeatMs: 500, expiryMs: MEMBER_EXPIRY_MS },
-    },
-    { clock: systemClock, logger: createSilentLogger() },
-  );
-  onTestFinished(() => plane.stop());
-  await plane.start();
-  return plane;
-}
-
 async function sumOf(nodes: readonly Node[], metric: string): Promise<number> {
   const texts = await Promise.all(nodes.map(async ({ url }) => (await fetch(`${url}/metrics`)).text()));
   const values = texts.map((text) =>
@@ -88,7 +59,7 @@ async function sumOf(nodes: readonly Node[], metric: string): Promise<number> {
 
 test.skipIf(!hasPrograms('nats-server'))(
   'R23: an evaluator that was stopped, and replaced, has no effect when it wakes up',
-  { timeout: (60_000 + GROUPS_TO_MOVE * 15_000) * loadFactor() },
+  { timeout: (60_000 + ROUNDS * 15_000) * loadFactor() },
   async () => {
     const random = randomOf(SEED);
     const receiver = await startReceiver();
@@ -102,24 +73,21 @@ test.skipIf(!hasPrograms('nats-server'))(
     writeFileSync(configFile, config);
     const evaluators: Node[] = [];
     for (const instance of ['e0', 'e1']) {
-      writeFileSync(rulesFile, rulesBy(instance));
+      writeFileSync(rulesFile, rulesBy(instance, GROUPS));
       const flags = ['--rules.alert.resend-delay=1s'];
       const natsUrl = cluster.nats.url;
       const node = await startNode('alert-evaluator', instance, { natsUrl, zone: '', configFile, flags });
       await node.ready();
       evaluators.push(node);
     }
-    const observer = await observe(cluster.nats.url);
-    const leaseOf = (group: string): string => ruleLeaseOf(groupKey(rulesFile, group));
-    const holderOf = (group: string): string =>
-      observer.leaseView(leaseOf(group))?.holder.split('.').at(-1) ?? '';
-    const heldBy = (instance: string): string[] => GROUPS.filter((group) => holderOf(group) === instance);
+    const { leaseOf, holderOf, heldBy } = await watchLeases(cluster.nats.url, rulesFile, GROUPS);
     const describe = (): string => evaluators.map((node) => node.output().slice(-3000)).join('\n');
 
+    let rounds = 0;
     let moved = 0;
     let stops = 0;
     const wrong: string[] = [];
-    while (moved < GROUPS_TO_MOVE) {
+    while (rounds < ROUNDS) {
       await waitFor(
         'both hold leases, and both notify',
         () => {
@@ -173,12 +141,13 @@ test.skipIf(!hasPrograms('nats-server'))(
             wrong.push(
               `${stopped.instance} wrote ${metric.group} at ${seconds * 1000 - wokenAtMs} ms after it woke up`,
             );
+      rounds += new Set(judged.map(leaseOf)).size;
       moved += judged.length;
       stops++;
       process.stdout.write(
         `${stopped.instance}: ${judged.length} of ${groups.length} groups, awake for ${awakeMs} ms\n`,
       );
-      writeFileSync(rulesFile, rulesBy(stopped.instance));
+      writeFileSync(rulesFile, rulesBy(stopped.instance, GROUPS));
       await stopped.start();
       await stopped.ready();
     }
@@ -206,7 +175,7 @@ test.skipIf(!hasPrograms('nats-server'))(
     });
     await bothNotify('both notify with NATS emptied');
     process.stdout.write(
-      `stops=${stops} groups=${moved} seed=${SEED} refused_writes=${refused} effects=${wrong.length}\n`,
+      `rounds=${rounds} stops=${stops} groups=${moved} seed=${SEED} refused_writes=${refused} effects=${wrong.length}\n`,
     );
     expect(wrong).toEqual([]);
     // They did try.

@@ -86,6 +86,7 @@ test.skipIf(!hasPrograms('nats-server'))(
       const sinceMs = performance.now();
       const { tookMs, saidUnready } = await endInOrder(node);
       expect([round, node.instance, saidUnready]).toEqual([round, node.instance, true]);
+      process.stdout.write(`round ${round}: ${node.instance} ended in ${Math.round(tookMs)} ms\n`);
       if (tookMs > slowest.ms) Object.assign(slowest, { service: node.service, ms: tookMs });
       await node.start();
       await node.ready();

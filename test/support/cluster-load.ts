@@ -10,7 +10,7 @@ const WRITE_PAUSE_MS = 20;
 const QUERY_PAUSE_MS = 100;
 /** Sequences are so far apart, milliseconds. */
 const STEP_MS = 7;
-/** A write that fails is sent again for this long, as every sender does. */
+/** A write that fails is sent again for this long, as every sender does, and to each gateway once at least. */
 const RETRY_MS = 2_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 
@@ -153,7 +153,7 @@ export class ClusterLoad {
         return;
       }
       if (!this.#isRunning) return;
-      if (performance.now() > untilMs) {
+      if (performance.now() > untilMs && attempt + 1 >= this.#options.gateways.length) {
         this.failures.push(`${this.#phase}: write ${sequence}: ${failure}`);
         return;
       }
@@ -182,7 +182,7 @@ export class ClusterLoad {
 
   async #count(gateway: string): Promise<string | undefined> {
     const least = this.acknowledged.length * LOAD_SERIES;
-    const answer = await queryInstant(gateway, 'sum(count_over_time(load[1h]))');
+    const answer = await queryInstant(gateway, 'sum(count_over_time(load[2h]))');
     const found = Number(answer[0]?.value[1] ?? 0);
     return found < least ? `${found} samples, ${least} were acknowledged before` : undefined;
   }
@@ -200,13 +200,13 @@ export async function missingAt(
   gateway: string,
   acknowledged: readonly AcknowledgedWrite[],
 ): Promise<string[]> {
-  const url = `${gateway}/api/v1/query?query=${encodeURIComponent('load[1h]')}`;
+  const url = `${gateway}/api/v1/query?query=${encodeURIComponent('load[2h]')}`;
   const response = await fetch(url, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   const body = (await response.json()) as {
     error?: string;
     data?: { result: { metric: { series: string }; values: [number, string][] }[] };
   };
-  if (body.data === undefined) throw new Error(`load[1h]: ${response.status} ${body.error}`);
+  if (body.data === undefined) throw new Error(`load[2h]: ${response.status} ${body.error}`);
   const found = new Map<string, string>();
   for (const { metric, values } of body.data.result) {
     for (const [seconds, value] of values) found.set(`${metric.series} ${Math.round(seconds * 1000)}`, value);

@@ -44,6 +44,8 @@ export interface ClusterOptions {
   readonly nodeFlags?: Readonly<Record<string, readonly string[]>>;
   /** Added to the environment of single ones, at each start. */
   readonly nodeEnvironments?: Readonly<Record<string, Environment>>;
+  /** Where others are to call a process, `host:port`, if not at its own port: at a proxy before it. */
+  readonly advertise?: (instance: string, grpcPort: number) => Promise<string | undefined>;
   /** A NATS that runs already; otherwise one is started. */
   readonly nats?: Nats;
   /** Of the repository whose code all of them run: another version's. Default: this one. */
@@ -75,9 +77,11 @@ export async function startNode(
     readonly flags?: readonly string[];
     readonly root?: string | undefined;
     readonly env?: Environment | undefined;
+    readonly advertise?: ClusterOptions['advertise'] | undefined;
   },
 ): Promise<Node> {
   const [httpPort, grpcPort] = [await freePort(), await freePort()];
+  const advertised = await options.advertise?.(instance, grpcPort);
   const dataDir = freshFolder();
   const url = `http://127.0.0.1:${httpPort}`;
   const mainOf = (root: string): string => path.join(root, `services/${service}/main.ts`);
@@ -92,6 +96,7 @@ export async function startNode(
     '--cluster.heartbeat-interval=500ms',
     ...(WITH_CONFIG.has(service) ? [`--config.file=${options.configFile}`] : []),
     ...(WITH_DATA.has(service) ? [`--data.dir=${dataDir}`] : []),
+    ...(advertised === undefined ? [] : [`--grpc.advertise-address=${advertised}`]),
     ...(options.flags ?? []),
   ];
   const startMain = (env: Environment = {}) =>
@@ -137,11 +142,10 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
       const zone = `zone-${i}`;
       const instance = `${service}-${i}`;
       const flags = [...(options.flags?.[service] ?? []), ...(options.nodeFlags?.[instance] ?? [])];
-      const { root } = options;
+      const { root, advertise } = options;
       const env = options.nodeEnvironments?.[instance];
-      nodes.push(
-        await startNode(service, instance, { natsUrl: nats.url, zone, configFile, flags, root, env }),
-      );
+      const settings = { natsUrl: nats.url, zone, configFile, flags, root, env, advertise };
+      nodes.push(await startNode(service, instance, settings));
     }
   }
   await Promise.all(nodes.map((node) => node.ready()));

@@ -1,0 +1,173 @@
+// R22: the wall clock of one process of a running cluster is set an hour ahead, an hour or two back, and right again, while the others go
+// by the true time. Nothing is lost, no request fails, nobody's lease or membership ends, owners stay, and no slot of a rule group is
+// evaluated by two. A process whose clock was wrong is at work again as soon as it is right. Clocks are libfaketime's.
+// TIDEMARK_CLOCK_STEPS sets how many steps there are, TIDEMARK_CLOCK_SEED whose and which.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, onTestFinished, test } from 'vitest';
+import {
+  MEMBER_EXPIRY_MS,
+  membersOf,
+  type Node,
+  seesMembers,
+  startCluster,
+  startNode,
+} from '../support/cluster.ts';
+import { ClusterLoad, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
+import { createFakeClock, type FakeClock, hasFakeClock } from '../support/fake-clock.ts';
+import { rulesBy, watchLeases } from '../support/lease-watch.ts';
+import { hasPrograms } from '../support/process.ts';
+import { waitFor } from '../support/programs.ts';
+import { pick, type Random, randomOf } from '../support/random.ts';
+import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts';
+
+const STEPS = Number(process.env.TIDEMARK_CLOCK_STEPS ?? 6);
+const SEED = Number(process.env.TIDEMARK_CLOCK_SEED ?? 22);
+const HOUR = 3_600;
+const OFFSETS = [HOUR, -HOUR, -2 * HOUR] as const;
+/** A gateway admits samples by its own clock: one that is behind takes those of now for the future's, and says so (400). */
+const GATEWAY_OFFSETS = [HOUR] as const;
+const GROUPS = Array.from({ length: 8 }, (_, i) => `g${i}`);
+const EVALUATORS = ['e0', 'e1'] as const;
+
+/** Seals what there is, by clocks that differ. */
+async function seal(gateway: string): Promise<void> {
+  const response = await fetch(`${gateway}/api/v1/admin/tsdb/seal`, { method: 'POST' });
+  expect(response.status, await response.text()).toBe(200);
+}
+
+/** Each slot of each group, and who wrote it. */
+async function slotsOf(gateway: string): Promise<Map<string, string[]>> {
+  const { body } = await callApi(gateway, 'query', { query: 'held[2h]' });
+  if (body.status !== 'success') throw new Error(body.error);
+  const slots = new Map<string, string[]>();
+  for (const { metric, values } of (body.data as { result: MatrixSeries[] }).result)
+    for (const [seconds] of values) {
+      const slot = `${metric.group} at ${seconds}`;
+      slots.set(slot, [...(slots.get(slot) ?? []), metric.by!]);
+    }
+  return slots;
+}
+
+/** Whether every group has a sample since then. @throws Error that names the ages of what is there. */
+async function areEvaluated(gateway: string, sinceMs: number): Promise<boolean> {
+  const { body } = await callApi(gateway, 'query', { query: 'timestamp(held)' });
+  const { result } = body.data as {
+    result: { metric: { group: string; by: string }; value: [number, string] }[];
+  };
+  const isRecent = ({ value }: (typeof result)[number]): boolean => 1000 * Number(value[1]) > sinceMs;
+  const recent = new Set(result.filter(isRecent).map(({ metric }) => metric.group));
+  if (recent.size === GROUPS.length) return true;
+  const ages = result.map(
+    ({ metric, value }) => `${metric.group} by ${metric.by} ${Date.now() / 1000 - Number(value[1])} s`,
+  );
+  throw new Error(`ages of held: ${ages.join(', ')}`);
+}
+
+/** One of each process first, then by lot. */
+function* chooseSteps(random: Random, names: readonly string[]): Generator<{ name: string; offset: number }> {
+  for (let step = 0; step < STEPS; step++) {
+    const name = names[step] ?? pick(random, names);
+    yield { name, offset: pick(random, name.startsWith('gateway') ? GATEWAY_OFFSETS : OFFSETS) };
+  }
+}
+
+test.skipIf(!hasPrograms('nats-server') || !hasFakeClock())(
+  `R22: ${STEPS} steps of single clocks by hours: nothing lost, no lease moved, no slot evaluated twice (seed ${SEED})`,
+  { timeout: 180_000 + STEPS * 40_000 },
+  async () => {
+    const random = randomOf(SEED);
+    const stepped = ['e0', 'ingester-0', 'store-0', 'querier-0', 'gateway-0', 'ingester-1'] as const;
+    const clocks = new Map<string, FakeClock>(stepped.map((name) => [name, createFakeClock()]));
+    const cluster = await startCluster({
+      counts: { ingester: 3, store: 2, querier: 1, gateway: 1 },
+      flags: { ingester: ['--cluster.partitions=16'], gateway: ['--web.enable-admin-api'] },
+      nodeEnvironments: Object.fromEntries([...clocks].map(([name, { env }]) => [name, env])),
+    });
+    onTestFinished(({ task }) => {
+      if (task.result?.state === 'fail') console.log(cluster.describe());
+    });
+    const gateway = cluster.of('gateway')[0]!.url;
+    const folder = freshFolder();
+    const rulesFile = path.join(folder, 'rules.yml');
+    const configFile = path.join(folder, 'prometheus.yml');
+    writeFileSync(configFile, `rule_files: [${rulesFile}]\n`);
+    const evaluators: Node[] = [];
+    for (const instance of EVALUATORS) {
+      // Each reads its own name in it.
+      writeFileSync(rulesFile, rulesBy(instance, GROUPS));
+      const env = clocks.get(instance)?.env;
+      const node = await startNode('alert-evaluator', instance, {
+        natsUrl: cluster.nats.url,
+        zone: '',
+        configFile,
+        env,
+      });
+      await node.ready();
+      evaluators.push(node);
+    }
+    const describe = (): string => evaluators.map((node) => node.output().slice(-2000)).join('\n');
+    await waitFor('all members', () => seesMembers(gateway, cluster.nodes.length + evaluators.length), {
+      timeoutMs: 60_000,
+    });
+    const { heldBy, holderOf } = await watchLeases(cluster.nats.url, rulesFile, GROUPS);
+    await waitFor(
+      'both hold leases',
+      () =>
+        Promise.resolve(
+          EVALUATORS.every((name) => heldBy(name).length > 0) &&
+            GROUPS.every((group) => holderOf(group) !== ''),
+        ),
+      { timeoutMs: 60_000, describe },
+    );
+    const holders = (): string[] => GROUPS.map(holderOf);
+    const before = holders();
+    const { epoch } = await membersOf(gateway);
+    // So long ago that it is the past of every clock here but a gateway's that is behind.
+    const load = new ClusterLoad({ gateways: [gateway], startMs: Date.now() - 600_000 });
+    onTestFinished(() => load.stop());
+
+    let step = 0;
+    for (const { name, offset } of chooseSteps(random, stepped)) {
+      const what = `step ${++step}: ${name} by ${offset / HOUR} h`;
+      load.enter(what);
+      const sinceMs = performance.now();
+      clocks.get(name)!.step(offset);
+      await sleep(500 + random() * 1_000);
+      // Sometimes it jumps on before it is right.
+      if (random() < 0.3) clocks.get(name)!.step(name.startsWith('gateway') ? 2 * HOUR : -offset);
+      if (random() < 0.3) await seal(gateway);
+      await sleep(MEMBER_EXPIRY_MS / 3);
+      expect([what, holders()]).toEqual([what, before]);
+      clocks.get(name)!.step(0);
+      const rightMs = Date.now();
+      await waitFor(
+        `${what}: groups are evaluated at the true time again`,
+        () => areEvaluated(gateway, rightMs),
+        {
+          timeoutMs: 60_000,
+          describe,
+        },
+      );
+      expect([
+        what,
+        ...load.failedAttempts('write', sinceMs),
+        ...load.failedAttempts('query', sinceMs),
+      ]).toEqual([what]);
+      expect([what, holders(), (await membersOf(gateway)).epoch]).toEqual([what, before, epoch]);
+      process.stdout.write(`${what}\n`);
+    }
+    await load.stop();
+    expect(load.failures).toEqual([]);
+    await seal(gateway);
+    expect((await missingAt(gateway, load.acknowledged)).slice(0, 5)).toEqual([]);
+    const slots = await slotsOf(gateway);
+    expect([...slots].filter(([, by]) => by.length > 1)).toEqual([]);
+    expect(slots.size).toBeGreaterThan(GROUPS.length * STEPS);
+    console.log(
+      `R22: ${STEPS} steps, seed ${SEED}: ${load.acknowledged.length * LOAD_SERIES} samples acknowledged, 0 lost, ${load.queries} queries, 0 failed; ` +
+        `${slots.size} slots of rule groups, none evaluated by two`,
+    );
+  },
+);

@@ -1,0 +1,50 @@
+// Rule groups that say who evaluates them, and who holds their leases as NATS has it: for tests of two evaluators of which one has effect.
+import { onTestFinished } from 'vitest';
+import { groupKey } from '../../services/alert-evaluator/group-runner.ts';
+import { ruleLeaseOf } from '../../services/alert-evaluator/rule-leases.ts';
+import { systemClock } from '../../services/lib/core/clock.ts';
+import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
+import { NatsControlPlane } from '../../services/lib/transport/nats/nats-control-plane.ts';
+import { MEMBER_EXPIRY_MS } from './cluster.ts';
+
+/** Text of a rule file for one evaluator: each group records `held`, and alerts `Held`, with the names of the group and of the evaluator, every second. */
+export function rulesBy(instance: string, groups: readonly string[]): string {
+  const group = (name: string): string => `
+  - name: ${name}
+    interval: 1s
+    rules:
+      - { record: held, expr: vector(1), labels: { group: ${name}, by: ${instance} } }
+      - { alert: Held, expr: vector(1), labels: { group: ${name}, by: ${instance} } }`;
+  return `groups:${groups.map(group).join('')}\n`;
+}
+
+export interface LeaseWatch {
+  /** Name of the lease that a group falls into; several may fall into one. */
+  readonly leaseOf: (group: string) => string;
+  /** Instance that holds a group's lease; empty when nobody does. */
+  readonly holderOf: (group: string) => string;
+  readonly heldBy: (instance: string) => string[];
+}
+
+/** Listens to the leases of groups of a file. It is no member. */
+export async function watchLeases(
+  natsUrl: string,
+  rulesFile: string,
+  groups: readonly string[],
+): Promise<LeaseWatch> {
+  const plane = new NatsControlPlane(
+    {
+      ...{ servers: [natsUrl], clusterName: 'tidemark', bucketReplicas: 1, connection: {} },
+      ...{ heartbeatMs: 500, expiryMs: MEMBER_EXPIRY_MS },
+    },
+    { clock: systemClock, logger: createSilentLogger() },
+  );
+  onTestFinished(() => plane.stop());
+  await plane.start();
+  const holderOf = (group: string): string =>
+    plane
+      .leaseView(ruleLeaseOf(groupKey(rulesFile, group)))
+      ?.holder.split('.')
+      .at(-1) ?? '';
+  return { holderOf, heldBy: (instance) => groups.filter((group) => holderOf(group) === instance) };
+}
