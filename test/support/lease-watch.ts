@@ -41,10 +41,11 @@ export async function watchLeases(
   );
   onTestFinished(() => plane.stop());
   await plane.start();
-  const holderOf = (group: string): string =>
-    plane
-      .leaseView(ruleLeaseOf(groupKey(rulesFile, group)))
-      ?.holder.split('.')
-      .at(-1) ?? '';
-  return { holderOf, heldBy: (instance) => groups.filter((group) => holderOf(group) === instance) };
+  const leaseOf = (group: string): string => ruleLeaseOf(groupKey(rulesFile, group));
+  const holderOf = (group: string): string => plane.leaseView(leaseOf(group))?.holder.split('.').at(-1) ?? '';
+  return {
+    leaseOf,
+    holderOf,
+    heldBy: (instance) => groups.filter((group) => holderOf(group) === instance),
+  };
 }
