@@ -20,7 +20,7 @@ function clusterOf(
       if (behaviour === 'silent') await new Promise(() => {});
       if (behaviour === 'old version')
         throw new AppError('internal', 'The server does not implement the method Fence');
-      return { newest: Math.max(behaviour as number, token) };
+      return { newest: Math.max(behaviour as number, token), earlier: behaviour as number };
     };
     const handlers = { fence } as Partial<Handlers<typeof IngesterDefinition>> as Handlers<
       typeof IngesterDefinition
@@ -36,10 +36,15 @@ function clusterOf(
 const THREE = [['a', 'b', 'c']];
 
 test.each<[string, Record<string, Behaviour>, readonly (readonly string[])[], unknown]>([
-  ['all know it', { a: 0, b: 5, c: 1 }, THREE, { kind: 'confirmed' }],
-  ['one is away', { a: 0, b: 0, c: 'away' }, THREE, { kind: 'confirmed' }],
-  ['one never answers', { a: 0, b: 0, c: 'silent' }, THREE, { kind: 'confirmed' }],
-  ['one of an earlier version', { a: 0, b: 'old version', c: 'away' }, THREE, { kind: 'confirmed' }],
+  ['all know it', { a: 5, b: 5, c: 5 }, THREE, { kind: 'confirmed', earlier: 5 }],
+  ['one is away', { a: 0, b: 0, c: 'away' }, THREE, { kind: 'confirmed', earlier: 0 }],
+  ['one never answers', { a: 3, b: 0, c: 'silent' }, THREE, { kind: 'confirmed', earlier: 3 }],
+  [
+    'one of an earlier version',
+    { a: 0, b: 'old version', c: 'away' },
+    THREE,
+    { kind: 'confirmed', earlier: undefined },
+  ],
   [
     'two are away',
     { a: 0, b: 'away', c: 'away' },

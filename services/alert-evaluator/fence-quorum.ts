@@ -11,8 +11,11 @@ const ANSWER_TIMEOUT_MS = 2_000;
 const UNKNOWN_CALL = /not implement|unimplemented/i;
 
 export type FenceOutcome =
-  /** No later holder was known to a quorum when it answered. */
-  | { readonly kind: 'confirmed' }
+  /**
+   * No later holder was known to a quorum when it answered. `earlier`: the greatest token that any of it knew before, 0 when none;
+   * undefined when one of them cannot say.
+   */
+  | { readonly kind: 'confirmed'; readonly earlier: number | undefined }
   /** A later holder is known, with this token. */
   | { readonly kind: 'superseded'; readonly newest: number }
   /** Too few ingesters answered. */
@@ -35,18 +38,22 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
   const timeout = new AbortController();
   const { signal } = timeout;
   let reason = 'no ingester is known';
+  let earlier: number | undefined = 0;
   const outcome = new Promise<FenceOutcome>((resolve) => {
     const asked = cluster.ingesters().map(async ({ instance, client }) => {
       try {
-        const { newest } = await client.fence({ name, token }, { signal });
-        if (newest > token) resolve({ kind: 'superseded', newest });
+        const answer = await client.fence({ name, token }, { signal });
+        if (answer.newest > token) resolve({ kind: 'superseded', newest: answer.newest });
         else confirmed.add(instance);
+        earlier = maxOf(earlier, answer.earlier);
       } catch (caught) {
         const { message } = toAppError(caught);
-        if (UNKNOWN_CALL.test(message)) confirmed.add(instance);
-        else reason = `${instance}: ${message}`;
+        if (UNKNOWN_CALL.test(message)) {
+          confirmed.add(instance);
+          earlier = undefined;
+        } else reason = `${instance}: ${message}`;
       }
-      if (isEnough()) resolve({ kind: 'confirmed' });
+      if (isEnough()) resolve({ kind: 'confirmed', earlier });
     });
     void Promise.all(asked).then(() => resolve({ kind: 'unreachable', reason }));
   });
@@ -55,4 +62,9 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
     () => undefined,
   );
   return await outcome;
+}
+
+/** Undefined: not known. */
+function maxOf(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? undefined : Math.max(a, b);
 }

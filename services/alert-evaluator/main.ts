@@ -14,8 +14,8 @@ import { ALERT_EVALUATOR_FLAGS } from './flags.ts';
 import { RuleLeases } from './rule-leases.ts';
 import { type AlertEvaluator, createAlertEvaluator } from './service.ts';
 
-/** Until an expired member's leases are taken and known to the ingesters, and what its last heartbeat was late. */
-const HAND_OVER_MARGIN_MS = 5_000;
+/** Until an expired member's leases are taken and known to the ingesters, the wait after it (rule-leases.ts), and what its last heartbeat was late. */
+const HAND_OVER_MARGIN_MS = 10_000;
 
 runServiceProcess({
   service: 'alert-evaluator',

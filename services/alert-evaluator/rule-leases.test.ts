@@ -7,6 +7,8 @@ import { createWorkShares } from '../lib/transport/members/work-shares.ts';
 import type { FenceOutcome } from './fence-quorum.ts';
 import { RuleLeases, ruleLeaseOf } from './rule-leases.ts';
 
+/** As ingesters have it (ingester/replication/fence-watch.ts): services do not import one another. */
+const FENCE_VALID_MS = 4_000;
 const GROUP = 'f;g';
 const NAME = ruleLeaseOf(GROUP);
 const member = (instance: string, fences = true) => ({
@@ -64,8 +66,9 @@ class World extends FakeControlPlane {
     this.announced.push(token);
     if (this.areIngestersAway) return Promise.resolve({ kind: 'unreachable', reason: 'away' });
     if (token < this.newest) return Promise.resolve({ kind: 'superseded', newest: this.newest });
+    const earlier = this.newest;
     this.newest = token;
-    return Promise.resolve({ kind: 'confirmed' });
+    return Promise.resolve({ kind: 'confirmed', earlier });
   }
 }
 
@@ -170,9 +173,42 @@ test('NATS was emptied: the new holder learns what the ingesters remember, and r
     before.newest = 1_000;
   });
   await world.clock.advance(2_000);
+  expect(world.newest).toBe(1_010);
+  // Whoever had it before may be at work at an ingester that our quorum did not reach.
+  expect(world.leasesOfA.owns(GROUP)).toBe(false);
+  await world.clock.advance(5_000);
   expect(world.leasesOfA.owns(GROUP)).toBe(true);
   expect(world.leasesOfA.fenceOf(GROUP)!.token).toBe(1_010);
-  expect(world.newest).toBe(1_010);
+});
+
+test('groups of an earlier holder begin when ingesters that the quorum does not reach have stopped taking its samples', async () => {
+  const world = await start([], (before) => {
+    [before.newest, before.token] = [6, 6];
+  });
+  expect(world.announced).toEqual([7]);
+  await world.clock.advance(FENCE_VALID_MS - 1_000);
+  expect(world.leasesOfA.owns(GROUP)).toBe(false);
+  await world.clock.advance(2_000);
+  expect(world.leasesOfA.owns(GROUP)).toBe(true);
+  expect([world.announced, world.changes]).toEqual([[7], ['gained']]);
+});
+
+test('a lease that another had for a while is taken again: the groups end, and begin later', async () => {
+  const world = await start();
+  await world.clock.advance(4_000);
+  world.isReachable = false;
+  world.heldForMs = 0;
+  await world.clock.advance(20_000, 1_000);
+  // The other one took it with token 9, worked, and is gone.
+  [world.newest, world.token] = [9, 9];
+  world.isReachable = true;
+  await world.clock.advance(600);
+  world.heldForMs = 5_000;
+  await world.clock.advance(1_000);
+  expect(world.leasesOfA.owns(GROUP)).toBe(false);
+  await world.clock.advance(5_000);
+  expect(world.leasesOfA.owns(GROUP)).toBe(true);
+  expect(world.changes).toEqual(['gained', 'lost', 'gained']);
 });
 
 test('a lease that was lost in an outage of NATS is taken again, without an end of the groups', async () => {

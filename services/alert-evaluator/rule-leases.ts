@@ -24,6 +24,11 @@ const STEP_MS = 500;
 const CONFIRMED_FOR_MS = 2_000;
 /** A holder notifies nobody before what an earlier one was allowed is over. */
 const SILENT_MS = CONFIRMED_FOR_MS + 1_000;
+/**
+ * Groups of an earlier holder begin so long after a quorum knows the new token: by then ingesters that the quorum cannot reach have stopped
+ * taking the earlier one's samples (`FENCE_VALID_MS` of ingester/replication/fence-watch.ts, which must be less). Part of the contract.
+ */
+const TAKEOVER_MS = 5_000;
 /** A lease that is held for less is confirmed by a quorum instead. */
 const HELD_FOR_MIN_MS = 1_000;
 
@@ -61,6 +66,10 @@ interface Holding {
   /** Another process has it. */
   isOver: boolean;
   isRefused: boolean;
+  /** When groups may begin, monotonic ms; undefined before a quorum knows the token. */
+  startsAtMs: number | undefined;
+  /** Greatest token under which groups ran here: nobody else had it in between if ingesters know no later one. */
+  ranUnder: number;
   /** Monotonic milliseconds: no notification before. */
   silentUntilMs: number;
   /** When a quorum was last asked and confirmed. */
@@ -226,8 +235,12 @@ export class RuleLeases {
         holding.isRefused = true;
       }
     }
-    if (holding !== undefined && (!holding.isKnown || holding.isRefused))
-      await this.#makeKnown(name, holding);
+    if (holding === undefined) return;
+    if (holding.startsAtMs === undefined || holding.isRefused) await this.#makeKnown(name, holding);
+    const { startsAtMs = Number.POSITIVE_INFINITY, isRefused } = holding;
+    if (isRefused || this.#deps.clock.monotonicMs() < startsAtMs) return;
+    holding.isKnown = true;
+    holding.ranUnder = holding.lease.token;
   }
 
   async #makeKnown(name: string, holding: Holding): Promise<void> {
@@ -241,8 +254,12 @@ export class RuleLeases {
       return;
     }
     if (outcome.kind === 'confirmed') {
-      if (!holding.isKnown) holding.silentUntilMs = clock.monotonicMs() + SILENT_MS;
-      holding.isKnown = true;
+      const nowMs = clock.monotonicMs();
+      const isNext = outcome.earlier !== undefined && outcome.earlier <= holding.ranUnder;
+      holding.startsAtMs = isNext ? nowMs : nowMs + TAKEOVER_MS;
+      // Another had it in between: its groups end here until then.
+      if (!isNext) holding.isKnown = false;
+      if (!holding.isKnown) holding.silentUntilMs = nowMs + SILENT_MS;
       holding.isRefused = false;
       return;
     }
@@ -265,6 +282,7 @@ export class RuleLeases {
   #createHolding(name: string, lease: Lease): Holding {
     const holding: Holding = {
       ...{ lease, isKnown: false, isLeaving: false, isOver: false, isRefused: false },
+      ...{ startsAtMs: undefined, ranUnder: 0 },
       ...{ silentUntilMs: Number.POSITIVE_INFINITY, confirmedAtMs: Number.NEGATIVE_INFINITY },
       fence: this.#createFence(name, () => holding),
     };

@@ -35,6 +35,7 @@ export interface IngesterMetrics {
   readonly seriesRefused: Counter;
   /** Appends and confirmations of holders whose lease another took. */
   readonly fenced: Counter;
+  readonly unheardFences: Counter;
   /** Head images by `result`: written, failed, loaded, damaged. */
   readonly images: Counter<'result'>;
   readonly imageBytes: Counter;
@@ -144,6 +145,10 @@ export function createIngesterMetrics(registry: Registry, gauges: IngesterGauges
     }),
     imageBytes: counter('tidemark_ingester_head_image_written_bytes_total', 'Bytes written to head images.'),
     seriesLeft: counter('tidemark_ingester_series_left_total', 'Series that left memory.'),
+    unheardFences: counter(
+      'tidemark_ingester_fences_unheard_total',
+      'Appends under a lease that were not taken because too few other ingesters could be asked who holds it.',
+    ),
     fenced: counter(
       'tidemark_ingester_fenced_total',
       'Appends that were refused because their lease has a later holder: a process that was stopped woke up and went on.',

@@ -162,7 +162,7 @@ class DurableIngester implements Ingester {
     if (replication === undefined) return undefined;
     const replica: Replica = new Replica(this.#options, {
       ...replication,
-      ...{ cluster, clock, logger: this.#logger, table: this.#held },
+      ...{ cluster, clock, logger: this.#logger, table: this.#held, fences: this.#fences },
       metrics: createReplicationMetrics(registry, () => replica.status),
     });
     return replica;
@@ -402,8 +402,11 @@ class DurableIngester implements Ingester {
       },
       fence: async ({ name, token }) => {
         this.#mustRun();
-        if (token >= this.#fences.newestOf(name)) await this.#fences.take(name, token);
-        return { newest: this.#fences.newestOf(name) };
+        const earlier = this.#fences.newestOf(name);
+        if (token >= earlier) await this.#fences.take(name, token);
+        // The first samples follow at once.
+        await this.#replica?.hearOfFences();
+        return { newest: this.#fences.newestOf(name), earlier };
       },
       deleteSeries: async (request) => {
         const { sealer } = this.#mustRun();
@@ -464,6 +467,13 @@ class DurableIngester implements Ingester {
     const noted = this.#fences.take(request.fence, request.fenceToken ?? 0);
     // Looked at below, unless nothing is applied.
     noted.catch(() => undefined);
+    if (this.#replica?.hearsOfFences() === false) {
+      this.#metrics.unheardFences.inc();
+      throw new AppError(
+        'unavailable',
+        `too few other ingesters have said lately who holds lease ${request.fence}; a later holder may be at work`,
+      );
+    }
     const applied = apply();
     return { ...applied, durable: Promise.all([applied.durable, noted]).then(() => undefined) };
   }

@@ -90,6 +90,7 @@ export class ReplicaRig {
   readonly #running = new Map<string, Running>();
   readonly #distributor: ReturnType<typeof createDistributor>;
   #epoch = 0;
+  #appends = 0;
   /** A new cluster has no placement before there are ingesters. */
   isPlaced = false;
   /** Series name → time → value, of every acknowledged sample. */
@@ -257,8 +258,13 @@ export class ReplicaRig {
     );
   }
 
-  /** Sends one sample of a series to one ingester, as a writer does that knows the placement of `epoch`. */
-  async append(instance: string, epoch: number, name: string): Promise<AppendOutcome> {
+  /** Sends one sample of a series to one ingester, as a writer does that knows the placement of `epoch`, under a lease or none. */
+  async append(
+    instance: string,
+    epoch: number,
+    name: string,
+    lease?: Pick<AppendRequest, 'fence' | 'fenceToken'>,
+  ): Promise<AppendOutcome> {
     const definitions = new ByteWriter();
     const labels = new ByteWriter();
     encodeLabels(labelsOf(name), labels);
@@ -271,7 +277,8 @@ export class ReplicaRig {
     draft.values[0] = 1;
     const request: AppendRequest = {
       ...{ tenant: DEFAULT_TENANT, writerId: 'test', sequence: 1, epoch, batch: draft.bytes, metadata: [] },
-      ...{ origin: 'ffffffffffffffff', write: 1, steps: new Uint8Array([1]) },
+      ...{ origin: (++this.#appends).toString(16).padStart(16, 'f'), write: 1, steps: new Uint8Array([1]) },
+      ...lease,
     };
     const requests = (async function* () {
       yield request;

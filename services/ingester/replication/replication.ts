@@ -21,12 +21,14 @@ import type {
 } from '../../lib/wire/contracts.ts';
 import type { SealedRange } from '../sealing/seal-shares.ts';
 import type { Tenants } from '../tenants.ts';
+import type { Fences } from '../writes/fences.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import type { WriteReader } from '../writes/write-reader.ts';
 import type { WriterTable } from '../writes/writer-table.ts';
 import type { Writes } from '../writes/writes.ts';
 import { CatchUp, type CatchUpOptions, logHeld } from './catch-up.ts';
 import { CompletenessProver } from './completeness-prover.ts';
+import { FenceWatch } from './fence-watch.ts';
 import type { ReplicationMetrics } from './replication-metrics.ts';
 import type { ReplicationDeps, ReplicaView } from './replication-options.ts';
 import { metadataOf } from './shared-metadata.ts';
@@ -36,6 +38,7 @@ export interface ReplicaDeps extends ReplicationDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly table: HeldTable;
+  readonly fences: Pick<Fences, 'all' | 'learn'>;
   readonly metrics: ReplicationMetrics;
 }
 
@@ -62,6 +65,7 @@ export class Replica {
   #parts: ReplicaParts | undefined;
   #catchUp: CatchUp | undefined;
   #prover: CompletenessProver | undefined;
+  readonly #fenceWatch: FenceWatch;
   #isLeaving = false;
   /** Newest placement that anybody mentioned. */
   #seenEpoch = 0;
@@ -73,7 +77,20 @@ export class Replica {
   constructor(options: CatchUpOptions, deps: ReplicaDeps) {
     this.#options = options;
     this.#deps = deps;
+    this.#fenceWatch = new FenceWatch({
+      ...{ clock: deps.clock, fences: deps.fences, peers: deps.peers },
+      view: () => this.#view(),
+      isRecovering: () => this.isRecovering,
+      onEpoch: (epoch) => {
+        this.#seenEpoch = Math.max(this.#seenEpoch, epoch);
+      },
+    });
     this.handlers = {
+      fences: async () => ({
+        tokens: deps.fences.all(),
+        epoch: this.#knownEpoch(),
+        recovering: this.isRecovering,
+      }),
       heldWrites: async ({ partitions }) => this.#heldWrites(partitions),
       fetchWrites: (request, { signal }) => this.#fetchWrites(request.wanted, signal),
       fetchMetadata: (request) => this.#fetchMetadata(request.partitions),
@@ -139,13 +156,25 @@ export class Replica {
       },
     });
     await this.#catchUp.start();
+    this.#fenceWatch.start();
     this.#statusLoop = this.#tellStatus();
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort();
     await this.#catchUp?.stop();
+    await this.#fenceWatch.stop();
     await this.#statusLoop;
+  }
+
+  /** Whether a later holder of any lease would be known here by now. */
+  hearsOfFences(): boolean {
+    return this.#deps.cluster.replicationFactor === 1 || this.#fenceWatch.isCurrent();
+  }
+
+  /** Samples under leases are about to come: resolves once others were asked who holds them. */
+  async hearOfFences(): Promise<void> {
+    if (this.#deps.cluster.replicationFactor > 1) await this.#fenceWatch.hear();
   }
 
   /** Partitions of which every acknowledged write is here. */
@@ -246,10 +275,14 @@ export class Replica {
     };
   }
 
+  #knownEpoch(): number {
+    return Math.max(this.#deps.cluster.placement()?.epoch ?? 0, this.#seenEpoch);
+  }
+
   #heldWrites(partitions: readonly number[]): HeldWritesResponse {
-    const { table, cluster } = this.#deps;
+    const { table } = this.#deps;
     const { log } = this.#mustRun();
-    const epoch = Math.max(cluster.placement()?.epoch ?? 0, this.#seenEpoch);
+    const epoch = this.#knownEpoch();
     const wanted = new Set(partitions);
     const set = wanted.size === 0 ? table.held : table.held.only((partition) => wanted.has(partition));
     const held = new ByteWriter(1024);

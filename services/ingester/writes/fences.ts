@@ -77,6 +77,18 @@ export class Fences {
     return Math.max(this.#entries.get(name)?.token ?? 0, this.#deps.heard(name) ?? 0);
   }
 
+  /** What is known here of each lease, to be told to other ingesters. */
+  all(): { readonly name: string; readonly token: number }[] {
+    return Array.from(this.#entries.keys(), (name) => ({ name, token: this.newestOf(name) }));
+  }
+
+  /** Somebody has seen this token. In memory until the next one is written: whoever told it remembers it. */
+  learn(name: string, token: number): void {
+    if (!NAME.test(name) || !Number.isSafeInteger(token) || token <= this.newestOf(name)) return;
+    if (!this.#entries.has(name) && this.#entries.size >= FENCES_MAX) return;
+    Object.assign(this.#entryOf(name), { token, isSaved: false, saving: undefined });
+  }
+
   /**
    * Takes a holder's token: from now on older ones are refused.
    *

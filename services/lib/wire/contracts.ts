@@ -46,6 +46,7 @@ export type {
   SealResponse,
 } from './gen/tidemark/v1/ingester.ts';
 export type {
+  FencesResponse,
   FetchMetadataRequest,
   FetchMetadataResponse,
   FetchWritesRequest,

@@ -59,6 +59,8 @@ export interface FenceResponse {
    * holder came later.
    */
   newest: number;
+  /** Greatest token that was known here before the request, 0 when none was: whose work may still be on its way. Absent in earlier versions. */
+  earlier?: number | undefined;
 }
 
 export interface AppendRequest {
@@ -285,13 +287,16 @@ export const FenceRequest: MessageFns<FenceRequest> = {
 };
 
 function createBaseFenceResponse(): FenceResponse {
-  return { newest: 0 };
+  return { newest: 0, earlier: undefined };
 }
 
 export const FenceResponse: MessageFns<FenceResponse> = {
   encode(message: FenceResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.newest !== 0) {
       writer.uint32(8).uint64(message.newest);
+    }
+    if (message.earlier !== undefined) {
+      writer.uint32(16).uint64(message.earlier);
     }
     return writer;
   },
@@ -317,6 +322,14 @@ export const FenceResponse: MessageFns<FenceResponse> = {
             message.newest = longToNumber(reader.uint64());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.earlier = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -335,6 +348,7 @@ export const FenceResponse: MessageFns<FenceResponse> = {
   fromPartial(object: DeepPartial<FenceResponse>): FenceResponse {
     const message = createBaseFenceResponse();
     message.newest = object.newest ?? 0;
+    message.earlier = object.earlier ?? undefined;
     return message;
   },
 };

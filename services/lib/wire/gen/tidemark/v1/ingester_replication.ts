@@ -91,6 +91,25 @@ export interface SealedWritesResponse {
   covered: boolean;
 }
 
+export interface FencesRequest {
+}
+
+export interface FencesResponse {
+  /** One a lease, at most 4,096, in no order. */
+  tokens: FenceToken[];
+  /** Newest placement that this ingester knows; 0 when none. */
+  epoch: number;
+  /** It lost what was on its disk, and with it may have lost tokens. */
+  recovering: boolean;
+}
+
+export interface FenceToken {
+  /** Name of the lease, as FenceRequest.name. */
+  name: string;
+  /** Greatest token that was seen, 1 or more. */
+  token: number;
+}
+
 export interface LeaveRequest {
   /** False takes an earlier request back, as long as not all is handed over. */
   leave: boolean;
@@ -824,6 +843,195 @@ export const SealedWritesResponse: MessageFns<SealedWritesResponse> = {
   },
 };
 
+function createBaseFencesRequest(): FencesRequest {
+  return {};
+}
+
+export const FencesRequest: MessageFns<FencesRequest> = {
+  encode(_: FencesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FencesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFencesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FencesRequest>): FencesRequest {
+    return FencesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<FencesRequest>): FencesRequest {
+    const message = createBaseFencesRequest();
+    return message;
+  },
+};
+
+function createBaseFencesResponse(): FencesResponse {
+  return { tokens: [], epoch: 0, recovering: false };
+}
+
+export const FencesResponse: MessageFns<FencesResponse> = {
+  encode(message: FencesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.tokens) {
+      FenceToken.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    if (message.recovering !== false) {
+      writer.uint32(24).bool(message.recovering);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FencesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFencesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tokens.push(FenceToken.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.recovering = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FencesResponse>): FencesResponse {
+    return FencesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FencesResponse>): FencesResponse {
+    const message = createBaseFencesResponse();
+    message.tokens = object.tokens?.map((e) => FenceToken.fromPartial(e)) || [];
+    message.epoch = object.epoch ?? 0;
+    message.recovering = object.recovering ?? false;
+    return message;
+  },
+};
+
+function createBaseFenceToken(): FenceToken {
+  return { name: "", token: 0 };
+}
+
+export const FenceToken: MessageFns<FenceToken> = {
+  encode(message: FenceToken, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.token !== 0) {
+      writer.uint32(16).uint64(message.token);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FenceToken {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFenceToken();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.token = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<FenceToken>): FenceToken {
+    return FenceToken.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FenceToken>): FenceToken {
+    const message = createBaseFenceToken();
+    message.name = object.name ?? "";
+    message.token = object.token ?? 0;
+    return message;
+  },
+};
+
 function createBaseLeaveRequest(): LeaveRequest {
   return { leave: false, onlyAsk: false };
 }
@@ -1020,6 +1228,18 @@ export const IngesterReplicationDefinition = {
       requestType: SealedWritesRequest as typeof SealedWritesRequest,
       requestStream: false,
       responseType: SealedWritesResponse as typeof SealedWritesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /**
+     * The newest holders of leases that this ingester knows. Who takes samples under leases asks so many owners, again and again, that a later
+     * holder, who has told a quorum, cannot stay unknown to it for long; once it cannot ask it takes none.
+     */
+    fences: {
+      name: "Fences",
+      requestType: FencesRequest as typeof FencesRequest,
+      requestStream: false,
+      responseType: FencesResponse as typeof FencesResponse,
       responseStream: false,
       options: {},
     },
