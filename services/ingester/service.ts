@@ -46,6 +46,7 @@ import { Fences } from './writes/fences.ts';
 import { HeldTable } from './writes/held-table.ts';
 import { WriteReader } from './writes/write-reader.ts';
 import type { WriterTable } from './writes/writer-table.ts';
+import { SeriesGrants } from './writes/series-grants.ts';
 import { type Applied, Writes } from './writes/writes.ts';
 
 export interface IngesterDeps {
@@ -108,6 +109,7 @@ class DurableIngester implements Ingester {
   readonly #parts: PartEvaluator;
   readonly #held = new HeldTable();
   readonly #fences: Fences;
+  readonly #seriesGrants = new SeriesGrants();
   readonly #undone: UndoneDeletes;
   readonly #replica: Replica | undefined;
   /** Of append streams and of fetches from other replicas. */
@@ -484,6 +486,8 @@ class DurableIngester implements Ingester {
       seriesMax: seriesPerTenantMax,
       ownedShare: this.#ownedPartitions().length / partitionCount,
       tenants: this.#tenants,
+      grants: this.#seriesGrants,
+      nowMs: this.#deps.clock.monotonicMs(),
       metrics: this.#metrics,
       onRefusal: (tenant, refused, limit) => this.#warnOfLimit(tenant, refused, limit),
     };

@@ -2,10 +2,11 @@ import { Counter, Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { ByteWriter } from '../../lib/core/bytes.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
-import { putDefinition } from '../../lib/wire/append/append-batch.ts';
+import { putDefinition, visitDefinitions } from '../../lib/wire/append/append-batch.ts';
 import { withDefaults } from '../options.ts';
 import { Tenants } from '../tenants.ts';
 import { admitSeries } from './admit-series.ts';
+import { GRANT_SHARE, SeriesGrants } from './series-grants.ts';
 
 function questionOf(tenant: string, names: readonly string[]) {
   const definitions = new ByteWriter();
@@ -22,7 +23,10 @@ function create(seriesMax: number, ownedShare = 1) {
   const seriesRefused = new Counter({ name: 'refused_total', help: '.', registers: [new Registry()] });
   const warnings: unknown[] = [];
   const onRefusal = (...warning: unknown[]): void => void warnings.push(warning);
-  const deps = { seriesMax, ownedShare, tenants, metrics: { seriesRefused }, onRefusal };
+  const deps = {
+    ...{ seriesMax, ownedShare, tenants, metrics: { seriesRefused }, onRefusal },
+    ...{ grants: new SeriesGrants(), nowMs: 0 },
+  };
   const admit = (tenant: string, ...names: readonly string[]) => admitSeries(questionOf(tenant, names), deps);
   return { admit, deps, tenants, warnings, seriesRefused };
 }
@@ -71,6 +75,7 @@ test('malformed questions are refused', () => {
     seriesMax: 2,
     ownedShare: 1,
     tenants,
+    ...{ grants: new SeriesGrants(), nowMs: 0 },
     metrics: { seriesRefused: { inc: () => undefined } as never },
     onRefusal: () => undefined,
   };
@@ -81,3 +86,60 @@ test('malformed questions are refused', () => {
     admitSeries({ tenant: 'a', definitions: Buffer.alloc(0), count: 1e6, taken: 0 }, deps),
   ).toThrow(/65536/);
 });
+
+const namesOf = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}${i}`);
+
+test('what was granted is kept free, until it is brought or a minute and a half have passed', () => {
+  const { admit, deps, tenants } = create(80);
+  // An eighth of 79, and of what is free for the next two: a quarter of the limit is granted at most.
+  expect(admit('a', 'm0')).toMatchObject({ series: 1, limit: 80 });
+  expect(admit('a', 'm1')).toMatchObject({ series: 2 });
+  expect(admit('a', 'm2')).toMatchObject({ series: 40 });
+  const { head } = tenants.get('a')!;
+  expect(admit('a', ...namesOf('x', 100)).refused).toHaveLength(100 - (80 - 3 - 9 - 9));
+  // The first writer brings what it was granted.
+  expect(head.seriesCount).toBe(62);
+  for (const name of namesOf('granted', 9)) {
+    const { definitions } = questionOf('a', [name]);
+    visitDefinitions(definitions, 0, 1, (_, partition, bytes, start, end) => {
+      head.define(bytes, start, end, partition);
+    });
+  }
+  expect(admit('a', 'y').refused).toEqual([0]);
+  deps.nowMs = 90_000;
+  expect(admit('a', ...namesOf('z', 20)).refused).toHaveLength(11);
+  expect(head.seriesCount).toBe(80);
+});
+
+test.each([4, 20, 100])(
+  '%i writers at once, each with what it may take without asking, stay within the limit',
+  (writers) => {
+    const { deps, tenants } = create(10_000);
+    const grants = new Array<number>(writers).fill(0);
+    const next = new Array<number>(writers).fill(0);
+    for (let round = 0; round < 60; round++) {
+      deps.nowMs += 1_000;
+      for (let writer = 0; writer < writers; writer++) {
+        const name = `w${writer}-${next[writer]!++}`;
+        const question = questionOf('a', [name]);
+        const { series, limit, refused } = admitSeries(question, deps);
+        if (refused.length > 0) continue;
+        // As the distributor computes it (lib/distributor/series-admission.ts).
+        grants[writer] = Math.floor((series < limit / 2 ? limit - series : 0) * GRANT_SHARE);
+      }
+      // Some bring all, some a part, at the end of the round and out of turn.
+      for (let writer = writers - 1; writer >= 0; writer--) {
+        const brought = Math.floor((grants[writer]! * (1 + ((writer + round) % 4))) / 4);
+        grants[writer] = 0;
+        for (let i = 0; i < brought; i++) {
+          const { definitions } = questionOf('a', [`w${writer}-${next[writer]!++}`]);
+          visitDefinitions(definitions, 0, 1, (_, partition, bytes, start, end) => {
+            tenants.get('a')!.head.define(bytes, start, end, partition);
+          });
+        }
+      }
+      expect(tenants.get('a')!.head.seriesCount).toBeLessThanOrEqual(10_000);
+    }
+    expect(tenants.get('a')!.head.seriesCount).toBeGreaterThan(50 * writers);
+  },
+);

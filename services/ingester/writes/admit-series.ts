@@ -6,6 +6,7 @@ import { visitDefinitions } from '../../lib/wire/append/append-batch.ts';
 import type { AdmitSeriesRequest, AdmitSeriesResponse } from '../../lib/wire/contracts.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
 import type { Tenants } from '../tenants.ts';
+import type { SeriesGrants } from './series-grants.ts';
 
 export interface SeriesAdmissionDeps {
   /** Of a tenant, in the whole cluster; Infinity: no limit. */
@@ -13,6 +14,9 @@ export interface SeriesAdmissionDeps {
   /** Partitions that are owned, of all: 0 … 1. Series are spread over partitions evenly. */
   readonly ownedShare: number;
   readonly tenants: Tenants;
+  readonly grants: SeriesGrants;
+  /** Monotonic milliseconds. */
+  readonly nowMs: number;
   readonly metrics: Pick<IngesterMetrics, 'seriesRefused'>;
   readonly onRefusal: (tenant: string, refused: number, limit: number) => void;
 }
@@ -44,15 +48,16 @@ export function admitSeries(
   const { head } = deps.tenants.getOrMake(name);
   const limit = seriesLimitOf(deps);
   const refused: number[] = [];
-  if (limit !== undefined) {
-    visitDefinitions(definitions, 0, count, (reference, partition, bytes, start, end) => {
-      if (head.seriesCount < limit - taken) head.define(bytes, start, end, partition);
-      else if (head.index.find(bytes, start, end) === ABSENT) refused.push(reference);
-    });
-  }
+  if (limit === undefined) return { refused, series: head.seriesCount, limit: 0 };
+  // What the asker has taken is part of what was granted, unless the grants of then were forgotten in a restart.
+  const reserved = Math.max(taken, deps.grants.open(name, head.seriesCount, deps.nowMs));
+  visitDefinitions(definitions, 0, count, (reference, partition, bytes, start, end) => {
+    if (head.seriesCount < limit - reserved) head.define(bytes, start, end, partition);
+    else if (head.index.find(bytes, start, end) === ABSENT) refused.push(reference);
+  });
   if (refused.length > 0) {
     deps.metrics.seriesRefused.inc(refused.length);
-    deps.onRefusal(name, refused.length, limit ?? 0);
+    deps.onRefusal(name, refused.length, limit);
   }
-  return { refused, series: head.seriesCount, limit: limit ?? 0 };
+  return { refused, series: deps.grants.report(name, head.seriesCount, limit, deps.nowMs), limit };
 }

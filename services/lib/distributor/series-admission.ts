@@ -22,8 +22,8 @@ export interface SeriesAdmissionDeps {
 /** Series in one question. */
 const QUESTION_SERIES_MAX = 16_384;
 /**
- * While every ingester has more than half of its limit free, an eighth of the least room is taken without asking: four writers at once
- * do not pass the limit with that.
+ * While every ingester has more than half of its limit free, an eighth of the least room is taken without asking. Each ingester keeps that
+ * free for whom it told so (ingester/writes/series-grants.ts, with the same share), so all of them must have been asked and must have answered.
  */
 const GRANT_SHARE = 1 / 8;
 const GRANT_MS = 60_000;
@@ -55,6 +55,9 @@ export class SeriesAdmission {
   /** Series that need no question until `#grantEndsMs`. */
   #grant = 0;
   #grantEndsMs = 0;
+  /** When all were last asked, and one of them had nothing to grant or did not answer; monotonic ms. */
+  #nothingToGrantMs = Number.NEGATIVE_INFINITY;
+  #questions = 0;
   /** Series that were taken without a question since the last one. */
   #taken = 0;
   #asking: Promise<void> | undefined;
@@ -176,39 +179,67 @@ export class SeriesAdmission {
     );
     const taken = this.#taken;
     this.#taken = 0;
-    await this.#collect({ routes, references, partitions, votes, taken, signal: over.signal });
-    over.abort(new AppError('canceled', 'enough answers came'));
-    await timer;
-    this.#grant = Math.floor(votes.roomMin * GRANT_SHARE);
-    this.#grantEndsMs = clock.monotonicMs() + GRANT_MS;
+    this.#grant = 0;
+    const askedAtMs = clock.monotonicMs();
+    const number = ++this.#questions;
+    const isForAll = askedAtMs - this.#nothingToGrantMs >= GRANT_MS;
+    const question = { routes, references, partitions, votes, taken, isForAll, signal: over.signal };
+    const { decided, all } = this.#collect(question);
+    const ended = all.then((haveAllAnswered) => {
+      over.abort(new AppError('canceled', 'all answers came'));
+      const hasRoom = haveAllAnswered && votes.roomMin > 0;
+      if (hasRoom) this.#nothingToGrantMs = Number.NEGATIVE_INFINITY;
+      else if (isForAll) this.#nothingToGrantMs = askedAtMs;
+      // A later question has its own answer.
+      if (number === this.#questions) {
+        this.#grant = hasRoom ? Math.floor(votes.roomMin * GRANT_SHARE) : 0;
+        this.#grantEndsMs = askedAtMs + GRANT_MS;
+      }
+      return timer;
+    });
+    await decided;
+    // The rest are waited for only for what they might grant.
+    if (isForAll) void ended;
+    else {
+      over.abort(new AppError('canceled', 'enough answers came'));
+      await ended;
+    }
     return this.#conclude(references, partitions, votes);
   }
 
-  /** Asks all owners at once; resolves when enough have answered, or all that do. */
-  #collect(question: Question): Promise<void> {
-    const { routes, references, partitions, votes, signal } = question;
-    return new Promise((resolve) => {
-      signal.addEventListener('abort', () => resolve(), { once: true });
-      let open = 0;
-      for (const index of routes.streams.keys()) {
-        const isOwner = (at: number) => routes.replicas[partitions[at]!]!.includes(index);
-        const asked = [...references.keys()].filter(isOwner);
-        if (asked.length === 0) continue;
-        open++;
-        void this.#askOne(index, asked, question).then(() => {
-          if (--open === 0 || votes.isDecided) resolve();
-        });
-      }
-      if (open === 0) resolve();
+  /**
+   * Asks all owners at once, and the other ingesters where they may grant something.
+   *
+   * @returns `decided` resolves when enough have answered, or all that do; `all` then, and with whether each ingester answered.
+   */
+  #collect(question: Question): { readonly decided: Promise<void>; readonly all: Promise<boolean> } {
+    const { routes, references, partitions, votes, isForAll, signal } = question;
+    const decided = Promise.withResolvers<void>();
+    signal.addEventListener('abort', () => decided.resolve(), { once: true });
+    const answers: Promise<boolean>[] = [];
+    for (const index of routes.streams.keys()) {
+      const isOwner = (at: number) => routes.replicas[partitions[at]!]!.includes(index);
+      const asked = [...references.keys()].filter(isOwner);
+      if (asked.length === 0 && !isForAll) continue;
+      const answer = this.#askOne(index, asked, question).then((hasAnswered) => {
+        if (votes.isDecided) decided.resolve();
+        return hasAnswered;
+      });
+      answers.push(answer);
+    }
+    const all = Promise.all(answers).then((each) => {
+      decided.resolve();
+      return each.length === routes.streams.length && each.every((hasAnswered) => hasAnswered);
     });
+    return { decided: decided.promise, all };
   }
 
-  /** Never rejects: who does not answer has no vote. */
+  /** Never rejects: who does not answer has no vote. Resolves with whether it did. */
   async #askOne(
     index: number,
     asked: readonly number[],
     { routes, references, partitions, votes, taken, signal }: Question,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { client, instance } = routes.streams[index]!;
     const definitions = new ByteWriter(asked.length * 128);
     for (const [number, at] of asked.entries()) {
@@ -223,9 +254,12 @@ export class SeriesAdmission {
       for (const [number, at] of asked.entries()) votes.add(at, !isRefused.has(number));
       if (limit > 0) votes.roomMin = Math.min(votes.roomMin, series < limit / 2 ? limit - series : 0);
       if (refused.length > 0) this.#refusal = { instance, series: series + taken, limit };
+      return true;
     } catch (caught) {
       // An ingester of a version before knows no such call, and no limit.
-      if (toAppError(caught).code === 'internal') for (const at of asked) votes.add(at, true);
+      const isOlder = toAppError(caught).code === 'internal';
+      if (isOlder) for (const at of asked) votes.add(at, true);
+      return isOlder;
     }
   }
 
@@ -259,6 +293,8 @@ interface Question {
   readonly partitions: readonly number[];
   readonly votes: Votes;
   readonly taken: number;
+  /** Ingesters that own none of the series are asked as well: for what they would grant. */
+  readonly isForAll: boolean;
   readonly signal: AbortSignal;
 }
 

@@ -132,7 +132,7 @@ describe('laws', () => {
   test('a store that stays after all has what it had', () => {
     const placed = withSlots(listOf(5, 0), 2);
     const leaving = placed.map((store, index) => (index === 2 ? { ...store, leaving: true } : store));
-    const back = leaving.map(({ leaving: _, ...store }) => store);
+    const back = leaving.map((store) => ({ ...store, leaving: false }));
     expect(slotOwners(back, 2)).toEqual(slotOwners(placed, 2));
   });
 });
@@ -163,5 +163,5 @@ test('slots that nobody or too many have, and such as are in no table, are share
   expect(owners).toHaveLength(SLOTS_MIN);
   expect(owners.every((each) => each.length === 1)).toBe(true);
   expect(owners[0]).toEqual(['store-0']);
-  expect([...loadsOf(owners, stores).values()].toSorted()).toEqual([42, 43, 43]);
+  expect([...loadsOf(owners, stores).values()].toSorted((a, b) => a - b)).toEqual([42, 43, 43]);
 });
