@@ -35,7 +35,13 @@ import { statusOf } from '../http/api-error.ts';
 import { type Exchange, sendText } from '../http/exchange.ts';
 import type { Route } from '../http/route.ts';
 import { untilRead } from '../http/slow-readers.ts';
-import { BodyTooLargeError, BudgetShare, MemoryBudget, readBody } from '../remote-write/remote-write-body.ts';
+import {
+  BodyTooLargeError,
+  BudgetShare,
+  MemoryBudget,
+  readBody,
+  watchSignal,
+} from '../remote-write/remote-write-body.ts';
 import { type QuerierChoice, withDeadline } from './calls.ts';
 
 /** Of a request: a selector of hundreds of matchers. */
@@ -133,7 +139,7 @@ async function readRequest(
   share: BudgetShare,
   signal: AbortSignal,
 ): Promise<ReadRequest> {
-  const chunks = await readBody(exchange.request, REQUEST_BYTES_MAX, share, signal);
+  const chunks = await readBody(exchange.request, REQUEST_BYTES_MAX, share, watchSignal(signal));
   const body = Buffer.concat(chunks);
   const bytes = snappyDecodedBytes(body);
   if (bytes > REQUEST_BYTES_MAX)

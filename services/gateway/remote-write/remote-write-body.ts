@@ -76,6 +76,19 @@ interface Deadline {
   readonly onLate: () => void;
 }
 
+/** Takes who is to be told that reading is to end; returns what takes that back. */
+export type WatchEnd = (end: (reason: unknown) => void) => () => void;
+
+/** Ends with a signal. */
+export function watchSignal(signal: AbortSignal): WatchEnd {
+  return (end) => {
+    const onAbort = (): void => end(signal.reason);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener('abort', onAbort, { once: true });
+    return () => signal.removeEventListener('abort', onAbort);
+  };
+}
+
 /** One timer for all bodies that arrive: a timer, two signals and their listeners for each cost more than its samples' checks. */
 export class BodyDeadlines {
   readonly #timeoutMs: number;
@@ -123,13 +136,13 @@ export class BodyDeadlines {
  *
  * @returns The chunks, in order.
  * @throws BodyTooLargeError, at Content-Length already; AppError `unavailable` when the budget is used up, `canceled` when the
- *         client leaves, the signal's reason when it aborts.
+ *         client leaves, and the reason with which `watchEnd` ends it.
  */
 export function readBody(
   req: IncomingMessage,
   bytesMax: number,
   share: BudgetShare,
-  signal: AbortSignal,
+  watchEnd: WatchEnd,
 ): Promise<Buffer[]> {
   return new Promise((resolve, reject) => {
     const declared = Number(req.headers['content-length'] ?? 0);
@@ -139,12 +152,15 @@ export function readBody(
     }
     const chunks: Buffer[] = [];
     let bytes = 0;
+    let unwatch: (() => void) | undefined;
+    let isOver = false;
     const finish = (settle: () => void): void => {
+      isOver = true;
       req.off('data', onData);
       req.off('end', onEnd);
       req.off('close', onClose);
       req.off('error', onClose);
-      signal.removeEventListener('abort', onAbort);
+      unwatch?.();
       settle();
     };
     const fail = (error: unknown): void => finish(() => reject(error as Error));
@@ -164,16 +180,14 @@ export function readBody(
     const onEnd = (): void => finish(() => resolve(chunks));
     const onClose = (): void =>
       fail(new AppError('canceled', 'the client left before its request was complete'));
-    const onAbort = (): void => fail(signal.reason);
-    if (signal.aborted) {
-      reject(signal.reason as Error);
-      return;
-    }
-    signal.addEventListener('abort', onAbort, { once: true });
     req.on('data', onData);
     req.on('end', onEnd);
     req.on('close', onClose);
     req.on('error', onClose);
+    const stopWatching = watchEnd(fail);
+    // Not where it has ended already.
+    if (isOver) stopWatching();
+    else unwatch = stopWatching;
   });
 }
 
