@@ -1,6 +1,6 @@
 // R19: every process of a cluster of the version before is restarted, one by one, as this version, while a real Prometheus
 // remote-writes, numbered samples are written and queries are asked; then some go back. Nothing is lost, no request fails that is sent
-// again as Prometheus does, and what either version wrote to its disk is read by the other.
+// again as Prometheus does, and what either version wrote to its disk is read by the other. TIDEMARK_UPGRADE_ROUNDS makes it longer.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { type Node, seesMembers, startCluster, type TestCluster } from '../support/cluster.ts';
@@ -11,6 +11,8 @@ import { repositoryRoot, waitFor } from '../support/programs.ts';
 import { counterOf, expectAllArrived, startPrometheusSender } from '../support/prometheus-sender.ts';
 import { queryInstant } from '../support/tidemark.ts';
 
+/** In each, every process is restarted: as this version, as the one before, and so on; in the last as this one, and two go back. */
+const ROUNDS = Number(process.env.TIDEMARK_UPGRADE_ROUNDS ?? 1);
 const PROGRAMS = ['nats-server', 'prometheus'] as const;
 const JOB = '{job="prometheus"}';
 
@@ -28,8 +30,8 @@ async function move(cluster: TestCluster, node: Node, root: string): Promise<voi
 }
 
 test.skipIf(!hasPrograms(...PROGRAMS))(
-  'R19: a rolling upgrade from the version before, and back, under load from Prometheus',
-  { timeout: 600_000 },
+  `R19: a rolling upgrade from the version before, and back, under load from Prometheus, ${ROUNDS} times`,
+  { timeout: 600_000 * ROUNDS },
   async () => {
     const before = previousVersionRoot();
     const cluster = await startCluster({
@@ -51,19 +53,25 @@ test.skipIf(!hasPrograms(...PROGRAMS))(
     expect(sealed.status, await sealed.text()).toBeLessThan(300);
 
     const order = ['store', 'ingester', 'querier', 'gateway'] as const;
-    for (const node of order.flatMap((service) => cluster.of(service))) {
-      load.enter(`${node.instance} goes to this version`);
-      await move(cluster, node, repositoryRoot);
+    const all = order.flatMap((service) => cluster.of(service));
+    let moves = 0;
+    const moveAll = async (nodes: readonly Node[], root: string, what: string): Promise<void> => {
+      for (const node of nodes) {
+        load.enter(`${node.instance} goes ${what}`);
+        await move(cluster, node, root);
+        moves++;
+      }
+      // Blocks and logs of either version, which the other has to read.
+      const again = await fetch(`${gateways[1]!}/api/v1/admin/tsdb/seal`, { method: 'POST' });
+      expect(again.status, await again.text()).toBeLessThan(300);
+      process.stdout.write(`${nodes.length} processes ${what}\n`);
+    };
+    for (let round = 1; round < ROUNDS; round++) {
+      const isUp = round % 2 === 1;
+      await moveAll(all, isUp ? repositoryRoot : before, isUp ? 'to this version' : 'to the one before');
     }
-    load.enter('all are of this version');
-    // And blocks and logs of this one, which the one before has to read.
-    const again = await fetch(`${gateways[1]!}/api/v1/admin/tsdb/seal`, { method: 'POST' });
-    expect(again.status, await again.text()).toBeLessThan(300);
-    const back = [cluster.of('store')[0]!, cluster.of('ingester')[0]!];
-    for (const node of back) {
-      load.enter(`${node.instance} goes back`);
-      await move(cluster, node, before);
-    }
+    await moveAll(all, repositoryRoot, 'to this version');
+    await moveAll([cluster.of('store')[0]!, cluster.of('ingester')[0]!], before, 'back');
     await load.stop();
 
     expect(load.failures).toEqual([]);
@@ -72,7 +80,7 @@ test.skipIf(!hasPrograms(...PROGRAMS))(
     expect(sent).toBeGreaterThan(1_000);
     expect((await queryInstant(gateways[0]!, `count(${JOB})`)).length).toBe(1);
     console.log(
-      `upgrade: ${cluster.nodes.length} processes up, ${back.length} back; ${load.acknowledged.length * LOAD_SERIES} samples acknowledged and ` +
+      `upgrade: ${ROUNDS} rounds, ${moves} restarts from one version to the other; ${load.acknowledged.length * LOAD_SERIES} samples acknowledged and ` +
         `${sent} of Prometheus, 0 lost; ${load.queries} queries, 0 failed; requests sent again: ${load.describeRetries()}; ` +
         `samples that Prometheus sent again: ${await counterOf(prometheus, 'prometheus_remote_storage_samples_retried_total')}`,
     );

@@ -22,7 +22,7 @@ import { waitFor } from '../support/programs.ts';
 import { pick, type Random, randomOf } from '../support/random.ts';
 import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts';
 
-const STEPS = Number(process.env.TIDEMARK_CLOCK_STEPS ?? 6);
+const STEPS = Number(process.env.TIDEMARK_CLOCK_STEPS ?? 3);
 const SEED = Number(process.env.TIDEMARK_CLOCK_SEED ?? 22);
 const HOUR = 3_600;
 const OFFSETS = [HOUR, -HOUR, -2 * HOUR] as const;

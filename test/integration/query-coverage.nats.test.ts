@@ -89,7 +89,7 @@ async function end(node: Node, gateway: string): Promise<void> {
 }
 
 test.skipIf(!hasPrograms('nats-server'))(
-  'answers tell what they rest on, and what is missing',
+  'R14: answers tell what they rest on, and what is missing, whoever of ingesters and stores is killed',
   { timeout: 600_000 },
   async () => {
     const cluster = await startCluster({

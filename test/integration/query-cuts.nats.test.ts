@@ -12,7 +12,7 @@ import { randomOf } from '../support/random.ts';
 import { encodeWriteRequest, sendWrite, snappyLiterals } from '../support/remote-write-body.ts';
 import { callApi } from '../support/tidemark.ts';
 
-const CUTS = Number(process.env.TIDEMARK_QUERY_CUTS ?? 3);
+const CUTS = Number(process.env.TIDEMARK_QUERY_CUTS ?? 2);
 const SEED = Number(process.env.TIDEMARK_QUERY_CUT_SEED ?? 14);
 const TIME_MS = Math.floor(Date.now() / 60_000) * 60_000 - 600_000;
 const SERIES = 200;

@@ -9,6 +9,7 @@ const times = (nowMs: number, forMs: number, handOverMs = 0) => ({
   forMs,
   gracePeriodMs: 10 * MINUTE,
   handOverMs,
+  intervalMs: MINUTE,
 });
 
 describe('the time since when a restored alert is active', () => {
@@ -65,4 +66,29 @@ test('alerts are found by their labels, others stay', () => {
   };
   expect(restoreAlerts(state.active(), [sample], times(3_000_000, 30 * MINUTE))).toBe(1);
   expect(state.active().map(({ activeAtMs }) => activeAtMs)).toEqual([2_400_000, 3_000_000]);
+});
+
+// Slots are 7.3 s past the minute. Active since 1 m 7.3 s, of which the series has whole seconds; `for` is 90 s: fired at 3 m 7.3 s.
+test.each([
+  ['fired before the hand-over: it goes on firing', 4, 4, { state: 'firing', firedAtMs: 3 * MINUTE + 7_300 }],
+  ['fired in the last evaluation', 3, 3, { state: 'firing', firedAtMs: 3 * MINUTE + 7_300 }],
+  ['seen by the former evaluator one slot before', 3, 4, { state: 'firing', firedAtMs: 3 * MINUTE + 7_300 }],
+  ['was pending: it stays so', 2, 3, { state: 'pending', firedAtMs: 0 }],
+  ['was gone for a slot in between: nobody knows', 3, 5, { state: 'pending', firedAtMs: 0 }],
+])('an alert that is handed over, which %s', (_name, lastMinute, foundMinute, expected) => {
+  const state = new AlertingState();
+  const labels = Labels.from([['alertname', 'A']]);
+  const slot = (minute: number): number => minute * MINUTE + 7_300;
+  const rule = { forMs: 1.5 * MINUTE, keepFiringForMs: 0 };
+  const candidates = [{ labels, annotations: [], value: 1 }];
+  state.step(slot(foundMinute), candidates, rule, 0);
+  const sample = { labels, timeMs: slot(lastMinute), activeAtSeconds: 67 };
+  restoreAlerts(state.active(), [sample], times(slot(foundMinute) + 500, rule.forMs, 5 * MINUTE));
+  expect(state.active()).toMatchObject([{ activeAtMs: slot(1), ...expected }]);
+  if (expected.state === 'pending') return;
+  // It is over: whoever was told of it hears of that.
+  state.step(slot(foundMinute + 1), [], rule, 0);
+  expect(state.takeDue(slot(foundMinute + 1), MINUTE, MINUTE)).toMatchObject([
+    { firedAtMs: expected.firedAtMs, resolvedAtMs: slot(foundMinute + 1) },
+  ]);
 });

@@ -11,6 +11,8 @@ export interface RestoreTimes {
   readonly forMs: number;
   /** A sample that is no older was written by an evaluator that handed the group over: no outage lies between. */
   readonly handOverMs: number;
+  /** Between two evaluations of the group. */
+  readonly intervalMs: number;
 }
 
 /** The last ALERTS_FOR_STATE sample of an alert that was active when the evaluator went down. */
@@ -22,7 +24,10 @@ export interface ForStateSample {
   readonly activeAtSeconds: number;
 }
 
-/** Gives alerts their old `activeAt`, moved by the time in which nobody evaluated. */
+/**
+ * Gives alerts their old `activeAt`, moved by the time in which nobody evaluated. Where there was no outage, one that fired goes on firing
+ * since when it did: it may be over at the next evaluation, and whoever was told of it has to be told of its end.
+ */
 export function restoreAlerts(
   alerts: Iterable<AlertInstance>,
   samples: readonly ForStateSample[],
@@ -34,10 +39,29 @@ export function restoreAlerts(
   for (const alert of alerts) {
     const sample = byLabels.get(alert.labels.key);
     if (sample === undefined) continue;
+    const foundMs = alert.activeAtMs;
     alert.activeAtMs = restoredActiveAt(sample, times);
+    if (times.nowMs - sample.timeMs <= times.handOverMs) goOn(alert, foundMs, sample, times);
     restored++;
   }
   return restored;
+}
+
+/** @param foundMs  The evaluation that found the alert active here first. */
+function goOn(
+  alert: AlertInstance,
+  foundMs: number,
+  { timeMs }: ForStateSample,
+  { forMs, intervalMs }: RestoreTimes,
+): void {
+  // The sample has whole seconds; the evaluation that began it was at a slot, as the one that found it here.
+  const slotsBack = Math.ceil((foundMs - (alert.activeAtMs + 999)) / intervalMs);
+  const slotMs = foundMs - Math.max(slotsBack, 0) * intervalMs;
+  if (slotMs >= alert.activeAtMs) alert.activeAtMs = slotMs;
+  const isContinued = foundMs - timeMs <= intervalMs;
+  if (alert.state !== 'pending' || !isContinued || timeMs - alert.activeAtMs < forMs) return;
+  alert.state = 'firing';
+  alert.firedAtMs = alert.activeAtMs + Math.ceil(forMs / intervalMs) * intervalMs;
 }
 
 /** When a restored alert counts as active since, Unix milliseconds. */

@@ -275,6 +275,7 @@ export class RuleGroup {
           gracePeriodMs: settings.gracePeriodMs,
           forMs: rule.spec.forMs,
           handOverMs: this.#handOverMs,
+          intervalMs: this.intervalMs,
         });
         rule.restored = true;
       } catch (caught) {
