@@ -124,6 +124,16 @@ test('an idle ingester writes none; a little log waits for the interval', () => 
   expect(rule.isDue({ ...state, nowMs: 10, logBytes: 64 * MIB })).toBe(true);
 });
 
+test('where loading alone takes too long, an image waits until it spares a quarter of that', () => {
+  const rule = new ImageRule(options, new StartCost());
+  const image = { imageBytes: 4000 * MIB, imageSeries: 1e6 };
+  const state = { writtenMs: 0, imageBytes: 300 * MIB, writeMs: 0, lookMs: 0, seriesCount: 1e6 };
+  const at = (nowMs: number, samples: number): boolean =>
+    rule.isDue({ ...state, nowMs, work: { ...image, samples, series: 0 }, logBytes: samples * 4 });
+  expect(at(1000, 5e6)).toBe(false);
+  expect(at(1e5, 15e6)).toBe(true);
+});
+
 test('a long start teaches how fast the machine is, a short one or an absurd one does not', () => {
   const work = { imageBytes: 0, imageSeries: 0, samples: 1e7, series: 0 };
   const cost = new StartCost();

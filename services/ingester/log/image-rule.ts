@@ -80,6 +80,8 @@ export interface ImageState {
 const LOG_BYTES_MIN = 1 << 20;
 /** However long a start takes, an image is never more than so many times the log that it spares. */
 const AMPLIFICATION_MAX = 16;
+/** An image that spares a start less than this share of its own loading is not worth it, where loading alone takes long. */
+const REPLAY_SHARE_MIN = 1 / 4;
 /** Of the fastest growth seen, so much counts at the next look: load comes in bursts. */
 const RATE_KEPT = 0.8;
 /** Looks that are closer say nothing about growth. */
@@ -89,6 +91,7 @@ export class ImageRule {
   readonly #options: ImageRuleOptions;
   readonly #cost: StartCost;
   #lookedMs = Number.NEGATIVE_INFINITY;
+  /** Replay behind the image, at the last look. */
   #replayMs = 0;
   /** Milliseconds of replay that a millisecond of load makes. */
   #rate = 0;
@@ -108,19 +111,21 @@ export class ImageRule {
     if (nowMs - writtenMs >= imageIntervalMs) return true;
     if (logBytes < imageBytes / AMPLIFICATION_MAX) return false;
     // What comes until the image is done is replayed behind the one before, if the process ends right then.
-    const comingMs = this.#rate * (writeMs + lookMs);
-    return this.#cost.estimateMs(work) + comingMs >= imageStartMs * Math.max(1, seriesCount / 1e6);
+    const replayMs = this.#replayMs + this.#rate * (writeMs + lookMs);
+    const loadMs = this.#cost.estimateMs({ ...work, samples: 0, series: 0 });
+    if (replayMs < loadMs * REPLAY_SHARE_MIN) return false;
+    return loadMs + replayMs >= imageStartMs * Math.max(1, seriesCount / 1e6);
   }
 
   #watch(nowMs: number, { samples, series }: StartWork): void {
     const elapsedMs = nowMs - this.#lookedMs;
-    if (elapsedMs < LOOK_MS_MIN) return;
     const replayMs = this.#cost.estimateMs({ imageBytes: 0, imageSeries: 0, samples, series });
     // Behind an image that was done in between there is less; what comes next tells.
     const grownMs = Math.max(0, replayMs - this.#replayMs);
+    this.#replayMs = replayMs;
+    this.#lookedMs = nowMs;
+    if (elapsedMs < LOOK_MS_MIN) return;
     const rate = Number.isFinite(elapsedMs) ? grownMs / elapsedMs : 0;
     this.#rate = Math.max(rate, this.#rate * RATE_KEPT);
-    this.#lookedMs = nowMs;
-    this.#replayMs = replayMs;
   }
 }
