@@ -1,5 +1,5 @@
 // `tidemark block` on real blocks: what it prints, what it finds wrong, how it ends.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { beforeEach, expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
@@ -108,4 +108,28 @@ test.each([
   [['verify', '/nonexistent/block'], 1],
 ])('%j ends with %d', async (argv, exitCode) => {
   expect((await run(...argv)).exitCode).toBe(exitCode);
+});
+
+test('of an evicted block verify reads what is here, and says where the chunks are', async () => {
+  rmSync(path.join(dir, 'chunks'));
+  expect((await run('verify', dir)).complaints).toMatch(/chunks/);
+  writeFileSync(path.join(dir, 'evicted.json'), '{"version":1,"from":"s3://blocks/prod/"}\n');
+  expect(await run('verify', dir)).toEqual({
+    ...{ exitCode: 0, complaints: '' },
+    out: `${dir}: evicted, its chunks are in s3://blocks/prod/; index whole; 2 series, 2 chunks, 4 samples\n`,
+  });
+  for (const action of ['dump', 'inspect'])
+    expect(await run(action, dir)).toMatchObject({
+      exitCode: 1,
+      complaints: expect.stringContaining(
+        `evicted, its chunks are in s3://blocks/prod/; bring them here to ${action} it`,
+      ),
+    });
+  const index = readFileSync(path.join(dir, 'index'));
+  index[index.length >> 1]! ^= 4;
+  writeFileSync(path.join(dir, 'index'), index);
+  expect(await run('verify', dir)).toMatchObject({
+    exitCode: 1,
+    complaints: expect.stringMatching(/index is corrupt: its CRC is/),
+  });
 });

@@ -1,12 +1,13 @@
 // `tidemark block`: looks into blocks on a disk, without a server.
-import { statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { BlockReader } from '../../lib/tsdb/block/block-reader.ts';
 import { describeBlock } from '../../lib/tsdb/block/describe-block.ts';
 import { type DumpFormat, dumpBlock } from '../../lib/tsdb/block/dump-block.ts';
+import { MARKER_BYTES_MAX, MARKER_FILE, parseMarker } from '../../lib/tsdb/block/evicted-marker.ts';
 import { PageCache } from '../../lib/tsdb/block/page-cache.ts';
-import { verifyBlock } from '../../lib/tsdb/block/verify-block.ts';
+import { verifyBlock, verifyEvictedBlock } from '../../lib/tsdb/block/verify-block.ts';
 
 export const BLOCK_USAGE = `tidemark block: looks into blocks on a disk, without a server.
 
@@ -22,8 +23,8 @@ examples:
   tidemark block verify data/blocks/anonymous/*
   tidemark block dump --format=jsonl data/blocks/anonymous/0123…/meta.json | jq .labels
 
-verify goes on after a damaged block. Exit code 0 when all is well, 1 when a block is damaged or not there, 2 when the
-command line cannot be understood.
+verify goes on after a damaged block. Of a block that was evicted, whose chunks are in object storage only, it reads what
+is here. Exit code 0 when all is well, 1 when a block is damaged or not there, 2 when the command line cannot be understood.
 `;
 
 export interface BlockCommandOutput {
@@ -77,12 +78,33 @@ function folderOf(name: string): string {
   }
 }
 
+/** Where the chunks of an evicted block are; undefined of one that has its chunks, or a marker that says nothing. */
+function evictedTo(dir: string): string | undefined {
+  const file = path.join(dir, MARKER_FILE);
+  if (existsSync(path.join(dir, 'chunks')) || !existsSync(file) || statSync(file).size > MARKER_BYTES_MAX)
+    return undefined;
+  return parseMarker(readFileSync(file, 'utf8'));
+}
+
 async function runOn(
   action: string,
   dir: string,
   format: DumpFormat,
   { write }: BlockCommandOutput,
 ): Promise<void> {
+  const from = evictedTo(dir);
+  if (from !== undefined && action === 'verify') {
+    const { seriesCount, chunkCount, sampleCount } = await verifyEvictedBlock(dir);
+    await write(
+      `${dir}: evicted, its chunks are in ${from}; index whole; ${seriesCount} series, ${chunkCount} chunks, ${sampleCount} samples\n`,
+    );
+    return;
+  }
+  if (from !== undefined)
+    throw new AppError(
+      'failed_precondition',
+      `${dir}: evicted, its chunks are in ${from}; bring them here to ${action} it, or ask the store`,
+    );
   if (action === 'verify') {
     const { meta, postings } = await verifyBlock(dir);
     const { seriesCount, chunkCount, sampleCount } = meta;

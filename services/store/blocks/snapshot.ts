@@ -6,7 +6,7 @@ import { type Disk, errorCodeOf } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
 import { BLOCK_FILE_NAMES } from '../../lib/tsdb/block/block-meta.ts';
 import { isTenantName } from '../../lib/tsdb/block/block-name.ts';
-import { MARKER_FILE } from '../eviction/eviction-marker.ts';
+import { MARKER_FILE } from '../../lib/tsdb/block/evicted-marker.ts';
 import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import type { BlockFolders } from './block-folders.ts';
 

@@ -25,6 +25,7 @@ export class BucketContents {
   readonly #inventory: OwnInventory;
   #leftovers: readonly ListedBlock[] = [];
   #listedAtMs: number | undefined;
+  #version = 0;
 
   constructor(deps: { readonly bucket: BlockBucket; readonly logger: Logger }) {
     this.#bucket = deps.bucket;
@@ -44,6 +45,11 @@ export class BucketContents {
   /** Monotonic milliseconds of the last listing that succeeded; undefined before the first. */
   get listedAtMs(): number | undefined {
     return this.#listedAtMs;
+  }
+
+  /** Grows whenever what is known of the blocks there changes. */
+  get version(): number {
+    return this.#version;
   }
 
   get size(): number {
@@ -70,13 +76,16 @@ export class BucketContents {
 
   /** Notes what this store wrote. */
   add(meta: BlockMeta): void {
+    this.#version++;
     this.#entries.set(nameOf(meta), { meta, metaTag: '', hasDeletes: this.hasDeletes(meta) });
     this.#inventory.changed(meta);
   }
 
   /** Notes what this store removed. */
   remove(key: BlockKey): void {
-    if (this.#entries.delete(nameOf(key))) this.#inventory.changed(key);
+    if (!this.#entries.delete(nameOf(key))) return;
+    this.#version++;
+    this.#inventory.changed(key);
   }
 
   /**
@@ -108,6 +117,7 @@ export class BucketContents {
   }
 
   #replace(whole: readonly ListedBlock[], read: ReadonlyMap<string, BlockMeta>): void {
+    this.#version++;
     const before = new Map(this.#entries);
     this.#entries.clear();
     for (const block of whole) {

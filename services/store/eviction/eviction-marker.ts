@@ -2,15 +2,17 @@
 // block is whole then, whatever was begun.
 import path from 'node:path';
 import { type Disk, replaceFile, tryReadFile } from '../../lib/core/disk.ts';
+import {
+  MARKER_BYTES_MAX,
+  MARKER_FILE,
+  parseMarker,
+  renderMarker,
+} from '../../lib/tsdb/block/evicted-marker.ts';
 import { corruptBlock } from '../../lib/tsdb/block/page-codec.ts';
-
-export const MARKER_FILE = 'evicted.json';
-const MARKER_BYTES_MAX = 4096;
 
 /** Durable when it returns. @param from  `s3://bucket/prefix/` that has the chunks. */
 export async function writeMarker(disk: Disk, dir: string, from: string): Promise<void> {
-  const text = `${JSON.stringify({ version: 1, from })}\n`;
-  await replaceFile(disk, dir, MARKER_FILE, Buffer.from(text));
+  await replaceFile(disk, dir, MARKER_FILE, Buffer.from(renderMarker(from)));
 }
 
 /**
@@ -28,18 +30,7 @@ export async function isEvictedFolder(disk: Disk, dir: string): Promise<boolean>
   }
   const where = path.join(dir, MARKER_FILE);
   const bytes = await tryReadFile(disk, where, MARKER_BYTES_MAX);
-  if (fromOf(Buffer.from(bytes ?? []).toString()) === undefined)
+  if (parseMarker(Buffer.from(bytes ?? []).toString()) === undefined)
     throw corruptBlock(where, 'it does not say where the chunks are');
   return true;
-}
-
-function fromOf(text: string): string | undefined {
-  try {
-    const parsed: unknown = JSON.parse(text);
-    if (typeof parsed !== 'object' || parsed === null || !('from' in parsed) || !('version' in parsed))
-      return undefined;
-    return parsed.version === 1 && typeof parsed.from === 'string' ? parsed.from : undefined;
-  } catch {
-    return undefined;
-  }
 }

@@ -185,11 +185,11 @@ export class Evictor {
       );
   }
 
-  /** Built anew when the bucket was listed, or this store changed what is in it. */
+  /** Built anew when what is known of the bucket has changed. */
   #mergedBlocks(): MergedBlocks['byLeaf'] {
     const { contents } = this.#deps;
-    const key = `${contents.listedAtMs} ${contents.size}`;
-    if (this.#merged?.key === key) return this.#merged.byLeaf;
+    const { version } = contents;
+    if (this.#merged?.version === version) return this.#merged.byLeaf;
     const byLeaf = new Map<string, BlockMeta[]>();
     for (const meta of contents.list()) {
       for (const source of meta.sources) {
@@ -199,14 +199,14 @@ export class Evictor {
         else known.push(meta);
       }
     }
-    this.#merged = { key, byLeaf };
+    this.#merged = { version, byLeaf };
     return byLeaf;
   }
 }
 
 /** Blocks of the bucket that were merged or rewritten, by `<tenant>/<sealed block>` in them. */
 interface MergedBlocks {
-  readonly key: string;
+  readonly version: number;
   readonly byLeaf: ReadonlyMap<string, readonly BlockMeta[]>;
 }
 

@@ -9,7 +9,7 @@ import { decodeLabels } from '../../model/labels.ts';
 import { SeriesSamples } from '../chunk/series-samples.ts';
 import type { BlockCursor } from './block-cursor.ts';
 import { BLOCK_FILE_NAMES, type BlockMeta } from './block-meta.ts';
-import { BlockReader } from './block-reader.ts';
+import { BlockReader, readBlockMeta } from './block-reader.ts';
 import { PageCache } from './page-cache.ts';
 import { CorruptBlockError, corruptBlock } from './page-codec.ts';
 import { WorkPacer } from './work-pacer.ts';
@@ -53,6 +53,20 @@ export async function verifyBlock(dir: string, signal?: AbortSignal): Promise<Ve
   } finally {
     await reader.close();
   }
+}
+
+/**
+ * Verifies what an evicted block has on this disk: meta.json, and the bytes of the index.
+ *
+ * @throws CorruptBlockError naming the first thing that is wrong.
+ */
+export async function verifyEvictedBlock(dir: string): Promise<BlockMeta> {
+  const meta = await readBlockMeta(dir);
+  const file = path.join(dir, 'index');
+  const crc = await crcOf(file);
+  const { crc32: stated } = meta.files.index;
+  if (crc !== stated) throw corruptBlock(file, `its CRC is ${hex(crc)}, meta.json says ${hex(stated)}`);
+  return meta;
 }
 
 const hex = (value: number): string => value.toString(16).padStart(8, '0');
