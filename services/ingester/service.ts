@@ -26,6 +26,7 @@ import type {
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
+import { createDiskGauges, shareOfDisk } from './log/disk-gauges.ts';
 import { HeadImages } from './log/head-images.ts';
 import { ImageLoop } from './log/image-loop.ts';
 import { openHeads } from './log/open-heads.ts';
@@ -44,9 +45,9 @@ import { admitSeries, type SeriesAdmissionDeps, seriesLimitOf } from './writes/a
 import { AppendStream } from './writes/append-stream.ts';
 import { Fences } from './writes/fences.ts';
 import { HeldTable } from './writes/held-table.ts';
+import { SeriesGrants } from './writes/series-grants.ts';
 import { WriteReader } from './writes/write-reader.ts';
 import type { WriterTable } from './writes/writer-table.ts';
-import { SeriesGrants } from './writes/series-grants.ts';
 import { type Applied, Writes } from './writes/writes.ts';
 
 export interface IngesterDeps {
@@ -190,6 +191,8 @@ class DurableIngester implements Ingester {
     const { clock } = this.#deps;
     const logFolder = path.join(this.#options.dataDir, 'log');
     await this.#disk.makeFolder(logFolder);
+    const watermark = this.#options.diskFreeBytesMin ?? (await shareOfDisk(logFolder, this.#disk));
+    createDiskGauges(logFolder, watermark, { disk: this.#disk, registry: this.#deps.registry });
     await this.#fences.load();
     await this.#undone.load();
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));

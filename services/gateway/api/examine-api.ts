@@ -17,6 +17,8 @@ const NAMES: ReadonlySet<string> = new Set([
   'notifications_failing',
   'gateway_http_requests_total',
   'ingester_fenced_total',
+  'ingester_disk_free_bytes',
+  'ingester_disk_watermark_bytes',
 ]);
 /** Of one name: more are left out. */
 const VALUES_MAX = 1_000;

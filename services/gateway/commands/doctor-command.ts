@@ -3,7 +3,7 @@ import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { describeFlags, type FlagTable, parseFlags } from '../../lib/runtime/flags.ts';
 import { diagnose } from './doctor-checks.ts';
-import type { Examined, Finding } from './doctor-finding.ts';
+import { type Examined, type Finding, UPS_QUERY } from './doctor-finding.ts';
 
 const FLAGS = {
   url: { type: 'string', default: 'http://127.0.0.1:9090', desc: 'A gateway.' },
@@ -17,9 +17,11 @@ usage: tidemark doctor [--url=http://gateway:9090]
 It asks the gateway for members, stores, flags, targets and rules: replication factors against ingesters, stores and zones, members that are absent or of
 several versions, NATS (servers, version, storage), clocks and certificates of all members, plaintext between machines, disks of stores, corrupt and
 missing blocks, retention against rules and windows, targets that are down or slow, Alertmanagers that are missing or out of reach, writes that were
-answered 429. Exit code 0 when nothing is wrong, 1 with
+answered 429, ingesters whose disk is full or nearly so, targets that two senders send who are not told apart. Exit code 0 when nothing is wrong, 1 with
 errors, 3 with warnings only, 2 for a wrong command line.`;
 
+/** Targets whose samples are looked at. */
+const UPS_MAX = 500;
 const EXIT_ERRORS = 1;
 const EXIT_USAGE = 2;
 const EXIT_WARNINGS = 3;
@@ -52,13 +54,14 @@ export async function runDoctorCommand(
   ]);
   // What a gateway of an earlier version, or a cluster without scrapers or evaluators, has no answer for.
   const tryAsk = <T>(endpoint: string) => ask<T>(endpoint).catch(() => undefined);
-  const [examination, targets, rules, alertmanagers] = await Promise.all([
+  const [examination, targets, rules, alertmanagers, ups] = await Promise.all([
     tryAsk<Examined['examination']>('cluster/examine'),
     tryAsk<Examined['targets']>('targets?state=active'),
     tryAsk<Examined['rules']>('rules'),
     tryAsk<Examined['alertmanagers']>('alertmanagers'),
+    tryAsk<Examined['ups']>(`query?query=${encodeURIComponent(UPS_QUERY)}&limit=${UPS_MAX}`),
   ]);
-  const examined = { members, moves, flags, examination, targets, rules, alertmanagers };
+  const examined = { members, moves, flags, examination, targets, rules, alertmanagers, ups };
   const findings = diagnose(examined, deps.clock.nowMs());
   await output.write(printFindings(findings));
   if (findings.some(({ severity }) => severity === 'error')) return EXIT_ERRORS;

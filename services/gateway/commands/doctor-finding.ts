@@ -13,6 +13,8 @@ export interface Examined {
   readonly examination?: { readonly members: readonly ExaminedMember[] } | undefined;
   readonly targets?: { readonly activeTargets: readonly TargetRow[] } | undefined;
   readonly rules?: { readonly groups: readonly GroupRow[] } | undefined;
+  /** Of a query for the last samples of targets: `UPS_QUERY`. */
+  readonly ups?: { readonly result: readonly SampledSeries[] } | undefined;
   readonly alertmanagers?: { readonly activeAlertmanagers: readonly { readonly url: string }[] } | undefined;
 }
 
@@ -26,6 +28,15 @@ export interface TargetRow {
   /** A duration: `10s`. */
   readonly scrapeTimeout: string;
 }
+
+/** Series with their samples: Unix seconds and the value as text. */
+export interface SampledSeries {
+  readonly metric: Readonly<Record<string, string>>;
+  readonly values: readonly (readonly [number, string])[];
+}
+
+/** Long enough for several scrapes of a minute. Every sender of scraped series sends `up`. */
+export const UPS_QUERY = 'up[8m]';
 
 /** Of /api/v1/rules. */
 export interface GroupRow {

@@ -57,6 +57,19 @@ const target = (change: object): Partial<Examined> => ({
 const rule = (query: string, type = 'recording') => ({
   groups: [{ name: 'g', rules: [{ type, name: 'r', query }] }],
 });
+const disk = (free: number, watermark: number) =>
+  examined({
+    metrics: [
+      { name: 'tidemark_ingester_disk_free_bytes', labels: {}, value: free },
+      { name: 'tidemark_ingester_disk_watermark_bytes', labels: {}, value: watermark },
+    ],
+  });
+/** Samples every 15 s at these offsets, each some milliseconds late. */
+const alternating = (...offsets: readonly number[]): [number, string][] =>
+  Array.from({ length: 12 }, (_, i) => 15 * i)
+    .flatMap((start) => offsets.map((offset) => start + offset + ((start + offset) % 7) / 100))
+    .map((seconds) => [seconds, '1']);
+const sampled = (values: [number, string][]) => ({ metric: { __name__: 'up', job: 'j' }, values });
 const insecure = (grpcAddress: string): Partial<Examined> => ({
   flags: { 'cluster.insecure': 'true' },
   members: {
@@ -99,6 +112,10 @@ test.each<[string, Partial<Examined>]>([
     'queries that were refused',
     metric('tidemark_gateway_http_requests_total', 4, { code: '429', method: 'GET', route: '/api/v1/query' }),
   ],
+  ['a disk with room', disk(301, 100)],
+  ['a target of one sender', { ups: { result: [sampled(alternating(0))] } }],
+  ['one that missed a scrape', { ups: { result: [sampled(alternating(0).toSpliced(5, 1))] } }],
+  ['few samples', { ups: { result: [sampled(alternating(0, 4).slice(0, 7))] } }],
 ])('nothing is wrong: %s', (_, change) => {
   expect(inquire(change)).toEqual([]);
 });
@@ -196,6 +213,27 @@ test.each<[string, Partial<Examined>, 'error' | 'warning', RegExp, RegExp]>([
     'warning',
     /4 writes were answered 429/,
     /retry_on_http_429/,
+  ],
+  [
+    'an ingester near its watermark',
+    disk(290, 100),
+    'warning',
+    /disk of ingester i has 290 B free; under 100 B it refuses writes/,
+    /larger disk/,
+  ],
+  [
+    'an ingester under its watermark',
+    disk(90, 100),
+    'error',
+    /disk of ingester i has 90 B free, under the watermark of 100 B: it refuses writes/,
+    /larger disk/,
+  ],
+  [
+    'two senders of one target',
+    { ups: { result: [sampled(alternating(0, 4)), sampled(alternating(0))] } },
+    'warning',
+    /^1 targets are sent by two senders who are not told apart, so their samples alternate: \{job="j"\}$/,
+    /--query\.replica-labels/,
   ],
 ])('one thing is wrong, and only that is named: %s', (_, change, severity, problem, remedy) => {
   const findings = inquire(change);

@@ -15,6 +15,7 @@ import {
   SKEW_SECONDS_MAX,
   warning,
 } from './doctor-finding.ts';
+import { inquireIngesterDisks, inquireTwins } from './doctor-senders.ts';
 
 /** JetStream's key-value buckets as we use them; below, leases may not move. */
 const NATS_VERSION_MIN = [2, 9, 10] as const;
@@ -260,5 +261,5 @@ function inquireSenders({ examination }: Examined): Finding[] {
 
 export const INQUIRIES: readonly Inquiry[] = [
   ...[inquireNats, inquireMembers, inquirePlaintext, inquireAlertmanagers],
-  ...[inquireRules, inquireTargets, inquireSenders],
+  ...[inquireRules, inquireTargets, inquireSenders, inquireIngesterDisks, inquireTwins],
 ];

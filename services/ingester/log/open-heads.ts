@@ -11,13 +11,10 @@ import type { ResolvedOptions } from '../options.ts';
 import type { Tenants } from '../tenants.ts';
 import type { HeldTable } from '../writes/held-table.ts';
 import { readCheckpoint } from './checkpoint.ts';
+import { shareOfDisk } from './disk-gauges.ts';
 import { type LoadedImage, loadHeadImage } from './head-image-loader.ts';
 import type { StartDone } from './head-images.ts';
 import { Replayer } from './replay.ts';
-
-/** The watermark where none is set: this share of the disk, and no more than this. */
-const FREE_SHARE = 0.05;
-const FREE_BYTES_MAX = 256 << 20;
 
 export interface HeadFolders {
   readonly logFolder: string;
@@ -167,9 +164,4 @@ function conclude(
     isDamaged: quarantined + replayer.unknownSamples > 0,
     isRenumbered: replayer.renumbered > 0,
   };
-}
-
-async function shareOfDisk(folder: string, disk: Disk): Promise<number> {
-  const { totalBytes } = await disk.space(folder);
-  return Math.min(FREE_BYTES_MAX, Math.floor(totalBytes * FREE_SHARE));
 }

@@ -115,8 +115,8 @@ test.each([4, 20, 100])(
   '%i writers at once, each with what it may take without asking, stay within the limit',
   (writers) => {
     const { deps, tenants } = create(10_000);
-    const grants = new Array<number>(writers).fill(0);
-    const next = new Array<number>(writers).fill(0);
+    const grants = Array.from({ length: writers }, () => 0);
+    const next = Array.from({ length: writers }, () => 0);
     for (let round = 0; round < 60; round++) {
       deps.nowMs += 1_000;
       for (let writer = 0; writer < writers; writer++) {
