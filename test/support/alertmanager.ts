@@ -11,10 +11,26 @@ export interface HeldAlert {
   readonly startsAt: string;
 }
 
-/** Starts one that notifies nobody; its data goes to `folder`. */
-export async function startAlertmanager(folder: string, port: number): Promise<RunningProcess> {
+const NOBODY = 'route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n';
+
+/** Tells the webhook of each alert apart, at once, and of none again. */
+const toWebhook = (url: string): string => `route:
+  receiver: hook
+  group_by: ['...']
+  group_wait: 0s
+  group_interval: 1s
+  repeat_interval: 24h
+receivers: [{ name: hook, webhook_configs: [{ url: '${url}', send_resolved: true }] }]
+`;
+
+/** Starts one that notifies nobody, or a webhook; its data goes to `folder`. */
+export async function startAlertmanager(
+  folder: string,
+  port: number,
+  webhook?: string,
+): Promise<RunningProcess> {
   const config = path.join(folder, 'alertmanager.yml');
-  writeFileSync(config, 'route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n');
+  writeFileSync(config, webhook === undefined ? NOBODY : toWebhook(webhook));
   const manager = startProcess(findProgram('prometheus-alertmanager')!, [
     `--config.file=${config}`,
     `--storage.path=${path.join(folder, 'alertmanager')}`,
