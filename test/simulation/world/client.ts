@@ -1,9 +1,11 @@
 // The clients of the simulated cluster: senders that send again until they are told 204, and an oracle that asks without a
 // pause and judges each answer. They are outside of the world's machines: nothing ever happens to them.
+
 import { toAppError } from '../../../services/lib/core/errors.ts';
 import { decodeLabels } from '../../../services/lib/model/labels.ts';
 import { QuerierDefinition } from '../../../services/lib/wire/contracts.ts';
 import { readResultFrame } from '../../../services/lib/wire/frames/result-frame.ts';
+import { type Effects, EVALUATED_METRIC } from './evaluator.ts';
 import {
   expectedValue,
   type FoundSeries,
@@ -203,6 +205,31 @@ export async function ask(
   report(tally.lost, when, verdict.lost);
   report(tally.wrong, when, verdict.wrong);
   return isComplete ? 'complete' : 'partial';
+}
+
+/** Samples of the evaluators' series that a querier sees; none when it refuses. */
+export async function seeEvaluated(
+  { network, world }: SimCluster,
+  { address }: SimNode,
+  effects: Pick<Effects, 'see'>,
+): Promise<void> {
+  const { client } = network.connect(QuerierDefinition, { address, unaryTimeoutMs: QUERY_TIMEOUT_MS });
+  const nowMs = WORLD_START_MS + Math.ceil(world.nowMs);
+  const request = {
+    ...{ tenant: TENANT, query: `${EVALUATED_METRIC}[${HISTORY_MS}ms]`, startMs: nowMs, endMs: nowMs },
+    ...{ stepMs: 0, lookbackMs: 0, timeoutMs: 0, limit: 0, allowPartial: true },
+  };
+  try {
+    for await (const { part } of client.query(request, { signal: new AbortController().signal })) {
+      if (part?.$case !== 'frame') continue;
+      readResultFrame(part.value, (bytes, start, end, timestampsMs, values, count) => {
+        const group = decodeLabels(bytes, start, end).get('group') ?? '';
+        for (let i = 0; i < count; i++) effects.see(group, timestampsMs[i]!, values[i]!);
+      });
+    }
+  } catch (caught) {
+    if (toAppError(caught).code === 'internal') throw caught;
+  }
 }
 
 function refused(tally: Tally, why: string): Answer {

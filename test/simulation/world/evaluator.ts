@@ -17,6 +17,7 @@ import { TENANT } from './ledger.ts';
 import type { World } from './world.ts';
 
 const GROUPS = ['f;a', 'f;b', 'f;c'];
+export const EVALUATED_METRIC = 'evaluated';
 const INTERVAL_MS = 2_000;
 const SETTLE_MS = 500;
 
@@ -34,6 +35,10 @@ export class Effects {
   readonly #wrong: string[];
   /** By what was done to what: the effect of the greatest token that was done first. */
   readonly #newest = new Map<string, Effect>();
+  /** By group and token: when a write under it was first acknowledged. */
+  readonly #firstWrites = new Map<string, Map<number, number>>();
+  /** By group, time and token of a sample: when it was first attempted to be written. */
+  readonly #attempts = new Map<string, number>();
   isOver = false;
   count = 0;
   /** Writes that were refused, and notifications that were not sent, for want of the lease. */
@@ -42,6 +47,33 @@ export class Effects {
   constructor(world: World, wrong: string[]) {
     this.#world = world;
     this.#wrong = wrong;
+  }
+
+  /** A holder begins to write a sample. */
+  attempt(group: string, timeMs: number, token: number): void {
+    const key = `${group} ${timeMs} ${token}`;
+    this.#attempts.set(key, this.#attempts.get(key) ?? this.#world.nowMs);
+  }
+
+  /** And was told that it is durable. */
+  acknowledged(group: string, token: number): void {
+    const firsts = this.#firstWrites.get(group) ?? new Map<number, number>();
+    this.#firstWrites.set(group, firsts);
+    firsts.set(token, firsts.get(token) ?? this.#world.nowMs);
+  }
+
+  /** Nothing may be seen of a write, acknowledged or not, that was begun when a later holder's had been acknowledged. */
+  see(group: string, timeMs: number, token: number): void {
+    const begunMs = this.#attempts.get(`${group} ${timeMs} ${token}`);
+    if (begunMs === undefined) {
+      this.#wrong.push(`a sample of ${group} under token ${token} that nobody wrote`);
+      return;
+    }
+    for (const [later, doneMs] of this.#firstWrites.get(group) ?? [])
+      if (later > token && doneMs < begunMs)
+        this.#wrong.push(
+          `two holders: a sample of ${group} under token ${token} is seen, begun at ${Math.round(begunMs)} ms; one under token ${later} was acknowledged at ${Math.round(doneMs)} ms`,
+        );
   }
 
   /** No holder may have effect once a later one has had. */
@@ -125,11 +157,13 @@ async function write(group: string, fence: GroupFence, deps: EvaluatorDeps): Pro
   const { token } = fence;
   const samples = new RuleSamples();
   const labels = Labels.from([
-    ['__name__', 'evaluated'],
+    ['__name__', EVALUATED_METRIC],
     ['group', group],
   ]);
-  samples.add(labels, Math.floor(Date.now() / INTERVAL_MS) * INTERVAL_MS, token);
+  const timeMs = Math.floor(Date.now() / INTERVAL_MS) * INTERVAL_MS;
+  samples.add(labels, timeMs, token);
   const begunMs = world.nowMs;
+  effects.attempt(group, timeMs, token);
   try {
     const held = { name: fence.name, token };
     await writeRuleSamples(
@@ -138,6 +172,7 @@ async function write(group: string, fence: GroupFence, deps: EvaluatorDeps): Pro
       new AbortController().signal,
       held as GroupFence,
     );
+    effects.acknowledged(group, token);
     effects.note(`samples of ${group}`, token, name, begunMs);
   } catch (caught) {
     if (!(caught instanceof FencedWriteError)) throw caught;

@@ -1,7 +1,7 @@
 // One run: a cluster starts, writers and an oracle work, faults happen, everything heals, and then all that was acknowledged is
 // there, on every path: in heads, in blocks, after a restart of everything.
 import { type Canary, plantCanary } from './canaries.ts';
-import { ask, newTally, type Tally, Writer } from './client.ts';
+import { ask, newTally, seeEvaluated, type Tally, Writer } from './client.ts';
 import { findDivergence } from './convergence.ts';
 import { Effects } from './evaluator.ts';
 import { Ledger } from './ledger.ts';
@@ -221,5 +221,6 @@ class Run {
       const answer = await ask(this.cluster, ledger, this.tally, when, querier);
       if (answer !== 'complete') this.tally.wrong.push(`${when}: ${answer}`);
     }
+    for (const querier of this.cluster.of('querier')) await seeEvaluated(this.cluster, querier, this.effects);
   }
 }
