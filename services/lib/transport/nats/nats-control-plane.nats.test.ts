@@ -100,6 +100,21 @@ describe.each(servers)('$name', ({ program }) => {
     expect(lease.isHeld()).toBe(false);
   });
 
+  test('a holder that hung for a moment gets its lease again, and nobody else does', async () => {
+    const nats = await startNats({ program });
+    const [a, b] = await Promise.all([join(nats, 'a'), join(nats, 'b')]);
+    await until('connected', () => a.isConnected() && b.isConnected());
+    const lease = (await a.tryAcquire('seal'))!;
+    await until('both see it', () => b.leaseView('seal')?.token === lease.token);
+    const hungUntilMs = performance.now() + 0.8 * EXPIRY_MS;
+    while (performance.now() < hungUntilMs);
+    // Whoever uses it looks at it now, lets go, and asks for it anew.
+    expect([lease.isHeld(), await a.tryAcquire('seal')]).toEqual([false, undefined]);
+    const again = await waitFor('the lease again', () => a.tryAcquire('seal'));
+    expect([again.token, again.isHeld(), lease.isHeld()]).toEqual([lease.token, true, true]);
+    expect(await b.tryAcquire('seal')).toBeUndefined();
+  });
+
   test('a token can be raised by its holder alone, and the next holder starts above it', async () => {
     const nats = await startNats({ program });
     const [a, b] = await Promise.all([join(nats, 'a'), join(nats, 'b')]);

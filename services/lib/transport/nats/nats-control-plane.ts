@@ -209,7 +209,7 @@ export class NatsControlPlane implements ControlPlane {
     // What a former life of this process left, or was lost while NATS was away, needs no patience: it was ours.
     const isLeftBehind = known?.holder === holder && !this.#held.has(name);
     if (known !== undefined && !isLeftBehind && sentAtMs - known.heardAtMs < this.#options.expiryMs)
-      return undefined;
+      return known.holder === holder ? this.#heldStill(name) : undefined;
     try {
       const text = acquiringText(holder, this.#tokens.get(name));
       const revision =
@@ -223,6 +223,14 @@ export class NatsControlPlane implements ControlPlane {
     } catch {
       return undefined;
     }
+  }
+
+  /** After a pause nobody here may have used the lease any more, while it is renewed: without this it would be nobody's for good. */
+  #heldStill(name: string): Lease | undefined {
+    const held = this.#held.get(name);
+    if (held === undefined) return undefined;
+    const lease = this.#leaseOf(held);
+    return lease.isHeld() ? lease : undefined;
   }
 
   leaseView(name: string): LeaseView | undefined {
