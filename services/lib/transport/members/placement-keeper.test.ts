@@ -91,7 +91,7 @@ test('slots of blocks stand with the stores: a newcomer gets its part, and a rec
   }
   await clock.advance(5_000);
   expect(control.placement()?.epoch).toBe(epoch);
-  const stores = control.placement()!.stores.map(({ slots: _, ...store }) => store);
+  const stores = control.placement()!.stores.map(({ instance, zone }) => ({ instance, zone }));
   await control.replacePlacement({ ...control.placement()!, epoch: epoch + 1, stores });
   await clock.advance(5_000);
   expect(control.placement()?.epoch).toBe(epoch + 2);
