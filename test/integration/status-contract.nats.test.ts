@@ -7,7 +7,12 @@ import { compressSnappy } from '../../services/lib/wire/compression/snappy-compr
 import { type Node, startCluster } from '../support/cluster.ts';
 import { hasPrograms } from '../support/process.ts';
 import { waitFor } from '../support/programs.ts';
-import { counterOf, expectAllArrived, startPrometheusSender } from '../support/prometheus-sender.ts';
+import {
+  counterOf,
+  expectAllArrived,
+  samplesOfJob,
+  startPrometheusSender,
+} from '../support/prometheus-sender.ts';
 import { encodeWriteRequest, postWrite } from '../support/remote-write-body.ts';
 import { type Pair, requestV2, type SeriesV2 } from '../support/remote-write-encoder.ts';
 import { queryInstant } from '../support/tidemark.ts';
@@ -222,7 +227,14 @@ test.skipIf(!hasPrograms(...PROGRAMS))(
       startPrometheusSender(gateway),
       startPrometheusSender(gateway, { program: NEW_PROMETHEUS, job: 'newest', message: MESSAGE_V2 }),
     ]);
-    await sleep(2_000);
+    // Prometheus looks at its targets up to five seconds after its start.
+    for (const { url, job } of senders) {
+      await waitFor(
+        `samples of ${job}`,
+        async () => (await samplesOfJob(gateway, job, Date.now())).size > 0,
+        { describe: () => url },
+      );
+    }
 
     // No quorum: 503 and Retry-After, and a resend is harmless.
     const [first, second] = cluster.of('ingester') as [Node, Node];
@@ -245,7 +257,7 @@ test.skipIf(!hasPrograms(...PROGRAMS))(
     }
     // They were refused, and tried again.
     for (const [i, { job }] of senders.entries()) {
-      expect([job, compared[i]]).toEqual([job, expect.toSatisfy((samples) => samples > 1_000)]);
+      expect([job, compared[i]]).toEqual([job, expect.toSatisfy((samples) => samples > 400)]);
       expect([job, retried[i]]).toEqual([job, expect.toSatisfy((samples) => samples > 0)]);
     }
 
