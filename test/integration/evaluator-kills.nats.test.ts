@@ -18,8 +18,11 @@ import { callApi, freshFolder, type MatrixSeries, queryInstant } from '../suppor
 
 const KILLS = Number(process.env.TIDEMARK_EVALUATOR_KILLS ?? 1);
 const SEED = Number(process.env.TIDEMARK_EVALUATOR_SEED ?? 24);
-/** Longer than a lease lasts: what "two intervals" means includes that somebody has to notice. On a machine with other work all of it is slower. */
-const INTERVAL_MS = 4_000 * Math.round(loadFactor());
+/**
+ * "Two intervals" is more than a hand-over takes: a lease that lasts three seconds, five before the new holder begins (rule-leases.ts), and
+ * an evaluation. On a machine with other work all of it is slower.
+ */
+const INTERVAL_MS = 6_000 * Math.round(loadFactor());
 const FOR_MS = INTERVAL_MS;
 const GROUPS = 12;
 /** Each signal is on for so long and off for so long, and no two change together. */
