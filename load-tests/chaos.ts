@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { freePort } from '../test/support/programs.ts';
 import { pick, type Random, randomOf } from '../test/support/random.ts';
 import { ChaosCluster } from './chaos/chaos-cluster.ts';
 import { CUT_MS, FAULTS } from './chaos/chaos-faults.ts';
@@ -24,7 +25,6 @@ const USAGE = `usage: npm run chaos -- --rounds N --seed S [options]
   --in-order       they come one after the other, not by lot
   --minutes M      no round begins after so many minutes
   --kills K        no round begins after so many kills
-  --base-port P    loopback ports from here on are taken, 40 of them (default 23500)
   --namespaces     each process in a network namespace of its own, not on loopback (root, iproute2, nftables); more faults then:
                    ${PACKET_FAULTS.map(({ name }) => name).join(', ')}
   --cut-seconds S  how long partitions and loss last (default ${CUT_MS / 1000})
@@ -40,7 +40,6 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '100000' },
     kills: { type: 'string', default: '1000000000' },
     'in-order': { type: 'boolean', default: false },
-    'base-port': { type: 'string', default: '23500' },
     namespaces: { type: 'boolean', default: false },
     'cut-seconds': { type: 'string', default: String(CUT_MS / 1000) },
     help: { type: 'boolean', default: false },
@@ -122,7 +121,7 @@ async function setUp(
     round: R,
   ) => faults.map((fault): Action => ({ ...fault, run: () => fault.run(round) }));
   if (!values.namespaces) {
-    const cluster = await ChaosCluster.start<Wires>(new LoopbackFabric(Number(values['base-port'])));
+    const cluster = await ChaosCluster.start<Wires>(new LoopbackFabric(await freePort()));
     return { cluster, actionsOf: (load) => bind(FAULTS, { cluster, random, load, cutMs }) };
   }
   const fabric = new NamespaceFabric();

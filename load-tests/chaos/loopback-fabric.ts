@@ -1,20 +1,20 @@
 // All processes on loopback, each behind a fault proxy where others reach it and where it reaches NATS.
+import { freePort } from '../../test/support/programs.ts';
 import type { Fabric, Place } from './fabric.ts';
 import { FaultProxy } from './fault-proxy.ts';
 
 export class LoopbackFabric implements Fabric {
   readonly nats;
   readonly #proxies: FaultProxy[] = [];
-  #port: number;
 
-  /** @param basePort  Ports from here on are taken, four for each process. */
-  constructor(basePort: number) {
-    this.#port = basePort;
-    this.nats = { prefix: [], host: '127.0.0.1', port: this.#port++ };
+  /** @param natsPort  A free port. */
+  constructor(natsPort: number) {
+    this.nats = { prefix: [], host: '127.0.0.1', port: natsPort };
   }
 
   async place(): Promise<Place> {
-    const [http, grpc, grpcProxy, natsProxy] = [this.#port++, this.#port++, this.#port++, this.#port++];
+    const [http, grpc] = [await freePort(), await freePort()];
+    const [grpcProxy, natsProxy] = [await freePort(), await freePort()];
     const calls = await FaultProxy.start(grpcProxy, grpc);
     const nats = await FaultProxy.start(natsProxy, this.nats.port);
     this.#proxies.push(calls, nats);

@@ -1,7 +1,7 @@
 // Where programs and ports are, and waiting for something to come true: for tests and load tests, free of the test runner.
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { availableParallelism, loadavg } from 'node:os';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -28,15 +28,47 @@ const [PORT_MIN, PORT_MAX] = (process.env.TIDEMARK_TEST_PORTS ?? '20000..32000')
   number,
 ];
 
-const given = new Set<number>();
+/** A file per port that was given away, with the process id of who has it: workers of a run, and runs side by side, keep apart. */
+const CLAIMS = path.join(tmpdir(), `tidemark-test-ports-${process.getuid?.() ?? ''}`);
+const claimed = new Set<string>();
 
-/** A loopback port that was free a moment ago, and that nobody else in this process was given. */
+/** A loopback port that is free, and that nobody else on this machine is given as long as this process lives. */
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
-    if (given.has(port) || !(await canListen(port))) continue;
-    given.add(port);
-    return port;
+    if (claim(port) && (await canListen(port))) return port;
+  }
+}
+
+/** False when a process that lives has it, this one included. */
+function claim(port: number): boolean {
+  if (claimed.size === 0) {
+    mkdirSync(CLAIMS, { recursive: true });
+    process.once('exit', () => {
+      for (const file of claimed) rmSync(file, { force: true });
+    });
+  }
+  const file = path.join(CLAIMS, String(port));
+  try {
+    if (existsSync(file)) {
+      if (isAlive(Number(readFileSync(file, 'utf8')))) return false;
+      rmSync(file);
+    }
+    writeFileSync(file, String(process.pid), { flag: 'wx' });
+  } catch {
+    // Another was quicker.
+    return false;
+  }
+  claimed.add(file);
+  return true;
+}
+
+/** The number is 0, which is always alive, as long as it is not written yet. */
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }
 
