@@ -7,9 +7,14 @@ import type { Handlers } from '../lib/transport/rpc.ts';
 import { type FenceRequest, IngesterDefinition } from '../lib/wire/contracts.ts';
 import { announceFence } from './fence-quorum.ts';
 
-type Behaviour = 'away' | 'silent' | 'old version' | number;
+type Behaviour =
+  | 'away'
+  | 'silent'
+  | 'old version'
+  | number
+  | { readonly earlier: number; readonly ended: number; readonly endedQuietAfterMs: number };
 
-/** Ingesters by name; a number is the greatest token that one knows. */
+/** Ingesters by name; a number is the greatest token that one knows, an object what one answers. */
 function clusterOf(
   behaviours: Readonly<Record<string, Behaviour>>,
   replicas: readonly (readonly string[])[],
@@ -20,6 +25,7 @@ function clusterOf(
       if (behaviour === 'silent') await new Promise(() => {});
       if (behaviour === 'old version')
         throw new AppError('internal', 'The server does not implement the method Fence');
+      if (typeof behaviour === 'object') return { newest: token, ...behaviour };
       return { newest: Math.max(behaviour as number, token), earlier: behaviour as number };
     };
     const handlers = { fence } as Partial<Handlers<typeof IngesterDefinition>> as Handlers<
@@ -44,6 +50,18 @@ test.each<[string, Record<string, Behaviour>, readonly (readonly string[])[], un
     { a: 0, b: 'old version', c: 'away' },
     THREE,
     { kind: 'confirmed', earlier: undefined },
+  ],
+  [
+    'one was told that the earlier holder has ended',
+    { a: { earlier: 4, ended: 4, endedQuietAfterMs: 700 }, b: 4, c: 'away' },
+    THREE,
+    { kind: 'confirmed', earlier: 4, quietAfterMs: 700 },
+  ],
+  [
+    'somebody else came after the one that has ended',
+    { a: { earlier: 3, ended: 3, endedQuietAfterMs: 0 }, b: 4, c: 'away' },
+    THREE,
+    { kind: 'confirmed', earlier: 4 },
   ],
   [
     'two are away',

@@ -7,15 +7,22 @@ import type { Cluster } from '../lib/transport/cluster.ts';
 
 /** Longest wait for an ingester. */
 const ANSWER_TIMEOUT_MS = 2_000;
+/** Longest wait for an ingester that is told of an end: who is not told makes the next holder wait, no more. */
+const TELL_TIMEOUT_MS = 500;
 /** What an ingester of an earlier version answers: it checks nothing, and nothing can be asked of it. */
 const UNKNOWN_CALL = /not implement|unimplemented/i;
 
 export type FenceOutcome =
   /**
    * No later holder was known to a quorum when it answered. `earlier`: the greatest token that any of it knew before, 0 when none;
-   * undefined when one of them cannot say.
+   * undefined when one of them cannot say. `quietAfterMs`: its holder gave the lease back, and so many milliseconds from now nothing of it is on
+   * its way; undefined when nobody says so.
    */
-  | { readonly kind: 'confirmed'; readonly earlier: number | undefined }
+  | {
+      readonly kind: 'confirmed';
+      readonly earlier: number | undefined;
+      readonly quietAfterMs: number | undefined;
+    }
   /** A later holder is known, with this token. */
   | { readonly kind: 'superseded'; readonly newest: number }
   /** Too few ingesters answered. */
@@ -39,6 +46,12 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
   const { signal } = timeout;
   let reason = 'no ingester is known';
   let earlier: number | undefined = 0;
+  const ends: { readonly token: number; readonly quietAfterMs: number }[] = [];
+  /** What one says is so, whether others were told or not. */
+  const quietAfterMs = (): number | undefined => {
+    const said = ends.filter(({ token: ended }) => earlier !== undefined && ended >= earlier);
+    return said.length === 0 ? undefined : Math.min(...said.map(({ quietAfterMs: restMs }) => restMs));
+  };
   const outcome = new Promise<FenceOutcome>((resolve) => {
     const asked = cluster.ingesters().map(async ({ instance, client }) => {
       try {
@@ -46,6 +59,9 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
         if (answer.newest > token) resolve({ kind: 'superseded', newest: answer.newest });
         else confirmed.add(instance);
         earlier = maxOf(earlier, answer.earlier);
+        const { ended, endedQuietAfterMs } = answer;
+        if (ended !== undefined && endedQuietAfterMs !== undefined)
+          ends.push({ token: ended, quietAfterMs: endedQuietAfterMs });
       } catch (caught) {
         const { message } = toAppError(caught);
         if (UNKNOWN_CALL.test(message)) {
@@ -53,7 +69,7 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
           earlier = undefined;
         } else reason = `${instance}: ${message}`;
       }
-      if (isEnough()) resolve({ kind: 'confirmed', earlier });
+      if (isEnough()) resolve({ kind: 'confirmed', earlier, quietAfterMs: quietAfterMs() });
     });
     void Promise.all(asked).then(() => resolve({ kind: 'unreachable', reason }));
   });
@@ -62,6 +78,25 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
     () => undefined,
   );
   return await outcome;
+}
+
+/**
+ * Says at the ingesters that a holder gives its lease back and that `quietAfterMs` from now nothing of it is on its way. Never throws.
+ */
+export async function endFence(
+  name: string,
+  token: number,
+  quietAfterMs: number,
+  { cluster, clock }: FenceDeps,
+): Promise<void> {
+  const timeout = new AbortController();
+  const { signal } = timeout;
+  const told = cluster.ingesters().map(async ({ client }) => {
+    await client.fence({ name, token, quietAfterMs }, { signal }).catch(() => undefined);
+  });
+  const limit = clock.sleep(TELL_TIMEOUT_MS, signal).catch(() => undefined);
+  await Promise.race([Promise.all(told), limit]);
+  timeout.abort();
 }
 
 /** Undefined: not known. */

@@ -9,7 +9,7 @@ import type { Service } from '../lib/runtime/service.ts';
 import { advertisedAddress, splitAddress } from '../lib/transport/process-flags.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import { AlertEvaluatorDefinition } from '../lib/wire/contracts.ts';
-import { announceFence } from './fence-quorum.ts';
+import { announceFence, endFence } from './fence-quorum.ts';
 import { ALERT_EVALUATOR_FLAGS } from './flags.ts';
 import { RuleLeases } from './rule-leases.ts';
 import { type AlertEvaluator, createAlertEvaluator } from './service.ts';
@@ -34,6 +34,7 @@ runServiceProcess({
     const leases = new RuleLeases({
       ...{ control, shares, clock, logger, registry },
       announce: (name, token) => announceFence(name, token, { cluster, clock }),
+      tellEnd: (name, token, quietAfterMs) => endFence(name, token, quietAfterMs, { cluster, clock }),
       onChange: async (isLoss) => {
         await evaluator.rebalance();
         if (isLoss) await evaluator.flush();

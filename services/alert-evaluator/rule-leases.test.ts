@@ -26,6 +26,10 @@ class World extends FakeControlPlane {
   newest = 0;
   areIngestersAway = false;
   announced: number[] = [];
+  /** What the holder before said when it gave the lease back. */
+  quietAfterMs: number | undefined;
+  /** Tokens that were given back, with their milliseconds. */
+  ended: [number, number][] = [];
   released = 0;
   changes: string[] = [];
   leasesOfA!: RuleLeases;
@@ -68,7 +72,7 @@ class World extends FakeControlPlane {
     if (token < this.newest) return Promise.resolve({ kind: 'superseded', newest: this.newest });
     const earlier = this.newest;
     this.newest = token;
-    return Promise.resolve({ kind: 'confirmed', earlier });
+    return Promise.resolve({ kind: 'confirmed', earlier, quietAfterMs: this.quietAfterMs });
   }
 }
 
@@ -86,6 +90,9 @@ async function start(
   const leases: RuleLeases = new RuleLeases({
     ...{ control: world, shares, clock: world.clock, logger: createSilentLogger(), registry: new Registry() },
     announce: (_, token) => world.tell(token),
+    tellEnd: async (_, token, quietAfterMs) => {
+      world.ended.push([token, quietAfterMs]);
+    },
     onChange: async () => {
       world.changes.push(leases.owns(GROUP) ? 'gained' : 'lost');
     },
@@ -191,6 +198,37 @@ test('groups of an earlier holder begin when ingesters that the quorum does not 
   await world.clock.advance(2_000);
   expect(world.leasesOfA.owns(GROUP)).toBe(true);
   expect([world.announced, world.changes]).toEqual([[7], ['gained']]);
+});
+
+test('groups that an earlier holder gave back begin at once, and notify', async () => {
+  const world = await start([], (before) => {
+    [before.newest, before.token, before.quietAfterMs] = [6, 6, 0];
+  });
+  expect(world.leasesOfA.owns(GROUP)).toBe(true);
+  expect(world.leasesOfA.fenceOf(GROUP)!.validForMs()).toBe(5_000);
+});
+
+test('whoever gives a lease back says so: at once, or for as long as something may be on its way', async () => {
+  const early = await start([], (before) => {
+    [before.newest, before.token] = [6, 6];
+  });
+  early.leasesOfA.use([]);
+  await early.clock.advance(500);
+  // It waits for the holder before it, and so must the next.
+  expect(early.ended).toEqual([[7, expect.toSatisfy((ms) => ms > 3_000 && ms < 5_000)]]);
+
+  const settled = await start();
+  await settled.clock.advance(10_000);
+  settled.leasesOfA.use([]);
+  await settled.clock.advance(500);
+  expect(settled.ended).toEqual([[1, 0]]);
+
+  const doubted = await start();
+  await doubted.clock.advance(10_000);
+  doubted.leasesOfA.fenceOf(GROUP)!.doubted();
+  doubted.leasesOfA.use([]);
+  await doubted.clock.advance(500);
+  expect(doubted.ended).toEqual([[1, expect.toSatisfy((ms) => ms > 4_000 && ms <= 5_000)]]);
 });
 
 test('a lease that another had for a while is taken again: the groups end, and begin later', async () => {

@@ -29,6 +29,8 @@ const SILENT_MS = CONFIRMED_FOR_MS + 1_000;
  * taking the earlier one's samples (`FENCE_VALID_MS` of ingester/replication/fence-watch.ts, which must be less). Part of the contract.
  */
 const TAKEOVER_MS = 5_000;
+/** As long after a write that may have reached some of its ingesters it is not said that nothing is on its way. */
+const DOUBT_MS = TAKEOVER_MS;
 /** A lease that is held for less is confirmed by a quorum instead. */
 const HELD_FOR_MIN_MS = 1_000;
 
@@ -42,12 +44,16 @@ export interface GroupFence extends WriteFence {
   validForMs(): number;
   /** Somebody refused the token: another process has the lease. */
   refused(): void;
+  /** A write failed, and some ingesters may have it or take it yet. */
+  doubted(): void;
 }
 
 export interface RuleLeasesDeps {
   readonly control: Pick<ControlPlane, 'tryAcquire' | 'leaseView' | 'isConnected' | 'members'>;
   readonly shares: Pick<WorkShares, 'owns' | 'othersOwn' | 'onChange'>;
   readonly announce: (name: string, token: number) => Promise<FenceOutcome>;
+  /** Tells ingesters that a holder has ended, and in how many milliseconds nothing of it is on its way; never throws. */
+  readonly tellEnd: (name: string, token: number, quietAfterMs: number) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
   readonly registry: Registry;
@@ -70,6 +76,8 @@ interface Holding {
   startsAtMs: number | undefined;
   /** Greatest token under which groups ran here: nobody else had it in between if ingesters know no later one. */
   ranUnder: number;
+  /** Until when a write of it may be on its way somewhere, monotonic ms. */
+  doubtedUntilMs: number;
   /** Monotonic milliseconds: no notification before. */
   silentUntilMs: number;
   /** When a quorum was last asked and confirmed. */
@@ -213,12 +221,19 @@ export class RuleLeases {
     );
   }
 
+  /** The groups have ended. Whoever is next is told that it need not wait for what was on its way. */
   async #release(name: string): Promise<void> {
     const holding = this.#holdings.get(name);
     if (holding === undefined) return;
     holding.isOver = true;
     this.#holdings.delete(name);
-    await holding.lease.release().catch(() => undefined);
+    const { lease, startsAtMs, doubtedUntilMs, isRefused } = holding;
+    if (startsAtMs !== undefined && !isRefused && lease.isHeld()) {
+      const quietAtMs = Math.max(startsAtMs, doubtedUntilMs);
+      const restMs = Math.ceil(Math.max(0, quietAtMs - this.#deps.clock.monotonicMs()));
+      await this.#deps.tellEnd(name, lease.token, restMs);
+    }
+    await lease.release().catch(() => undefined);
   }
 
   /** Takes the lease, or what was lost of it while NATS was away, and makes its token known. */
@@ -256,10 +271,13 @@ export class RuleLeases {
     if (outcome.kind === 'confirmed') {
       const nowMs = clock.monotonicMs();
       const isNext = outcome.earlier !== undefined && outcome.earlier <= holding.ranUnder;
-      holding.startsAtMs = isNext ? nowMs : nowMs + TAKEOVER_MS;
+      holding.startsAtMs = isNext
+        ? nowMs
+        : nowMs + Math.min(outcome.quietAfterMs ?? TAKEOVER_MS, TAKEOVER_MS);
       // Another had it in between: its groups end here until then.
       if (!isNext) holding.isKnown = false;
-      if (!holding.isKnown) holding.silentUntilMs = nowMs + SILENT_MS;
+      if (!holding.isKnown)
+        holding.silentUntilMs = nowMs + Math.min(outcome.quietAfterMs ?? SILENT_MS, SILENT_MS);
       holding.isRefused = false;
       return;
     }
@@ -282,7 +300,7 @@ export class RuleLeases {
   #createHolding(name: string, lease: Lease): Holding {
     const holding: Holding = {
       ...{ lease, isKnown: false, isLeaving: false, isOver: false, isRefused: false },
-      ...{ startsAtMs: undefined, ranUnder: 0 },
+      ...{ startsAtMs: undefined, ranUnder: 0, doubtedUntilMs: 0 },
       ...{ silentUntilMs: Number.POSITIVE_INFINITY, confirmedAtMs: Number.NEGATIVE_INFINITY },
       fence: this.#createFence(name, () => holding),
     };
@@ -320,6 +338,9 @@ export class RuleLeases {
         return Math.max(lease.heldForMs(), confirmedAtMs + CONFIRMED_FOR_MS - nowMs, 0);
       },
       refused: () => this.#refuse(holding()),
+      doubted: () => {
+        holding().doubtedUntilMs = clock.monotonicMs() + DOUBT_MS;
+      },
     };
   }
 

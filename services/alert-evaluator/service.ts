@@ -108,6 +108,7 @@ export function createAlertEvaluator(
       await writeRuleSamples(samples, deps.distributor.appender(tenant), signal, fence);
     } catch (caught) {
       if (caught instanceof FencedWriteError) fence?.refused();
+      else fence?.doubted();
       throw caught;
     }
   };

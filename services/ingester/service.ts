@@ -43,7 +43,7 @@ import { Sealer } from './sealing/sealer.ts';
 import { Tenants } from './tenants.ts';
 import { admitSeries, type SeriesAdmissionDeps, seriesLimitOf } from './writes/admit-series.ts';
 import { AppendStream } from './writes/append-stream.ts';
-import { Fences } from './writes/fences.ts';
+import { answerFence, Fences } from './writes/fences.ts';
 import { HeldTable } from './writes/held-table.ts';
 import { SeriesGrants } from './writes/series-grants.ts';
 import { WriteReader } from './writes/write-reader.ts';
@@ -130,7 +130,7 @@ class DurableIngester implements Ingester {
     this.#metrics = this.#createMetrics();
     this.#undone = new UndoneDeletes(options.dataDir, { disk: this.#disk, clock: deps.clock });
     this.#fences = new Fences({
-      ...{ folder: options.dataDir, disk: this.#disk, logger: this.#logger },
+      ...{ folder: options.dataDir, clock: deps.clock, disk: this.#disk, logger: this.#logger },
       heard: (name) => deps.leaseToken?.(name),
       onRefusal: () => this.#metrics.fenced.inc(),
     });
@@ -405,13 +405,9 @@ class DurableIngester implements Ingester {
         this.#mustRun();
         return admitSeries(request, this.#admissionDeps());
       },
-      fence: async ({ name, token }) => {
+      fence: async (request) => {
         this.#mustRun();
-        const earlier = this.#fences.newestOf(name);
-        if (token >= earlier) await this.#fences.take(name, token);
-        // The first samples follow at once.
-        await this.#replica?.hearOfFences();
-        return { newest: this.#fences.newestOf(name), earlier };
+        return answerFence(request, this.#fences, this.#replica);
       },
       deleteSeries: async (request) => {
         const { sealer } = this.#mustRun();

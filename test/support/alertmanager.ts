@@ -9,6 +9,8 @@ export interface HeldAlert {
   readonly annotations: Readonly<Record<string, string>>;
   readonly generatorURL: string;
   readonly startsAt: string;
+  /** When Alertmanager was last told of it. */
+  readonly updatedAt: string;
 }
 
 const NOBODY = 'route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n';

@@ -1,11 +1,12 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { ManualClock } from '../../../test/support/fake-control-plane.ts';
 import { memoryDisk } from '../../../test/support/memory-disk.ts';
 import { encodeUtf8 } from '../../lib/core/bytes.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
-import { FENCES_MAX, FencedError, Fences, parseFences, renderFences } from './fences.ts';
+import { answerFence, FENCES_MAX, FencedError, Fences, parseFences, renderFences } from './fences.ts';
 
 interface Given {
   readonly disk?: Disk;
@@ -17,10 +18,52 @@ async function open({ disk = memoryDisk({}).disk, heard = () => undefined }: Giv
   const onRefusal = (): void => {
     counted.refusals++;
   };
-  const fences = new Fences({ folder: '/d', disk, logger: createSilentLogger(), heard, onRefusal });
+  const clock = new ManualClock();
+  const fences = new Fences({ folder: '/d', clock, disk, logger: createSilentLogger(), heard, onRefusal });
   await fences.load();
-  return { fences, counted, disk };
+  return { fences, counted, disk, clock };
 }
+
+test('a holder that gives its lease back says when nothing of it is on its way; the next is told so, and whoever comes after is not', async () => {
+  const { fences, clock } = await open();
+  const ask = (token: number) => answerFence({ name: 'rules.1', token }, fences, undefined);
+  expect(await ask(5)).toEqual({ newest: 5, earlier: 0 });
+  await answerFence({ name: 'rules.1', token: 5, quietAfterMs: 3_000 }, fences, undefined);
+  await clock.advance(1_000);
+  expect(await ask(7)).toEqual({ newest: 7, earlier: 5, ended: 5, endedQuietAfterMs: 2_000 });
+  await clock.advance(5_000);
+  // Not of 7, which is the earlier one now.
+  expect(await ask(8)).toEqual({ newest: 8, earlier: 7, ended: 5, endedQuietAfterMs: 0 });
+});
+
+test('nobody ends a lease that he never had, and a late word of an earlier end changes nothing', async () => {
+  const { fences } = await open();
+  await answerFence({ name: 'rules.1', token: 9, quietAfterMs: 0 }, fences, undefined);
+  expect(await answerFence({ name: 'rules.1', token: 4 }, fences, undefined)).toEqual({
+    newest: 4,
+    earlier: 0,
+  });
+  await fences.take('rules.1', 6);
+  for (const token of [6, 4, 9])
+    await answerFence({ name: 'rules.1', token, quietAfterMs: 0 }, fences, undefined);
+  expect(fences.endedOf('rules.1')).toEqual({ token: 6, quietAfterMs: 0 });
+});
+
+test("the control plane's word of the one who asks is not that of an earlier holder", async () => {
+  let heard = 7;
+  const { fences } = await open({ heard: () => heard });
+  await fences.take('rules.1', 7);
+  heard = 9;
+  expect(await answerFence({ name: 'rules.1', token: 9 }, fences, undefined)).toEqual({
+    newest: 9,
+    earlier: 7,
+  });
+  heard = 12;
+  expect(await answerFence({ name: 'rules.1', token: 9 }, fences, undefined)).toEqual({
+    newest: 12,
+    earlier: 12,
+  });
+});
 
 test('a later holder fences off an earlier one, by name, and each lease for itself', async () => {
   const { fences, counted } = await open();

@@ -3,10 +3,12 @@
 // (file: lib/tsdb/docs/format/fences.md); what the control plane says of the lease counts, too.
 import path from 'node:path';
 import { decodeUtf8, encodeUtf8 } from '../../lib/core/bytes.ts';
+import type { Clock } from '../../lib/core/clock.ts';
 import { type Disk, replaceFile, tryReadFile } from '../../lib/core/disk.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import { fieldOf, parseCheckedJson, renderCheckedJson } from '../../lib/tsdb/block/checked-json.ts';
+import type { FenceRequest, FenceResponse } from '../../lib/wire/contracts.ts';
 
 const FILE = 'fences.json';
 const VERSION = 1;
@@ -28,6 +30,7 @@ export class FencedError extends AppError {
 
 export interface FencesDeps {
   readonly folder: string;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly disk: Disk;
   readonly logger: Logger;
   /** Token of the lease's holder as the control plane says; undefined when it says nothing. */
@@ -35,9 +38,18 @@ export interface FencesDeps {
   readonly onRefusal: () => void;
 }
 
+/** A holder that has ended what it did under a lease. */
+export interface EndedHolder {
+  readonly token: number;
+  /** Milliseconds until nothing of it, nor of an earlier one, is on its way. */
+  readonly quietAfterMs: number;
+}
+
 interface Entry {
   /** Only ever grows. */
   token: number;
+  /** The last holder that gave the lease back: nothing of it comes after this time, monotonic ms. */
+  ended: { readonly token: number; readonly quietAtMs: number } | undefined;
   isSaved: boolean;
   saving: Promise<void> | undefined;
 }
@@ -63,7 +75,7 @@ export class Fences {
       if (bytes === undefined)
         throw new AppError('bad_data', `${file} is larger than ${FILE_BYTES_MAX} bytes`);
       for (const [name, token] of parseFences(decodeUtf8(bytes, 0, bytes.length), file))
-        this.#entries.set(name, { token, isSaved: true, saving: undefined });
+        this.#entries.set(name, { token, ended: undefined, isSaved: true, saving: undefined });
     } catch (caught) {
       logger.error(
         { err: toAppError(caught), file },
@@ -80,6 +92,27 @@ export class Fences {
   /** What is known here of each lease, to be told to other ingesters. */
   all(): { readonly name: string; readonly token: number }[] {
     return Array.from(this.#entries.keys(), (name) => ({ name, token: this.newestOf(name) }));
+  }
+
+  /** A holder gives its lease back: `quietAfterMs` from now nothing of it, nor of an earlier one, is on its way any more. */
+  end(name: string, token: number, quietAfterMs: number): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined || token < (entry.ended?.token ?? 0) || token > this.newestOf(name)) return;
+    entry.ended = { token, quietAtMs: this.#deps.clock.monotonicMs() + quietAfterMs };
+  }
+
+  /** The last holder that gave the lease back, as far as is known here. */
+  endedOf(name: string): EndedHolder | undefined {
+    const ended = this.#entries.get(name)?.ended;
+    if (ended === undefined) return undefined;
+    const restMs = Math.ceil(ended.quietAtMs - this.#deps.clock.monotonicMs());
+    return { token: ended.token, quietAfterMs: Math.max(0, restMs) };
+  }
+
+  /** The greatest token that is known apart from this one, which its holder's lease may have told already; 0 when none is. */
+  earlierThan(name: string, token: number): number {
+    const own = this.#entries.get(name)?.token ?? 0;
+    return this.#deps.heard(name) === token ? own : this.newestOf(name);
   }
 
   /** Somebody has seen this token. In memory until the next one is written: whoever told it remembers it. */
@@ -128,7 +161,7 @@ export class Fences {
           'unavailable',
           `${FENCES_MAX} leases are remembered here, the limit; ${name} is new`,
         );
-      entry = { token: 0, isSaved: false, saving: undefined };
+      entry = { token: 0, ended: undefined, isSaved: false, saving: undefined };
       this.#entries.set(name, entry);
     }
     return entry;
@@ -146,6 +179,24 @@ export class Fences {
     this.#writing = this.#next;
     return this.#next;
   }
+}
+
+/** What the ingester says to a holder that has taken a lease, asks whether it still has it, or gives it back. */
+export async function answerFence(
+  { name, token, quietAfterMs }: FenceRequest,
+  fences: Fences,
+  replica: { hearOfFences(): Promise<void> } | undefined,
+): Promise<FenceResponse> {
+  const earlier = fences.earlierThan(name, token);
+  const ended = fences.endedOf(name);
+  if (quietAfterMs !== undefined) fences.end(name, token, quietAfterMs);
+  else {
+    if (token >= fences.newestOf(name)) await fences.take(name, token);
+    // The first samples follow at once.
+    await replica?.hearOfFences();
+  }
+  const newest = fences.newestOf(name);
+  return { newest, earlier, ended: ended?.token, endedQuietAfterMs: ended?.quietAfterMs };
 }
 
 interface FencesTable {

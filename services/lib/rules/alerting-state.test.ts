@@ -165,7 +165,7 @@ describe('what is due to be sent', () => {
     const sent: number[] = [];
     for (let timeMs = INTERVAL; timeMs <= 12 * INTERVAL; timeMs += INTERVAL) {
       state.step(timeMs, [candidate('a')], times, 0);
-      for (const alert of state.takeDue(timeMs, RESEND, INTERVAL)) {
+      for (const alert of state.takeDue(timeMs, timeMs, RESEND, INTERVAL)) {
         expect(alert.validUntilMs).toBe(timeMs + 4 * RESEND);
         sent.push(timeMs / INTERVAL);
       }
@@ -178,11 +178,11 @@ describe('what is due to be sent', () => {
     const state = new AlertingState();
     const times = { forMs: 0, keepFiringForMs: 0 };
     state.step(MINUTE, [candidate('a')], times, 0);
-    expect(state.takeDue(MINUTE, RESEND, 2 * MINUTE)[0]).toMatchObject({ validUntilMs: 9 * MINUTE });
+    expect(state.takeDue(MINUTE, MINUTE, RESEND, 2 * MINUTE)[0]).toMatchObject({ validUntilMs: 9 * MINUTE });
     const sent: number[] = [];
     for (let minute = 2; minute <= 30; minute++) {
       state.step(minute * MINUTE, [], times, 0);
-      for (const alert of state.takeDue(minute * MINUTE, RESEND, MINUTE)) {
+      for (const alert of state.takeDue(minute * MINUTE, minute * MINUTE, RESEND, MINUTE)) {
         expect(alert.resolvedAtMs).toBe(2 * MINUTE);
         sent.push(minute);
       }
@@ -193,7 +193,7 @@ describe('what is due to be sent', () => {
   test('what was taken does not change with the state', () => {
     const state = new AlertingState();
     state.step(MINUTE, [candidate('a')], { forMs: 0, keepFiringForMs: 0 }, 0);
-    const [taken] = state.takeDue(MINUTE, RESEND, INTERVAL);
+    const [taken] = state.takeDue(MINUTE, MINUTE, RESEND, INTERVAL);
     state.step(2 * MINUTE, [], { forMs: 0, keepFiringForMs: 0 }, 0);
     expect(taken).toMatchObject({ state: 'firing', resolvedAtMs: 0 });
   });

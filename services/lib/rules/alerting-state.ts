@@ -155,8 +155,10 @@ export class AlertingState {
   /**
    * The alerts that are due to be sent, marked as sent at `timeMs`: firing ones every `resendDelayMs`, resolved ones at
    * once and then again as often until they are forgotten.
+   *
+   * @param sentAtMs  When they will be sent; later than `timeMs` for a slot that is made up for.
    */
-  takeDue(timeMs: number, resendDelayMs: number, intervalMs: number): AlertInstance[] {
+  takeDue(timeMs: number, sentAtMs: number, resendDelayMs: number, intervalMs: number): AlertInstance[] {
     const due: AlertInstance[] = [];
     for (const alert of this.alerts.values()) {
       if (alert.state === 'pending') continue;
@@ -164,7 +166,7 @@ export class AlertingState {
       if (!justResolved && alert.lastSentAtMs + resendDelayMs >= timeMs) continue;
       alert.lastSentAtMs = timeMs;
       // Four rounds, so that two lost evaluations or sends do not resolve an alert that still fires.
-      alert.validUntilMs = timeMs + 4 * Math.max(resendDelayMs, intervalMs);
+      alert.validUntilMs = Math.max(timeMs, sentAtMs) + 4 * Math.max(resendDelayMs, intervalMs);
       due.push({ ...alert });
     }
     return due;

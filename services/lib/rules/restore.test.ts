@@ -88,7 +88,7 @@ test.each([
   if (expected.state === 'pending') return;
   // It is over: whoever was told of it hears of that.
   state.step(slot(foundMinute + 1), [], rule, 0);
-  expect(state.takeDue(slot(foundMinute + 1), MINUTE, MINUTE)).toMatchObject([
+  expect(state.takeDue(slot(foundMinute + 1), 0, MINUTE, MINUTE)).toMatchObject([
     { firedAtMs: expected.firedAtMs, resolvedAtMs: slot(foundMinute + 1) },
   ]);
 });

@@ -166,7 +166,7 @@ export class RuleGroup {
           io,
         );
         rule.alerting.step(timeMs, candidates, rule.spec, this.spec.limit);
-        io.notify(rule, rule.alerting.takeDue(timeMs, settings.resendDelayMs, this.intervalMs));
+        io.notify(rule, rule.alerting.takeDue(timeMs, io.nowMs(), settings.resendDelayMs, this.intervalMs));
         if (rule.restored) rule.alerting.writeSamples(sampleTimeMs, samples);
       }
     } catch (caught) {

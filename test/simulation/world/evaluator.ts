@@ -1,7 +1,7 @@
 // An alert evaluator of the simulated cluster, and what its work came to. Leases, fences, tokens and writes are the services' own code; a rule is a
 // sample whose value is the token under which it was written, after a query that takes a moment, and a notification is noted where it would be sent.
 import type { Registry } from 'prom-client';
-import { announceFence } from '../../../services/alert-evaluator/fence-quorum.ts';
+import { announceFence, endFence } from '../../../services/alert-evaluator/fence-quorum.ts';
 import { type GroupFence, RuleLeases } from '../../../services/alert-evaluator/rule-leases.ts';
 import { writeRuleSamples } from '../../../services/alert-evaluator/rule-writer.ts';
 import type { Clock } from '../../../services/lib/core/clock.ts';
@@ -113,43 +113,59 @@ export interface EvaluatorDeps {
 
 /** Runs for as long as its process lives. */
 export function createSimEvaluator(deps: EvaluatorDeps): Service[] {
-  const { base, name } = deps;
+  const { base, name, effects } = deps;
   const { clock } = base.deps;
   const shares = createWorkShares(
     { service: 'alert-evaluator', instance: name, settleMs: SETTLE_MS },
     { control: base.control, clock },
   );
-  const leases = new RuleLeases({
+  const leases: RuleLeases = new RuleLeases({
     ...{ control: base.control, shares, ...base.deps },
     announce: (lease, token) => announceFence(lease, token, { cluster: deps.cluster, clock }),
-    onChange: () => Promise.resolve(),
+    tellEnd: (lease, token, quietMs) => endFence(lease, token, quietMs, { cluster: deps.cluster, clock }),
+    onChange: () => ended((group) => !leases.owns(group)),
   });
+  /** What groups are doing right now. */
+  const running = new Map<string, Promise<void>>();
+  const ended = async (isLost: (group: string) => boolean): Promise<void> => {
+    for (const [group, evaluation] of running) if (isLost(group)) await evaluation;
+  };
+  const runForever = async (group: string): Promise<void> => {
+    while (!effects.isOver) {
+      await clock.sleep(INTERVAL_MS);
+      const fence = leases.fenceOf(group);
+      if (effects.isOver || isStopping || !leases.owns(group) || fence === undefined) continue;
+      const evaluation = evaluate(group, fence, deps);
+      running.set(group, evaluation);
+      await evaluation;
+    }
+  };
+  let isStopping = false;
+  const stop = async (): Promise<void> => {
+    isStopping = true;
+    await ended(() => true);
+    await leases.stop();
+  };
   leases.use(GROUPS);
   const service: Service = {
     name: 'evaluator',
     start: async () => {
       leases.start();
-      for (const group of GROUPS) void evaluateForever(group, leases, deps);
+      for (const group of GROUPS) void runForever(group);
     },
     isReady: () => true,
-    drain: () => leases.stop(),
-    stop: () => leases.stop(),
+    drain: stop,
+    stop,
   };
   return [service];
 }
 
-async function evaluateForever(group: string, leases: RuleLeases, deps: EvaluatorDeps): Promise<void> {
-  const { world, base, effects } = deps;
-  while (!effects.isOver) {
-    await base.deps.clock.sleep(INTERVAL_MS);
-    if (effects.isOver || !leases.owns(group)) continue;
-    const fence = leases.fenceOf(group);
-    if (fence === undefined) continue;
-    // The query; a process is stopped in it as well as anywhere.
-    await base.deps.clock.sleep(world.random() * 500);
-    await notify(group, fence, deps);
-    await write(group, fence, deps).catch(() => undefined);
-  }
+async function evaluate(group: string, fence: GroupFence, deps: EvaluatorDeps): Promise<void> {
+  const { world, base } = deps;
+  // The query; a process is stopped in it as well as anywhere.
+  await base.deps.clock.sleep(world.random() * 500);
+  await notify(group, fence, deps);
+  await write(group, fence, deps).catch(() => fence.doubted());
 }
 
 async function write(group: string, fence: GroupFence, deps: EvaluatorDeps): Promise<void> {

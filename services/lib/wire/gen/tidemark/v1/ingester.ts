@@ -51,6 +51,11 @@ export interface FenceRequest {
   name: string;
   /** Token of the holder that asks, 1 or more. */
   token: number;
+  /**
+   * Present: the holder gives the lease back. It has ended what it did by it, and so many milliseconds from now nothing of it can be on its
+   * way any more, nor of an earlier holder. Not remembered over a restart.
+   */
+  quietAfterMs?: number | undefined;
 }
 
 export interface FenceResponse {
@@ -60,7 +65,15 @@ export interface FenceResponse {
    */
   newest: number;
   /** Greatest token that was known here before the request, 0 when none was: whose work may still be on its way. Absent in earlier versions. */
-  earlier?: number | undefined;
+  earlier?:
+    | number
+    | undefined;
+  /** Token of the last holder that is known here to have given the lease back; absent when none is. */
+  ended?:
+    | number
+    | undefined;
+  /** So many milliseconds from now nothing of it, nor of an earlier one, can be on its way. */
+  endedQuietAfterMs?: number | undefined;
 }
 
 export interface AppendRequest {
@@ -220,7 +233,7 @@ export interface SealResponse {
 }
 
 function createBaseFenceRequest(): FenceRequest {
-  return { name: "", token: 0 };
+  return { name: "", token: 0, quietAfterMs: undefined };
 }
 
 export const FenceRequest: MessageFns<FenceRequest> = {
@@ -230,6 +243,9 @@ export const FenceRequest: MessageFns<FenceRequest> = {
     }
     if (message.token !== 0) {
       writer.uint32(16).uint64(message.token);
+    }
+    if (message.quietAfterMs !== undefined) {
+      writer.uint32(24).uint32(message.quietAfterMs);
     }
     return writer;
   },
@@ -263,6 +279,14 @@ export const FenceRequest: MessageFns<FenceRequest> = {
             message.token = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.quietAfterMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -282,12 +306,13 @@ export const FenceRequest: MessageFns<FenceRequest> = {
     const message = createBaseFenceRequest();
     message.name = object.name ?? "";
     message.token = object.token ?? 0;
+    message.quietAfterMs = object.quietAfterMs ?? undefined;
     return message;
   },
 };
 
 function createBaseFenceResponse(): FenceResponse {
-  return { newest: 0, earlier: undefined };
+  return { newest: 0, earlier: undefined, ended: undefined, endedQuietAfterMs: undefined };
 }
 
 export const FenceResponse: MessageFns<FenceResponse> = {
@@ -297,6 +322,12 @@ export const FenceResponse: MessageFns<FenceResponse> = {
     }
     if (message.earlier !== undefined) {
       writer.uint32(16).uint64(message.earlier);
+    }
+    if (message.ended !== undefined) {
+      writer.uint32(24).uint64(message.ended);
+    }
+    if (message.endedQuietAfterMs !== undefined) {
+      writer.uint32(32).uint32(message.endedQuietAfterMs);
     }
     return writer;
   },
@@ -330,6 +361,22 @@ export const FenceResponse: MessageFns<FenceResponse> = {
             message.earlier = longToNumber(reader.uint64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.ended = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.endedQuietAfterMs = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -349,6 +396,8 @@ export const FenceResponse: MessageFns<FenceResponse> = {
     const message = createBaseFenceResponse();
     message.newest = object.newest ?? 0;
     message.earlier = object.earlier ?? undefined;
+    message.ended = object.ended ?? undefined;
+    message.endedQuietAfterMs = object.endedQuietAfterMs ?? undefined;
     return message;
   },
 };
