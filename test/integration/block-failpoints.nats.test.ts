@@ -9,7 +9,7 @@ import { membersOf, type Node, startCluster } from '../support/cluster.ts';
 import { ClusterLoad, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
 import { hasPrograms } from '../support/process.ts';
 import { waitFor } from '../support/programs.ts';
-import { type Random, randomOf } from '../support/random.ts';
+import { randomOf, shuffled } from '../support/random.ts';
 
 const ROUNDS = Number(process.env.TIDEMARK_BLOCK_ROUNDS ?? 1);
 const SEED = Number(process.env.TIDEMARK_BLOCK_SEED ?? 25);
@@ -23,12 +23,6 @@ const AT_STORE = [
 ] as Failpoint[];
 /** All is looked for after so many rounds. */
 const CHECK_EVERY = 6;
-
-const shuffled = <T>(from: readonly T[], random: Random): T[] =>
-  from
-    .map((item) => ({ item, rank: random() }))
-    .sort((a, b) => a.rank - b.rank)
-    .map(({ item }) => item);
 
 /** A process that is to die at a place. */
 interface Doomed {
@@ -101,8 +95,8 @@ test.skipIf(!hasPrograms('nats-server'))(
     const load = new ClusterLoad({ gateways: [gateway], startMs: Date.now() - 600_000 });
     onTestFinished(() => load.stop());
     const places = Array.from({ length: ROUNDS }, () => {
-      const stores = shuffled(AT_STORE, random);
-      return shuffled(AT_INGESTER, random).map((point, i) => [point, stores[i]!] as const);
+      const stores = shuffled(random, AT_STORE);
+      return shuffled(random, AT_INGESTER).map((point, i) => [point, stores[i]!] as const);
     }).flat();
     for (const [round, [atIngester, atStore]] of places.entries()) {
       load.enter(`round ${round}: ${atIngester}, ${atStore}`);

@@ -16,3 +16,11 @@ export function randomOf(seed: number): Random {
 export function pick<T>(random: Random, from: readonly T[]): T {
   return from[Math.floor(random() * from.length)]!;
 }
+
+/** The same items in another order. */
+export function shuffled<T>(random: Random, from: readonly T[]): T[] {
+  return from
+    .map((item) => ({ item, rank: random() }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ item }) => item);
+}
