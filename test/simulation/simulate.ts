@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util';
 
 import { installMachine } from './world/machine.ts';
-import { FAULTS } from './world/nemesis.ts';
+import { BUCKET_FAULTS, FAULTS } from './world/nemesis.ts';
 import { World } from './world/world.ts';
 
 const machine = installMachine(new World(0));
@@ -16,7 +16,7 @@ type Canary = keyof typeof CANARIES;
 const USAGE = `usage: npm run simulate -- --seeds A..B [options]
 
   --seeds A..B     seeds to run, both included (default 1..20); one number runs one
-  --faults a,b     only these faults: ${Object.keys(FAULTS).join(', ')}
+  --faults a,b     only these faults: ${Object.keys({ ...FAULTS, ...BUCKET_FAULTS }).join(', ')}
   --canary NAME    plants a bug that must be found, and ends when it is: ${Object.keys(CANARIES).join(', ')}
   --twice          runs each seed twice and compares the two
   --verbose        logs of all processes and faults, on standard error

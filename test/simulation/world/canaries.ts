@@ -6,6 +6,7 @@ import { Sealer } from '../../../services/ingester/sealing/sealer.ts';
 import { Fences } from '../../../services/ingester/writes/fences.ts';
 import type { Cluster, VersionedPeer } from '../../../services/lib/transport/cluster.ts';
 import { Repairer } from '../../../services/store/replication/repairer.ts';
+import { trustingUploads } from './sim-bucket.ts';
 import type { Views } from './sim-cluster.ts';
 
 /** Each with how it shows. */
@@ -20,6 +21,7 @@ export const CANARIES = {
   'never-repair': /replicas differ .* store-\d lacks/,
   'no-fence': /two holders: samples/,
   'trust-itself': /two holders: notifications/,
+  'trust-uploads': /the bucket lacks|no complete answer|^lost /,
 } as const;
 
 export type Canary = keyof typeof CANARIES;
@@ -66,6 +68,9 @@ export function plantCanary(canary: Canary | undefined): Views {
     // Whoever believes to evaluate a group notifies.
     case 'trust-itself':
       return { trustsItself: true };
+    // What was sent to the bucket counts as there, whatever arrived: blocks leave the disk for it.
+    case 'trust-uploads':
+      return { bucketSeen: trustingUploads };
   }
 }
 

@@ -12,6 +12,7 @@ import { SeriesSamples } from '../../../services/lib/tsdb/chunk/series-samples.t
 import { IngesterDefinition } from '../../../services/lib/wire/contracts.ts';
 import { readSeriesFrame } from '../../../services/lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../../services/lib/wire/matchers.ts';
+import { chunksInBucket } from './bucket-check.ts';
 import { SIM_METRIC, TENANT } from './ledger.ts';
 import type { SimCluster, SimNode } from './sim-cluster.ts';
 import { SIM_ROOT, WORLD_START_MS } from './world.ts';
@@ -39,7 +40,7 @@ export async function findDivergence(cluster: SimCluster): Promise<Divergence | 
   }
   try {
     const stores = new Map<string, Map<string, StoredBlock[]>>();
-    for (const node of cluster.of('store')) stores.set(node.host.name, await blocksOf(node));
+    for (const node of cluster.of('store')) stores.set(node.host.name, await blocksOf(cluster, node));
     const storesLack = storeDivergence(record, stores);
     if (storesLack !== undefined) return { isOfStores: true, what: storesLack };
     const ingestersLack = await ingesterDivergence(cluster, record, stores);
@@ -55,7 +56,7 @@ interface StoredBlock {
 }
 
 /** Blocks on the store's disk by group. @throws CorruptBlockError on damage. */
-async function blocksOf({ host }: SimNode): Promise<Map<string, StoredBlock[]>> {
+async function blocksOf({ bucket }: SimCluster, { host }: SimNode): Promise<Map<string, StoredBlock[]>> {
   const root = `${SIM_ROOT}${host.name}/data/blocks/`;
   const folders = new Set(
     host.disk
@@ -64,7 +65,11 @@ async function blocksOf({ host }: SimNode): Promise<Map<string, StoredBlock[]>> 
   );
   const found = new Map<string, StoredBlock[]>();
   for (const dir of folders) {
-    const reader = await BlockReader.open(dir, { cache: new PageCache({ bytesMax: 1 << 20 }) });
+    const isEvicted = host.disk.find(`${dir}/chunks`) === undefined && bucket !== undefined;
+    const reader = await BlockReader.open(dir, {
+      cache: new PageCache({ bytesMax: 1 << 20 }),
+      chunksOf: isEvicted ? (meta) => chunksInBucket(bucket, meta) : undefined,
+    });
     try {
       const group = groupOf(reader.meta);
       found.set(group, [...(found.get(group) ?? []), { byPartition: await samplesOf(reader) }]);

@@ -148,6 +148,38 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
   },
 };
 
+/** Of runs with object storage. */
+export const BUCKET_FAULTS: Readonly<Record<string, Fault>> = {
+  'bucket away': ({ bucket }) => {
+    bucket!.weather.isDown = true;
+    return () => {
+      bucket!.weather.isDown = false;
+    };
+  },
+  'bucket cut off': (cluster) => {
+    cluster.bucket!.cutOff(anyNode(cluster, 'store').host.name);
+    return () => cluster.bucket!.heal();
+  },
+  'bucket fails': ({ bucket }, world) => {
+    bucket!.weather.failShare = 0.1 + 0.5 * world.random();
+    return () => {
+      bucket!.weather.failShare = 0;
+    };
+  },
+  'slow bucket': ({ bucket }) => {
+    bucket!.weather.extraMs = 800;
+    return () => {
+      bucket!.weather.extraMs = 0;
+    };
+  },
+  'damaged uploads': ({ bucket }) => {
+    bucket!.weather.damageShare = 0.5;
+    return () => {
+      bucket!.weather.damageShare = 0;
+    };
+  },
+};
+
 /** Rarer than the others: they are slow to get over, or happen once. */
 const RARE: ReadonlySet<string> = new Set([
   'kill all',
@@ -173,7 +205,8 @@ export async function runNemesis(
   log: (line: string) => void,
 ): Promise<void> {
   const { world } = cluster;
-  const names = options.faults ?? Object.keys(FAULTS);
+  const all = cluster.bucket === undefined ? FAULTS : { ...FAULTS, ...BUCKET_FAULTS };
+  const names = (options.faults ?? Object.keys(all)).filter((name) => name in all);
   const open = new Set<() => void>();
   const endMs = world.nowMs + options.durationMs;
   while (world.nowMs < endMs) {
@@ -182,7 +215,7 @@ export async function runNemesis(
     if (RARE.has(name) && world.chance(0.6)) continue;
     log(name);
     counts.set(name, (counts.get(name) ?? 0) + 1);
-    const end = FAULTS[name]!(cluster, world);
+    const end = all[name]!(cluster, world);
     const finish = (): void => {
       if (!open.delete(finish)) return;
       log(`${name} is over`);

@@ -4,6 +4,7 @@ import { Registry } from 'prom-client';
 import { createIngester } from '../../../services/ingester/service.ts';
 import { systemClock } from '../../../services/lib/core/clock.ts';
 import { createDistributor } from '../../../services/lib/distributor/distributor.ts';
+import type { ObjectStore } from '../../../services/lib/objstore/object-store.ts';
 import { createLogger, createSilentLogger, type Logger } from '../../../services/lib/runtime/logger.ts';
 import type { Service } from '../../../services/lib/runtime/service.ts';
 import type { Cluster } from '../../../services/lib/transport/cluster.ts';
@@ -34,6 +35,7 @@ import { createQuerier } from '../../../services/querier/service.ts';
 import { createStore } from '../../../services/store/service.ts';
 import { createSimEvaluator, type Effects } from './evaluator.ts';
 import { createInlineThreads } from './inline-threads.ts';
+import { SimBucket } from './sim-bucket.ts';
 import { SimNats } from './sim-nats.ts';
 import { SimNetwork } from './sim-network.ts';
 import { type Host, runAs, SIM_ROOT, type SimProcess, type World } from './world.ts';
@@ -56,6 +58,11 @@ const DISK_BYTES = 512 << 20;
 const RESERVE_BYTES = 1 << 20;
 const RESTART_MS = 1_000;
 
+/** Blocks are younger at first, and older before a run ends. */
+const LOCAL_AGE_MS = 30_000;
+/** Whatever may leave the disk does, and what is fetched pushes out what was. */
+const CACHE_BYTES = 3 << 10;
+
 /** As in production, new series are asked for. */
 const DISTRIBUTOR_OPTIONS = { outOfOrderWindowMs: 24 * 3_600_000, asksForSeries: true } as const;
 
@@ -76,7 +83,11 @@ export interface SimNode {
   isWanted: boolean;
 }
 
+/** Whether stores keep a bucket, and whether their disks are its cache. */
+export type BucketUse = 'none' | 'kept' | 'cached';
+
 export interface SimClusterOptions extends Views {
+  readonly bucketUse: BucketUse;
   readonly counts: Readonly<Record<Role, number>>;
   readonly isVerbose: boolean;
   /** What holders of leases do is noted here. */
@@ -89,6 +100,8 @@ export interface Views {
   readonly forgetsSyncs?: boolean | undefined;
   /** Evaluators notify whatever their leases say. */
   readonly trustsItself?: boolean | undefined;
+  /** How stores see their bucket. */
+  readonly bucketSeen?: ((bucket: ObjectStore) => ObjectStore) | undefined;
 }
 
 /** What a role is built on. */
@@ -113,6 +126,8 @@ export class SimCluster {
   readonly world: World;
   readonly network: SimNetwork;
   readonly nats: SimNats;
+  /** Object storage; undefined in runs without. */
+  readonly bucket: SimBucket | undefined;
   readonly nodes: SimNode[] = [];
   /** Why processes ended by themselves or did not start. */
   readonly deaths: string[] = [];
@@ -124,6 +139,7 @@ export class SimCluster {
     this.#options = options;
     this.network = new SimNetwork(world);
     this.nats = new SimNats(world);
+    this.bucket = options.bucketUse === 'none' ? undefined : new SimBucket(world);
     this.#logger = options.isVerbose ? createTimedLogger(world) : createSilentLogger();
     for (const [role, count] of Object.entries(options.counts) as [Role, number][]) {
       for (let i = 0; i < count; i++) this.add(role);
@@ -293,6 +309,8 @@ export class SimCluster {
   }
 
   #store(node: SimNode, { process, control, view, deps }: Base): Service[] {
+    const { bucketUse, bucketSeen = (bucket: ObjectStore) => bucket } = this.#options;
+    const objects = this.bucket && bucketSeen(this.bucket.store);
     const store = createStore(
       {
         ...{ dataDir: `${SIM_ROOT}${node.host.name}/data`, retentionMs: 0, retentionBytes: 0 },
@@ -300,8 +318,10 @@ export class SimCluster {
         ...{ compactionSettleMs: 10_000, compactionShare: 1, diskReserveBytes: RESERVE_BYTES },
         ...{ indexCacheBytes: 4 << 20, repairIntervalMs: 3_000, rebuildDelayMs: 15_000 },
         ...{ surplusGraceMs: QUERY_TIMEOUT_MS + 3_000, scrubPeriodMs: 20_000 },
+        ...{ bucketListIntervalMs: 4_000, bucketDeleteGraceMs: QUERY_TIMEOUT_MS + 10_000 },
+        ...(bucketUse === 'cached' ? { localAgeMs: LOCAL_AGE_MS, cacheBytesMax: CACHE_BYTES } : {}),
       },
-      { ...deps, peers: { instance: node.host.name, cluster: view, control } },
+      { ...deps, objects, peers: { instance: node.host.name, cluster: view, control } },
     );
     this.network.listen(process, node.address, StoreDefinition, store.handlers);
     this.network.listen(process, node.address, StoreReplicationDefinition, store.replicationHandlers);

@@ -1,5 +1,6 @@
 // One run: a cluster starts, writers and an oracle work, faults happen, everything heals, and then all that was acknowledged is
 // there, on every path: in heads, in blocks, after a restart of everything.
+import { lackOfBucket } from './bucket-check.ts';
 import { type Canary, plantCanary } from './canaries.ts';
 import { ask, newTally, seeEvaluated, type Tally, Writer } from './client.ts';
 import { findDivergence } from './convergence.ts';
@@ -7,7 +8,8 @@ import { Effects } from './evaluator.ts';
 import { Ledger } from './ledger.ts';
 import type { Machine } from './machine.ts';
 import { runNemesis } from './nemesis.ts';
-import { BLOCK_RANGE_MS, SimCluster, type SimNode } from './sim-cluster.ts';
+import type { SimBucket } from './sim-bucket.ts';
+import { BLOCK_RANGE_MS, type BucketUse, SimCluster, type SimNode } from './sim-cluster.ts';
 import { World } from './world.ts';
 
 export interface RunOptions {
@@ -49,7 +51,14 @@ const SETTLE_MS = 15_000;
 const CATCH_UP_MS = 12_000;
 /** Between two comparisons of replicas. */
 const CONVERGENCE_PAUSE_MS = 1_000;
+/** Stores that lost their disks wait for the bucket for so long at most. */
+const BUCKET_AWAY_MS = 8_000;
 const EVENTS_MAX = 3_000_000;
+
+/** Half of the runs have object storage, a quarter disks that are its cache. */
+function bucketUseOf(seed: number): BucketUse {
+  return (['cached', 'none', 'kept', 'none'] as const)[seed % 4]!;
+}
 
 /** Runs one seed. What goes wrong is in the tally; it throws only when the simulation itself is broken. */
 export async function runSeed(options: RunOptions, machine: Machine): Promise<RunResult> {
@@ -94,6 +103,7 @@ class Run {
     const view = plantCanary(options.canary);
     this.effects = new Effects(world, this.tally.wrong);
     this.cluster = new SimCluster(world, {
+      bucketUse: bucketUseOf(options.seed),
       ...{ counts, isVerbose: options.isVerbose, effects: this.effects },
       ...view,
     });
@@ -141,6 +151,38 @@ class Run {
     await this.#untilWhole('after the last power cut');
     await this.#checkAll('after the last power cut');
     await this.#untilConverged('after the last power cut');
+    if (cluster.bucket !== undefined) await this.#startFrom(cluster.bucket);
+  }
+
+  /** All stores lose their disks. What was in blocks comes back from the bucket, which is away at first in some runs. */
+  async #startFrom(bucket: SimBucket): Promise<void> {
+    await this.#untilHolds(bucket);
+    const { cluster } = this;
+    bucket.weather.isDown = this.#world.chance(0.5);
+    for (const node of cluster.of('store')) {
+      cluster.kill(node);
+      node.host.disk.wipe();
+      cluster.start(node);
+    }
+    await this.#world.sleep(this.#world.random() * BUCKET_AWAY_MS);
+    bucket.weather.isDown = false;
+    await this.#untilWhole('from the bucket');
+    await this.#checkAll('from the bucket');
+    await this.#untilConverged('from the bucket');
+  }
+
+  /** Nothing is written any more: all that stores hold comes to be in the bucket, whole. */
+  async #untilHolds(bucket: SimBucket): Promise<void> {
+    const untilMs = this.#world.nowMs + RECOVERY_MS;
+    for (;;) {
+      const lack = lackOfBucket(this.cluster, bucket);
+      if (lack === undefined) return;
+      if (this.#world.nowMs > untilMs) {
+        this.tally.wrong.push(`after ${RECOVERY_MS} ms without a fault ${lack}`);
+        return;
+      }
+      await this.#world.sleep(CONVERGENCE_PAUSE_MS);
+    }
   }
 
   /** Every querier about every writer. */

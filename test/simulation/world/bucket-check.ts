@@ -1,0 +1,61 @@
+// What the bucket of a simulated cluster holds, read as it lies there: whole blocks, and what stores have beyond them.
+import { crc32 } from 'node:zlib';
+import {
+  BLOCK_FILE_NAMES,
+  type BlockMeta,
+  parseBlockMeta,
+} from '../../../services/lib/tsdb/block/block-meta.ts';
+import type { ChunkSource } from '../../../services/lib/tsdb/block/chunk-source.ts';
+import { leavesOf } from '../../../services/lib/tsdb/compact/merge-blocks.ts';
+import type { SimBucket } from './sim-bucket.ts';
+import type { SimCluster } from './sim-cluster.ts';
+import { SIM_ROOT } from './world.ts';
+
+const META = '/meta.json';
+
+/** A sealed block that a store holds and no whole block of the bucket has; undefined when there is none. */
+export function lackOfBucket(cluster: SimCluster, bucket: SimBucket): string | undefined {
+  const there = new Set(wholeBlocks(bucket).flatMap(leafKeys));
+  for (const { host } of cluster.of('store')) {
+    const root = `${SIM_ROOT}${host.name}/data/blocks/`;
+    for (const [file, content] of host.disk.files()) {
+      if (!file.startsWith(root) || !file.endsWith(META)) continue;
+      const bytes = Buffer.alloc(content.length);
+      content.read(bytes, 0);
+      const lacking = leafKeys(parseBlockMeta(bytes.toString(), file)).find((leaf) => !there.has(leaf));
+      if (lacking !== undefined) return `the bucket lacks ${lacking}, which is in ${file}`;
+    }
+  }
+  return undefined;
+}
+
+/** Blocks with meta.json and files of the sizes and checksums that it says. */
+function wholeBlocks({ objects }: SimBucket): BlockMeta[] {
+  return [...objects]
+    .filter(([key]) => key.endsWith(META))
+    .map(([key, { bytes }]) => parseBlockMeta(Buffer.from(bytes).toString(), key))
+    .filter(({ tenant, blockId, files }) =>
+      BLOCK_FILE_NAMES.every((name) => {
+        const found = objects.get(`blocks/${tenant}/${blockId}/${name}`)?.bytes;
+        return found?.length === files[name].sizeBytes && crc32(found) === files[name].crc32 >>> 0;
+      }),
+    );
+}
+
+const leafKeys = (meta: BlockMeta): string[] => leavesOf(meta).map((leaf) => `${meta.tenant}/${leaf}`);
+
+/** The chunks of an evicted block. @throws Error when the bucket does not have them. */
+export function chunksInBucket({ objects }: SimBucket, { tenant, blockId }: BlockMeta): ChunkSource {
+  const bytes = objects.get(`blocks/${tenant}/${blockId}/chunks`)?.bytes;
+  if (bytes === undefined) throw new Error(`the chunks of ${blockId} are nowhere`);
+  return {
+    readsAtOnce: 1,
+    read: (into, position) => {
+      const piece = bytes.subarray(position, position + into.length);
+      into.set(piece);
+      return Promise.resolve(piece.length);
+    },
+    distrust: () => Promise.resolve(false),
+    close: () => Promise.resolve(),
+  };
+}
