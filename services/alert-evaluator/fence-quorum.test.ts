@@ -18,6 +18,7 @@ type Behaviour =
 function clusterOf(
   behaviours: Readonly<Record<string, Behaviour>>,
   replicas: readonly (readonly string[])[],
+  former: readonly (readonly (readonly string[])[])[] = [],
 ) {
   const ingesters = Object.entries(behaviours).map(([instance, behaviour]) => {
     const fence = async ({ token }: FenceRequest) => {
@@ -33,7 +34,7 @@ function clusterOf(
     >;
     return { instance, client: createInProcessClient(IngesterDefinition, handlers) };
   });
-  const placement = { epoch: 1, partitionCount: replicas.length, replicas };
+  const placement = { epoch: 1, partitionCount: replicas.length, replicas, former };
   return {
     ...{ placement: () => placement, replicationFactor: 3, ingesters: () => ingesters },
   } as Partial<Cluster> as Cluster;
@@ -83,6 +84,16 @@ test.each<[string, Record<string, Behaviour>, readonly (readonly string[])[], un
   expect(
     await announceFence('rules.1', 5, { cluster: clusterOf(behaviours, replicas), clock: systemClock }),
   ).toEqual(outcome);
+});
+
+test.each<[string, Record<string, Behaviour>, 'confirmed' | 'unreachable' | 'superseded']>([
+  ['a quorum of the former owners knows it as well', { a: 0, b: 0, c: 0, d: 0, e: 'away' }, 'confirmed'],
+  ['only one of the former owners was reached', { a: 0, b: 0, c: 0, d: 'away', e: 'away' }, 'unreachable'],
+  ['a former owner knows a later one', { a: 'silent', b: 'silent', c: 0, d: 9, e: 0 }, 'superseded'],
+])('while owners change: %s', async (_, behaviours, kind) => {
+  // Before the hand-over c, d and e had it; so few as x never acknowledged anything.
+  const cluster = clusterOf(behaviours, THREE, [[['c', 'd', 'e']], [['x']]]);
+  expect(await announceFence('rules.1', 5, { cluster, clock: systemClock })).toMatchObject({ kind });
 });
 
 test('without a placement nobody can be asked', async () => {

@@ -1,7 +1,9 @@
-// Says at the ingesters who holds a lease, and learns whether somebody took it later. What counts is a quorum of the owners of every partition:
-// of two holders' quorums each two have an ingester in common, so from then on no write of an earlier holder is acknowledged anywhere.
+// Says at the ingesters who holds a lease, and learns whether somebody took it later. What counts is a quorum of the owners of every partition,
+// and of its former ones while a hand-over is under way, which distributors that know no newer placement still write to: of two holders'
+// quorums each two have an ingester in common, so from then on no write of an earlier holder is acknowledged anywhere.
 import type { Clock } from '../lib/core/clock.ts';
 import { toAppError } from '../lib/core/errors.ts';
+import { holdsQuorums, ownerSetsOf } from '../lib/placement/owner-sets.ts';
 import { quorumOf } from '../lib/placement/placement.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
 
@@ -41,7 +43,9 @@ export async function announceFence(name: string, token: number, deps: FenceDeps
   const quorum = quorumOf(cluster.replicationFactor);
   const confirmed = new Set<string>();
   const isEnough = (): boolean =>
-    placement.replicas.every((owners) => owners.filter((owner) => confirmed.has(owner)).length >= quorum);
+    placement.replicas.every((_, partition) =>
+      holdsQuorums(ownerSetsOf(placement, partition), quorum, (owner) => confirmed.has(owner)),
+    );
   const timeout = new AbortController();
   const { signal } = timeout;
   let reason = 'no ingester is known';

@@ -194,6 +194,8 @@ class DurableIngester implements Ingester {
     const watermark = this.#options.diskFreeBytesMin ?? (await shareOfDisk(logFolder, this.#disk));
     createDiskGauges(logFolder, watermark, { disk: this.#disk, registry: this.#deps.registry });
     await this.#fences.load();
+    // There is nobody who could know more.
+    if (this.#replica === undefined || this.#deps.cluster.replicationFactor === 1) this.#fences.recall();
     await this.#undone.load();
     await this.#disk.remove(path.join(this.#options.dataDir, 'seal'));
     const imageFolder = path.join(this.#options.dataDir, 'head');

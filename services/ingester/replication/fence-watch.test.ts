@@ -1,4 +1,6 @@
 // What an ingester takes under a lease that it may not have heard the newest of: by itself on a virtual clock, then on real logs.
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 import { ManualClock } from '../../../test/support/fake-control-plane.ts';
 import { waitFor } from '../../../test/support/programs.ts';
@@ -20,7 +22,7 @@ function watchAt(names: readonly string[], behaviours: Record<string, Behaviour>
     { epoch: 3, partitionCount: 8, replicationFactor: 3 },
   );
   const learned: string[] = [];
-  const state = { isRecovering: false, seenEpoch: 0, asked: 0 };
+  const state = { isRecovering: false, isForgetful: false, seenEpoch: 0, asked: 0 };
   const peers = Object.keys(behaviours).map((instance) => {
     const fences = async (_: unknown, { signal }: { readonly signal: AbortSignal }) => {
       state.asked++;
@@ -38,7 +40,15 @@ function watchAt(names: readonly string[], behaviours: Record<string, Behaviour>
   });
   const watch = new FenceWatch({
     ...{ clock, peers: () => peers },
-    fences: { learn: (name, token) => learned.push(`${name} ${token}`) },
+    fences: {
+      learn: (name, token) => learned.push(`${name} ${token}`),
+      recall: () => {
+        state.isForgetful = false;
+      },
+      get isForgetful() {
+        return state.isForgetful;
+      },
+    },
     view: () =>
       state.seenEpoch > placement.epoch
         ? undefined
@@ -83,6 +93,25 @@ describe('an owner of three', () => {
     behaviours.c = {};
     await clock.advance(2_500);
     expect(watch.isCurrent()).toBe(true);
+  });
+
+  test.each<[string, Behaviour, Behaviour, boolean]>([
+    ['both others answer', {}, {}, true],
+    ['one is away', {}, 'away', false],
+    ['one knows a newer placement', {}, { epoch: 4 }, false],
+    [
+      'both lost something, and nobody else is there to know',
+      { recovering: true },
+      { recovering: true },
+      true,
+    ],
+    ['one lost something, one is of an earlier version', { recovering: true }, 'old version', true],
+    ['one lost something, one is away', { recovering: true }, 'away', false],
+  ])('whose file was damaged knows again what there is to know when %s: %4$s', async (_, b, c, isKnown) => {
+    const { clock, state } = watchAt(ABC, { b, c });
+    state.isForgetful = true;
+    await clock.advance(2_500);
+    expect(state.isForgetful).toBe(!isKnown);
   });
 
   test('what was heard is good for so long from the question, however late the answer; then no longer', async () => {
@@ -148,5 +177,24 @@ describe('three ingesters on real logs', () => {
       expect([...(await rig.contentOf(instance)).keys()].filter((key) => key !== 'w/s1')).toEqual([]);
     // What needs no lease was never refused.
     expect(await rig.append('a', 1, 's4')).toBe(AppendOutcome.APPEND_OUTCOME_DURABLE);
+  });
+
+  test('one whose file was damaged confirms no earlier holder before it heard of the later one', async () => {
+    const rig = new ReplicaRig({ instances: ABC });
+    rigs.push(rig);
+    for (const instance of ABC) await rig.start(instance);
+    rig.isPlaced = true;
+    const signal = new AbortController().signal;
+    const tell = (instance: string, token: number) =>
+      rig.of(instance).client.fence({ name: 'rules.1', token }, { signal });
+    // Of token 6 a has not heard.
+    for (const instance of ['b', 'c']) expect((await tell(instance, 6)).newest).toBe(6);
+    await rig.stop('b');
+    writeFileSync(path.join(rig.dataDirOf('b'), 'fences.json'), 'damaged');
+    rig.reachable.delete('c');
+    await rig.start('b');
+    await expect(tell('b', 5)).rejects.toMatchObject({ code: 'unavailable' });
+    rig.reachable.add('c');
+    await waitFor('it heard of token 6', async () => (await tell('b', 5)).newest === 6);
   });
 });

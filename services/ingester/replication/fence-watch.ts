@@ -4,7 +4,7 @@
 // later one begins, and has nothing of it that others could get from here.
 import type { Clock } from '../../lib/core/clock.ts';
 import { toAppError } from '../../lib/core/errors.ts';
-import { chooseWitnesses, coversQuorums, ownerSetsOf } from '../../lib/placement/owner-sets.ts';
+import { chooseWitnesses, countsOn, coversQuorums, ownerSetsOf } from '../../lib/placement/owner-sets.ts';
 import type { FencesResponse } from '../../lib/wire/contracts.ts';
 import type { Fences } from '../writes/fences.ts';
 import type { ReplicaPeer, ReplicaView } from './replication-options.ts';
@@ -26,7 +26,7 @@ const UNKNOWN_CALL = /not implement|unimplemented/i;
 
 export interface FenceWatchDeps {
   readonly clock: Clock;
-  readonly fences: Pick<Fences, 'learn'>;
+  readonly fences: Pick<Fences, 'learn' | 'isForgetful' | 'recall'>;
   /** Undefined while no placement is known, or a newer one than that. */
   readonly view: () => ReplicaView | undefined;
   readonly peers: () => readonly ReplicaPeer[];
@@ -83,7 +83,7 @@ export class FenceWatch {
     const { clock } = this.#deps;
     const { signal } = this.#stopping;
     while (!signal.aborted) {
-      if (clock.monotonicMs() - this.#usedAtMs < IDLE_MS) {
+      if (clock.monotonicMs() - this.#usedAtMs < IDLE_MS || this.#deps.fences.isForgetful) {
         const waiting = this.#waiting.splice(0);
         await this.#ask().catch(() => undefined);
         for (const resolve of waiting) resolve();
@@ -98,11 +98,12 @@ export class FenceWatch {
   }
 
   async #ask(): Promise<void> {
-    const { clock, view: readView, peers, isRecovering } = this.#deps;
+    const { clock, view: readView, peers, isRecovering, fences } = this.#deps;
     const view = readView();
     if (view === undefined) return;
+    if (fences.isForgetful) await this.#recall(view);
     const askedAtMs = clock.monotonicMs();
-    const self = { instance: view.instance, counted: !isRecovering() };
+    const self = { instance: view.instance, counted: !isRecovering() && !fences.isForgetful };
     const witnesses = new Set(self.counted ? [self.instance] : []);
     const others = peers().filter(({ instance }) => instance !== view.instance);
     const known = [...others].sort((a, b) => this.#isSilent(a) - this.#isSilent(b));
@@ -112,7 +113,7 @@ export class FenceWatch {
       const names = reachable.map(({ instance }) => instance);
       const chosen = chooseWitnesses(view.placement, view.owned, view.quorum, names, self);
       const asked = reachable.filter(({ instance }) => chosen.has(instance) && !witnesses.has(instance));
-      for (const instance of await this.#askThese(asked)) witnesses.add(instance);
+      for (const instance of (await this.#askThese(asked)).witnesses) witnesses.add(instance);
       if (isHeard(view, witnesses)) break;
     }
     // Owners that were unknown when it was asked may have a newer placement by now.
@@ -120,12 +121,31 @@ export class FenceWatch {
       this.#heardAtMs = askedAtMs;
   }
 
+  /**
+   * Learns what was lost here: from so many others that every quorum has one among them which lost nothing, or from all there are, when no more
+   * can be known. Of partitions that it was counted on for before as well.
+   */
+  async #recall(view: ReplicaView): Promise<void> {
+    const { placement, instance } = view;
+    const owned = placement.replicas.flatMap((_, partition) =>
+      countsOn(placement, partition, instance) ? [partition] : [],
+    );
+    const others = this.#deps.peers().filter((peer) => peer.instance !== instance);
+    const { witnesses, answered } = await this.#askThese(others);
+    const all = new Set([...answered, instance]);
+    const isWhole = (partition: number): boolean =>
+      ownerSetsOf(placement, partition).every((owners) => owners.every((owner) => all.has(owner)));
+    const isKnown = isHeard({ ...view, owned }, new Set(witnesses)) || owned.every(isWhole);
+    if (isKnown && this.#deps.view()?.placement.epoch === placement.epoch) this.#deps.fences.recall();
+  }
+
   #isSilent({ instance }: ReplicaPeer): 0 | 1 {
     return this.#silent.has(instance) ? 1 : 0;
   }
 
-  /** Names of those that answered and lost nothing. */
-  async #askThese(peers: readonly ReplicaPeer[]): Promise<string[]> {
+  /** Names of those that answered, and of those among them that lost nothing. */
+  async #askThese(peers: readonly ReplicaPeer[]): Promise<{ answered: string[]; witnesses: string[] }> {
+    const answered: string[] = [];
     const over = new AbortController();
     const limit = this.#deps.clock.sleep(ANSWER_TIMEOUT_MS, over.signal).then(
       () => over.abort(),
@@ -136,10 +156,14 @@ export class FenceWatch {
         try {
           const answer = await client.fences({}, { signal: over.signal });
           this.#silent.delete(instance);
+          answered.push(instance);
           return this.#take(answer) ? [instance] : [];
         } catch (caught) {
           // It remembers no holders, so it is nobody's witness either way.
-          if (UNKNOWN_CALL.test(toAppError(caught).message)) return [instance];
+          if (UNKNOWN_CALL.test(toAppError(caught).message)) {
+            answered.push(instance);
+            return [instance];
+          }
           this.#silent.add(instance);
           return [];
         }
@@ -147,7 +171,7 @@ export class FenceWatch {
     );
     over.abort();
     await limit;
-    return answers.flat();
+    return { answered, witnesses: answers.flat() };
   }
 
   #take({ tokens, epoch, recovering }: FencesResponse): boolean {

@@ -38,7 +38,7 @@ export interface ReplicaDeps extends ReplicationDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly table: HeldTable;
-  readonly fences: Pick<Fences, 'all' | 'learn'>;
+  readonly fences: Pick<Fences, 'all' | 'learn' | 'isForgetful' | 'recall'>;
   readonly metrics: ReplicationMetrics;
 }
 
@@ -89,7 +89,7 @@ export class Replica {
       fences: async () => ({
         tokens: deps.fences.all(),
         epoch: this.#knownEpoch(),
-        recovering: this.isRecovering,
+        recovering: this.isRecovering || deps.fences.isForgetful,
       }),
       heldWrites: async ({ partitions }) => this.#heldWrites(partitions),
       fetchWrites: (request, { signal }) => this.#fetchWrites(request.wanted, signal),

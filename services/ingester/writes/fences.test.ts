@@ -145,10 +145,39 @@ describe('the file', () => {
     );
   });
 
-  test('that is damaged is left behind: its tokens come again with the next writes', async () => {
+  test('that is damaged stays until others have said what they know; nothing is acknowledged before', async () => {
+    const { disk } = memoryDisk({ '/d/fences.json': encodeUtf8('{"crc32":1') });
+    for (let start = 0; start < 2; start++) {
+      const { fences } = await open({ disk });
+      expect(fences.isForgetful).toBe(true);
+      await expect(fences.take('rules.1', 2)).rejects.toMatchObject({ message: /it was damaged/ });
+    }
+    const { fences } = await open({ disk });
+    fences.learn('rules.1', 3);
+    fences.recall();
+    expect(() => fences.take('rules.1', 2)).toThrow(FencedError);
+    await fences.take('rules.1', 4);
+    const after = await open({ disk });
+    expect([after.fences.isForgetful, after.fences.newestOf('rules.1')]).toEqual([false, 4]);
+  });
+
+  test('that is damaged: who asks is answered by what others know', async () => {
     const { disk } = memoryDisk({ '/d/fences.json': encodeUtf8('{"crc32":1') });
     const { fences } = await open({ disk });
-    await fences.take('rules.1', 2);
-    expect((await open({ disk })).fences.newestOf('rules.1')).toBe(2);
+    const replica = {
+      hearOfFences: async () => {
+        fences.learn('rules.1', 7);
+        fences.recall();
+      },
+    };
+    expect(await answerFence({ name: 'rules.1', token: 5 }, fences, replica)).toEqual({
+      newest: 7,
+      earlier: 7,
+    });
+    const alone = await open({ disk: memoryDisk({ '/d/fences.json': encodeUtf8('{') }).disk });
+    const deaf = { hearOfFences: () => Promise.resolve() };
+    await expect(answerFence({ name: 'rules.1', token: 5 }, alone.fences, deaf)).rejects.toMatchObject({
+      code: 'unavailable',
+    });
   });
 });

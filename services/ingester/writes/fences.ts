@@ -60,12 +60,13 @@ export class Fences {
   #writing: Promise<void> = NOTHING;
   /** A write that has not begun yet: it will have all that there is then. */
   #next: Promise<void> | undefined;
+  #isForgetful = false;
 
   constructor(deps: FencesDeps) {
     this.#deps = deps;
   }
 
-  /** Reads what is on disk. A damaged file is left behind with a line in the log: holders say again who they are with every write. */
+  /** Reads what is on disk. A damaged file is left where it is, with a line in the log, until others have said what they know. */
   async load(): Promise<void> {
     const { folder, disk, logger } = this.#deps;
     if (!(await disk.list(folder)).includes(FILE)) return;
@@ -77,11 +78,29 @@ export class Fences {
       for (const [name, token] of parseFences(decodeUtf8(bytes, 0, bytes.length), file))
         this.#entries.set(name, { token, ended: undefined, isSaved: true, saving: undefined });
     } catch (caught) {
+      this.#isForgetful = true;
       logger.error(
         { err: toAppError(caught), file },
-        'the newest holders of leases cannot be read; until they write again an older one may',
+        'the newest holders of leases cannot be read: nothing is taken under leases before other ingesters have said who they are',
       );
     }
+  }
+
+  /** What was on the disk is lost: a later holder may have been known here. Nobody may count on what is not known now. */
+  get isForgetful(): boolean {
+    return this.#isForgetful;
+  }
+
+  /** All that others know was learned, or there is nobody who could know: from now on this is as good as what was lost. */
+  recall(): void {
+    if (!this.#isForgetful) return;
+    this.#isForgetful = false;
+    const { logger } = this.#deps;
+    logger.info({ leases: this.#entries.size }, 'the newest holders of leases are known again');
+    this.#save().catch((caught: unknown) => {
+      // The damaged file is there still: the next start asks again.
+      logger.error({ err: toAppError(caught) }, `${FILE} could not be written`);
+    });
   }
 
   /** The greatest token that is known; 0 when none is. */
@@ -168,6 +187,11 @@ export class Fences {
   }
 
   #save(): Promise<void> {
+    // A whole file in the place of the damaged one would say that nothing is missing.
+    if (this.#isForgetful)
+      return Promise.reject(
+        new AppError('unavailable', 'it was damaged, and too few other ingesters have said what they know'),
+      );
     if (this.#next !== undefined) return this.#next;
     const begin = async (): Promise<void> => {
       this.#next = undefined;
@@ -187,6 +211,7 @@ export async function answerFence(
   fences: Fences,
   replica: { hearOfFences(): Promise<void> } | undefined,
 ): Promise<FenceResponse> {
+  if (fences.isForgetful) await replica?.hearOfFences();
   const earlier = fences.earlierThan(name, token);
   const ended = fences.endedOf(name);
   if (quietAfterMs !== undefined) fences.end(name, token, quietAfterMs);

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { chooseWitnesses, countsOn, coversQuorums, fencesOf, ownedBy, witnessesOf } from './owner-sets.ts';
+import {
+  chooseWitnesses,
+  countsOn,
+  coversQuorums,
+  fencesOf,
+  holdsQuorums,
+  ownedBy,
+  witnessesOf,
+} from './owner-sets.ts';
 import type { Placement } from './placement.ts';
 
 const A = ['a', 'b', 'c'];
@@ -34,6 +42,31 @@ describe('each quorum of each set has one', () => {
     [[], false],
   ])('%j: %s', (accounted, covers) => {
     expect(coversQuorums([B, A], 2, (instance) => accounted.includes(instance))).toBe(covers);
+  });
+});
+
+describe('a quorum of each set is among them', () => {
+  test.each<[string[], string[][], boolean]>([
+    [['b', 'c'], [B, A], true],
+    [['c', 'd'], [B, A], false],
+    [['a', 'c', 'd'], [B, A], true],
+    [['b', 'c'], [B, A, ['x']], true],
+    [['x'], [['x']], false],
+  ])('%j of %j: %s', (told, sets, holds) => {
+    expect(holdsQuorums(sets, 2, (instance) => told.includes(instance))).toBe(holds);
+  });
+
+  test('then no two of them can be without one in common, nor without one of the witnesses', () => {
+    const owners = ['a', 'b', 'c', 'd', 'e'];
+    const subsets = Array.from({ length: 32 }, (_, bits) => owners.filter((_, i) => bits & (1 << i)));
+    for (const quorum of [2, 3]) {
+      const sets = [owners.slice(0, 2 * quorum - 1)];
+      const holds = (told: string[]) => holdsQuorums(sets, quorum, (one) => told.includes(one));
+      const covers = (asked: string[]) => coversQuorums(sets, quorum, (one) => asked.includes(one));
+      for (const told of subsets.filter(holds))
+        for (const other of subsets.filter((one) => holds(one) || covers(one)))
+          expect(other.some((one) => told.includes(one))).toBe(true);
+    }
   });
 });
 

@@ -39,6 +39,26 @@ export function coversQuorums(
 }
 
 /**
+ * True when a quorum of every set is among those for whom `isTold` holds: whoever asks as many as `coversQuorums` wants meets one of them, by
+ * whichever of the placements it goes.
+ *
+ * @param sets  As `ownerSetsOf` has them, now's first.
+ */
+export function holdsQuorums(
+  sets: readonly (readonly string[])[],
+  quorum: number,
+  isTold: (instance: string) => boolean,
+): boolean {
+  return sets.every((owners, index) => {
+    // Nothing was ever acknowledged by fewer; nothing can be while they are now's.
+    if (index > 0 && owners.length < quorum) return true;
+    let told = 0;
+    for (const owner of owners) if (isTold(owner)) told++;
+    return told >= quorum;
+  });
+}
+
+/**
  * Few instances that are enough to ask for all these partitions together with `self`.
  *
  * @param reachable  In the order of preference.

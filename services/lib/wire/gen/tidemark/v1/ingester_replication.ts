@@ -99,7 +99,7 @@ export interface FencesResponse {
   tokens: FenceToken[];
   /** Newest placement that this ingester knows; 0 when none. */
   epoch: number;
-  /** It lost what was on its disk, and with it may have lost tokens. */
+  /** It lost what was on its disk, or its file of tokens was damaged, and it has not heard yet what others know. */
   recovering: boolean;
 }
 
