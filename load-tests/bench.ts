@@ -1,13 +1,13 @@
 // `npm run bench`: Tidemark beside Debian's prometheus and victoria-metrics in one run, on data made from real node-exporter
 // scrapes: remote-write samples per server CPU-second, bytes per sample, memory, the twelve queries, single operations. With
 // `--only latency`: how long a request of 2,000 samples takes at half of the rate that the system reached before.
-// usage: npm run bench -- [--targets 100] [--scrapes 240] [--runs 7] [--systems tidemark,victoria-metrics] [--only write|query|latency]
+// usage: npm run bench -- [--targets 100] [--scrapes 240] [--runs 7] [--warm-up 2] [--systems tidemark,victoria-metrics] [--only write|query|latency]
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { compareQuery, countSamples, describeFigures, OPERATIONS } from './query-comparison.ts';
+import { compareQuery, countSamples, describeFigures, OPERATIONS, warmUp } from './query-comparison.ts';
 import { readQueries } from './query-load.ts';
 import { makeReplay, type Replay, STEP_MS, sharedBench } from './replay-file.ts';
 import {
@@ -71,14 +71,24 @@ async function measureDisk(system: System, replay: Replay): Promise<void> {
   );
 }
 
-/** The twelve queries, then single operations with their cost per sample. */
+/** The twelve queries, of servers that were asked little and of warm ones, then single operations with their cost per sample. */
 async function query(systems: readonly System[], replay: Replay, runs: number): Promise<void> {
   const window = {
     endSeconds: replay.endSeconds,
     spanSeconds: Math.max(60, replay.spanSeconds - 40),
   };
-  for (const each of readQueries(path.join(sharedBench, 'queries.json'))) {
-    console.log(describeFigures(each.name, systems, await compareQuery(systems, each, window, runs)));
+  const queries = readQueries(path.join(sharedBench, 'queries.json'));
+  const compareAllQueries = async (): Promise<void> => {
+    for (const each of queries)
+      console.log(describeFigures(each.name, systems, await compareQuery(systems, each, window, runs)));
+  };
+  console.log('asked five times before:');
+  await compareAllQueries();
+  const secondsEach = Number(options['warm-up']);
+  if (secondsEach > 0) {
+    console.log(`\nasked each query for ${secondsEach} s before:`);
+    await warmUp(systems, queries, window, secondsEach);
+    await compareAllQueries();
   }
   console.log('\noperations, CPU per sample that is selected:');
   for (const each of OPERATIONS) {
@@ -93,6 +103,7 @@ const { values: options } = parseArgs({
     targets: { type: 'string', default: '100' },
     scrapes: { type: 'string', default: '240' },
     runs: { type: 'string', default: '7' },
+    'warm-up': { type: 'string', default: '2' },
     systems: { type: 'string', default: availableSystems().join(',') },
     only: { type: 'string', default: '' },
   },
@@ -126,13 +137,13 @@ async function compareAll(): Promise<void> {
     write(system, replay);
   }
   if (options.only !== 'write') {
-    console.log(`\nqueries over ${replay.spanSeconds} s, medians of ${options.runs}, samples in memory:`);
+    console.log(`\nqueries over ${replay.spanSeconds} s, medians of ${options.runs}, samples in memory;`);
     await query(systems, replay, Number(options.runs));
   }
   console.log('\non disk:');
   for (const system of systems) await measureDisk(system, replay);
   if (options.only !== 'write') {
-    console.log('\nthe same queries, samples in blocks:');
+    console.log('\nthe same queries, samples in blocks;');
     await query(systems, replay, Number(options.runs));
   }
 }

@@ -61,6 +61,23 @@ function operation(
 /** Times that every query is asked before figures count: caches of files and compiled code fill. */
 const WARM_UP_RUNS = 5;
 
+/**
+ * Asks each system each query for a while, as long for each: what a server that has answered such queries for a while takes is another figure
+ * than what one takes that was just started, whose code is compiled as it runs.
+ */
+export async function warmUp(
+  systems: readonly System[],
+  queries: readonly LoadQuery[],
+  window: QueryWindow,
+  secondsEach: number,
+): Promise<void> {
+  for (const system of systems)
+    for (const query of queries) {
+      const untilMs = performance.now() + secondsEach * 1000;
+      while (performance.now() < untilMs) await ask(system, query, window);
+    }
+}
+
 /** Asks every system `runs` times, taking turns. */
 export async function compareQuery(
   systems: readonly System[],
