@@ -10,13 +10,7 @@ import { failpoint } from '../../lib/core/failpoint.ts';
 import type { Appender, Distributor, WriteOutcome } from '../../lib/distributor/appender.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import { memoryShare } from '../../lib/runtime/memory-limit.ts';
-import {
-  decompressSnappy,
-  SNAPPY_DECODED_BYTES_MAX,
-  SNAPPY_GROWTH_MAX,
-  SNAPPY_SLACK_BYTES,
-  snappyDecodedBytes,
-} from '../../lib/wire/compression/snappy.ts';
+import { SNAPPY_DECODED_BYTES_MAX, snappyDecodedBytes } from '../../lib/wire/compression/snappy.ts';
 import { decompressZstd } from '../../lib/wire/compression/zstd.ts';
 import { RemoteWriteColumns } from '../../lib/wire/remote-write/remote-write-columns.ts';
 import type { DecodedWrite } from '../../lib/wire/remote-write/remote-write-context.ts';
@@ -125,8 +119,7 @@ class RemoteWriteEndpoint {
   readonly #negotiator = new Negotiator();
   readonly #tenants = new Map<string, Tenant>();
   readonly #columns: RemoteWriteColumns[] = [];
-  /** Decompressed bytes of the request that is being decoded, which happens without a pause. */
-  #decodeScratch = new Uint8Array(0);
+  /** Body of the request that is being decoded, which happens without a pause. */
   #joinScratch = new Uint8Array(0);
 
   constructor(options: Required<RemoteWriteOptions>, deps: RemoteWriteDeps) {
@@ -223,31 +216,25 @@ class RemoteWriteEndpoint {
         const bytes = decompressZstd(body, this.#options.decodedBytesMax);
         return tenant.decoder.decode(version, bytes, bytes.length, columns, nowMs);
       }
-      const length = this.#decompressSnappy(body);
-      return tenant.decoder.decode(version, this.#decodeScratch, length, columns, nowMs);
+      this.#checkDecodedBytes(body);
+      return tenant.decoder.decodeSnappy(version, body, columns, nowMs);
     } catch (caught) {
       // The tenant's own quota does not come out of the decoder as an error: this is about one request's size.
       if (!(caught instanceof AppError) || caught.code !== 'resource_exhausted') throw caught;
       throw new BodyTooLargeError(caught.message);
     } finally {
-      if (this.#decodeScratch.length > SCRATCH_BYTES_KEPT) this.#decodeScratch = new Uint8Array(0);
       if (this.#joinScratch.length > SCRATCH_BYTES_KEPT) this.#joinScratch = new Uint8Array(0);
     }
   }
 
-  /** Into the scratch. Returns the bytes that are there then. */
-  #decompressSnappy(body: Uint8Array): number {
+  /** @throws BodyTooLargeError before anything is allocated for the decompressed request. */
+  #checkDecodedBytes(body: Uint8Array): void {
     const { decodedBytesMax } = this.#options;
     const declared = snappyDecodedBytes(body);
-    if (declared > decodedBytesMax) {
-      throw new BodyTooLargeError(
-        `the request decompresses to ${declared} bytes, the limit decodedBytesMax is ${decodedBytesMax}; ${SEND_FEWER}`,
-      );
-    }
-    // A block that claims more than its size can hold is refused by the decompressor; it gets no room before that.
-    const room = Math.min(declared, body.length * SNAPPY_GROWTH_MAX) + SNAPPY_SLACK_BYTES;
-    if (this.#decodeScratch.length < room) this.#decodeScratch = new Uint8Array(powerOfTwoFrom(room));
-    return decompressSnappy(body, this.#decodeScratch);
+    if (declared <= decodedBytesMax) return;
+    throw new BodyTooLargeError(
+      `the request decompresses to ${declared} bytes, the limit decodedBytesMax is ${decodedBytesMax}; ${SEND_FEWER}`,
+    );
   }
 
   /** The body in one piece: the only chunk, or a copy in scratch. */

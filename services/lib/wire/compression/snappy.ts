@@ -1,19 +1,26 @@
-// Snappy's block format, decompressed in plain JavaScript into a buffer that the caller owns. The declared length is read
-// and checked first, so that nothing is allocated on a sender's word. The compressor is in snappy-compress.ts; layout in
-// docs/snappy.md. (Native bindings were slower here: each call allocates an external buffer.)
+// Snappy's block format. The declared length is read and checked first, so that nothing is allocated on a sender's word; the
+// elements are decoded by the kernel (kernel/assembly/snappy.ts). The compressor is in snappy-compress.ts; layout in docs/snappy.md.
+// (Native bindings were slower here: each call allocates an external buffer.)
 import { assert } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
+import { WireKernel } from '../kernel/wire-kernel.ts';
 
 /** Largest decoded block that is accepted unless the caller says otherwise; what Prometheus' own receiver takes. */
 export const SNAPPY_DECODED_BYTES_MAX = 32 * 1024 * 1024;
 
-/** Room behind the decoded bytes that `decompressSnappy` may scribble on: it copies 8, 16, 32 or 64 bytes whatever is left. */
+/** Room behind the decoded bytes that the decoder may scribble on: it copies 16, 32 or 64 bytes whatever is left. */
 export const SNAPPY_SLACK_BYTES = 64;
 
 /** A copy of 64 bytes takes three: no valid block grows more than this, so one that claims to is refused unread. */
 export const SNAPPY_GROWTH_MAX = 22;
 
 const PREAMBLE_BYTES_MAX = 5;
+
+/** Blocks that need no more than this, decoded bytes included, are decoded in a memory that is kept. */
+const SCRATCH_BYTES = 4 << 20;
+
+/** Holds nothing from one call to the next. */
+const scratch = new WireKernel(SCRATCH_BYTES);
 
 /**
  * The decoded length that a block declares, without decoding it.
@@ -41,111 +48,76 @@ export function snappyDecodedBytes(src: Uint8Array): number {
  * Decompresses one block.
  *
  * @param src  The whole block. Read only, not retained.
- * @param dst  At least the declared length plus SNAPPY_SLACK_BYTES long; the slack is overwritten too.
+ * @param dst  At least the declared length plus SNAPPY_SLACK_BYTES long; what is behind the declared length is left alone.
  * @returns    Bytes decoded, which is the declared length.
- * @throws AppError `bad_data` with the offset, on every block that breaks the format; `dst` is garbage then.
+ * @throws AppError `bad_data` with the offset, on every block that breaks the format; `dst` is as it was then.
  *
- * Cost: O(decoded bytes), allocates two DataViews. Reentrant.
+ * Cost: O(decoded bytes).
  */
 export function decompressSnappy(src: Uint8Array, dst: Uint8Array): number {
-  const declared = snappyDecodedBytes(src);
-  if (declared > src.length * SNAPPY_GROWTH_MAX) {
-    throw malformed(`${src.length} bytes cannot hold the ${declared} that they declare`, 0);
-  }
+  const declared = plausibleBytes(src);
   assert(
     dst.length >= declared + SNAPPY_SLACK_BYTES,
     `snappy: room ${dst.length} >= ${declared} + ${SNAPPY_SLACK_BYTES}`,
   );
-  let at = 1;
-  while (src[at - 1]! >= 128) at++;
-  decodeElements(src, at, dst, declared);
+  dst.set(decompressSnappyIn(scratch, SCRATCH_BYTES, src));
   return declared;
 }
 
 /**
- * Hot! Locals and plain loops only. Ends because each turn consumes at least one byte of `src`. Most elements are literals and
- * two-byte copies of up to 16 bytes, which take two loads and stores, whatever their length.
+ * Decompresses one block into a kernel's memory.
+ *
+ * @param kernel     Its room is overwritten.
+ * @param roomBytes  So much of it at most. A block that needs more gets a kernel of its own.
+ * @returns          The decoded bytes, valid until the kernel is used again.
+ * @throws AppError `bad_data` as `decompressSnappy`.
  */
-function decodeElements(src: Uint8Array, start: number, dst: Uint8Array, declared: number): void {
-  const srcView = new DataView(src.buffer, src.byteOffset, src.byteLength);
-  const dstView = new DataView(dst.buffer, dst.byteOffset, dst.byteLength);
-  const end = src.length;
-  let s = start;
-  let d = 0;
-  while (s < end) {
-    const element = s;
-    const tag = src[s++]!;
-    const kind = tag & 3;
-    let count = (tag >>> 2) + 1;
-    if (kind === 0) {
-      if (count > 60) {
-        const extra = count - 60;
-        if (s + extra > end) throw malformed('a literal length is truncated', element);
-        count = littleEndian(src, s, extra) + 1;
-        s += extra;
-      }
-      if (s + count > end) throw malformed(`a literal of ${count} bytes is truncated`, element);
-      if (d + count > declared) throw overrun(count, d, declared, element);
-      if (s + count + 16 <= end) {
-        dstView.setBigUint64(d, srcView.getBigUint64(s, true), true);
-        for (let i = 8; i < count; i += 8)
-          dstView.setBigUint64(d + i, srcView.getBigUint64(s + i, true), true);
-      } else {
-        for (let i = 0; i < count; i++) dst[d + i] = src[s + i]!;
-      }
-      s += count;
-      d += count;
-      continue;
-    }
-    let offset: number;
-    if (kind === 2) {
-      if (s + 2 > end) throw malformed('a copy is truncated', element);
-      offset = src[s]! | (src[s + 1]! << 8);
-      s += 2;
-    } else if (kind === 1) {
-      if (s + 1 > end) throw malformed('a copy is truncated', element);
-      count = ((tag >>> 2) & 7) + 4;
-      offset = ((tag >>> 5) << 8) | src[s]!;
-      s += 1;
-    } else {
-      if (s + 4 > end) throw malformed('a copy is truncated', element);
-      offset = srcView.getUint32(s, true);
-      s += 4;
-    }
-    if (offset === 0 || offset > d)
-      throw malformed(`a copy from ${offset} bytes back with ${d} written`, element);
-    if (d + count > declared) throw overrun(count, d, declared, element);
-    const from = d - offset;
-    if (offset < 8) {
-      for (let i = 0; i < count; i++) dst[d + i] = dst[from + i]!;
-    } else {
-      dstView.setBigUint64(d, dstView.getBigUint64(from, true), true);
-      dstView.setBigUint64(d + 8, dstView.getBigUint64(from + 8, true), true);
-      if (count > 16) {
-        dstView.setBigUint64(d + 16, dstView.getBigUint64(from + 16, true), true);
-        dstView.setBigUint64(d + 24, dstView.getBigUint64(from + 24, true), true);
-        if (count > 32) {
-          dstView.setBigUint64(d + 32, dstView.getBigUint64(from + 32, true), true);
-          dstView.setBigUint64(d + 40, dstView.getBigUint64(from + 40, true), true);
-          dstView.setBigUint64(d + 48, dstView.getBigUint64(from + 48, true), true);
-          dstView.setBigUint64(d + 56, dstView.getBigUint64(from + 56, true), true);
-        }
-      }
-    }
-    d += count;
+export function decompressSnappyIn(kernel: WireKernel, roomBytes: number, src: Uint8Array): Uint8Array {
+  const declared = plausibleBytes(src);
+  const needed = src.length + declared + 2 * SNAPPY_SLACK_BYTES;
+  return decodeIn(needed <= roomBytes ? kernel : new WireKernel(needed), src, declared);
+}
+
+/** Source and decoded bytes stand in the kernel's room, with slack behind each. */
+function decodeIn(kernel: WireKernel, src: Uint8Array, declared: number): Uint8Array {
+  const { exports, room } = kernel;
+  const to = room + src.length + SNAPPY_SLACK_BYTES;
+  kernel.bytes.set(src, room);
+  let elements = 1;
+  while (src[elements - 1]! >= 128) elements++;
+  const fault = exports.decodeElements(room + elements, room + src.length, to, declared);
+  if (fault !== 0) throw faultOf(kernel, fault, declared);
+  return kernel.bytes.subarray(to, to + declared);
+}
+
+/** The declared length. @throws AppError `bad_data` when the block cannot hold as much. */
+function plausibleBytes(src: Uint8Array): number {
+  const declared = snappyDecodedBytes(src);
+  if (declared > src.length * SNAPPY_GROWTH_MAX) {
+    throw malformed(`${src.length} bytes cannot hold the ${declared} that they declare`, 0);
   }
-  if (d !== declared) throw malformed(`${d} bytes decoded, the preamble says ${declared}`, end);
+  return declared;
 }
 
-/** One to four bytes as an unsigned number. */
-function littleEndian(src: Uint8Array, at: number, count: number): number {
-  let value = 0;
-  for (let i = count - 1; i >= 0; i--) value = value * 256 + src[at + i]!;
-  return value;
-}
-
-function overrun(count: number, written: number, declared: number, offset: number): AppError {
-  return malformed(`${count} more bytes after ${written} pass the declared length ${declared}`, offset);
+/** What the kernel found wrong, in words. */
+function faultOf({ exports, room }: WireKernel, fault: number, declared: number): AppError {
+  const at = exports.faultAt.value - room;
+  const decoded = exports.faultDecoded.value;
+  const number = exports.faultNumber.value >>> 0;
+  switch (fault) {
+    case exports.FAULT_LENGTH_TRUNCATED.value:
+      return malformed('a literal length is truncated', at);
+    case exports.FAULT_LITERAL_TRUNCATED.value:
+      return malformed(`a literal of ${number + 1} bytes is truncated`, at);
+    case exports.FAULT_COPY_TRUNCATED.value:
+      return malformed('a copy is truncated', at);
+    case exports.FAULT_OFFSET.value:
+      return malformed(`a copy from ${number} bytes back with ${decoded} written`, at);
+    case exports.FAULT_OVERRUN.value:
+      return malformed(`${number + 1} more bytes after ${decoded} pass the declared length ${declared}`, at);
+    default:
+      return malformed(`${decoded} bytes decoded, the preamble says ${declared}`, at);
+  }
 }
 
 function malformed(what: string, offset: number): AppError {

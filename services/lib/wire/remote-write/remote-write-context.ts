@@ -5,6 +5,7 @@ import { hash128View } from '../../core/hash128.ts';
 import type { ProtobufCursor } from '../../core/protobuf-cursor.ts';
 import { decodeLabels } from '../../model/labels.ts';
 import type { MetricMetadata } from '../contracts.ts';
+import { RememberedSeries } from './remembered-series.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
 import {
   createExemplarReferenceReader,
@@ -77,6 +78,7 @@ export interface DecodedWrite {
 /** State that outlives a tenant's requests; used by one request at a time. */
 export class RemoteWriteContext {
   readonly cache: RemoteWriteSeriesCache;
+  readonly remembered: RememberedSeries;
   readonly labels = new RemoteWriteLabels();
   readonly metadata: RemoteWriteMetadataFilter;
   readonly symbols: RemoteWriteSymbols;
@@ -98,6 +100,7 @@ export class RemoteWriteContext {
 
   constructor(options: RemoteWriteDecoderOptions, deps: { readonly resolver: SeriesResolver }) {
     this.cache = new RemoteWriteSeriesCache(options.cachedSeriesMax);
+    this.remembered = new RememberedSeries(this.cache);
     this.metadata = new RemoteWriteMetadataFilter(options.cachedMetricsMax);
     this.hashSeed = options.hashSeed >>> 0;
     this.symbols = new RemoteWriteSymbols(this.hashSeed);
@@ -147,6 +150,7 @@ export class RemoteWriteContext {
   /** Before each request: lets caches age. */
   maintain(nowMs: number): void {
     this.cache.maintain(nowMs, PREVIOUS_KEPT_MS);
+    this.remembered.maintain();
     if (nowMs - this.#metadataEpochSinceMs < this.#metadataResendMs) return;
     this.#metadataEpochSinceMs = nowMs;
     this.forgetNews();

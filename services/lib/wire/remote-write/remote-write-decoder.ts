@@ -23,7 +23,23 @@ export class RemoteWriteDecoder {
 
   /** Bytes that the series cache holds, for a metric. */
   get cacheBytes(): number {
-    return this.#context.cache.memoryBytes;
+    return this.#context.cache.memoryBytes + this.#context.remembered.memoryBytes;
+  }
+
+  /**
+   * Decompresses a snappy block and decodes it as `decode` does.
+   *
+   * @param block  Its declared length is one that the caller accepts. Read only, not retained.
+   */
+  decodeSnappy(
+    version: RemoteWriteVersion,
+    block: Uint8Array,
+    columns: RemoteWriteColumns,
+    nowMs: number,
+  ): DecodedWrite {
+    this.#context.maintain(nowMs);
+    const bytes = this.#context.remembered.decompress(block);
+    return this.#walk(version, bytes, bytes.length, columns);
   }
 
   /**
@@ -43,6 +59,15 @@ export class RemoteWriteDecoder {
     nowMs: number,
   ): DecodedWrite {
     this.#context.maintain(nowMs);
+    return this.#walk(version, bytes, length, columns);
+  }
+
+  #walk(
+    version: RemoteWriteVersion,
+    bytes: Uint8Array,
+    length: number,
+    columns: RemoteWriteColumns,
+  ): DecodedWrite {
     columns.clear();
     const decoded: DecodedWrite = {
       samples: 0,

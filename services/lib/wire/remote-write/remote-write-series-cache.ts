@@ -1,32 +1,20 @@
 // Hash of a series' bytes as they came → its reference, so that a series which was seen before costs a hash and a comparison
 // and no label work. Entries lie in order of first use: senders repeat their order, so the entry behind the last one found is
-// tried first, by its bytes (remembered-bytes.ts), which spares the hash and the random access of a hash table. Generations: a full
-// one becomes a previous one, and what is asked for again moves over, so that nothing is rehashed in one go and what is no longer
-// sent goes away. One that filled up within minutes was too small; the next is twice as large, and what came before it stays, too.
-import {
-  createRememberedBytes,
-  matchesRemembered,
-  NOT_REMEMBERED,
-  type RememberedBytes,
-  rememberBytes,
-} from './remembered-bytes.ts';
+// tried first; of most series it is even found without a hash (remembered-series.ts). Generations: a full one becomes a previous one,
+// and what is asked for again moves over, so that nothing is rehashed in one go and what is no longer sent goes away. One that filled
+// up within minutes was too small; the next is twice as large, and what came before it stays, too.
 
-/** Words of an entry: four of the hash, the reference, the fingerprint of the metadata sent last, two of its bytes. */
-const ENTRY_WORDS = 8;
+/** Words of an entry: four of the hash, the reference, the fingerprint of the metadata sent last. */
+const ENTRY_WORDS = 6;
 const REFERENCE = 4;
 const FINGERPRINT = 5;
-const BYTES = 6;
 const ENTRIES_MIN = 1 << 12;
-/** On average: a usual series has 25 bytes of its own, and there is room for longer ones. */
-const REMEMBERED_BYTES_EACH = 48;
 
 /** One generation: entries, and a hash table of entry numbers + 1 (0 = free) with twice as many slots. */
 interface Generation {
   readonly entries: Uint32Array;
   readonly slots: Uint32Array;
   readonly capacity: number;
-  /** Bytes of the entries, each as what differs from the entry before it. */
-  readonly remembered: RememberedBytes;
   used: number;
   /** Entries that were asked for again since it is a previous one, and stand in a newer one. Invariant: moved <= used. */
   moved: number;
@@ -38,19 +26,16 @@ export class RemoteWriteSeriesCache {
   #current = createGeneration(ENTRIES_MIN);
   /** Newest first. Invariant: together they have room for no more entries than the current one. */
   readonly #previous: Generation[] = [];
-  /** Entry that is tried first. */
-  #next = 0;
-  /** The entry whose bytes were met last in this request, and where they are in it; −1 when none was. */
-  #before = -1;
-  #beforeAt = -1;
-  #beforeEnd = -1;
+  /** Entry of the current generation that is due next, and tried first. */
+  next = 0;
+  #generation = 0;
   #nowMs = 0;
   #previousKeptMs = 0;
   #turnedOverAtMs = 0;
 
   /**
-   * @param seriesMax  Most series in one generation, rounded up to a power of two; 40 bytes each, and up to 48 of their labels.
-   *                   As much again while generations before are kept.
+   * @param seriesMax  Most series in one generation, rounded up to a power of two; 32 bytes each, and as much again while
+   *                   generations before are kept.
    */
   constructor(seriesMax: number) {
     this.#entriesMax = Math.max(ENTRIES_MIN, 2 ** Math.ceil(Math.log2(seriesMax)));
@@ -61,34 +46,14 @@ export class RemoteWriteSeriesCache {
     return this.#previous.reduce((sum, generation) => sum + bytesOf(generation), bytesOf(this.#current));
   }
 
-  /**
-   * Position of the entry that is due next when its bytes are view[start, end); −1 says nothing: ask `find`.
-   *
-   * @param view  On the request's bytes: the same in all calls until `maintain`.
-   */
-  tryNext(view: DataView, start: number, end: number): number {
-    const { entries, used, remembered } = this.#current;
-    const next = this.#next;
-    if (next >= used) return -1;
-    const beforeAt = next > 0 && this.#before === next - 1 ? this.#beforeAt : -1;
-    const at = next * ENTRY_WORDS + BYTES;
-    if (!matchesRemembered(remembered, entries, at, view, beforeAt, this.#beforeEnd, start, end)) return -1;
-    this.#before = next;
-    this.#beforeAt = start;
-    this.#beforeEnd = end;
-    this.#next = next + 1;
-    return next;
+  /** Number of the current generation: with another one all positions have another meaning. */
+  get generation(): number {
+    return this.#generation;
   }
 
-  /** Notes that the bytes of the entry at a position, just found or inserted, are view[start, end). */
-  remember(position: number, view: DataView, start: number, end: number): void {
-    const { entries, remembered } = this.#current;
-    const beforeAt = position > 0 && this.#before === position - 1 ? this.#beforeAt : -1;
-    const at = position * ENTRY_WORDS + BYTES;
-    rememberBytes(remembered, entries, at, view, beforeAt, this.#beforeEnd, start, end);
-    this.#before = position;
-    this.#beforeAt = start;
-    this.#beforeEnd = end;
+  /** Entries that the current generation has room for. */
+  get capacity(): number {
+    return this.#current.capacity;
   }
 
   /** Position of the key's entry, valid until the next `insert`; −1 when it is not known. */
@@ -98,17 +63,17 @@ export class RemoteWriteSeriesCache {
     const h2 = hash[2]!;
     const h3 = hash[3]!;
     const { entries, used } = this.#current;
-    const next = this.#next;
+    const next = this.next;
     if (next < used) {
       const at = next * ENTRY_WORDS;
       if (entries[at] === h0 && entries[at + 1] === h1 && entries[at + 2] === h2 && entries[at + 3] === h3) {
-        this.#next = next + 1;
+        this.next = next + 1;
         return next;
       }
     }
     const found = probe(this.#current, h0, h1, h2, h3);
     if (found >= 0) {
-      this.#next = found + 1;
+      this.next = found + 1;
       return found;
     }
     for (const [i, previous] of this.#previous.entries()) {
@@ -144,12 +109,11 @@ export class RemoteWriteSeriesCache {
     entries.set(hash, at);
     entries[at + REFERENCE] = reference;
     entries[at + FINGERPRINT] = fingerprint;
-    entries[at + BYTES + 1] = NOT_REMEMBERED;
     const mask = slots.length - 1;
     let slot = hash[0]! & mask;
     while (slots[slot] !== 0) slot = (slot + 1) & mask;
     slots[slot] = entry + 1;
-    this.#next = entry + 1;
+    this.next = entry + 1;
     return entry;
   }
 
@@ -157,15 +121,14 @@ export class RemoteWriteSeriesCache {
   clear(): void {
     this.#current = createGeneration(ENTRIES_MIN);
     this.#previous.length = 0;
-    this.#next = 0;
-    this.#before = -1;
+    this.#generation++;
+    this.next = 0;
   }
 
   /** Before each request: lets go of previous generations once everything that is still sent has moved over. */
   maintain(nowMs: number, previousKeptMs: number): void {
     this.#nowMs = nowMs;
     this.#previousKeptMs = previousKeptMs;
-    this.#before = -1;
     if (nowMs - this.#turnedOverAtMs > previousKeptMs) this.#previous.length = 0;
   }
 
@@ -183,8 +146,8 @@ export class RemoteWriteSeriesCache {
       if (entries <= this.#current.capacity) kept++;
     }
     this.#previous.length = kept;
-    this.#next = 0;
-    this.#before = -1;
+    this.#generation++;
+    this.next = 0;
     this.#turnedOverAtMs = this.#nowMs;
   }
 }
@@ -193,15 +156,14 @@ function createGeneration(capacity: number): Generation {
   return {
     entries: new Uint32Array(capacity * ENTRY_WORDS),
     slots: new Uint32Array(capacity * 2),
-    remembered: createRememberedBytes(capacity * REMEMBERED_BYTES_EACH),
     capacity,
     used: 0,
     moved: 0,
   };
 }
 
-function bytesOf({ entries, slots, remembered }: Generation): number {
-  return entries.byteLength + slots.byteLength + remembered.bytesHeld;
+function bytesOf({ entries, slots }: Generation): number {
+  return entries.byteLength + slots.byteLength;
 }
 
 /** Number of the entry that holds the key; −1 when there is none. At least half of the slots are free. */

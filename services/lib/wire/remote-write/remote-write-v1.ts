@@ -42,6 +42,7 @@ export function decodeRequestV1(
 ): void {
   const cursor = new ProtobufCursor(REQUEST_SUBJECT, bytes, 0, length);
   context.missedAt = -1;
+  context.remembered.begin(bytes, length);
   while (cursor.at < length) {
     cursor.at = takeKnownSeries(context, cursor, length, columns, decoded);
     cursor.end = length;
@@ -74,8 +75,10 @@ function takeKnownSeries(
 ): number {
   const { bytes } = cursor;
   let at = cursor.at;
-  // A tag, and a length of one or two bytes.
-  while (at + 3 <= length && bytes[at] === TAG_TIMESERIES) {
+  for (;;) {
+    at = context.remembered.take(at, length, columns, decoded);
+    // A tag, and a length of one or two bytes.
+    if (at + 3 > length || bytes[at] !== TAG_TIMESERIES) return at;
     let start = at + 2;
     let count = bytes[at + 1]!;
     if (count >= 128) {
@@ -87,13 +90,12 @@ function takeKnownSeries(
     if (end > length || !tryKnownSeries(context, cursor, start, end, columns, decoded)) return at;
     at = end;
   }
-  return at;
 }
 
 /**
- * Hot! Takes a TimeSeries [start, end) that is a known series' label fields and then one sample of the usual size; false,
- * with nothing changed, when it is anything else. Keys of the cache are whole label fields, so bytes that are one's, or hash
- * to it, are such fields too and need no walk: what stands behind them is a sample by its tag and length.
+ * Takes a TimeSeries [start, end) that is a known series' label fields and then one sample of the usual size; false, with nothing
+ * changed, when it is anything else. Keys of the cache are whole label fields, so bytes that hash to one are such fields too and need
+ * no walk: what stands behind them is a sample by its tag and length.
  */
 function tryKnownSeries(
   context: RemoteWriteContext,
@@ -108,17 +110,14 @@ function tryKnownSeries(
   const labelsEnd = end - USUAL_SAMPLE_FIELD_BYTES;
   if (labelsEnd <= start || labelsEnd - start > SERIES_LABEL_BYTES_MAX) return false;
   if (bytes[labelsEnd] !== TAG_SAMPLES || bytes[labelsEnd + 1] !== USUAL_SAMPLE_BYTES) return false;
-  let position = cache.tryNext(view, start, labelsEnd);
+  hashLabels(context, cursor, start, labelsEnd);
+  const position = cache.find(context.hash);
   if (position < 0) {
-    hashLabels(context, cursor, start, labelsEnd);
-    position = cache.find(context.hash);
-    if (position < 0) {
-      context.missedAt = start;
-      context.missedEnd = labelsEnd;
-      return false;
-    }
-    cache.remember(position, view, start, labelsEnd);
+    context.missedAt = start;
+    context.missedEnd = labelsEnd;
+    return false;
   }
+  context.remembered.remember(position, start, labelsEnd);
   decoded.series++;
   decoded.samples++;
   const index = columns.count;
