@@ -1,138 +1,27 @@
+// What a head holds, packs and hands out again; replicas that got the same in any order (R8).
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import {
+  append,
+  appendNumbers,
+  bytesOf,
+  contentOf,
+  define,
+  drain,
+  NAMES,
+  newHead,
+  RANGE_MS,
+  type Sample,
+  SERIES,
+  wordsOfNumber,
+} from '../../../../test/support/head-rig.ts';
 import { ByteWriter } from '../../core/bytes.ts';
 import { systemClock } from '../../core/clock.ts';
-import type { ChunkSink } from '../../model/chunk-sink.ts';
-import { decodeLabels, encodeLabels, Labels } from '../../model/labels.ts';
-import { compileMatcher, type Matcher } from '../../model/matcher.ts';
-import { SampleColumns, wordsOf } from '../../model/sample-columns.ts';
-import { decodeChunk } from '../chunk/decode-chunk.ts';
-import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
+import { decodeLabels, Labels } from '../../model/labels.ts';
+import { SampleColumns } from '../../model/sample-columns.ts';
 import { Head } from './head.ts';
 import { sealRange } from './head-seal.ts';
-import { type HeadSelection, labelsOfHead, selectHead } from './head-select.ts';
 import { headStatistics } from './head-statistics.ts';
-
-const RANGE_MS = 1000;
-
-function newHead(chunkSamplesTarget = 120): Head {
-  return new Head({ rangeMs: RANGE_MS, chunkSamplesTarget, hashSeed: 7 });
-}
-
-function drain<T>(steps: Generator<void, T>, between?: () => void): T {
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-    between?.();
-  }
-}
-
-function bytesOf(labels: Labels): Uint8Array {
-  const dst = new ByteWriter();
-  encodeLabels(labels, dst);
-  return dst.take();
-}
-
-function define(head: Head, entries: Record<string, string>, partition = 0): number {
-  const bytes = bytesOf(Labels.from(Object.entries(entries)));
-  return head.define(bytes, 0, bytes.length, partition);
-}
-
-/** A sample as [time, high word, low word]: comparisons must not pass through a number. */
-type Sample = readonly [timeMs: number, high: number, low: number];
-
-function wordsOfNumber(value: number): readonly [high: number, low: number] {
-  const words = wordsOf(new Float64Array([value]));
-  return [words[1]!, words[0]!];
-}
-
-function append(head: Head, id: number, samples: readonly Sample[], segment = 1): void {
-  const values = new Float64Array(samples.length);
-  const words = wordsOf(values);
-  samples.forEach(([, high, low], i) => {
-    words[2 * i] = low;
-    words[2 * i + 1] = high;
-  });
-  const ids = new Uint32Array(samples.length).fill(id);
-  const times = Float64Array.from(samples, ([timeMs]) => timeMs);
-  head.appendSamples(ids, times, values, 0, samples.length, segment);
-}
-
-function appendNumbers(
-  head: Head,
-  id: number,
-  samples: readonly (readonly [number, number])[],
-  segment = 1,
-): void {
-  append(
-    head,
-    id,
-    samples.map(([timeMs, value]) => [timeMs, ...wordsOfNumber(value)]),
-    segment,
-  );
-}
-
-const ALL: HeadSelection = {
-  matchers: [],
-  minTimeMs: Number.MIN_SAFE_INTEGER,
-  maxTimeMs: Number.MAX_SAFE_INTEGER,
-  partitions: undefined,
-  labelsOnly: false,
-  seriesMax: 1e6,
-};
-
-/** Content of a selection: series → samples, through the bytes that a querier gets. Chunks must come ascending. */
-function contentOf(
-  head: Head,
-  selection: Partial<HeadSelection> = {},
-  between?: () => void,
-): Map<string, Sample[]> {
-  const content = new Map<string, Sample[]>();
-  let columns = new SampleColumns(4);
-  let labels: string | undefined;
-  let lastFirstMs = Number.NEGATIVE_INFINITY;
-  const finish = () => {
-    if (labels === undefined) return;
-    sortAndDedupeSamples(columns);
-    const words = wordsOf(columns.values);
-    content.set(
-      labels,
-      Array.from({ length: columns.count }, (_, i) => [
-        columns.timestampsMs[i]!,
-        words[2 * i + 1]!,
-        words[2 * i]!,
-      ]),
-    );
-  };
-  const sink: ChunkSink = {
-    beginSeries(bytes, start, end) {
-      finish();
-      labels = decodeLabels(bytes, start, end).toString();
-      expect(content.has(labels)).toBe(false);
-      columns = new SampleColumns(4);
-      lastFirstMs = Number.NEGATIVE_INFINITY;
-    },
-    chunk(encoding, minTimeMs, maxTimeMs, bytes, start, end) {
-      const before = columns.count;
-      decodeChunk(encoding, bytes, start, end, columns);
-      expect(columns.timestampsMs[before]).toBe(minTimeMs);
-      expect(columns.timestampsMs[columns.count - 1]).toBe(maxTimeMs);
-      expect(minTimeMs).toBeGreaterThanOrEqual(lastFirstMs);
-      lastFirstMs = minTimeMs;
-    },
-  };
-  drain(selectHead(head, { ...ALL, ...selection }, systemClock, sink), between);
-  finish();
-  return content;
-}
-
-const SERIES = [
-  { __name__: 'up', job: 'a' },
-  { __name__: 'up', job: 'b' },
-  { __name__: 'up', job: 'b', zone: 'x' },
-  { __name__: 'down' },
-];
-const NAMES = SERIES.map((entries) => Labels.from(Object.entries(entries)).toString());
 
 const pattern = fc.constantFrom<readonly [number, number]>(
   [0x7ff00000, 2],
@@ -341,115 +230,6 @@ test('rooms that chunks of noise outgrow do not stay idle', () => {
   expect(head.slots.bytesHeld / count).toBeLessThan(700);
 });
 
-const MATCHERS: Matcher[] = [
-  { name: '__name__', operator: '=', value: 'up' },
-  { name: '__name__', operator: '=', value: 'nothing' },
-  { name: '__name__', operator: '!=', value: 'up' },
-  { name: 'job', operator: '=', value: '' },
-  { name: 'job', operator: '!=', value: '' },
-  { name: 'job', operator: '=~', value: 'a|b' },
-  { name: 'job', operator: '=~', value: 'a|' },
-  { name: 'job', operator: '!~', value: '[a-b]+' },
-  { name: 'job', operator: '=~', value: '.*' },
-  { name: 'job', operator: '=~', value: '.+' },
-  { name: 'zone', operator: '!=', value: 'x' },
-  { name: 'zone', operator: '=~', value: '(x|y)?' },
-  { name: 'absent', operator: '!~', value: '.+' },
-];
-
-test('matchers select as deciding series by series does', () => {
-  const head = newHead();
-  for (const entries of SERIES) appendNumbers(head, define(head, entries), [[1, 1]]);
-  for (const first of MATCHERS) {
-    for (const second of MATCHERS) {
-      const matchers = [first, second];
-      const expected = SERIES.filter((entries) =>
-        matchers.every((m) => compileMatcher(m)((entries as Record<string, string>)[m.name] ?? '')),
-      ).map((entries) => Labels.from(Object.entries(entries)).toString());
-      expect([...contentOf(head, { matchers }).keys()].sort()).toEqual(expected.sort());
-    }
-  }
-});
-
-test('only chunks that overlap and only wanted partitions are handed out', () => {
-  const head = newHead(2);
-  const early = define(head, SERIES[0]!, 3);
-  const late = define(head, SERIES[1]!, 4);
-  appendNumbers(head, early, [
-    [1, 1],
-    [2, 2],
-    [3, 3],
-    [4, 4],
-    [5, 5],
-  ]);
-  appendNumbers(head, late, [[2500, 1]]);
-  expect([...contentOf(head, { minTimeMs: 3, maxTimeMs: 4 })]).toEqual([
-    [
-      NAMES[0]!,
-      [
-        [3, ...wordsOfNumber(3)],
-        [4, ...wordsOfNumber(4)],
-      ],
-    ],
-  ]);
-  expect([...contentOf(head, { minTimeMs: 6, maxTimeMs: 2499 }).keys()]).toEqual([]);
-  expect([...contentOf(head, { minTimeMs: 5, maxTimeMs: 2500 }).keys()]).toEqual([NAMES[0], NAMES[1]]);
-  expect([...contentOf(head, { partitions: new Set([4]) }).keys()]).toEqual([NAMES[1]]);
-  expect(() => contentOf(head, { seriesMax: 1 })).toThrow(/more than 1 series/);
-});
-
-test('label names and values, with and without matchers, cut at the limit', () => {
-  const head = newHead();
-  for (const entries of SERIES) appendNumbers(head, define(head, entries), [[1, 1]]);
-  const labels = (name: string, matchers: Matcher[], limit = 0) =>
-    drain(labelsOfHead(head, { ...ALL, matchers }, name, limit, systemClock));
-  expect(labels('', [])).toEqual({ values: ['__name__', 'job', 'zone'], truncated: false });
-  expect(labels('job', [])).toEqual({ values: ['a', 'b'], truncated: false });
-  expect(labels('job', [], 1)).toEqual({ values: ['a'], truncated: true });
-  expect(labels('', [MATCHERS[2]!])).toEqual({ values: ['__name__'], truncated: false });
-  expect(labels('job', [{ name: 'zone', operator: '=', value: 'x' }])).toEqual({
-    values: ['b'],
-    truncated: false,
-  });
-  expect(labels('unknown', [])).toEqual({ values: [], truncated: false });
-});
-
-test('labels of most series are those that a look at each series finds', () => {
-  const head = newHead();
-  for (let i = 0; i < 4000; i++) {
-    const id = define(head, {
-      __name__: i % 5 === 0 ? 'up' : 'down',
-      job: i < 3990 ? 'a' : 'b',
-      pod: `p${i % 300}`,
-      ...(i % 1000 === 7 ? { rare: `r${i}` } : {}),
-      ...(i === 3995 ? { elsewhere: 'x' } : {}),
-    });
-    // A tenth lies behind the time range; some have nothing.
-    if (i % 97 !== 0) appendNumbers(head, id, [[i % 10 === 3 || i === 7 ? 5000 : 100, 1]]);
-  }
-  const matchersOf: Matcher[][] = [
-    [{ name: 'job', operator: '=', value: 'a' }],
-    [{ name: 'pod', operator: '!=', value: 'p7' }],
-    [{ name: '__name__', operator: '=~', value: 'up|down' }],
-  ];
-  for (const matchers of matchersOf) {
-    for (const partitions of [undefined, new Set([0]), new Set([99])]) {
-      const selection = { minTimeMs: 50, maxTimeMs: 200, partitions };
-      const series = [...contentOf(head, { ...selection, matchers }).keys()];
-      const labelsIn = (pattern: RegExp) =>
-        [
-          ...new Set(series.flatMap((text) => Array.from(text.matchAll(pattern), (found) => found[1]!))),
-        ].sort();
-      const list = (name: string) =>
-        drain(labelsOfHead(head, { ...ALL, ...selection, matchers }, name, 0, systemClock)).values;
-      expect(list('pod')).toEqual(labelsIn(/pod="(.*?)"/g));
-      expect(list('rare')).toEqual(labelsIn(/rare="(.*?)"/g));
-      expect(list('').filter((name) => name !== '__name__')).toEqual(labelsIn(/([a-z]+)="/g));
-      expect(list('elsewhere')).toEqual(labelsIn(/elsewhere="(.*?)"/g));
-    }
-  }
-});
-
 test('statistics are exact', () => {
   const head = newHead();
   expect(headStatistics(head, 10)).toMatchObject({ series: 0, chunks: 0, minTimeMs: 0, maxTimeMs: 0 });
@@ -480,107 +260,6 @@ test('statistics are exact', () => {
       { name: 'job=b', value: 2 },
     ],
   });
-});
-
-test('series leave when neither memory nor log holds samples, and their ids come back', () => {
-  const head = newHead();
-  const ids = SERIES.map((entries) => define(head, entries));
-  for (const id of ids) appendNumbers(head, id, [[10, 1]], 1);
-  appendNumbers(head, ids[0]!, [[1500, 2]], 5);
-  expect(drain(head.collectSeries(100)).ids).toEqual(new Uint32Array(0));
-  const frozen = head.freeze(0, 1)!;
-  expect(drain(head.collectSeries(100)).ids).toEqual(new Uint32Array(0));
-  head.drop(frozen.generation);
-  expect(drain(head.collectSeries(1)).ids).toEqual(new Uint32Array(0));
-  expect(drain(head.collectSeries(2)).ids).toEqual(Uint32Array.from(ids.slice(1)));
-  expect(head.seriesCount).toBe(1);
-  expect(headStatistics(head, 5).labelPairs).toBe(2);
-  expect([...contentOf(head).keys()]).toEqual([NAMES[0]]);
-  const another = define(head, { __name__: 'another' });
-  expect(ids).not.toContain(another);
-  head.allowReuse(head.collection);
-  const back = define(head, { __name__: 'fresh' });
-  expect(ids).toContain(back);
-  appendNumbers(head, back, [[1600, 3]], 6);
-  expect([...contentOf(head).keys()].sort()).toEqual([NAMES[0]!, 'fresh'].sort());
-});
-
-test('series that get samples or come while others leave stay', () => {
-  const head = newHead();
-  const many = Array.from({ length: 5000 }, (_, i) => define(head, { __name__: 'm', i: `${i}` }));
-  for (const id of many) appendNumbers(head, id, [[10, 1]], 1);
-  for (const id of many.slice(0, 4900)) appendNumbers(head, id, [[1500, 1]], 3);
-  head.drop(head.freeze(0, 1)!.generation);
-  let turns = 0;
-  let extra = -1;
-  const left = drain(head.collectSeries(2), () => {
-    if (turns++ > 0) return;
-    appendNumbers(head, many[4950]!, [[1600, 5]], 3);
-    extra = define(head, { __name__: 'new' });
-    appendNumbers(head, extra, [[1700, 6]], 3);
-  });
-  expect(turns).toBeGreaterThan(0);
-  expect(left.ids).toEqual(Uint32Array.from([...many.slice(4900, 4950), ...many.slice(4951)]));
-  expect(head.seriesCount).toBe(4902);
-  expect(contentOf(head).size).toBe(4902);
-  expect(define(head, { __name__: 'm', i: '4950' })).toBe(many[4950]);
-});
-
-test('replaced series cost no memory, and labels are found all the same, when many leave and more than these come', () => {
-  const head = newHead();
-  const held: number[] = [];
-  for (let round = 1; round <= 8; round++) {
-    // Those of two rounds are there at a time; more come in the last one than there ever were.
-    const count = round === 8 ? 8000 : 2000;
-    const names = Array.from({ length: count }, (_, i) => ({ __name__: 'm', i: `${round}-${i}` }));
-    const ids = names.map((entries) => define(head, entries));
-    for (const id of ids) appendNumbers(head, id, [[round * RANGE_MS, round]], round);
-    for (const startMs of head.closedRangeStarts(round * RANGE_MS - 1)) {
-      head.drop(head.freeze(startMs, round)!.generation);
-    }
-    drain(head.collectSeries(round));
-    head.allowReuse(head.collection);
-    held.push(head.index.bytesHeld);
-    expect(names.map((entries) => define(head, entries))).toEqual(ids);
-    expect(head.seriesCount).toBe(count + (round === 1 ? 0 : 2000));
-    expect(head.index.postings('i', `${round}-7`)).toEqual(Uint32Array.of(ids[7]!));
-  }
-  // Room for a quarter more is kept, and no more than that gathers.
-  expect(Math.max(...held.slice(3, 7))).toBeLessThan(held[2]! * 1.25);
-  expect(held[6]).toBeLessThanOrEqual(held[4]!);
-});
-
-test('a selection that is under way never shows another series under an id that left', () => {
-  const head = newHead();
-  const many = Array.from({ length: 3000 }, (_, i) => define(head, { __name__: 'm', i: `${i}` }));
-  for (const id of many) appendNumbers(head, id, [[10, 1]], 1);
-  let nowMs = 0;
-  const clock = { ...systemClock, monotonicMs: () => (nowMs += 100) };
-  const seen: string[] = [];
-  const sink: ChunkSink = {
-    beginSeries: (bytes, start, end) => void seen.push(decodeLabels(bytes, start, end).get('__name__')),
-    chunk: () => undefined,
-  };
-  const selection = selectHead(
-    head,
-    { ...ALL, matchers: [{ name: '__name__', operator: '=', value: 'm' }] },
-    clock,
-    sink,
-  );
-  for (let i = 0; i < 5; i++) selection.next();
-  expect(seen.length).toBeGreaterThan(0);
-  expect(seen.length).toBeLessThan(3000);
-  head.drop(head.freeze(0, 1)!.generation);
-  drain(head.collectSeries(2));
-  head.allowReuse(head.collection);
-  for (let i = 0; i < 3000; i++)
-    appendNumbers(head, define(head, { __name__: 'other', i: `${i}` }), [[20, 1]], 3);
-  drain(selection);
-  expect(new Set(seen)).toEqual(new Set(['m']));
-  // The selection over, ids are free again.
-  const before = head.idEnd;
-  define(head, { __name__: 'last' });
-  expect(head.idEnd).toBe(before);
 });
 
 test('label bytes that are not canonical are refused', () => {
