@@ -1,6 +1,5 @@
 // What the process does once before it says that it is ready: it answers queries over made-up series, by its own gateway, querier,
-// threads and ingester code, on a connection that leads nowhere. V8 compiles what runs often; without this a user's first dozens
-// of queries take two to three times as long as all that follow.
+// threads and ingester code, on a connection that leads nowhere.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type Duplex, duplexPair } from 'node:stream';
 import { Registry } from 'prom-client';
@@ -11,103 +10,37 @@ import { Dispatcher } from '../gateway/http/dispatcher.ts';
 import { RequestMetrics } from '../gateway/http/request-metrics.ts';
 import { RouteTable } from '../gateway/http/route.ts';
 import { DEFAULT_HTTP_LIMITS } from '../gateway/options.ts';
-import type { Clock } from '../lib/core/clock.ts';
-import { createSilentLogger, type Logger } from '../lib/runtime/logger.ts';
-import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
+import { createSilentLogger } from '../lib/runtime/logger.ts';
 import type { QuerierOptions } from '../querier/options.ts';
+import {
+  REHEARSAL_MS_MAX,
+  type RehearsalDeps,
+  type RehearsedQuery,
+  rehearseOn,
+  type Stage,
+} from '../querier/rehearsal/rehearsed-queries.ts';
 import { createQuerier } from '../querier/service.ts';
 import { EmbeddedCluster } from './embedded-cluster.ts';
-import { makeRehearsedIngester, REHEARSED_END_MS, REHEARSED_SPAN_MS } from './rehearsal-series.ts';
-
-/** Turns of all queries, those of the main thread and of the others: after so many, most of what they run is compiled. */
-const TURNS_MAX = 13;
-/** The start waits no longer, however slow the machine is. */
-const REHEARSAL_MS_MAX = 1_500;
-
-/** The kinds of queries that dashboards and rules consist of. Without a step: an instant query. */
-const QUERIES: readonly { readonly query: string; readonly stepSeconds?: number }[] = [
-  { query: 'sum by (instance) (rate(rehearsed_seconds_total[5m]))' },
-  {
-    query: 'sum by (mode) (rate(rehearsed_seconds_total{mode!="idle",instance=~"host-.*"}[5m]))',
-    stepSeconds: 15,
-  },
-  { query: 'rehearsed_bytes', stepSeconds: 15 },
-  { query: '100 * (1 - rehearsed_bytes / rehearsed_limit_bytes)', stepSeconds: 15 },
-  { query: 'topk(5, rate(rehearsed_seconds_total{mode="user"}[5m]))', stepSeconds: 15 },
-  { query: 'quantile by (job) (0.99, rehearsed_bytes)', stepSeconds: 15 },
-  { query: 'avg_over_time(rehearsed_bytes[10m])', stepSeconds: 15 },
-  { query: 'count({job="rehearsal"})', stepSeconds: 60 },
-  {
-    query:
-      'sum by (mode) (increase(rehearsed_seconds_total[5m])) + on (mode) max by (mode) (rehearsed_seconds_total)',
-    stepSeconds: 15,
-  },
-  { query: 'max_over_time(sum(rate(rehearsed_seconds_total{mode="user"}[1m]))[10m:1m])', stepSeconds: 30 },
-  { query: 'histogram_quantile(0.9, sum by (le) (rate(rehearsed_seconds_bucket[5m])))', stepSeconds: 30 },
-];
-
-export interface RehearsalDeps {
-  /** The querier's, which is what is to be trained. Running. */
-  readonly threads: WorkerPool;
-  readonly clock: Clock;
-  readonly logger: Logger;
-  /** Ends it: the process is told to stop. */
-  readonly signal?: AbortSignal;
-}
+import { makeRehearsedIngester } from './rehearsed-ingester.ts';
 
 /**
- * Answers the queries above in turn, until they were answered often enough or took long enough. Nothing of it is stored, listed or counted
- * but the threads' tasks. What goes wrong is logged: a start does not depend on it.
+ * Rehearses, over HTTP as users ask; see `rehearseOn`.
  *
- * Cost: at most REHEARSAL_MS_MAX, and about 1.5 s of CPU, half of it the compilers'.
+ * @param turns  Of all queries. Default: as many as most of the code needs.
  */
-export async function rehearse(
-  options: QuerierOptions,
-  deps: RehearsalDeps,
-  turns: number = TURNS_MAX,
-): Promise<void> {
-  const { clock, logger, signal } = deps;
-  const startedMs = clock.monotonicMs();
-  // Small queries are the main thread's, others the threads': both are to be trained, these the more.
-  const stages = [createStage({ ...options, mainThreadSamplesMax: 0 }, deps), createStage(options, deps)];
-  let answers = 0;
-  try {
-    for (let turn = 0; turn < turns; turn++) {
-      for (const { query, stepSeconds } of QUERIES) {
-        if (signal?.aborted === true || clock.monotonicMs() - startedMs >= REHEARSAL_MS_MAX) return;
-        const status = await stages[turn % 4 === 3 ? 1 : 0]!.ask(targetOf(query, stepSeconds));
-        if (status !== 200) throw new Error(`${query} was answered with status ${status}`);
-        answers++;
-      }
-    }
-  } catch (err) {
-    if (signal?.aborted === true) return;
-    logger.warn({ err }, 'queries were not rehearsed; the first ones will be slower');
-  } finally {
-    for (const stage of stages) await stage.close();
-    logger.debug({ answers, elapsedMs: clock.monotonicMs() - startedMs }, 'queries rehearsed');
-  }
+export function rehearse(options: QuerierOptions, deps: RehearsalDeps, turns?: number): Promise<void> {
+  return rehearseOn((own) => createStage(own, deps), options, deps, turns);
 }
 
-/** Path and parameters of a query over all made-up samples. */
-function targetOf(query: string, stepSeconds: number | undefined): string {
-  const endSeconds = REHEARSED_END_MS / 1000;
+/** Path and parameters of a query. */
+function targetOf({ query, startMs, endMs, stepMs }: RehearsedQuery): string {
+  const seconds = (ms: number) => String(ms / 1000);
   const times =
-    stepSeconds === undefined
-      ? { time: String(endSeconds) }
-      : {
-          start: String(endSeconds - REHEARSED_SPAN_MS / 1000),
-          end: String(endSeconds),
-          step: String(stepSeconds),
-        };
-  const path = stepSeconds === undefined ? '/api/v1/query' : '/api/v1/query_range';
+    stepMs === 0
+      ? { time: seconds(endMs) }
+      : { start: seconds(startMs), end: seconds(endMs), step: seconds(stepMs) };
+  const path = stepMs === 0 ? '/api/v1/query' : '/api/v1/query_range';
   return `${path}?${new URLSearchParams({ query, ...times }).toString()}`;
-}
-
-interface Stage {
-  /** Asks for a target; answers the status when the whole answer is written. */
-  ask(target: string): Promise<number>;
-  close(): Promise<void>;
 }
 
 /** The services that answer queries, beside those of the process: of their own are only series, metrics and connection. */
@@ -124,7 +57,7 @@ function createStage(options: QuerierOptions, { threads, clock }: RehearsalDeps)
     {
       routes: new RouteTable(
         queryRoutes(
-          { queryTimeoutMs: REHEARSAL_MS_MAX, features: options.features },
+          { queryTimeoutMs: 2 * REHEARSAL_MS_MAX, features: options.features },
           { queriers: new QuerierChoice(cluster), clock },
         ),
       ),
@@ -138,7 +71,10 @@ function createStage(options: QuerierOptions, { threads, clock }: RehearsalDeps)
   );
   const connection = connect((request, response) => dispatcher.handle(request, response));
   return {
-    ask: (target) => connection.ask(target),
+    ask: async (query) => {
+      const status = await connection.ask(targetOf(query));
+      if (status !== 200) throw new Error(`${query.query} was answered with status ${status}`);
+    },
     close: async () => {
       connection.close();
       await querier.stop();

@@ -17,8 +17,8 @@ import type { FlagValues } from '../lib/runtime/flags.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import type { Service } from '../lib/runtime/service.ts';
-import type { WorkerPool } from '../lib/runtime/worker-pool.ts';
-import { DEFAULT_QUERIER_OPTIONS, labelNamesOf, type QuerierOptions } from '../querier/options.ts';
+import { DEFAULT_QUERIER_OPTIONS, labelNamesOf } from '../querier/options.ts';
+import { rehearsedThreads } from '../querier/rehearsal/rehearsed-queries.ts';
 import { createQuerier, createQueryThreads } from '../querier/service.ts';
 import { SPOOL_FOLDER } from '../scraper/options.ts';
 import { createScraper } from '../scraper/service.ts';
@@ -168,34 +168,12 @@ function createServices(flags: AllInOneFlags, deps: AllInOneDeps, config: Config
     drain: () => distributor.stop(),
     stop: () => distributor.stop(),
   };
-  const querying = queryThreads(threads, querierOptions, flags['query.rehearsal'], deps);
+  const querying = rehearsedThreads(
+    threads,
+    flags['query.rehearsal'] ? (signal) => rehearse(querierOptions, { ...deps, threads, signal }) : undefined,
+  );
   const services = [store, querying, ingester, querier, writing, scraper, alertEvaluator];
   return { cluster, distributor, store, scraper, alertEvaluator, services };
-}
-
-/** The threads of the querier, which have rehearsed when they are started. A stop meanwhile ends that, and is no error. */
-function queryThreads(
-  threads: WorkerPool,
-  options: QuerierOptions,
-  isRehearsed: boolean,
-  deps: AllInOneDeps,
-): Service {
-  const stopping = new AbortController();
-  const { signal } = stopping;
-  return {
-    name: 'query threads',
-    start: async () => {
-      try {
-        await threads.start();
-      } catch (caught) {
-        if (!signal.aborted) throw caught;
-      }
-      if (isRehearsed) await rehearse(options, { ...deps, threads, signal });
-    },
-    isReady: () => true,
-    drain: async () => stopping.abort(),
-    stop: () => threads.stop(),
-  };
 }
 
 /** The gateway listens first, so that probes are answered while the log is replayed, and takes no more work first. */

@@ -1,9 +1,10 @@
 // The querier's own flags, beside those of every service process.
-import { FEATURE_FLAGS, QUERY_FLAGS } from '../lib/runtime/flag-groups.ts';
+import { FEATURE_FLAGS, QUERY_FLAGS, REHEARSAL_FLAGS } from '../lib/runtime/flag-groups.ts';
 import type { FlagTable } from '../lib/runtime/flags.ts';
 
 export const QUERIER_FLAGS = {
   ...QUERY_FLAGS,
+  ...REHEARSAL_FLAGS,
   'query.default-subquery-step': {
     type: 'duration',
     default: 60_000,

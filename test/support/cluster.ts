@@ -65,6 +65,8 @@ const WITH_DATA: ReadonlySet<ServiceName> = new Set(['ingester', 'store', 'scrap
 /** Quicker than in production, so that tests of failures take seconds. */
 export const MEMBER_EXPIRY_MS = 3_000;
 const READY_TIMEOUT_MS = 120_000;
+/** Earlier versions know nothing of it, and take no flag that they do not know. */
+const QUICK_START: Environment = { TIDEMARK_QUERY_REHEARSAL: 'false' };
 
 /** Starts a process of one service; it is not awaited. */
 export async function startNode(
@@ -100,7 +102,7 @@ export async function startNode(
     ...(options.flags ?? []),
   ];
   const startMain = (env: Environment = {}) =>
-    startProcess(process.execPath, [main, ...args], { env: { ...options.env, ...env } });
+    startProcess(process.execPath, [main, ...args], { env: { ...QUICK_START, ...options.env, ...env } });
   let running = startMain();
   onTestFinished(() => running.end('SIGKILL'));
   return {

@@ -1,19 +1,14 @@
-// The made-up series of the rehearsal: an ingester whose only tenant's head is filled once and written nowhere.
-import { Counter } from 'prom-client';
-import { withDefaults } from '../ingester/options.ts';
-import { Reads } from '../ingester/reads/reads.ts';
-import { Tenants } from '../ingester/tenants.ts';
-import { ByteWriter } from '../lib/core/bytes.ts';
-import type { Clock } from '../lib/core/clock.ts';
-import { encodeLabels, Labels } from '../lib/model/labels.ts';
-import { DEFAULT_TENANT } from '../lib/model/tenant.ts';
-import type { Handlers } from '../lib/transport/rpc.ts';
-import type { Head } from '../lib/tsdb/head/head.ts';
-import type { IngesterDefinition } from '../lib/wire/contracts.ts';
+// The made-up series of the rehearsal: a head that is filled once and written nowhere.
+import { ByteWriter } from '../../lib/core/bytes.ts';
+import { encodeLabels, Labels } from '../../lib/model/labels.ts';
+import { Head } from '../../lib/tsdb/head/head.ts';
 
 const TARGETS = 40;
 const STEP_MS = 15_000;
 const SAMPLES = 240;
+/** As an ingester has them. */
+const RANGE_MS = 2 * 3_600_000;
+const SAMPLES_PER_CHUNK = 120;
 const START_MS = 1_767_225_600_000;
 export const REHEARSED_SPAN_MS = (SAMPLES - 1) * STEP_MS;
 /** Unix ms of the newest sample; all of them lie within one range of the head. */
@@ -47,27 +42,13 @@ const TEMPLATES: readonly {
   })),
 ];
 
-/** Answers selects; nobody asks it for anything else. */
-export function makeRehearsedIngester(clock: Clock): Handlers<typeof IngesterDefinition> {
-  const options = withDefaults({ dataDir: '' });
-  const tenants = new Tenants(options, 1);
-  fill(tenants.getOrMake(DEFAULT_TENANT).head);
-  const counter = (name: string) => new Counter({ name, help: name, registers: [] });
-  const reads = new Reads({
-    tenants,
-    clock,
-    metrics: { selectedSeries: counter('series'), limitHits: counter('limits') },
-    seriesPerSelectMax: options.seriesPerSelectMax,
-    ownedPartitions: () => [0],
-    completePartitions: async () => () => true,
-  });
-  const select: Handlers<typeof IngesterDefinition>['select'] = (request, { signal }) =>
-    reads.select(request, signal);
-  return { select } as Handlers<typeof IngesterDefinition>;
+/** Without series; its range holds all of them. */
+export function makeRehearsedHead(): Head {
+  return new Head({ rangeMs: RANGE_MS, chunkSamplesTarget: SAMPLES_PER_CHUNK, hashSeed: 1 });
 }
 
 /** Appends scrape by scrape, as samples come: older chunks are closed, the newest one is open. */
-function fill(head: Head): void {
+export function fillRehearsedHead(head: Head): void {
   const ids = new Uint32Array(TARGETS * TEMPLATES.length);
   const labels = new ByteWriter(256);
   for (let target = 0; target < TARGETS; target++) {
