@@ -1,4 +1,5 @@
-// A cluster of processes with mutual TLS: it writes, queries and replaces its certificates, and a process without one stays outside.
+// A cluster of processes with mutual TLS: it writes, queries and replaces its certificates, and a process without one stays outside. And one in
+// plaintext that changes to it.
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import {
@@ -7,6 +8,7 @@ import {
   type ServiceCertificate,
 } from '../support/certificate-authority.ts';
 import { type Node, startCluster, startNode } from '../support/cluster.ts';
+import { askDoctor } from '../support/doctor.ts';
 import { hasPrograms } from '../support/process.ts';
 import { repositoryRoot, waitFor } from '../support/programs.ts';
 import { encodeWriteRequest, sendWrite, snappyLiterals } from '../support/remote-write-body.ts';
@@ -25,7 +27,7 @@ const metricOf = async ({ url }: Node, line: RegExp): Promise<number> =>
 
 test.skipIf(!hasPrograms('nats-server', 'openssl'))(
   'a cluster with mutual TLS serves, changes its certificates without a failed query, and lets in nobody without one',
-  { timeout: 120_000 },
+  { timeout: 240_000 },
   async () => {
     const authority = createCertificateAuthority();
     const issue = (): ServiceCertificate => authority.issue({ names: [`DNS:${NAME}`] });
@@ -99,5 +101,53 @@ test.skipIf(!hasPrograms('nats-server', 'openssl'))(
       }).stdout;
     expect(command('status')).toMatch(/ingester-0/);
     expect(command('doctor')).toMatch(/NATS is one server/);
+  },
+);
+
+test.skipIf(!hasPrograms('nats-server', 'openssl'))(
+  'a cluster in plaintext changes to mutual TLS, process by process in two rounds, and serves after each step',
+  { timeout: 600_000 },
+  async () => {
+    const authority = createCertificateAuthority();
+    const { cert, key, ca } = authority.issue({ names: [`DNS:${NAME}`] });
+    const counts = { ingester: 3, store: 1, querier: 1, gateway: 1 };
+    const ofIngesters = ['--cluster.partitions=4', '--store.replication-factor=1'];
+    const { nodes, of, describe } = await startCluster({ counts, flags: { ingester: ofIngesters } });
+    const gateway = of('gateway')[0]!.url;
+    const timeMs = Date.now();
+    let written = 0;
+    const serves = async (): Promise<boolean> => {
+      const labels = { __name__: 'moved', n: String(written + 1) };
+      const body = snappyLiterals(encodeWriteRequest([{ labels, samples: [[timeMs, 1]] }]));
+      if ((await sendWrite(gateway, body)) !== 204) return false;
+      written++;
+      const [count] = await queryInstant(gateway, 'count(moved)', timeMs / 1_000);
+      return count!.value[1] === String(written);
+    };
+    const tls = {
+      TIDEMARK_CLUSTER_TLS_CERT_FILE: cert,
+      TIDEMARK_CLUSTER_TLS_KEY_FILE: key,
+      TIDEMARK_CLUSTER_TLS_CA_FILE: ca,
+      TIDEMARK_CLUSTER_TLS_PEER_NAME: NAME,
+    };
+    const restart = async (node: Node, env: Readonly<Record<string, string>>): Promise<void> => {
+      await node.end('SIGTERM');
+      await node.start(undefined, env);
+      await node.ready();
+      const describeBoth = (): string => `after ${node.instance}\n${describe()}`;
+      await waitFor(`served after ${node.instance}`, serves, { timeoutMs: 60_000, describe: describeBoth });
+    };
+    await waitFor('served in plaintext', serves, { timeoutMs: 60_000, describe });
+    for (const node of nodes) await restart(node, { ...tls, TIDEMARK_CLUSTER_TLS_TRANSITION: 'true' });
+    const said = await askDoctor(gateway);
+    expect(said).toMatch(
+      /plaintext are accepted beside TLS by .*ingester ingester-0.*--cluster\.tls-transition/s,
+    );
+    const plain = /^tidemark_tls_plaintext_connections_total\{side="server"\} (\d+)/m;
+    expect(await metricOf(of('ingester')[0]!, plain)).toBeGreaterThan(0);
+    for (const node of nodes) await restart(node, tls);
+    expect(await askDoctor(gateway)).not.toMatch(/plaintext/);
+    // Each of the second round was called in TLS by those that took both, or it would not have been ready.
+    for (const node of nodes) expect(await metricOf(node, plain), node.instance).toBeNaN();
   },
 );

@@ -14,6 +14,7 @@ const PREFIX = /^tidemark_/;
 const NAMES: ReadonlySet<string> = new Set([
   'tls_certificate_expiry_timestamp_seconds',
   'tls_last_reload_successful',
+  'tls_transition',
   'notifications_failing',
   'gateway_http_requests_total',
   'ingester_fenced_total',

@@ -100,6 +100,7 @@ test.each<[string, Partial<Examined>]>([
   ['a clock that is not known', examined({ clockAheadSeconds: null })],
   ['a certificate for long', expiry(15)],
   ['plaintext on loopback', insecure('127.0.0.1:9095')],
+  ['a member that takes TLS alone', metric('tidemark_tls_transition', 0)],
   ['a target that is well', target({})],
   ['rules within the retention', { rules: rule('rate(x[14d] offset 1d)') }],
   [
@@ -167,6 +168,13 @@ test.each<[string, Partial<Examined>, 'error' | 'warning', RegExp, RegExp]>([
     'warning',
     /plaintext over a network \(store s\)/,
     /cluster\.insecure/,
+  ],
+  [
+    'a cluster that changes to TLS',
+    metric('tidemark_tls_transition', 1),
+    'warning',
+    /plaintext are accepted beside TLS by ingester i/,
+    /without --cluster\.tls-transition/,
   ],
   [
     'nobody hears',

@@ -141,6 +141,20 @@ function inquirePlaintext({ members, flags }: Examined): Finding[] {
   ];
 }
 
+/** Of services that change from plaintext to TLS. */
+function inquireTransition({ examination }: Examined): Finding[] {
+  const open = (examination?.members ?? []).filter(({ metrics }) =>
+    named(metrics, 'tls_transition').some(({ value }) => value === 1),
+  );
+  if (open.length === 0) return [];
+  return [
+    warning(
+      `connections in plaintext are accepted beside TLS by ${list(open.map(({ service, instance }) => `${service} ${instance}`))}`,
+      'once all services have certificates, restart them without --cluster.tls-transition',
+    ),
+  ];
+}
+
 function inquireAlertmanagers({ rules, alertmanagers, examination }: Examined): Finding[] {
   const findings: Finding[] = [];
   const alerting = (rules?.groups ?? [])
@@ -260,6 +274,6 @@ function inquireSenders({ examination }: Examined): Finding[] {
 }
 
 export const INQUIRIES: readonly Inquiry[] = [
-  ...[inquireNats, inquireMembers, inquirePlaintext, inquireAlertmanagers],
+  ...[inquireNats, inquireMembers, inquirePlaintext, inquireTransition, inquireAlertmanagers],
   ...[inquireRules, inquireTargets, inquireSenders, inquireIngesterDisks, inquireTwins],
 ];

@@ -24,6 +24,8 @@ export interface MemberRecord extends Member {
   readonly replica?: ReplicaRecord;
   /** Of a store or an ingester: its share of blocks or partitions compared with others'; absent means 1. */
   readonly weight?: number;
+  /** Its gRPC server takes TLS. Absent where it does not, and in earlier versions. */
+  readonly tls?: boolean;
   /** Of an alert evaluator: it evaluates groups under leases. Absent in earlier versions. */
   readonly fences?: boolean;
 }

@@ -57,6 +57,11 @@ export const PROCESS_FLAGS = {
     default: '',
     desc: 'DNS name that the certificate of every service must have. Default: the host that is called; any name of callers.',
   },
+  'cluster.tls-transition': {
+    type: 'boolean',
+    default: false,
+    desc: 'While a running cluster changes from plaintext to TLS, beside the three files: accepts connections in plaintext as well, and calls those in plaintext that take no TLS yet. Restart all services with it, then all without.',
+  },
   'cluster.insecure': {
     type: 'boolean',
     default: false,

@@ -350,6 +350,7 @@ class ClusterProcess implements Service {
       httpAddress: advertisedAddress(common['web.listen-address'], port),
       startedAtMs,
       state,
+      ...(this.#security.tls === undefined ? {} : { tls: true }),
       ...this.#built.member?.(),
       ...(this.#built.weight === undefined ? {} : { weight: this.#built.weight }),
     });

@@ -21,6 +21,8 @@ import { fromServiceError } from './grpc-status.ts';
 export interface GrpcClientOptions {
   /** `host:port` of the peer. */
   readonly address: string;
+  /** Whether the peer says that it takes TLS; see ClusterSecurity.channelCredentials. */
+  readonly takesTls?: boolean | undefined;
   /** Longest time of a unary call; streams end with their signal. */
   readonly unaryTimeoutMs: number;
 }
@@ -59,7 +61,11 @@ export function connectGrpc<D extends ServiceDefinition>(
   security: ClusterSecurity = PLAINTEXT,
 ): GrpcConnection<D> {
   const connection: Connection = {
-    channel: new GrpcChannel(options.address, security.channelCredentials(options.address), CHANNEL_OPTIONS),
+    channel: new GrpcChannel(
+      options.address,
+      security.channelCredentials(options.address, options.takesTls),
+      CHANNEL_OPTIONS,
+    ),
     peer: `${definition.name} at ${options.address}`,
     unaryTimeoutMs: options.unaryTimeoutMs,
     isEncrypted: security.tls !== undefined,

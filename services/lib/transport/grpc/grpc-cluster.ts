@@ -96,7 +96,7 @@ class PeerSet<D extends ServiceDefinition> {
       if (this.#connections.has(instance)) continue;
       const connection = this.#connect(
         this.#definition,
-        { address: member.grpcAddress, unaryTimeoutMs: this.#unaryTimeoutMs },
+        { address: member.grpcAddress, takesTls: member.tls === true, unaryTimeoutMs: this.#unaryTimeoutMs },
         this.#traffic,
         this.#security,
       );

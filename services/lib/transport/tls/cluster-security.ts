@@ -5,10 +5,11 @@ import type { Registry } from 'prom-client';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import { isWildcard, type ProcessFlags, splitAddress } from '../process-flags.ts';
+import { isWildcard, PROCESS_FLAGS, type ProcessFlags, splitAddress } from '../process-flags.ts';
 import { createRefusingCredentials, createTlsChannelCredentials } from './tls-channel.ts';
 import { TlsIdentity } from './tls-identity.ts';
 import { TlsRefusals } from './tls-refusals.ts';
+import { TlsTransition } from './tls-transition.ts';
 
 /** What a server needs to accept connections of other services. */
 export interface TlsServerSecurity {
@@ -16,13 +17,19 @@ export interface TlsServerSecurity {
   readonly refusals: TlsRefusals;
   /** DNS name that the certificates of callers must have; empty: any name. */
   readonly peerName: string;
+  /** Present: plaintext is accepted as well, and used with who takes no TLS yet. */
+  readonly transition?: TlsTransition | undefined;
 }
 
 export interface ClusterSecurity {
   /** Undefined: plaintext. */
   readonly tls?: TlsServerSecurity;
-  /** Credentials of a channel to the peer at `host:port`. */
-  channelCredentials(address: string): ChannelCredentials;
+  /**
+   * Credentials of a channel to the peer at `host:port`.
+   *
+   * @param takesTls  Whether the peer says that it does. Only asked while a cluster changes to TLS: otherwise nobody can talk it out of TLS.
+   */
+  channelCredentials(address: string, takesTls?: boolean): ChannelCredentials;
 }
 
 /** Between two looks at the certificate files: a renewal is in use well before the old one ends. */
@@ -49,8 +56,9 @@ export async function openClusterSecurity(
   };
   const given = Object.values(files).filter((file) => file !== '').length;
   if (given === 0) {
-    if (flags['cluster.tls-peer-name'] !== '')
-      throw new AppError('bad_data', `flag --cluster.tls-peer-name: there are no certificates: ${REMEDY}`);
+    for (const name of ['cluster.tls-peer-name', 'cluster.tls-transition'] as const)
+      if (flags[name] !== PROCESS_FLAGS[name].default)
+        throw new AppError('bad_data', `flag --${name}: there are no certificates: ${REMEDY}`);
     if (flags['cluster.insecure']) return PLAINTEXT;
     return plaintextOnLoopback();
   }
@@ -70,13 +78,24 @@ export async function openClusterSecurity(
     identity,
     refusals: new TlsRefusals(deps),
     peerName: flags['cluster.tls-peer-name'],
+    transition: flags['cluster.tls-transition'] ? new TlsTransition(deps) : undefined,
   });
 }
 
 /** Mutual TLS with what is given. */
 export function createTlsSecurity(tls: TlsServerSecurity): ClusterSecurity {
   const channel = createTlsChannelCredentials({ peerName: tls.peerName }, tls);
-  return { tls, channelCredentials: () => channel };
+  const { transition } = tls;
+  if (transition === undefined) return { tls, channelCredentials: () => channel };
+  const plaintext = credentials.createInsecure();
+  return {
+    tls,
+    channelCredentials: (address, takesTls) => {
+      if (takesTls === true) return channel;
+      transition.report('client', address);
+      return plaintext;
+    },
+  };
 }
 
 /** Whether the host of `host:port` cannot be reached from other machines. */

@@ -1,12 +1,18 @@
 // The server's end of mutual TLS: accepts connections, lets in who shows a certificate of one of our authorities with the agreed name, and
 // hands those to gRPC. It stands before gRPC's own listener because that neither says why it refused whom nor checks names.
 import { constants } from 'node:crypto';
-import type { AddressInfo } from 'node:net';
+import {
+  type AddressInfo,
+  createServer as createNetServer,
+  type Server as NetServer,
+  type Socket,
+} from 'node:net';
 import { checkServerIdentity, createServer, type Server, type TLSSocket } from 'node:tls';
 import { AppError } from '../../core/errors.ts';
 import { TLS_VERSION_MIN, type TlsMaterial } from './tls-files.ts';
 import type { TlsIdentity } from './tls-identity.ts';
 import type { TlsRefusals } from './tls-refusals.ts';
+import type { TlsTransition } from './tls-transition.ts';
 
 export interface TlsListenerOptions {
   readonly host: string;
@@ -19,16 +25,22 @@ export interface TlsListenerDeps {
   readonly identity: TlsIdentity;
   readonly refusals: TlsRefusals;
   /** Takes connections that have been let in. */
-  readonly accept: (socket: TLSSocket) => void;
+  readonly accept: (socket: Socket) => void;
+  /** Present: who speaks plaintext is let in as well, and told of here. */
+  readonly transition?: TlsTransition | undefined;
 }
 
 /** A handshake takes two round trips; who needs longer holds a socket for nothing. */
 const HANDSHAKE_TIMEOUT_MS = 10_000;
+/** First byte of a TLS handshake record; HTTP/2 in plaintext begins with `PRI`. */
+const HANDSHAKE_RECORD = 0x16;
 
 export class TlsListener {
   readonly #options: TlsListenerOptions;
   readonly #deps: TlsListenerDeps;
   readonly #server: Server;
+  /** What listens: the server itself, or what looks first whether a connection is to become TLS. */
+  readonly #front: NetServer;
   readonly #unsubscribe: () => void;
   #isClosed = false;
 
@@ -53,6 +65,10 @@ export class TlsListener {
     this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) =>
       this.#abandon(error, socket),
     );
+    this.#front =
+      deps.transition === undefined
+        ? this.#server
+        : createNetServer({ noDelay: true }, (socket) => this.#choose(socket));
     this.#unsubscribe = deps.identity.onChange((material) =>
       this.#server.setSecureContext(secretsOf(material)),
     );
@@ -61,11 +77,11 @@ export class TlsListener {
   /** Listens; resolves to the bound port. @throws AppError `unavailable`. */
   listen(): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) =>
+      this.#front.once('error', (error) =>
         reject(new AppError('unavailable', `gRPC: ${error.message}`, { cause: error })),
       );
-      this.#server.listen(this.#options.port, this.#options.host, () =>
-        resolve((this.#server.address() as AddressInfo).port),
+      this.#front.listen(this.#options.port, this.#options.host, () =>
+        resolve((this.#front.address() as AddressInfo).port),
       );
     });
   }
@@ -74,7 +90,30 @@ export class TlsListener {
   close(): void {
     this.#isClosed = true;
     this.#unsubscribe();
-    this.#server.close();
+    this.#front.close();
+  }
+
+  /** By its first byte; who sends none in time holds a socket for nothing. */
+  #choose(socket: Socket): void {
+    const timer = setTimeout(() => socket.destroy(), HANDSHAKE_TIMEOUT_MS);
+    socket.on('error', () => undefined);
+    socket.once('close', () => clearTimeout(timer));
+    const look = (): void => {
+      const first = socket.read(1) as Buffer | null;
+      if (first === null) {
+        if (!socket.readableEnded) socket.once('readable', look);
+        return;
+      }
+      clearTimeout(timer);
+      socket.unshift(first);
+      if (this.#isClosed) socket.destroy();
+      else if (first[0] === HANDSHAKE_RECORD) this.#server.emit('connection', socket);
+      else {
+        this.#deps.transition?.report('server', hostOf(socket));
+        this.#deps.accept(socket);
+      }
+    };
+    look();
   }
 
   #judge(socket: TLSSocket): void {
@@ -108,4 +147,4 @@ export class TlsListener {
 
 const secretsOf = ({ cert, key, ca }: TlsMaterial) => ({ cert, key, ca });
 
-const hostOf = (socket: TLSSocket): string => socket.remoteAddress ?? 'unknown';
+const hostOf = (socket: Socket): string => socket.remoteAddress ?? 'unknown';

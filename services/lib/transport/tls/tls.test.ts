@@ -1,7 +1,7 @@
 // Mutual TLS between services, over real connections and certificates: who is let in, who is not and what the log then says, and that
 // certificates are replaced under load without a failed call.
 import { appendFileSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect as connectSocket, createServer } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { Registry } from 'prom-client';
 import { describe, expect, onTestFinished, test } from 'vitest';
@@ -36,6 +36,7 @@ import {
 } from './cluster-security.ts';
 import { TlsIdentity } from './tls-identity.ts';
 import { TlsRefusals } from './tls-refusals.ts';
+import { TlsTransition } from './tls-transition.ts';
 
 const canRun = hasPrograms('openssl');
 const never = (): CallContext => ({ signal: new AbortController().signal });
@@ -50,6 +51,8 @@ interface Party {
 
 interface PartyOptions {
   readonly peerName?: string;
+  /** It changes from plaintext to TLS. */
+  readonly isInTransition?: boolean;
   /** A clock by which a certificate that has ended has not. */
   readonly clock?: Clock;
 }
@@ -62,7 +65,8 @@ async function partyWith(files: ServiceCertificate, options: PartyOptions = {}):
   const identity = await TlsIdentity.open({ files, intervalMs: 20 }, deps);
   onTestFinished(() => identity.stop());
   const refusals = new TlsRefusals(deps);
-  const security = createTlsSecurity({ identity, refusals, peerName: options.peerName ?? '' });
+  const transition = options.isInTransition === true ? new TlsTransition(deps) : undefined;
+  const security = createTlsSecurity({ identity, refusals, peerName: options.peerName ?? '', transition });
   return { security, identity, registry, log: () => lines.join('') };
 }
 
@@ -88,10 +92,14 @@ async function* echo(requests: AsyncIterable<AppendRequest>): AsyncGenerator<App
   }
 }
 
-function dial(address: string, security: ClusterSecurity): GrpcConnection<typeof IngesterDefinition> {
+function dial(
+  address: string,
+  security: ClusterSecurity,
+  takesTls?: boolean,
+): GrpcConnection<typeof IngesterDefinition> {
   const connection = connectGrpc(
     IngesterDefinition,
-    { address, unaryTimeoutMs: 20_000 },
+    { address, takesTls, unaryTimeoutMs: 20_000 },
     undefined,
     security,
   );
@@ -377,6 +385,74 @@ function fresh({ identity, security }: Party): ClusterSecurity {
   return createTlsSecurity({ identity, refusals: security.tls!.refusals, peerName: security.tls!.peerName });
 }
 
+describe.skipIf(!canRun)('while a cluster changes from plaintext to TLS', () => {
+  /** Connections in plaintext, as a server and as a client. */
+  const plainOf = async ({ registry }: Party): Promise<(number | undefined)[]> => {
+    const { values } = await registry.getSingleMetric('tidemark_tls_plaintext_connections_total')!.get();
+    return ['server', 'client'].map((side) => values.find(({ labels }) => labels.side === side)?.value);
+  };
+
+  test('those of before, those in between and those after reach each other, encrypted wherever both can', async () => {
+    const authority = createCertificateAuthority();
+    const between = await partyWith(authority.issue(), { isInTransition: true });
+    const after = await partyWith(authority.issue());
+    const [old, changing, changed] = [
+      await serve(PLAINTEXT),
+      await serve(between.security),
+      await serve(after.security),
+    ];
+    const isAnswered = (address: string, security: ClusterSecurity, takesTls: boolean) =>
+      expect(ask(dial(address, security, takesTls))).resolves.toMatchObject({ values: ['job'] });
+    await isAnswered(changing, after.security, true);
+    await isAnswered(changed, between.security, true);
+    await isAnswered(changing, between.security, true);
+    expect(await plainOf(between)).toEqual([0, 0]);
+    await isAnswered(old, between.security, false);
+    expect(await plainOf(between)).toEqual([0, 1]);
+    await isAnswered(changing, PLAINTEXT, true);
+    expect(await plainOf(between)).toEqual([1, 1]);
+    expect(await gaugeOf(between, 'tidemark_tls_transition')).toBe(1);
+    expect(between.log()).toMatch(
+      /level=warn .*plaintext are accepted as well.*without --cluster\.tls-transition/,
+    );
+    // What others say of a peer counts for nobody who has left plaintext behind.
+    await expect(ask(dial(old, after.security, false))).rejects.toMatchObject({ code: 'unavailable' });
+    await expect(ask(dial(changed, PLAINTEXT))).rejects.toMatchObject({ code: 'unavailable' });
+  });
+
+  test('streams of any length go through in plaintext, and who shows a bad certificate is refused as ever', async () => {
+    const authority = createCertificateAuthority();
+    const server = await partyWith(authority.issue(), { isInTransition: true });
+    const address = await serve(server.security);
+    const { client } = dial(address, PLAINTEXT);
+    const requests = (async function* (): AsyncGenerator<AppendRequest> {
+      const batch = Buffer.alloc(16 << 10, 7);
+      for (let sequence = 1; sequence <= 200; sequence++)
+        yield { tenant: 't', writerId: 'w', sequence, epoch: 1, batch, metadata: [] };
+    })();
+    let answers = 0;
+    for await (const { sequence } of client.append(requests, never())) expect(sequence).toBe(++answers);
+    expect(answers).toBe(200);
+    const files = createCertificateAuthority().issue();
+    copyFileSync(authority.caFile, files.ca);
+    const stranger = await partyWith(files, { isInTransition: true });
+    await expect(ask(dial(address, stranger.security, true))).rejects.toMatchObject({ code: 'unavailable' });
+    expect(await refusalsOf(server)).toEqual(['server/untrusted']);
+  });
+
+  test('who says nothing is not waited for when the server stops', async () => {
+    const server = await partyWith(createCertificateAuthority().issue(), { isInTransition: true });
+    const { host, port } = splitAddress(await serve(server.security));
+    const silent = connectSocket({ host, port: Number(port) });
+    onTestFinished(() => void silent.destroy());
+    await new Promise((resolve) => silent.once('connect', resolve));
+    expect(await plainOf(server)).toEqual([0, 0]);
+    silent.end();
+    await new Promise((resolve) => silent.once('close', resolve));
+    expect(await plainOf(server)).toEqual([0, 0]);
+  });
+});
+
 async function gaugeOf(party: Party, name: string): Promise<number | undefined> {
   return (await party.registry.getSingleMetric(name)!.get()).values[0]?.value;
 }
@@ -392,6 +468,7 @@ describe('flags', () => {
   test.each<[string[], string]>([
     [['--cluster.tls-cert-file=x'], 'belong together'],
     [['--cluster.tls-peer-name=x'], 'there are no certificates'],
+    [['--cluster.tls-transition'], 'flag --cluster.tls-transition: there are no certificates'],
     [
       tlsFlags({ cert: '/nowhere', key: '/nowhere', ca: '/nowhere' }),
       'flag --cluster.tls-cert-file: /nowhere: ENOENT',
