@@ -1,6 +1,7 @@
 // R22: the wall clock of one process of a running cluster is set an hour ahead, an hour or two back, and right again, while the others go
 // by the true time. Nothing is lost, no request fails, nobody's lease or membership ends, owners stay, and no slot of a rule group is
-// evaluated by two. A process whose clock was wrong is at work again as soon as it is right. Clocks are libfaketime's.
+// evaluated by two. `tidemark doctor` names whose clock is wrong. A process whose clock was wrong is at work again as soon as it is right.
+// Clocks are libfaketime's.
 // TIDEMARK_CLOCK_STEPS sets how many steps there are, TIDEMARK_CLOCK_SEED whose and which.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,6 +16,7 @@ import {
   startNode,
 } from '../support/cluster.ts';
 import { ClusterLoad, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
+import { askDoctor } from '../support/doctor.ts';
 import { createFakeClock, type FakeClock, hasFakeClock } from '../support/fake-clock.ts';
 import { rulesBy, watchLeases } from '../support/lease-watch.ts';
 import { hasPrograms } from '../support/process.ts';
@@ -63,6 +65,22 @@ async function areEvaluated(gateway: string, sinceMs: number): Promise<boolean> 
     ({ metric, value }) => `${metric.group} by ${metric.by} ${Date.now() / 1000 - Number(value[1])} s`,
   );
   throw new Error(`ages of held: ${ages.join(', ')}`);
+}
+
+/** Doctor says whose clock is wrong. */
+async function namesClock(gateway: string, name: string): Promise<void> {
+  const complaint = new RegExp(
+    `error: the clock of \\S+ ${name} is \\d+(\\.\\d)? s (ahead of|behind) this gateway's`,
+  );
+  let said = '';
+  await waitFor(
+    `doctor names the clock of ${name}`,
+    async () => {
+      said = await askDoctor(gateway);
+      return complaint.test(said);
+    },
+    { timeoutMs: 60_000, describe: () => said },
+  );
 }
 
 /** One of each process first, then by lot. */
@@ -140,6 +158,7 @@ test.skipIf(!hasPrograms('nats-server') || !hasFakeClock())(
       if (random() < 0.3) await seal(gateway);
       await sleep(MEMBER_EXPIRY_MS / 3);
       expect([what, holders()]).toEqual([what, before]);
+      if (step <= stepped.length && !name.startsWith('gateway')) await namesClock(gateway, name);
       clocks.get(name)!.step(0);
       const rightMs = Date.now();
       await waitFor(

@@ -1,18 +1,19 @@
-// `tidemark doctor` on a real cluster that is sent too much, by two senders at once, and whose ingester has a small disk: each is named with
-// its remedy, and the disk no more once it has room.
-import { execFileSync, spawn } from 'node:child_process';
+// `tidemark doctor` on a real cluster that is sent too much, by two senders at once, whose ingester has a small disk and is called in plaintext
+// over an address of the network: each is named with its remedy, and the disk no more once it has room.
+import { execFileSync } from 'node:child_process';
 import { rmSync, statfsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import { startCluster } from '../support/cluster.ts';
+import { askDoctor } from '../support/doctor.ts';
 import { hasPrograms } from '../support/process.ts';
-import { repositoryRoot, waitFor } from '../support/programs.ts';
+import { waitFor } from '../support/programs.ts';
 import { encodeWriteRequest, postWrite, sendWrite, snappyLiterals } from '../support/remote-write-body.ts';
 import { freshFolder } from '../support/tidemark.ts';
 
 const INTERVAL_MS = 15_000;
 const SERIES_MAX = 20;
+const INSECURE = ['--cluster.insecure'];
 
 function mountSmallDisk(): string | undefined {
   const folder = freshFolder();
@@ -48,8 +49,13 @@ test.skipIf(!hasPrograms('nats-server'))(
     const disk = mountSmallDisk();
     const cluster = await startCluster({
       counts: { ingester: 1, store: 1, querier: 1, gateway: 1 },
+      // This machine, as any other address that is not loopback.
+      advertise: async (instance, port) => (instance === 'ingester-0' ? `0.0.0.0:${port}` : undefined),
       flags: {
+        ...{ store: INSECURE, gateway: INSECURE },
+        querier: [...INSECURE, '--query.rehearsal=true', '--log.level=debug'],
         ingester: [
+          ...INSECURE,
           ...['--cluster.replication-factor=1', '--store.replication-factor=1'],
           ...[
             `--ingest.max-series=${SERIES_MAX}`,
@@ -59,13 +65,10 @@ test.skipIf(!hasPrograms('nats-server'))(
       },
     });
     const { url } = cluster.of('gateway')[0]!;
-    const doctor = async (): Promise<string> => {
-      const args = ['services/gateway/tidemark.ts', 'doctor', `--url=${url}`];
-      return await text(
-        spawn(process.execPath, args, { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'ignore'] }).stdout,
-      );
-    };
+    const doctor = (): Promise<string> => askDoctor(url);
+    expect(cluster.of('querier')[0]!.output()).toMatch(/queries rehearsed[\s\S]*querier started/);
     const complaints = {
+      plaintext: /warning: services call each other in plaintext over a network \(ingester ingester-0\)/,
       quota: /warning: \d+ writes were answered 429 [\s\S]*retry_on_http_429/,
       twins:
         /warning: 1 targets are sent by two senders who are not told apart, [\s\S]*\{instance="twice", job="j"\}[\s\S]*external label/,
@@ -90,6 +93,7 @@ test.skipIf(!hasPrograms('nats-server'))(
     ] as const)
       expect(await sendWrite(url, up(instance, offsetMs))).toBe(204);
     await says('twins');
+    await says('plaintext');
     for (const complaint of [complaints.quota, complaints.full, complaints.nearlyFull])
       expect(await doctor()).not.toMatch(complaint);
     const many = Array.from({ length: 2 * SERIES_MAX }, (_, i) => ({

@@ -1,9 +1,7 @@
 // `tidemark doctor` on a real cluster in which several things are wrong: each is named with its remedy, and is gone once the remedy was taken.
-import { spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
-import { text } from 'node:stream/consumers';
 import { expect, onTestFinished, test } from 'vitest';
 import {
   createCertificateAuthority,
@@ -11,8 +9,9 @@ import {
   type ServiceCertificate,
 } from '../support/certificate-authority.ts';
 import { type ServiceName, startCluster } from '../support/cluster.ts';
+import { askDoctor } from '../support/doctor.ts';
 import { hasPrograms } from '../support/process.ts';
-import { freePort, repositoryRoot, waitFor } from '../support/programs.ts';
+import { freePort, waitFor } from '../support/programs.ts';
 import { freshFolder } from '../support/tidemark.ts';
 
 const NAME = 'tidemark.test';
@@ -77,12 +76,7 @@ scrape_configs: [{ job_name: t, scrape_interval: 1s, scrape_timeout: 1s, static_
     );
     const cluster = await startCluster({ counts: COUNTS, config, flags });
     const { url } = cluster.of('gateway')[0]!;
-    const doctor = async (): Promise<string> => {
-      const args = ['services/gateway/tidemark.ts', 'doctor', `--url=${url}`];
-      return await text(
-        spawn(process.execPath, args, { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'ignore'] }).stdout,
-      );
-    };
+    const doctor = (): Promise<string> => askDoctor(url);
     const complaints = [
       /warning: the certificate of ingester ingester-0 ends in [45] days/,
       /warning: the certificate of alert-evaluator alert-evaluator-0 ends in [45] days/,
