@@ -10,7 +10,6 @@ import { createSilentLogger } from '../runtime/logger.ts';
 import type { Cluster } from '../transport/cluster.ts';
 import { createInProcessClient } from '../transport/in-process.ts';
 import type { Handlers } from '../transport/rpc.ts';
-import { decompressSnappy, SNAPPY_SLACK_BYTES, snappyDecodedBytes } from '../wire/compression/snappy.ts';
 import { AppendOutcome, IngesterDefinition } from '../wire/contracts.ts';
 import { RemoteWriteColumns } from '../wire/remote-write/remote-write-columns.ts';
 import { RemoteWriteDecoder } from '../wire/remote-write/remote-write-decoder.ts';
@@ -76,17 +75,13 @@ const decoder = new RemoteWriteDecoder(
   { cachedSeriesMax: 4_000_000, cachedMetricsMax: 1000, hashSeed: 1, metadataResendMs: 600_000 },
   { resolver: appender },
 );
-const scratch = new Uint8Array(
-  Math.max(...bodies.map((body) => snappyDecodedBytes(body))) + SNAPPY_SLACK_BYTES,
-);
 const columns = new RemoteWriteColumns();
 const { signal } = new AbortController();
 for (let round = 0; round < Number(rounds); round++) {
   const before = process.cpuUsage();
   let samples = 0;
   for (const body of bodies) {
-    const length = decompressSnappy(body, scratch);
-    const decoded = decoder.decode(1, scratch, length, columns, systemClock.nowMs());
+    const decoded = decoder.decodeSnappy(1, body, columns, systemClock.nowMs());
     const outcome = await appender.write(columns, decoded.metadata, signal);
     if (outcome.written !== decoded.samples) {
       throw new Error(`${outcome.written} of ${decoded.samples} written: ${outcome.firstRejection}`);
