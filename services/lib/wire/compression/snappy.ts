@@ -73,9 +73,13 @@ export function decompressSnappy(src: Uint8Array, dst: Uint8Array): number {
  * @throws AppError `bad_data` as `decompressSnappy`.
  */
 export function decompressSnappyIn(kernel: WireKernel, roomBytes: number, src: Uint8Array): Uint8Array {
-  const declared = plausibleBytes(src);
-  const needed = src.length + declared + 2 * SNAPPY_SLACK_BYTES;
-  return decodeIn(needed <= roomBytes ? kernel : new WireKernel(needed), src, declared);
+  const needed = snappyRoomBytes(src);
+  return decodeIn(needed <= roomBytes ? kernel : new WireKernel(needed), src, plausibleBytes(src));
+}
+
+/** Room of a kernel that a block needs. @throws AppError `bad_data` when it cannot hold what it declares. */
+export function snappyRoomBytes(src: Uint8Array): number {
+  return src.length + plausibleBytes(src) + 2 * SNAPPY_SLACK_BYTES;
 }
 
 /** Source and decoded bytes stand in the kernel's room, with slack behind each. */

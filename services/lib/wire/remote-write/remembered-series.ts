@@ -1,13 +1,15 @@
 // The label bytes of the cache's series, in a kernel's memory: what a sender sends in the order of its last requests is compared with
 // them and taken (kernel/assembly/known-series.ts), which costs a fifth of hashing and needs no trust in a hash. A request of a usual
 // size is decoded in the same memory.
-import { decompressSnappyIn } from '../compression/snappy.ts';
+import { decompressSnappyIn, snappyRoomBytes } from '../compression/snappy.ts';
 import { WireKernel } from '../kernel/wire-kernel.ts';
 import type { RemoteWriteColumns } from './remote-write-columns.ts';
 import type { RemoteWriteSeriesCache } from './remote-write-series-cache.ts';
 
-/** For a request, compressed and decompressed. Larger ones are decoded elsewhere, and their series hashed. */
-const REQUEST_BYTES = 4 << 20;
+/** Room for a request, compressed and decompressed, doubles from the least to the most as requests need it. */
+const REQUEST_BYTES_MIN = 1 << 16;
+/** Larger requests are decoded elsewhere, and their series hashed. */
+const REQUEST_BYTES_MAX = 1 << 22;
 /** Room for a series' own bytes, on average: a usual one has 25, and there is room for longer ones. */
 const OWN_BYTES_EACH = 48;
 /** Entries above are not remembered: a memory has 4 GiB. */
@@ -20,11 +22,12 @@ export interface Taken {
 }
 
 export class RememberedSeries {
-  readonly #kernel = new WireKernel(REQUEST_BYTES);
+  readonly #kernel = new WireKernel(REQUEST_BYTES_MIN);
   readonly #cache: RemoteWriteSeriesCache;
   /** Whose positions the table's entries are. */
   #generation = -1;
-  #tableAt: number;
+  /** The table begins behind this room for requests. */
+  #requestBytes = REQUEST_BYTES_MIN;
   /** Where the request begins in the memory; -1 when it does not stand there. */
   #base = -1;
   #references = new Uint32Array(0);
@@ -33,7 +36,6 @@ export class RememberedSeries {
 
   constructor(cache: RemoteWriteSeriesCache) {
     this.#cache = cache;
-    this.#tableAt = this.#kernel.room + REQUEST_BYTES;
   }
 
   /** Bytes that the series take here. */
@@ -41,36 +43,54 @@ export class RememberedSeries {
     return this.#generation < 0 ? 0 : this.#kernel.exports.ownNext.value - this.#tableAt;
   }
 
+  get #tableAt(): number {
+    return this.#kernel.room + this.#requestBytes;
+  }
+
   /** Before each request. Byte arrays that `decompress` returned are of no use afterwards. */
   maintain(): void {
-    const { generation } = this.#cache;
-    if (generation === this.#generation) return;
+    if (this.#generation !== this.#cache.generation) this.#layTable();
+  }
+
+  /** Makes an empty table for the cache's generation. */
+  #layTable(): void {
     const kernel = this.#kernel;
     const { ENTRY_BYTES, REFERENCES, TIMESTAMPS, VALUES, TAKEN_MAX, ownNext } = kernel.exports;
     const capacity = Math.min(this.#cache.capacity, ENTRIES_MAX);
-    // What was used of it is zero again.
-    if (this.#generation >= 0) kernel.bytes.fill(0, this.#tableAt, ownNext.value);
-    const end = this.#tableAt + capacity * (ENTRY_BYTES.value + OWN_BYTES_EACH);
+    const at = this.#tableAt;
+    // What was used before is zero again where the table and its bytes will be.
+    if (ownNext.value > at) kernel.bytes.fill(0, at, ownNext.value);
+    const end = at + capacity * (ENTRY_BYTES.value + OWN_BYTES_EACH);
     kernel.grow(end);
-    kernel.exports.layTable(this.#tableAt, capacity, end);
+    kernel.exports.layTable(at, capacity, end);
     const { buffer } = kernel.bytes;
     this.#references = new Uint32Array(buffer, REFERENCES.value, TAKEN_MAX.value);
     this.#timestampsMs = new Float64Array(buffer, TIMESTAMPS.value, TAKEN_MAX.value);
     this.#values = new Float64Array(buffer, VALUES.value, TAKEN_MAX.value);
-    this.#generation = generation;
+    this.#generation = this.#cache.generation;
+  }
+
+  /** Makes room for a request, if it may have so much; what is remembered has to go for it, a few times in a life. */
+  #makeRoom(bytes: number): void {
+    if (bytes <= this.#requestBytes || this.#requestBytes === REQUEST_BYTES_MAX) return;
+    while (this.#requestBytes < bytes && this.#requestBytes < REQUEST_BYTES_MAX) this.#requestBytes *= 2;
+    this.#layTable();
   }
 
   /** Decompresses a request to where its series are found fastest. The rest as `decompressSnappyIn`. */
   decompress(src: Uint8Array): Uint8Array {
-    return decompressSnappyIn(this.#kernel, REQUEST_BYTES, src);
+    this.#makeRoom(snappyRoomBytes(src));
+    return decompressSnappyIn(this.#kernel, this.#requestBytes, src);
   }
 
   /** The request in bytes[0, length) is walked next; copied where it did not come out of `decompress`. */
   begin(bytes: Uint8Array, length: number): void {
     const kernel = this.#kernel;
+    const isInside = bytes.buffer === kernel.bytes.buffer;
+    if (!isInside) this.#makeRoom(length);
     kernel.exports.before.value = -1;
-    if (bytes.buffer === kernel.bytes.buffer) this.#base = bytes.byteOffset;
-    else if (length <= REQUEST_BYTES) {
+    if (isInside) this.#base = bytes.byteOffset;
+    else if (length <= this.#requestBytes) {
       this.#base = kernel.room;
       kernel.bytes.set(bytes.subarray(0, length), this.#base);
     } else this.#base = -1;
