@@ -38,7 +38,10 @@ export class RuleManager {
   /** Nothing was loaded yet: what is loaded now restores its clocks. */
   #isFirst = true;
   readonly #cleanups = new Set<Promise<void>>();
-  /** Groups that other evaluators ran when we last looked. */
+  /**
+   * Groups that other evaluators ran, until they run here: whoever had one may be gone for seconds before the next holder begins, and is to be
+   * taken over from all the same.
+   */
   #others: ReadonlySet<string> = new Set();
   /** Groups that were there when this process started and that nobody was seen to run since: its former life may have. */
   #unclaimed: Set<string> | undefined;
@@ -82,7 +85,7 @@ export class RuleManager {
         if (this.#deps.othersOwn?.(key) === true) {
           others.add(key);
           this.#unclaimed.delete(key);
-        }
+        } else if (this.#others.has(key)) others.add(key);
         continue;
       }
       const intervalMs = spec.intervalMs ?? defaults.intervalMs;

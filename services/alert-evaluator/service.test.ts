@@ -70,8 +70,9 @@ class TestClock implements Clock {
 }
 
 interface Sharing {
-  /** Which groups are ours; the others are a live other evaluator's. */
+  /** Which groups are ours; the others are a live other evaluator's, unless `othersOwn` says otherwise. */
   readonly owns: (groupKey: string) => boolean;
+  readonly othersOwn?: (groupKey: string) => boolean;
   readonly handOverMs: number;
 }
 
@@ -92,7 +93,7 @@ async function startEvaluator(sharing?: Sharing) {
       clock,
       logger: createSilentLogger(),
       registry,
-      ...(sharing !== undefined && { owns: sharing.owns, othersOwn: (key) => !sharing.owns(key) }),
+      ...(sharing !== undefined && { othersOwn: (key) => !sharing.owns(key), ...sharing }),
     },
   );
   onTestFinished(async () => {
@@ -353,6 +354,22 @@ describe('a group that is taken over from another evaluator', () => {
     expect(new Set(times.slice(1).map((timeMs, i) => timeMs - times[i]!))).toEqual(new Set([INTERVAL_MS]));
     expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(4);
     expect(await metric('tidemark_rule_group_iterations_missed_total')).toBe(0);
+  });
+
+  test('has none either when we look while it has changed hands, and the next one may not begin yet', async () => {
+    let [isOurs, isTheirs] = [false, true];
+    const sharing = { owns: () => isOurs, othersOwn: () => isTheirs, handOverMs: HAND_OVER_MS };
+    const { world, clock, write, apply, evaluator } = await startEvaluator(sharing);
+    write('a.yml', `groups:\n${group('g', 'record: r, expr: up')}`);
+    world.answer = () => [[{}, 1]];
+    await apply();
+    isTheirs = false;
+    await evaluator.rebalance();
+    await clock.advance(INTERVAL_MS);
+    isOurs = true;
+    await evaluator.rebalance();
+    await clock.settle();
+    expect(world.written).toHaveLength(4);
   });
 
   test('keeps the clock of an alert, though its `for` is shorter than the grace period', async () => {
