@@ -1,5 +1,8 @@
 // Huffman codes as deflate wants them (RFC 1951, 3.2.2): lengths from frequencies, canonical codes from lengths.
 
+/** Longest code of deflate, bits. */
+const LENGTH_MAX = 15;
+
 /** A code. */
 export interface HuffmanCode {
   /** Bits of each symbol, lowest first, and from bit 16 on how many there are; 0 where the symbol has none. */
@@ -61,18 +64,24 @@ function assignLengths(
 /** The canonical code of these lengths. */
 export function huffmanCode(lengths: Uint8Array): HuffmanCode {
   const packed = new Uint32Array(lengths.length);
-  let next = 0;
-  for (let length = 1; length <= 15; length++) {
-    next <<= 1;
-    for (let symbol = 0; symbol < lengths.length; symbol++) {
-      if (lengths[symbol] === length) packed[symbol] = reversed(next++, length) | (length << 16);
-    }
+  const counts = new Uint16Array(LENGTH_MAX + 1);
+  for (const length of lengths) counts[length]!++;
+  /** The next code of each length. */
+  const next = new Uint16Array(LENGTH_MAX + 1);
+  for (let length = 2; length <= LENGTH_MAX; length++)
+    next[length] = (next[length - 1]! + counts[length - 1]!) << 1;
+  for (let symbol = 0; symbol < lengths.length; symbol++) {
+    const length = lengths[symbol]!;
+    if (length > 0) packed[symbol] = reversed(next[length]!++, length) | (length << 16);
   }
   return { packed, lengths };
 }
 
+/** The lowest `length` bits, the other way round. */
 function reversed(code: number, length: number): number {
-  let result = 0;
-  for (let i = 0; i < length; i++) result |= ((code >>> i) & 1) << (length - 1 - i);
-  return result;
+  let bits = ((code & 0x5555) << 1) | ((code >>> 1) & 0x5555);
+  bits = ((bits & 0x3333) << 2) | ((bits >>> 2) & 0x3333);
+  bits = ((bits & 0x0f0f) << 4) | ((bits >>> 4) & 0x0f0f);
+  bits = ((bits & 0x00ff) << 8) | ((bits >>> 8) & 0x00ff);
+  return bits >>> (16 - length);
 }

@@ -18,7 +18,7 @@ export class RepeatGzip {
     return this.#pieces.length;
   }
 
-  /** Compresses a piece. Cost: 2 to 4 ns per byte that is no repeat, 10 to 20 ns per repeat. */
+  /** Compresses a piece. Cost: about 2 ns per byte that is no repeat, 10 ns per repeat, and 0.1 ms per piece. */
   add(piece: Buffer, repeats?: Repeats): void {
     this.#push(piece, repeats, false);
   }

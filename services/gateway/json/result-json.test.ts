@@ -1,11 +1,15 @@
 // Result JSON against the plain way: objects and JSON.parse.
+import { gunzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ByteWriter } from '../../lib/core/bytes.ts';
 import { FloatHistogram } from '../../lib/model/float-histogram.ts';
 import { encodeLabels, Labels } from '../../lib/model/labels.ts';
+import { formatValue } from '../../lib/model/number-format.ts';
 import { ResultType } from '../../lib/wire/contracts.ts';
 import { ResultFrameWriter } from '../../lib/wire/frames/result-frame.ts';
+import { RepeatGzip } from '../http/repeat-gzip.ts';
+import { PAIRS_MAX } from './kernel/text-kernel.ts';
 import { type JsonSink, labelsToJson, ResultJson } from './result-json.ts';
 
 function render(
@@ -173,3 +177,47 @@ test('runs that are said to stand before do', () => {
     { numRuns: 60 },
   );
 });
+
+test('series longer than one call of the kernel, among them values with an exponent, on grids that differ', () => {
+  const written: { metric: Record<string, string>; values: [number, string][] }[] = [];
+  const frames = new ResultFrameWriter();
+  const pieces: Buffer[] = [];
+  const gzip = new RepeatGzip();
+  const sink: JsonSink = {
+    wantsRepeats: true,
+    writeBytes: (piece, repeats) => {
+      pieces.push(piece);
+      gzip.add(piece, repeats);
+    },
+  };
+  const json = new ResultJson(sink, ResultType.RESULT_TYPE_MATRIX);
+  const count = 2 * PAIRS_MAX + 300;
+  for (let series = 0; series < 12; series++) {
+    const times = Float64Array.from({ length: count }, (_, i) => 1_795_298_981_000 + i * 15_000);
+    // From there on another grid.
+    if (series === 4) for (let i = 700; i < count; i++) times[i]! += 7;
+    const values = times.map((_, i) => (i % (97 + series) === 0 ? 1e-9 * i : (i * (series + 1)) / 7));
+    const own = series === 7 ? 3 : series === 8 ? PAIRS_MAX : count;
+    const frame = frames.add(Labels.from([['i', String(series)]]), times, values, own);
+    if (frame !== undefined) json.addFrame(frame);
+    const pairs = Array.from(times.subarray(0, own), (time, i): [number, string] => [
+      time / 1000,
+      formatValue(values[i]!),
+    ]);
+    written.push({ metric: { i: String(series) }, values: pairs });
+  }
+  const last = frames.finish();
+  if (last !== undefined) json.addFrame(last);
+  gzip.finish(Buffer.alloc(0));
+  const text = Buffer.concat(pieces).toString();
+  expect(JSON.parse(`[${text}]`)).toEqual(written);
+  return Promise.all(takeAll(gzip)).then((compressed) =>
+    expect(gunzipSync(Buffer.concat(compressed)).toString()).toBe(text),
+  );
+});
+
+function takeAll(gzip: RepeatGzip): Promise<Buffer>[] {
+  const taken: Promise<Buffer>[] = [];
+  for (let next = gzip.take(); next !== undefined; next = gzip.take()) taken.push(next);
+  return taken;
+}

@@ -7,13 +7,25 @@ import { readResultFrame, type SampleHistograms } from '../../lib/wire/frames/re
 import { writeHistogram } from './histogram-json.ts';
 import { JsonBytes } from './json-bytes.ts';
 import { formatDecimal, formatSeconds } from './json-values.ts';
-import { DISTANCE_MAX, type Repeats } from './repeats.ts';
+import {
+  PAIRS_MAX,
+  putPairs,
+  SLOT_BYTES,
+  SLOT_COMMON,
+  SLOT_LENGTH,
+  SLOT_TEXT_MAX,
+  type TimeColumns,
+} from './kernel/text-kernel.ts';
+import type { Repeats } from './repeats.ts';
 
 /** Range queries have at most 11,001 steps; instant queries over ranges may be longer, and are not cached beyond. */
 const CACHED_TIMES_MAX = 11_001;
 
 /** Between two samples, before the bracket of the second. */
 const PAIR_END = '"],';
+
+/** Fewer samples are written one by one. */
+const PAIRS_MIN = 4;
 
 /** A piece is handed over at this size. */
 const PIECE_BYTES = 64 * 1024;
@@ -42,16 +54,10 @@ export class ResultJson {
   readonly #sink: JsonSink;
   readonly #type: ResultType;
   readonly #json = new JsonBytes();
-  // Texts of times by position in the series, each behind the end of the sample before: `"],[1435781430.781,"`. That of times[i] stands in
-  // timeBytes[timeEnds[i - 1], timeEnds[i]).
-  #times: Float64Array<ArrayBuffer> = new Float64Array(256);
-  #timeEnds: Uint32Array<ArrayBuffer> = new Uint32Array(256);
-  readonly #timeBytes = new JsonBytes();
+  /** Times by position in the series, with their texts, each behind the end of the sample before: `"],[1435781430.781,"`. */
+  #times: Float64Array<ArrayBuffer> = new Float64Array(0);
+  #columns: TimeColumns = makeColumns(0);
   #timeCount = 0;
-  /** Where the text of times[i] was written last: bytes since the beginning. */
-  #timeAt: Float64Array<ArrayBuffer> = new Float64Array(256);
-  /** How many of its first bytes are those of the one before it. */
-  #timeCommon: Uint8Array<ArrayBuffer> = new Uint8Array(256);
   /** Bytes that were handed over. */
   #handed = 0;
   #series = 0;
@@ -137,78 +143,87 @@ export class ResultJson {
   /** `[1435781430.781,"1"]`, with commas between. */
   #writePairs(timestampsMs: Float64Array, values: Float64Array, count: number): void {
     const json = this.#json;
-    for (let i = 0; i < count; i++) {
-      this.#writeTime(i, timestampsMs[i]!);
-      json.value(values[i]!);
+    for (let i = 0; i < count; ) {
+      const known = this.#knownTimes(timestampsMs, i, count);
+      const written = known < PAIRS_MIN ? 0 : this.#writeKnown(values, i, i + known);
+      i += written;
+      // A value with an exponent, a time that is new here, or too few samples to be worth a call.
+      if (written < known || known === 0) {
+        this.#writeTime(i, timestampsMs[i]!, values[i]!);
+        json.value(values[i]!);
+        i++;
+      }
       if (json.length >= PIECE_BYTES) this.#hand();
     }
-    json.alikeDistance = 0;
     if (count > 0) json.text('"]');
   }
 
-  #writeTime(index: number, timeMs: number): void {
+  /** How many samples from `from` on have the times whose texts are kept, PAIRS_MAX at most. */
+  #knownTimes(timestampsMs: Float64Array, from: number, count: number): number {
+    const times = this.#times;
+    const end = Math.min(count, this.#timeCount, from + PAIRS_MAX);
+    let i = from;
+    while (i < end && times[i] === timestampsMs[i]) i++;
+    return i - from;
+  }
+
+  #writeKnown(values: Float64Array, from: number, end: number): number {
+    const json = this.#json;
+    const at = this.#handed + json.length;
+    const skip = from === 0 ? PAIR_END.length : 0;
+    const pairs = putPairs(this.#columns, values, from, end, skip, at, json.repeats, json.length);
+    json.copy(pairs.text, 0, pairs.text.length);
+    return pairs.samples;
+  }
+
+  /** Writes a time, and keeps its text where it is the next of the grid. */
+  #writeTime(index: number, timeMs: number, value: number): void {
     const at = this.#handed + this.#json.length;
-    if (index < this.#timeCount && this.#times[index] === timeMs) {
-      this.#copyTime(index, at);
-      this.#timeAt[index] = at;
-      return;
-    }
-    this.#json.alikeDistance = 0;
     const text = `[${formatTimestamp(timeMs)},"`;
     this.#json.text(index === 0 ? text : PAIR_END + text);
-    if (index !== this.#timeCount || index >= CACHED_TIMES_MAX) return;
-    this.#growTimes(index + 1);
-    this.#timeBytes.text(PAIR_END + text);
-    this.#times[index] = timeMs;
-    this.#timeEnds[index] = this.#timeBytes.length;
-    this.#timeAt[index] = at;
-    this.#timeCommon[index] = index === 0 ? 0 : this.#commonWithLast(index);
-    this.#timeCount = index + 1;
+    const bytes = PAIR_END.length + text.length;
+    if (index === this.#timeCount && index < CACHED_TIMES_MAX && bytes <= SLOT_TEXT_MAX) {
+      this.#growTimes(index + 1);
+      this.#times[index] = timeMs;
+      this.#keepText(index, PAIR_END + text);
+      this.#timeCount = index + 1;
+    } else if (index >= this.#timeCount || this.#times[index] !== timeMs) return;
+    this.#columns.places[index] = at;
+    this.#columns.values[index] = value;
   }
 
-  /** Writes a time that was written before: in the series before, or else most of it in the sample before. */
-  #copyTime(index: number, at: number): void {
-    const from = index === 0 ? PAIR_END.length : this.#timeEnds[index - 1]!;
-    const end = this.#timeEnds[index]!;
-    const { bytes } = this.#timeBytes;
-    const distance = at - this.#timeAt[index]!;
-    if (!this.#json.notesRepeats) {
-      this.#json.copy(bytes, from, end);
-      return;
-    }
-    if (distance <= DISTANCE_MAX) {
-      this.#json.alikeDistance = distance;
-      this.#json.copy(bytes, from, end, end - from, distance);
-      return;
-    }
-    this.#json.alikeDistance = 0;
-    // The first of a series begins otherwise than all that follow.
-    const common = index > 1 ? this.#timeCommon[index]! : 0;
-    this.#json.copy(bytes, from, end, common, at - this.#timeAt[index - 1]!);
-  }
-
-  #commonWithLast(index: number): number {
-    const { bytes } = this.#timeBytes;
-    const from = this.#timeEnds[index - 1]!;
-    const before = index === 1 ? 0 : this.#timeEnds[index - 2]!;
+  #keepText(index: number, text: string): void {
+    const { slots } = this.#columns;
+    const slot = SLOT_BYTES * index;
     let common = 0;
-    while (before + common < from && bytes[before + common] === bytes[from + common]) common++;
-    return common;
+    for (let i = 0; i < text.length; i++) {
+      slots[slot + i] = text.charCodeAt(i);
+      if (common === i && index > 0 && slots[slot + i] === slots[slot + i - SLOT_BYTES]) common++;
+    }
+    slots[slot + SLOT_LENGTH] = text.length;
+    // The first of a series begins otherwise than all that follow.
+    slots[slot + SLOT_COMMON] = index > 1 ? common : 0;
   }
 
   #growTimes(needed: number): void {
     if (needed <= this.#times.length) return;
-    const times = new Float64Array(this.#times.length * 2);
+    const grown = Math.max(2 * this.#times.length, 256);
+    const times = new Float64Array(grown);
     times.set(this.#times);
     this.#times = times;
-    const ends = new Uint32Array(times.length);
-    ends.set(this.#timeEnds);
-    this.#timeEnds = ends;
-    const places = new Float64Array(times.length);
-    places.set(this.#timeAt);
-    this.#timeAt = places;
-    const common = new Uint8Array(times.length);
-    common.set(this.#timeCommon);
-    this.#timeCommon = common;
+    const { slots, places, values } = this.#columns;
+    const columns = makeColumns(grown);
+    columns.slots.set(slots);
+    columns.places.set(places);
+    columns.values.set(values);
+    this.#columns = columns;
   }
+}
+
+function makeColumns(count: number): TimeColumns {
+  return {
+    slots: new Uint8Array(SLOT_BYTES * count),
+    places: new Float64Array(count).fill(Number.NEGATIVE_INFINITY),
+    values: new Float64Array(count),
+  };
 }

@@ -1,23 +1,12 @@
-import { readFileSync } from 'node:fs';
-import { main } from 'assemblyscript/asc';
 import { expect, test } from 'vitest';
+import { compileKernel } from '../../../../test/support/compiled-kernel.ts';
 import { WireKernel } from './wire-kernel.ts';
 
-const folder = new URL('./', import.meta.url);
-
-test('kernel.wasm is what the sources in assembly/ make (npm run generate:kernel)', {
+test('kernel.wasm is what the sources in assembly/ make (npm run generate:wire-kernel)', {
   timeout: 180_000,
 }, async () => {
-  let made: Uint8Array | undefined;
-  const sources = ['snappy', 'known-series'].map((name) => `services/lib/wire/kernel/assembly/${name}.ts`);
-  const config = 'services/lib/wire/kernel/assembly/asconfig.json';
-  const { error } = await main([...sources, '--config', config, '--outFile', 'kernel.wasm'], {
-    writeFile: (name, contents) => {
-      if (name.endsWith('kernel.wasm')) made = contents as Uint8Array;
-    },
-  });
-  expect(error).toBeNull();
-  expect(Buffer.from(made!).equals(readFileSync(new URL('kernel.wasm', folder)))).toBe(true);
+  const { made, committed } = await compileKernel('services/lib/wire/kernel', ['snappy', 'known-series']);
+  expect(made.equals(committed)).toBe(true);
 });
 
 test('memory grows with what is in it; two kernels have nothing in common', () => {
