@@ -73,7 +73,7 @@ describe('R9', { concurrent: true, timeout: HOUR_MS }, () => {
     ['trust-itself', 'pause evaluator'],
     ['trust-uploads', 'damaged uploads,kill,pause'],
   ])('R9: the planted bug %s is found', async (canary, faults) => {
-    const { status, output } = await simulate('--seeds', '1..40', '--canary', canary, '--faults', faults);
+    const { status, output } = await simulate('--seeds', '1..80', '--canary', canary, '--faults', faults);
     expect(output).toContain(`the planted bug ${canary} is found`);
     expect(status).toBe(1);
   });
