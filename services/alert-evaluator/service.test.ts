@@ -383,7 +383,7 @@ describe('a group that is taken over from another evaluator', () => {
       return [[{}, 1]];
     });
     const alert = async () => (await groups())[0]!.rules[0]!.alerting!.alerts[0]!;
-    expect((await alert()).activeAtMs).toBe(START_MS - 520_000);
+    expect(Math.floor(((await alert()).activeAtMs - (START_MS - 520_000)) / 1000)).toBe(0);
     await clock.advance(2 * INTERVAL_MS);
     expect((await alert()).state).toBe('firing');
   });
@@ -436,7 +436,8 @@ describe('an evaluator that starts, and may have been there moments ago under it
 
   test('goes on with the clocks of alerts at once, when it was away for a moment', async () => {
     const { alert, activeAtMs, world } = await start(`alert: A, expr: up, for: ${FOR_MS}ms`, INTERVAL_MS);
-    expect((await alert()).activeAtMs).toBe(activeAtMs);
+    // To the second: a slot of the group within it is when it began.
+    expect(Math.floor(((await alert()).activeAtMs - activeAtMs) / 1000)).toBe(0);
     expect(world.written.length).toBeGreaterThan(0);
   });
 
