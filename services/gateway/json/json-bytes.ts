@@ -26,7 +26,7 @@ export class JsonBytes {
   #lastAt = 0;
   #lastBytes = 0;
   readonly #repeats = new Repeats();
-  /** Whether runs that stand before are noted: see takeRepeats(). */
+  /** Whether runs that stand before are noted: see `repeats`. */
   notesRepeats = false;
   #labelsAt = 0;
   #labelsEnd = 0;
@@ -75,7 +75,7 @@ export class JsonBytes {
     this.#length = at + text.length;
   }
 
-  /** Copies source[start, end). Values that follow are not compared with those before. */
+  /** Copies source[start, end). */
   copy(source: Uint8Array, start: number, end: number): void {
     this.#reserve(end - start);
     copyShort(source, start, end, this.#bytes, this.#length);

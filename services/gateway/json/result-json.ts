@@ -176,18 +176,23 @@ export class ResultJson {
     return pairs.samples;
   }
 
-  /** Writes a time, and keeps its text where it is the next of the grid. */
+  /** Writes the time of one sample, and keeps its text where it is the next of the grid. */
   #writeTime(index: number, timeMs: number, value: number): void {
-    const at = this.#handed + this.#json.length;
-    const text = `[${formatTimestamp(timeMs)},"`;
-    this.#json.text(index === 0 ? text : PAIR_END + text);
-    const bytes = PAIR_END.length + text.length;
-    if (index === this.#timeCount && index < CACHED_TIMES_MAX && bytes <= SLOT_TEXT_MAX) {
+    const json = this.#json;
+    const at = this.#handed + json.length;
+    if (index < this.#timeCount && this.#times[index] === timeMs) {
+      const { slots } = this.#columns;
+      const slot = SLOT_BYTES * index;
+      json.copy(slots, index === 0 ? slot + PAIR_END.length : slot, slot + slots[slot + SLOT_LENGTH]!);
+    } else {
+      const text = `${PAIR_END}[${formatTimestamp(timeMs)},"`;
+      json.text(index === 0 ? text.slice(PAIR_END.length) : text);
+      if (index !== this.#timeCount || index >= CACHED_TIMES_MAX || text.length > SLOT_TEXT_MAX) return;
       this.#growTimes(index + 1);
       this.#times[index] = timeMs;
-      this.#keepText(index, PAIR_END + text);
+      this.#keepText(index, text);
       this.#timeCount = index + 1;
-    } else if (index >= this.#timeCount || this.#times[index] !== timeMs) return;
+    }
     this.#columns.places[index] = at;
     this.#columns.values[index] = value;
   }

@@ -39,12 +39,13 @@ interface KernelExports {
 }
 
 const PAGE_BYTES = 65_536;
-/** Of symbols: 286 literals and runs, 30 distances. */
-const SYMBOLS = 316;
+/** Symbols of literals and runs, and of these and distances. */
+const LITERALS = 286;
+const SYMBOLS = LITERALS + 30;
 /** The kernel stores whole words. */
 const SLACK_BYTES = 64;
 
-/** Bytes of a slot for the text of a time; `slotLength` and `slotCommon` are places in it. */
+/** Bytes of a slot for the text of a time; at SLOT_LENGTH it has the text's length, at SLOT_COMMON how much of it begins the slot before. */
 export const SLOT_BYTES = 32;
 export const SLOT_LENGTH = 31;
 export const SLOT_COMMON = 30;
@@ -215,6 +216,3 @@ export function putSymbols(
     heldBits: exports.heldBits.value,
   };
 }
-
-/** Symbols of literals and runs. */
-const LITERALS = 286;
