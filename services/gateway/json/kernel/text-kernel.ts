@@ -1,36 +1,31 @@
 // What long answers cost most, in WebAssembly (README.md): numbers as text, the samples of a series as JSON, the bits of a deflate block.
 // All of it is over when a call returns: the one instance is room to compute in, and nobody's state.
-import { readFileSync } from 'node:fs';
+import {
+  compileWasm,
+  WASM_PAGE_BYTES,
+  type WasmGlobal,
+  type WasmMemory,
+} from '../../../lib/core/web-assembly.ts';
 import type { Repeats } from '../repeats.ts';
-
-/** As much of the runtime's WebAssembly as is used here: its types come with those of browsers only. */
-declare const WebAssembly: {
-  readonly Module: new (bytes: Uint8Array) => object;
-  readonly Instance: new (module: object) => { readonly exports: unknown };
-};
-
-interface Global {
-  readonly value: number;
-}
 
 /** What the sources in assembly/ export. */
 interface KernelExports {
-  readonly memory: { readonly buffer: ArrayBuffer; grow(pages: number): number };
-  readonly SAMPLES_MAX: Global;
-  readonly SLOTS: Global;
-  readonly VALUES: Global;
-  readonly PLACES_BEFORE: Global;
-  readonly VALUES_BEFORE: Global;
-  readonly REPEAT_PLACES: Global;
-  readonly REPEAT_LENGTHS: Global;
-  readonly REPEAT_DISTANCES: Global;
-  readonly TEXT: Global;
-  readonly ROOM: Global;
-  readonly CODES: Global;
-  readonly written: Global;
-  readonly repeats: Global;
-  readonly held: Global;
-  readonly heldBits: Global;
+  readonly memory: WasmMemory;
+  readonly SAMPLES_MAX: WasmGlobal;
+  readonly SLOTS: WasmGlobal;
+  readonly VALUES: WasmGlobal;
+  readonly PLACES_BEFORE: WasmGlobal;
+  readonly VALUES_BEFORE: WasmGlobal;
+  readonly REPEAT_PLACES: WasmGlobal;
+  readonly REPEAT_LENGTHS: WasmGlobal;
+  readonly REPEAT_DISTANCES: WasmGlobal;
+  readonly TEXT: WasmGlobal;
+  readonly ROOM: WasmGlobal;
+  readonly CODES: WasmGlobal;
+  readonly written: WasmGlobal;
+  readonly repeats: WasmGlobal;
+  readonly held: WasmGlobal;
+  readonly heldBits: WasmGlobal;
   putValue(to: number, value: number): number;
   putPairs(count: number, skip: number, start: number, notes: number): number;
   countSymbols(text: number, bytes: number, repeats: number, count: number): void;
@@ -38,7 +33,6 @@ interface KernelExports {
   hold(bits: number, count: number): void;
 }
 
-const PAGE_BYTES = 65_536;
 /** Symbols of literals and runs, and of these and distances. */
 const LITERALS = 286;
 const SYMBOLS = LITERALS + 30;
@@ -62,9 +56,7 @@ export interface TimeColumns {
   readonly values: Float64Array;
 }
 
-const exports = new WebAssembly.Instance(
-  new WebAssembly.Module(readFileSync(new URL('./kernel.wasm', import.meta.url))),
-).exports as KernelExports;
+const exports = compileWasm<KernelExports>(new URL('./kernel.wasm', import.meta.url))();
 const { SAMPLES_MAX, SLOTS, VALUES, PLACES_BEFORE, VALUES_BEFORE, TEXT, ROOM, CODES } = exports;
 const { REPEAT_PLACES, REPEAT_LENGTHS, REPEAT_DISTANCES } = exports;
 
@@ -91,7 +83,7 @@ let views = viewsOf(exports.memory.buffer);
 function reserve(bytes: number): void {
   const more = ROOM.value + bytes - views.buffer.byteLength;
   if (more <= 0) return;
-  exports.memory.grow(Math.ceil(more / PAGE_BYTES));
+  exports.memory.grow(Math.ceil(more / WASM_PAGE_BYTES));
   views = viewsOf(exports.memory.buffer);
 }
 
