@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { type Clock, systemClock } from '../../lib/core/clock.ts';
-import { createSilentLogger, type Logger } from '../../lib/runtime/logger.ts';
+import { listenToRehearsal, patientClock } from '../../../test/support/rehearsal-listener.ts';
+import { systemClock } from '../../lib/core/clock.ts';
+import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import { DEFAULT_QUERIER_OPTIONS } from '../options.ts';
 import { createQueryThreads } from '../service.ts';
 import { rehearse } from './rehearsal.ts';
@@ -11,30 +12,10 @@ const threads = createQueryThreads(OPTIONS, createSilentLogger());
 beforeAll(() => threads.start());
 afterAll(() => threads.stop());
 
-/** However slow this machine is, the time limit does not end it. */
-const patient: Clock = {
-  nowMs: () => systemClock.nowMs(),
-  monotonicMs: () => systemClock.monotonicMs(),
-  sleep: (ms, signal) => systemClock.sleep(100 * ms, signal),
-};
-
-/** A logger that keeps what is said with `warn` and above, and the fields of `debug`. */
-function listen(): { logger: Logger; complaints: unknown[]; notes: { answers: number }[] } {
-  const complaints: unknown[] = [];
-  const notes: { answers: number }[] = [];
-  const keep = (fields: unknown) => complaints.push(fields);
-  const debug = (fields: { answers: number }) => notes.push(fields);
-  return {
-    logger: Object.assign(createSilentLogger(), { warn: keep, error: keep, debug }),
-    complaints,
-    notes,
-  };
-}
-
 test('every query has a complete answer, of the given threads, and leaves nothing open', async () => {
-  const { logger, complaints, notes } = listen();
+  const { logger, complaints, notes } = listenToRehearsal();
   const openedBefore = threads.opened;
-  await rehearse(OPTIONS, { threads, clock: patient, logger }, 1);
+  await rehearse(OPTIONS, { threads, clock: patientClock, logger }, 1);
   expect(complaints).toEqual([]);
   const { answers } = notes.at(-1)!;
   expect(answers).toBe(11);
@@ -43,20 +24,20 @@ test('every query has a complete answer, of the given threads, and leaves nothin
 });
 
 test('told to stop, it ends, and says nothing', async () => {
-  const { logger, complaints, notes } = listen();
+  const { logger, complaints, notes } = listenToRehearsal();
   await rehearse(OPTIONS, { threads, clock: systemClock, logger, signal: AbortSignal.abort() });
   expect(complaints).toEqual([]);
   expect(notes.at(-1)).toMatchObject({ answers: 0 });
 });
 
 test('a query that takes too long is given up, and the start goes on', async () => {
-  const { logger, complaints, notes } = listen();
+  const { logger, complaints, notes } = listenToRehearsal();
   const closed = vi.fn();
   const stage = {
     ask: () => new Promise<void>(() => undefined),
     close: async () => closed(),
   };
-  const clock = { ...patient, sleep: () => Promise.resolve() };
+  const clock = { ...patientClock, sleep: () => Promise.resolve() };
   await rehearseOn(() => stage, OPTIONS, { threads, clock, logger });
   expect(complaints).toEqual([]);
   expect(notes.at(-1)).toMatchObject({ answers: 0 });
@@ -79,7 +60,7 @@ test('a start ends the rehearsal when the process is drained meanwhile', async (
 });
 
 test('a start goes on without it', async () => {
-  const { logger, complaints } = listen();
+  const { logger, complaints } = listenToRehearsal();
   const stopped = createQueryThreads(OPTIONS, createSilentLogger());
   await stopped.stop();
   await rehearse(OPTIONS, { threads: stopped, clock: systemClock, logger }, 1);
