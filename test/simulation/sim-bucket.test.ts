@@ -5,6 +5,7 @@ import { SimBucket, trustingUploads } from './world/sim-bucket.ts';
 import { World } from './world/world.ts';
 
 const { signal } = new AbortController();
+const right = { leftMs: () => 30_000 };
 const EVENTS_MAX = 100_000;
 const TEXT = 'a file of some length';
 /** In the world, where nothing waits for this machine's disk. */
@@ -24,7 +25,7 @@ test('objects are whole, listed in order over pages, and gone when they are remo
     expect(keys).toEqual(Array.from({ length: 30 }, (_, i) => `a/${i + 1}`).sort());
     expect(await store.getRange('b/1', 1, 3, signal)).toEqual(new Uint8Array(Buffer.from('th')));
     expect(await store.digestOf('b/1', signal)).toEqual({ sizeBytes: 5, crc32: crc32('other') });
-    await store.remove('b/1', signal);
+    await store.remove('b/1', right, signal);
     await expect(store.get('b/1', 100, signal)).rejects.toMatchObject({ code: 'not_found' });
   }));
 
@@ -43,7 +44,7 @@ test('of requests that fail some have had effect', async () => {
   for (let seed = 1; seed <= 40; seed++) {
     await inWorld(async (_world, { store, weather, objects }) => {
       weather.failShare = 1;
-      await expect(store.remove('a', signal)).rejects.toMatchObject({ code: 'unavailable' });
+      await expect(store.remove('a', right, signal)).rejects.toMatchObject({ code: 'unavailable' });
       await expect(store.put('a', Buffer.from('1'), signal)).rejects.toMatchObject({ code: 'unavailable' });
       seen[objects.has('a') ? 'done' : 'not']++;
     }, seed);

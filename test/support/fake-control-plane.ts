@@ -55,6 +55,8 @@ export class FakeControlPlane implements ControlPlane {
   isReachable = true;
   /** Whether another process holds every lease. */
   isLeaseTaken = false;
+  /** How long a lease lasts from whenever it is looked at. */
+  leaseMs = 5_000;
   /** What it has heard of leases. */
   readonly leases = new Map<string, LeaseView>();
   readonly #listeners = new Set<() => void>();
@@ -89,7 +91,7 @@ export class FakeControlPlane implements ControlPlane {
     if (this.isLeaseTaken) return Promise.resolve(undefined);
     const release = (): Promise<void> => Promise.resolve();
     const isHeld = (): boolean => !this.isLeaseTaken;
-    const heldForMs = (): number => (isHeld() ? 5_000 : 0);
+    const heldForMs = (): number => (isHeld() ? this.leaseMs : 0);
     return Promise.resolve({
       ...{ name, token: 1, isHeld, heldForMs, release },
       raise: () => Promise.resolve(false),

@@ -19,6 +19,7 @@ import type { ObjectStore } from './object-store.ts';
 
 const signal = new AbortController().signal;
 const nothing = (): void => undefined;
+const right = { leftMs: () => 30_000 };
 
 async function builtBlock(): Promise<BuiltBlock & { readonly dir: string }> {
   const folder = await temporaryFolder();
@@ -69,9 +70,9 @@ function failingAt(store: ObjectStore, at: number): { store: ObjectStore; calls:
       get: async (key, bytesMax, own) => store.get(key, bytesMax, own),
       read: (key, start, size, own) => store.read(key, start, size, own),
       list: (prefix, own) => store.list(prefix, own),
-      remove: async (key, own) => {
+      remove: async (key, held, own) => {
         step();
-        await store.remove(key, own);
+        await store.remove(key, held, own);
       },
     },
   };
@@ -101,7 +102,9 @@ describe.skipIf(!hasS3Gateway())('a block in a bucket', { timeout: 60_000 }, () 
       const there = readFileSync(path.join(gateway.bucketFolder, folder, name));
       expect(there.equals(readFileSync(path.join(block.dir, name))), name).toBe(true);
     }
-    expect(await Array.fromAsync(bucket.list(signal))).toMatchObject([{ tenant, blockId, hasDeletes: true }]);
+    expect(await Array.fromAsync(bucket.list(signal))).toMatchObject([
+      { tenant, blockId, deletesTag: expect.any(String) },
+    ]);
     expect(await bucket.readMeta(block.meta, signal)).toMatchObject(block.meta);
     // Of the block alone, whatever else the delete concerns.
     expect(await bucket.readDeletes(block.meta, signal)).toEqual([
@@ -118,7 +121,7 @@ describe.skipIf(!hasS3Gateway())('a block in a bucket', { timeout: 60_000 }, () 
     }
     await bucket.putDeletes(block.meta, [], signal);
     expect(await bucket.readDeletes(block.meta, signal)).toEqual([]);
-    await bucket.removeBlock(block.meta, signal);
+    await bucket.removeBlock(block.meta, right, signal);
     expect(keysIn(gateway)).toEqual([]);
   });
 
@@ -149,7 +152,7 @@ describe.skipIf(!hasS3Gateway())('a block in a bucket', { timeout: 60_000 }, () 
     expect(await isReadable()).toBe(true);
     for (let at = 1, isOver = false; !isOver; at++) {
       const failing = failingAt(store, at);
-      await new BlockBucket({ store: failing.store }).removeBlock(block.meta, signal).catch(nothing);
+      await new BlockBucket({ store: failing.store }).removeBlock(block.meta, right, signal).catch(nothing);
       isOver = failing.calls() < at;
       if ((await listed()) === 1) expect(await isReadable(), `removal, call ${at}`).toBe(true);
       else await whole.putBlock(block.meta, block.dir, [], nothing, signal);
@@ -166,15 +169,15 @@ describe.skipIf(!hasS3Gateway())('a block in a bucket', { timeout: 60_000 }, () 
     await bucket.putBlock(block.meta, block.dir, [], nothing, signal);
     const later = Date.now() + 3_600_000;
     // Whole, whatever an earlier listing said.
-    expect(await bucket.removeLeftover(block.meta, later, signal)).toBe(false);
+    expect(await bucket.removeLeftover(block.meta, later, right, signal)).toBe(false);
     expect(await bucket.readMeta(block.meta, signal)).toMatchObject(block.meta);
-    await store.remove(`blocks/${tenant}/${blockId}/meta.json`, signal);
+    await store.remove(`blocks/${tenant}/${blockId}/meta.json`, right, signal);
     // On its way.
-    expect(await bucket.removeLeftover(block.meta, Date.now() - 3_600_000, signal)).toBe(false);
+    expect(await bucket.removeLeftover(block.meta, Date.now() - 3_600_000, right, signal)).toBe(false);
     expect(keysIn(gateway)).toHaveLength(2);
-    expect(await bucket.removeLeftover(block.meta, later, signal)).toBe(true);
+    expect(await bucket.removeLeftover(block.meta, later, right, signal)).toBe(true);
     expect(keysIn(gateway)).toEqual([]);
-    expect(await bucket.removeLeftover(block.meta, later, signal)).toBe(false);
+    expect(await bucket.removeLeftover(block.meta, later, right, signal)).toBe(false);
   });
 
   test('is not there when what arrived is not what the block says', async () => {

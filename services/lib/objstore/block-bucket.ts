@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import { AppError } from '../core/errors.ts';
 import {
   BLOCK_FILE_NAMES,
+  type BlockFileName,
   type BlockMeta,
   META_BYTES_MAX,
   parseBlockMeta,
@@ -18,7 +19,7 @@ import {
   TOMBSTONE_BYTES_MAX,
   type Tombstone,
 } from '../tsdb/tombstones/tombstone-file.ts';
-import type { ObjectStore } from './object-store.ts';
+import type { ObjectStore, RemovalRight } from './object-store.ts';
 
 export interface BlockKey {
   readonly tenant: string;
@@ -29,7 +30,10 @@ export interface BlockKey {
 export interface ListedBlock extends BlockKey {
   /** Of meta.json; changes with it. Undefined: an upload under way, or one that broke off. */
   readonly metaTag: string | undefined;
-  readonly hasDeletes: boolean;
+  /** Of deletes.json; undefined when there is none. */
+  readonly deletesTag: string | undefined;
+  /** Sizes of the block's files that are there. */
+  readonly fileBytes: Readonly<Partial<Record<BlockFileName, number>>>;
   /** Of the newest object in it. */
   readonly modifiedMs: number;
 }
@@ -87,18 +91,19 @@ export class BlockBucket {
   /** All folders of blocks. Other objects are not looked at. */
   async *list(signal: AbortSignal): AsyncGenerator<ListedBlock> {
     let current: ListedBlock | undefined;
-    for await (const { key, tag, modifiedMs } of this.#store.list(FOLDER, signal)) {
+    for await (const { key, tag, sizeBytes, modifiedMs } of this.#store.list(FOLDER, signal)) {
       const [, tenant = '', blockId = '', name = '', ...more] = key.split('/');
       if (more.length > 0 || name === '' || !isTenantName(tenant) || !isBlockId(blockId)) continue;
       const isSame = current?.tenant === tenant && current.blockId === blockId;
       if (!isSame && current !== undefined) yield current;
       const before: ListedBlock = isSame
         ? current!
-        : { tenant, blockId, metaTag: undefined, hasDeletes: false, modifiedMs };
+        : { tenant, blockId, metaTag: undefined, deletesTag: undefined, fileBytes: {}, modifiedMs };
       current = {
         ...before,
         metaTag: name === META ? tag : before.metaTag,
-        hasDeletes: before.hasDeletes || name === DELETES,
+        deletesTag: name === DELETES ? tag : before.deletesTag,
+        fileBytes: isBlockFile(name) ? { ...before.fileBytes, [name]: sizeBytes } : before.fileBytes,
         modifiedMs: Math.max(modifiedMs, before.modifiedMs),
       };
     }
@@ -143,13 +148,12 @@ export class BlockBucket {
         signal,
       );
       const found = await this.#store.digestOf(key, signal);
-      if (found.sizeBytes !== sizeBytes || found.crc32 !== crc >>> 0) {
-        await this.#store.remove(key, signal);
+      // It stays for the next try to replace: removing it might meet what another store has brought meanwhile.
+      if (found.sizeBytes !== sizeBytes || found.crc32 !== crc >>> 0)
         throw new AppError(
           'internal',
           `${this.name}${key} has ${found.sizeBytes} bytes with CRC ${found.crc32} after the upload, the block has ${sizeBytes} with ${crc >>> 0}: its copy on this disk or the upload is damaged`,
         );
-      }
       before += sizeBytes;
     }
     await this.putDeletes(meta, deletes, signal);
@@ -188,10 +192,21 @@ export class BlockBucket {
     await this.#store.put(keyOf(meta, META), Buffer.from(renderBlockMeta(meta)), signal);
   }
 
-  /** Replaces what deletes hide of a block. */
+  /** Replaces what deletes hide of a block. Where there is such an object it stays, though it says that nothing is hidden any more. */
   async putDeletes(key: BlockKey, deletes: readonly Tombstone[], signal: AbortSignal): Promise<void> {
-    if (deletes.length === 0) await this.#store.remove(keyOf(key, DELETES), signal);
-    else await this.#store.put(keyOf(key, DELETES), Buffer.from(renderDeletes(key, deletes)), signal);
+    const where = keyOf(key, DELETES);
+    if (deletes.length === 0 && !(await this.#isThere(where, signal))) return;
+    await this.#store.put(where, Buffer.from(renderDeletes(key, deletes)), signal);
+  }
+
+  async #isThere(key: string, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.#store.statOf(key, signal);
+      return true;
+    } catch (caught) {
+      if (caught instanceof AppError && caught.code === 'not_found') return false;
+      throw caught;
+    }
   }
 
   /** What deletes hide of a block; none when there is no such object. */
@@ -207,27 +222,33 @@ export class BlockBucket {
     return parseTombstones(Buffer.from(bytes).toString(), `${this.name}${where}`).tombstones;
   }
 
-  /** Removes a block; what breaks off leaves objects that no longer count. */
-  async removeBlock(key: BlockKey, signal: AbortSignal): Promise<void> {
+  /** Removes a block; what breaks off leaves objects that no longer count. @throws AppError `failed_precondition` when the right is over. */
+  async removeBlock(key: BlockKey, right: RemovalRight, signal: AbortSignal): Promise<void> {
     for (const name of [META, DELETES, ...BLOCK_FILE_NAMES])
-      await this.#store.remove(keyOf(key, name), signal);
+      await this.#store.remove(keyOf(key, name), right, signal);
   }
 
   /**
-   * Removes what an upload that broke off has left, if that is still all that is there: it is listed once more right before. Whoever
-   * decided by an earlier listing, and was stopped for long, must not remove what another store has brought whole meanwhile.
+   * Removes what an upload or a removal that broke off has left, if that is still all that is there: it is listed once more right before.
    *
    * @param beforeMs  Only when nothing of it is younger, Unix ms by the bucket's clock.
    * @returns whether it did.
    */
-  async removeLeftover(key: BlockKey, beforeMs: number, signal: AbortSignal): Promise<boolean> {
-    let objects = 0;
+  async removeLeftover(
+    key: BlockKey,
+    beforeMs: number,
+    right: RemovalRight,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const names = new Set<string>();
     for await (const { key: name, modifiedMs } of this.#store.list(keyOf(key, ''), signal)) {
-      if (name === keyOf(key, META) || modifiedMs >= beforeMs) return false;
-      objects++;
+      if (modifiedMs >= beforeMs) return false;
+      names.add(name);
     }
-    if (objects > 0) await this.removeBlock(key, signal);
-    return objects > 0;
+    const isWhole = [META, ...BLOCK_FILE_NAMES].every((name) => names.has(keyOf(key, name)));
+    if (isWhole || names.size === 0) return false;
+    await this.removeBlock(key, right, signal);
+    return true;
   }
 
   /**
@@ -295,6 +316,9 @@ function* piecesOf(file: number, bytes: Uint8Array): Generator<{ file: number; b
   for (let at = 0; at < bytes.length; at += PIECE_BYTES_MAX)
     yield { file, bytes: bytes.subarray(at, at + PIECE_BYTES_MAX) };
 }
+
+const isBlockFile = (name: string): name is BlockFileName =>
+  (BLOCK_FILE_NAMES as readonly string[]).includes(name);
 
 const keyOf = ({ tenant, blockId }: BlockKey, name: string): string =>
   `${FOLDER}${tenant}/${blockId}/${name}`;

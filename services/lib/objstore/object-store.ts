@@ -16,6 +16,15 @@ export interface ObjectStat {
   readonly crc32: number | undefined;
 }
 
+/**
+ * A right to remove, which ends. The store itself refuses a removal that reaches it after the end, by its own clock: whoever was stopped
+ * after it had asked, or whose request was long on its way, has no effect any more.
+ */
+export interface RemovalRight {
+  /** For how long from now nobody else can have it, by a monotonic clock, milliseconds; 0 when it is over, or has not begun. */
+  leftMs(): number;
+}
+
 /** What an object must be after an upload. */
 export interface ObjectDigest {
   readonly sizeBytes: number;
@@ -54,6 +63,10 @@ export interface ObjectStore {
   read(key: string, start: number, sizeBytes: number, signal: AbortSignal): AsyncIterable<Uint8Array>;
   /** All objects whose key begins so, in the order of their keys. */
   list(prefix: string, signal: AbortSignal): AsyncIterable<ObjectEntry>;
-  /** No error when it is not there. */
-  remove(key: string, signal: AbortSignal): Promise<void>;
+  /**
+   * No error when it is not there. The right is asked before each attempt.
+   *
+   * @throws AppError `failed_precondition` when it is over: what comes after that has no effect.
+   */
+  remove(key: string, right: RemovalRight, signal: AbortSignal): Promise<void>;
 }

@@ -2,7 +2,7 @@
 import { open } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { AppError, throwIfAborted } from '../core/errors.ts';
-import type { ObjectDigest, ObjectEntry, ObjectStat, ObjectStore } from './object-store.ts';
+import type { ObjectDigest, ObjectEntry, ObjectStat, ObjectStore, RemovalRight } from './object-store.ts';
 import type { ObjstoreMetrics } from './objstore-metrics.ts';
 import { bodyOf, boundedBytes, boundedText, type S3Request, type S3Requests } from './s3-requests.ts';
 import { parseListPage, renderCompleteUpload, xmlText } from './s3-xml.ts';
@@ -193,9 +193,9 @@ export class S3ObjectStore implements ObjectStore {
     } while (token !== undefined);
   }
 
-  async remove(key: string, signal: AbortSignal): Promise<void> {
+  async remove(key: string, right: RemovalRight, signal: AbortSignal): Promise<void> {
     try {
-      await this.#send({ operation: 'delete', method: 'DELETE', key }, signal, drain);
+      await this.#send({ operation: 'delete', method: 'DELETE', key, right }, signal, drain);
     } catch (caught) {
       if (!(caught instanceof AppError) || caught.code !== 'not_found') throw caught;
     }

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { AwsClient } from 'aws4fetch';
 import type { Clock } from '../core/clock.ts';
 import { AppError, throwIfAborted, toAppError } from '../core/errors.ts';
+import type { RemovalRight } from './object-store.ts';
 import type { ObjstoreMetrics } from './objstore-metrics.ts';
 import type { S3Credentials } from './s3-credentials.ts';
 import { xmlText } from './s3-xml.ts';
@@ -36,6 +37,8 @@ export interface S3Request {
   readonly query?: Readonly<Record<string, string>>;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Uint8Array<ArrayBuffer>;
+  /** The server refuses the request after its end. Of requests without a body. */
+  readonly right?: RemovalRight;
 }
 
 /** A server's first byte comes within this, however much else it does; a body must flow at 64 KiB per second at least. */
@@ -44,6 +47,10 @@ const BYTES_PER_SECOND_MIN = 64 << 10;
 const BACKOFF_MS = 200;
 const BACKOFF_MS_MAX = 10_000;
 const ERROR_BYTES_MAX = 64 << 10;
+/** Machines of one object store differ in their time by less than this. */
+const SKEW_MS_MAX = 1_000;
+/** A request that must have its effect soon is given so long at most. */
+const VALID_SECONDS_MAX = 30;
 const RETRIED = new Set([408, 425, 429, 500, 502, 503, 504]);
 
 /** What S3 says in an error's body and status, with a remedy for what operators meet. */
@@ -63,6 +70,8 @@ export class S3Requests {
   readonly #deps: S3RequestDeps;
   readonly #waiting: (() => void)[] = [];
   #running = 0;
+  /** The server's time, Unix ms, and when it was heard, monotonic: it is later there than these say together. */
+  #time: { readonly serverMs: number; readonly heardAtMs: number } | undefined;
 
   constructor(options: S3RequestOptions, deps: S3RequestDeps) {
     this.#options = options;
@@ -108,6 +117,7 @@ export class S3Requests {
       const signed = await this.#sign(request);
       const answer = await fetch(signed, { signal: AbortSignal.any([signal, limit.signal]) });
       clearTimeout(timer);
+      this.#hearTime(answer);
       this.#deps.metrics.answered(request.operation, (this.#deps.clock.monotonicMs() - startedMs) / 1_000);
       if (!answer.ok) return await this.#refused(request, answer);
       return { value: await read(answer) };
@@ -122,7 +132,13 @@ export class S3Requests {
     }
   }
 
-  async #sign({ method, key, query = {}, headers = {}, body }: S3Request): Promise<Request> {
+  #hearTime(answer: Response): void {
+    const serverMs = Date.parse(answer.headers.get('date') ?? '');
+    if (Number.isFinite(serverMs)) this.#time = { serverMs, heardAtMs: this.#deps.clock.monotonicMs() };
+  }
+
+  async #sign(request: S3Request): Promise<Request> {
+    const { method, key, query = {}, headers = {}, body, right } = request;
     const { endpoint, region, bucket, isVirtualHost } = this.#options;
     const { accessKey, secretKey, sessionToken } = await this.#deps.credentials();
     const url = new URL(endpoint);
@@ -136,6 +152,11 @@ export class S3Requests {
       ...(sessionToken !== undefined && { sessionToken: sessionToken.reveal() }),
       ...{ service: 's3', region, retries: 0 },
     });
+    if (right !== undefined) {
+      const { fromMs, seconds } = this.#validity(request, right);
+      url.searchParams.set('X-Amz-Expires', String(seconds));
+      return client.sign(url.href, { method, headers, aws: { signQuery: true, datetime: stampOf(fromMs) } });
+    }
     // The server checks the body against this, so nothing arrives other than it was sent.
     const digest = createHash('sha256')
       .update(body ?? new Uint8Array())
@@ -147,6 +168,28 @@ export class S3Requests {
     });
   }
 
+  /**
+   * From when on by the server's clock, and for how long, a request under a right is good: it ends before the right does, wherever this process
+   * is stopped from here on. The time is taken before the right is asked; whatever passes in between shortens it.
+   */
+  #validity(request: S3Request, right: RemovalRight): { readonly fromMs: number; readonly seconds: number } {
+    if (this.#time === undefined)
+      throw new AppError(
+        'failed_precondition',
+        `${this.#describe(request)}: ${this.#options.endpoint} has not told its time (no Date in its answers), by which removals are bounded`,
+      );
+    const fromMs = this.#time.serverMs + this.#deps.clock.monotonicMs() - this.#time.heardAtMs;
+    const endMs = fromMs + right.leftMs() - SKEW_MS_MAX;
+    // Signatures know whole seconds only.
+    const seconds = Math.min(VALID_SECONDS_MAX, Math.floor(endMs / 1_000) - Math.floor(fromMs / 1_000));
+    if (seconds < 1) throw this.#ended(request, 'the right to remove ended before it was sent');
+    return { fromMs, seconds };
+  }
+
+  #ended(request: S3Request, what: string): AppError {
+    return new AppError('failed_precondition', `${this.#describe(request)}: ${what}`);
+  }
+
   async #refused(
     request: S3Request,
     answer: Response,
@@ -154,6 +197,13 @@ export class S3Requests {
     const text = await boundedText(answer, ERROR_BYTES_MAX).catch(() => '');
     const said = xmlText(text, 'Code') ?? '';
     const message = xmlText(text, 'Message') ?? '';
+    // Codes differ from server to server, these words do not.
+    if (request.right !== undefined && answer.status === 403 && /has expired/i.test(message))
+      return {
+        error: this.#ended(request, `refused, it came too late: ${message}`),
+        isFinal: true,
+        retryAfterMs: 0,
+      };
     const isRetried = RETRIED.has(answer.status) || said === 'RequestTimeout' || said === 'SlowDown';
     const isAbsent = answer.status === 404 && said !== 'NoSuchBucket';
     const code = isAbsent ? 'not_found' : isRetried ? 'unavailable' : 'bad_data';
@@ -205,6 +255,9 @@ export class S3Requests {
     else next();
   }
 }
+
+/** `20261122T114256Z`. */
+const stampOf = (ms: number): string => new Date(ms).toISOString().replace(/[:-]|\.\d{3}/g, '');
 
 /** The body as text. @throws AppError `resource_exhausted` when there is more of it. */
 export async function boundedText(answer: Response, bytesMax: number): Promise<string> {

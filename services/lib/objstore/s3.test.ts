@@ -17,6 +17,7 @@ import { freshFolder } from '../../../test/support/tidemark.ts';
 import { parseListPage, renderCompleteUpload, xmlText } from './s3-xml.ts';
 
 const signal = new AbortController().signal;
+const right = { leftMs: () => 30_000 };
 const SECRET = S3_ENVIRONMENT.AWS_SECRET_ACCESS_KEY;
 
 /** A server that does something to the requests of its choice and passes on the rest. */
@@ -62,6 +63,60 @@ async function bytesOf(pieces: AsyncIterable<Uint8Array>): Promise<Buffer> {
 }
 
 describe.skipIf(!hasS3Gateway())('over a real S3 API', () => {
+  test('what is removed under a right has no effect after it, wherever it was held up', {
+    timeout: 60_000,
+  }, async () => {
+    const gateway = await startS3Gateway();
+    const direct = objectStoreOf(gateway);
+    const isThere = async (key: string): Promise<boolean> =>
+      (await Array.fromAsync(direct.list(key, signal))).length > 0;
+    const held: (() => void)[] = [];
+    const slow = await between(gateway.endpoint, (request, response) => {
+      if (request.method !== 'DELETE') return false;
+      held.push(() => {
+        const onward = http.request(
+          `${gateway.endpoint}${request.url}`,
+          { method: 'DELETE', headers: request.headers },
+          (answered) => {
+            response.writeHead(answered.statusCode!, answered.headers);
+            answered.pipe(response);
+          },
+        );
+        onward.end();
+      });
+      return true;
+    });
+    const store = objectStoreOf(gateway, slow.flags);
+    await expect(store.remove('x', right, signal)).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringMatching(/has not told its time/),
+    });
+    await store.put('x', Buffer.from('1'), signal);
+    // Within the right.
+    const inTime = store.remove('x', { leftMs: () => 20_000 }, signal);
+    await expect.poll(() => held.length).toBe(1);
+    held.pop()!();
+    await inTime;
+    expect(await isThere('x')).toBe(false);
+    // On its way for longer than the right lasts: the server refuses it.
+    await store.put('x', Buffer.from('2'), signal);
+    const late = store.remove('x', { leftMs: () => 2_500 }, signal);
+    late.catch(() => undefined);
+    await expect.poll(() => held.length).toBe(1);
+    await new Promise((resolve) => setTimeout(resolve, 3_500));
+    held.pop()!();
+    await expect(late).rejects.toMatchObject({
+      code: 'failed_precondition',
+      message: expect.stringMatching(/refused, it came too late/),
+    });
+    // Not sent at all.
+    await expect(store.remove('x', { leftMs: () => 900 }, signal)).rejects.toMatchObject({
+      code: 'failed_precondition',
+    });
+    expect(held).toEqual([]);
+    expect(await isThere('x')).toBe(true);
+  });
+
   test('objects of all sizes, whole and in part; what is not there', { timeout: 60_000 }, async () => {
     const store = objectStoreOf(await startS3Gateway());
     const folder = freshFolder();
@@ -102,8 +157,8 @@ describe.skipIf(!hasS3Gateway())('over a real S3 API', () => {
       (await Array.fromAsync(store.list(prefix, signal))).map(({ key, sizeBytes }) => `${key} ${sizeBytes}`);
     expect(await keys('')).toEqual([`a b/+ü&=%2F ${big.length}`, 'empty 0', 'small 5']);
     expect(await keys('sm')).toEqual(['small 5']);
-    await store.remove('small', signal);
-    await store.remove('small', signal);
+    await store.remove('small', right, signal);
+    await store.remove('small', right, signal);
     await expect(store.get('small', 10, signal)).rejects.toMatchObject({
       code: 'not_found',
       message: expect.stringContaining('s3://blocks/test/cluster/small: 404 NoSuchKey'),

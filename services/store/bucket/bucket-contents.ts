@@ -3,14 +3,14 @@
 import { toAppError } from '../../lib/core/errors.ts';
 import type { BlockBucket, BlockKey, ListedBlock } from '../../lib/objstore/block-bucket.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
-import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import { BLOCK_FILE_NAMES, type BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import { OwnInventory } from '../replication/own-inventory.ts';
 
 interface Entry {
   readonly meta: BlockMeta;
   /** Empty: written here since the last listing. */
   readonly metaTag: string;
-  readonly hasDeletes: boolean;
+  readonly deletesTag: string | undefined;
 }
 
 /** Blocks that are believed, at most: a bucket cannot make this process run out of memory. */
@@ -56,7 +56,7 @@ export class BucketContents {
     return this.#entries.size;
   }
 
-  /** Folders without a meta.json at the last listing: uploads under way, and what broke off. */
+  /** Folders that held no whole block at the last listing: uploads and removals under way, and what broke off. */
   get leftovers(): readonly ListedBlock[] {
     return this.#leftovers;
   }
@@ -69,15 +69,15 @@ export class BucketContents {
     return this.#entries.get(nameOf(key))?.meta;
   }
 
-  /** Whether an object with deletes lay beside the block at the last listing. */
-  hasDeletes(key: BlockKey): boolean {
-    return this.#entries.get(nameOf(key))?.hasDeletes ?? false;
+  /** Of the object with deletes that lay beside the block at the last listing; undefined when there was none. */
+  deletesTag(key: BlockKey): string | undefined {
+    return this.#entries.get(nameOf(key))?.deletesTag;
   }
 
   /** Notes what this store wrote. */
   add(meta: BlockMeta): void {
     this.#version++;
-    this.#entries.set(nameOf(meta), { meta, metaTag: '', hasDeletes: this.hasDeletes(meta) });
+    this.#entries.set(nameOf(meta), { meta, metaTag: '', deletesTag: this.deletesTag(meta) });
     this.#inventory.changed(meta);
   }
 
@@ -111,24 +111,31 @@ export class BucketContents {
       }
     };
     await Promise.all(Array.from({ length: READS_AT_ONCE }, work));
-    this.#replace(whole, read);
-    this.#leftovers = listed.filter(({ metaTag }) => metaTag === undefined);
+    const broken = this.#replace(whole, read);
+    this.#leftovers = [...listed.filter(({ metaTag }) => metaTag === undefined), ...broken];
     this.#listedAtMs = nowMs;
   }
 
-  #replace(whole: readonly ListedBlock[], read: ReadonlyMap<string, BlockMeta>): void {
+  /** Returns those whose files are not all there: who wrote meta.json was stopped for long before, or who removes the block is at it. */
+  #replace(whole: readonly ListedBlock[], read: ReadonlyMap<string, BlockMeta>): ListedBlock[] {
     this.#version++;
     const before = new Map(this.#entries);
+    const broken: ListedBlock[] = [];
     this.#entries.clear();
     for (const block of whole) {
       const name = nameOf(block);
       const known = before.get(name);
       const meta = read.get(name) ?? (known?.metaTag === block.metaTag ? known?.meta : undefined);
       if (meta === undefined) continue;
-      this.#entries.set(name, { meta, metaTag: block.metaTag!, hasDeletes: block.hasDeletes });
+      if (!hasFilesOf(block, meta)) {
+        broken.push(block);
+        continue;
+      }
+      this.#entries.set(name, { meta, metaTag: block.metaTag!, deletesTag: block.deletesTag });
       if (known?.meta !== meta) this.#inventory.changed(meta);
     }
     for (const [name, { meta }] of before) if (!this.#entries.has(name)) this.#inventory.changed(meta);
+    return broken;
   }
 
   /** Undefined for what went meanwhile, and for what is no meta.json of a block: it is as good as not there. */
@@ -144,5 +151,9 @@ export class BucketContents {
     }
   }
 }
+
+/** Whether the block's files are there, of the sizes that it says. */
+const hasFilesOf = ({ fileBytes }: ListedBlock, { files }: BlockMeta): boolean =>
+  BLOCK_FILE_NAMES.every((name) => fileBytes[name] === files[name].sizeBytes);
 
 const nameOf = ({ tenant, blockId }: BlockKey): string => `${tenant}/${blockId}`;

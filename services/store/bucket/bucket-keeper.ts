@@ -1,5 +1,5 @@
-// Keeps the bucket what it should be: lists it now and then, uploads the blocks that this store is to keep there, and removes what others took
-// the place of. Nothing is remembered but what is in the bucket and on the disk.
+// Keeps the bucket what it should be: lists it now and then, uploads the blocks that this store is to keep there, and has what others took the place of
+// removed (bucket-remover.ts). Nothing is remembered but what is in the bucket and on the disk.
 import path from 'node:path';
 import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
@@ -20,8 +20,10 @@ import type { StoreView } from '../replication/store-view.ts';
 import type { BucketContents } from './bucket-contents.ts';
 import type { BucketMetrics } from './bucket-metrics.ts';
 import { type BucketPlan, planBucket } from './bucket-plan.ts';
+import { BucketRemover, type BucketRemoverOptions } from './bucket-remover.ts';
+import type { RemovalTurn } from './removal-turn.ts';
 
-export interface BucketKeeperOptions {
+export interface BucketKeeperOptions extends BucketRemoverOptions {
   readonly instance: string;
   /** Name of the cluster: a bucket with another's blocks is left alone. */
   readonly cluster: string;
@@ -29,8 +31,6 @@ export interface BucketKeeperOptions {
   readonly intervalMs: number;
   /** Between two listings. */
   readonly listIntervalMs: number;
-  /** How long a block stays after others took its place, or its retention was over. */
-  readonly deleteGraceMs: number;
 }
 
 export interface BucketKeeperDeps {
@@ -45,6 +45,8 @@ export interface BucketKeeperDeps {
   readonly metrics: BucketMetrics;
   readonly uploadRate: ByteRate;
   readonly look: () => StoreView | undefined;
+  /** When this store may remove. */
+  readonly turn: RemovalTurn;
   readonly isExpired: (block: InventoryBlock) => boolean;
   readonly erased: () => readonly BlockName[];
   /** `<tenant>/<block id>` of blocks that were found damaged in the bucket; taken out of it once they were brought there anew. */
@@ -57,8 +59,14 @@ const UPLOADS_PER_LOOK = 16;
 const UPLOADS_AT_ONCE = 2;
 /** Whose the bucket is, is read again before a listing after so long: of two clusters that began at once one finds the other's word then. */
 const CLAIM_INTERVAL_MS = 60_000;
-/** A folder without meta.json that nobody wrote to for so long is of an upload that broke off and was not taken up again. */
-const LEFTOVER_AGE_MS = 24 * 3_600_000;
+
+/** The object with deletes beside a block. */
+interface KnownDeletes {
+  readonly of: BlockName;
+  /** As the last listing had it: another one is to be read. */
+  readonly tag: string | undefined;
+  readonly ids: string;
+}
 
 /** What the keeper last saw and does now. */
 export interface BucketState {
@@ -75,10 +83,9 @@ export interface BucketState {
 export class BucketKeeper {
   readonly #options: BucketKeeperOptions;
   readonly #deps: BucketKeeperDeps;
-  /** Since when a block is to go, monotonic. */
-  readonly #doomedSinceMs = new Map<string, number>();
-  /** Which deletes were last written beside a block. */
-  readonly #deletesWritten = new Map<string, string>();
+  readonly #remover: BucketRemover;
+  /** What was last written or read beside a block, by name. */
+  readonly #deletesKnown = new Map<string, KnownDeletes>();
   #uploads: readonly BlockMeta[] = [];
   readonly #moves = new Set<BlockMove>();
   #obstacle = 'not listed yet';
@@ -89,12 +96,12 @@ export class BucketKeeper {
   constructor(options: BucketKeeperOptions, deps: BucketKeeperDeps) {
     this.#options = options;
     this.#deps = deps;
+    this.#remover = new BucketRemover(options, { ...deps, planAnew: (signal) => this.#planAnew(signal) });
   }
 
   get state(): BucketState {
     const { contents, damaged } = this.#deps;
-    const isPending = (meta: BlockMeta) =>
-      contents.find(meta) === undefined || damaged.has(`${meta.tenant}/${meta.blockId}`);
+    const isPending = (meta: BlockMeta) => contents.find(meta) === undefined || damaged.has(nameOf(meta));
     const pending = this.#uploads.filter(isPending);
     return {
       name: this.#deps.bucket.name,
@@ -165,8 +172,8 @@ export class BucketKeeper {
     this.#obstacle = await this.#putAll(plan.uploads.slice(0, UPLOADS_PER_LOOK), signal);
     for (const meta of plan.outdated) await this.#putMeta(meta, signal);
     for (const meta of plan.shared) await this.#putDeletes(meta, signal);
-    await this.#removeAfterGrace(plan, signal);
-    await this.#removeLeftovers(view, signal);
+    const keepsLeftovers = [...view.live].sort()[0] === this.#options.instance;
+    await this.#remover.runOnce(plan, keepsLeftovers, signal);
     return plan.uploads.length > UPLOADS_PER_LOOK && this.#obstacle === '';
   }
 
@@ -181,6 +188,8 @@ export class BucketKeeper {
       await contents.refresh(clock.monotonicMs(), signal);
       this.#isListFailed = false;
       this.#obstacle = '';
+      for (const [name, { of }] of this.#deletesKnown)
+        if (contents.find(of) === undefined) this.#deletesKnown.delete(name);
       metrics.listed();
       return undefined;
     } catch (caught) {
@@ -191,6 +200,14 @@ export class BucketKeeper {
     }
   }
 
+  /** By a listing of this moment, and who is there now. */
+  async #planAnew(signal: AbortSignal): Promise<BucketPlan> {
+    const error = await this.#tryList(signal);
+    if (error !== undefined) throw error;
+    const view = this.#deps.look();
+    return view === undefined ? NOTHING : this.#plan(view);
+  }
+
   #plan({ placement, live }: StoreView): BucketPlan {
     const { catalog, contents, erased, isExpired, leaves } = this.#deps;
     return planBucket({
@@ -199,10 +216,10 @@ export class BucketKeeper {
       inBucket: contents.list(),
       ...{ placement, live, isExpired },
       isEvicted: (meta) => catalog.isEvicted(meta),
-      isDamagedThere: (meta) => this.#deps.damaged.has(`${meta.tenant}/${meta.blockId}`),
+      isDamagedThere: (meta) => this.#deps.damaged.has(nameOf(meta)),
       holds: (leaf) => leaves.has(leaf),
       isSettled: (leaf) => leaves.isSettled(leaf),
-      erased: new Set(erased().map(({ tenant, blockId }) => `${tenant}/${blockId}`)),
+      erased: new Set(erased().map(nameOf)),
     });
   }
 
@@ -264,8 +281,8 @@ export class BucketKeeper {
       };
       await bucket.putBlock(meta, dir, deletes, onProgress, signal);
       contents.add(meta);
-      this.#deps.damaged.delete(`${tenant}/${blockId}`);
-      this.#deletesWritten.set(blockId, idsOf(deletes));
+      this.#deps.damaged.delete(nameOf(meta));
+      this.#deletesKnown.set(nameOf(meta), { of: meta, tag: contents.deletesTag(meta), ids: idsOf(deletes) });
       metrics.uploads.inc({ result: 'done' });
       const elapsedMs = Math.round(clock.monotonicMs() - startedMs);
       logger.info(
@@ -306,57 +323,29 @@ export class BucketKeeper {
     contents.add(next);
   }
 
+  /**
+   * Makes the object with deletes say what is hidden here. One that another store wrote, however late, is read and replaced: nothing in a bucket keeps
+   * a store that was stopped from writing what it meant to.
+   */
   async #putDeletes(meta: BlockMeta, signal: AbortSignal): Promise<void> {
     const { bucket, contents, tombstones } = this.#deps;
     const deletes = tombstones.of(meta.tenant, meta.blockId);
-    const ids = idsOf(deletes);
-    const written = this.#deletesWritten.get(meta.blockId) ?? (contents.hasDeletes(meta) ? undefined : '');
-    if (written === ids) return;
-    await bucket.putDeletes(meta, deletes, signal);
-    this.#deletesWritten.set(meta.blockId, ids);
-  }
-
-  /** What others may be copying just now stays for the grace; and nothing goes for a clock that is wrong for a moment. */
-  async #removeAfterGrace({ expired, superseded }: BucketPlan, signal: AbortSignal): Promise<void> {
-    const nowMs = this.#deps.clock.monotonicMs();
-    const doomed = new Map<string, { readonly meta: BlockMeta; readonly reason: string }>();
-    for (const meta of expired) doomed.set(meta.blockId, { meta, reason: 'retention' });
-    for (const meta of superseded) doomed.set(meta.blockId, { meta, reason: 'superseded' });
-    for (const blockId of this.#doomedSinceMs.keys())
-      if (!doomed.has(blockId)) this.#doomedSinceMs.delete(blockId);
-    for (const [blockId, { meta, reason }] of doomed) {
-      const since = this.#doomedSinceMs.get(blockId) ?? nowMs;
-      this.#doomedSinceMs.set(blockId, since);
-      if (nowMs - since >= this.#options.deleteGraceMs) await this.#remove(meta, reason, signal);
-    }
-  }
-
-  async #removeLeftovers({ live }: StoreView, signal: AbortSignal): Promise<void> {
-    const { bucket, catalog, clock, contents, metrics } = this.#deps;
-    // Whose they are cannot be seen, so one store looks after all of them.
-    if ([...live].sort()[0] !== this.#options.instance) return;
-    for (const { tenant, blockId, modifiedMs } of contents.leftovers) {
-      if (clock.nowMs() - modifiedMs < LEFTOVER_AGE_MS || catalog.has(tenant, blockId)) continue;
-      if (contents.find({ tenant, blockId }) !== undefined) continue;
-      const beforeMs = clock.nowMs() - LEFTOVER_AGE_MS;
-      if (await bucket.removeLeftover({ tenant, blockId }, beforeMs, signal))
-        metrics.removed.inc({ reason: 'broken_off' });
-    }
-  }
-
-  async #remove(meta: BlockMeta, reason: string, signal: AbortSignal): Promise<void> {
-    const { bucket, contents, logger, metrics } = this.#deps;
-    const { tenant, blockId } = meta;
-    await bucket.removeBlock(meta, signal);
-    contents.remove(meta);
-    this.#deletesWritten.delete(blockId);
-    metrics.removed.inc({ reason });
-    logger.info({ tenant, blockId, reason }, 'block removed from object storage');
+    const [name, ids, tag] = [nameOf(meta), idsOf(deletes), contents.deletesTag(meta)];
+    const known = this.#deletesKnown.get(name);
+    if (known?.tag === tag && (known?.ids ?? '') === ids) return;
+    const isAnother = known === undefined || known.tag !== tag;
+    const there = isAnother ? idsOf(await bucket.readDeletes(meta, signal)) : known.ids;
+    if (there !== ids) await bucket.putDeletes(meta, deletes, signal);
+    this.#deletesKnown.set(name, { of: meta, tag, ids });
   }
 }
+
+const NOTHING: BucketPlan = { uploads: [], outdated: [], shared: [], expired: [], superseded: [] };
 
 const idsOf = (deletes: readonly { readonly id: string }[]): string =>
   deletes
     .map(({ id }) => id)
     .sort()
     .join();
+
+const nameOf = ({ tenant, blockId }: BlockName): string => `${tenant}/${blockId}`;

@@ -68,6 +68,11 @@ test('sources go once what was merged from them is here and there, and no sooner
   const merged = block('M', 'xy');
   expect(plan([merged], [x, y, z])).toEqual({ ...NOTHING, uploads: [merged] });
   expect(plan([merged], [x, y, z, merged])).toEqual({ ...NOTHING, shared: [merged], superseded: [x, y] });
+  // There, but damaged.
+  const isDamagedThere = ({ blockId }: BlockMeta) => blockId === merged.blockId;
+  expect(plan([merged], [x, y, merged], { isDamagedThere })).toMatchObject({
+    ...{ superseded: [], uploads: [merged] },
+  });
   // Merged by another store, and not here: it may be all that there is.
   expect(plan([], [x, y, merged])).toEqual(NOTHING);
   expect(plan([x], [x, y, merged]).superseded).toEqual([]);

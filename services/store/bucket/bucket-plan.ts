@@ -47,9 +47,10 @@ export function planBucket(input: BucketPlanInput): BucketPlan {
   for (const meta of input.own) {
     const block = fromMeta(meta);
     const there = inBucket.get(nameOf(meta));
-    if (there !== undefined) for (const leaf of leafKeysOf(there)) covered.add(leaf);
+    const isDamaged = there !== undefined && input.isDamagedThere(meta);
+    if (there !== undefined && !isDamaged) for (const leaf of leafKeysOf(there)) covered.add(leaf);
     if (input.isExpired(block)) continue;
-    if (there !== undefined && input.isDamagedThere(meta) && !input.isEvicted(meta)) uploads.push(meta);
+    if (isDamaged && !input.isEvicted(meta)) uploads.push(meta);
     if (!isKeeper(block.group)) continue;
     if (there === undefined && !input.isEvicted(meta)) uploads.push(meta);
     if (there !== undefined) shared.push(meta);

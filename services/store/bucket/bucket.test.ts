@@ -1,6 +1,15 @@
 // Stores with a bucket, over a real S3 API: each block is there once and whole, stores that have nothing else find everything there, and what is
 // deleted, merged or too old does not come back from it.
-import { existsSync, globSync, mkdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
@@ -20,6 +29,7 @@ import {
   storedContent,
 } from '../../../test/support/store-rig.ts';
 import { Labels } from '../../lib/model/labels.ts';
+import { renderDeletes } from '../../lib/objstore/block-bucket.ts';
 import { GroupPlacement, groupOf } from '../../lib/placement/block-groups.ts';
 import type { BuiltBlock } from '../../lib/tsdb/block/block-writer.ts';
 import { type Coverage, MatchType, type WireSelectRequest } from '../../lib/wire/contracts.ts';
@@ -268,10 +278,68 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 120_000 }, () => {
     expect(
       await second.client.undoDelete({ tenant: 'anonymous', deleteId, actor: 'test' }, { signal }),
     ).toEqual({ undone: true });
-    await eventually(() => objectsIn(gateway)).not.toContain(deletes);
+    // The object stays, since nothing is removed but whole blocks: it says that nothing is hidden.
+    const file = path.join(gateway.bucketFolder, 'test/cluster/blocks', deletes);
+    await eventually(() => readFileSync(file, 'utf8')).toMatch(/"tombstones":\s*\[\]/);
     await second.store.stop();
     const third = await startAlone(gateway);
     await eventually(() => jobs(third)).toEqual(['a', 'b']);
+  });
+
+  test('deletes that a store writes late, by what it knew when it was stopped, are put right', async () => {
+    const gateway = await startS3Gateway();
+    const store = await startAlone(gateway);
+    const block = await blockOf(3840);
+    await putBuilt(store, block);
+    await eventually(() => blocksIn(gateway).length).toBe(1);
+    const folder = path.join(gateway.bucketFolder, 'test/cluster/blocks/anonymous', block.meta.blockId);
+    const file = path.join(folder, 'deletes.json');
+    await store.client.deleteSeries(deleteRequest('a'), { signal });
+    await eventually(() => existsSync(file) && readFileSync(file, 'utf8')).toContain(
+      deleteRequest('a').deleteId,
+    );
+    const right = readFileSync(file, 'utf8');
+    const objects = objectStoreOf(gateway);
+    const key = `blocks/anonymous/${block.meta.blockId}/deletes.json`;
+    for (const late of [renderDeletes(block.meta, []), undefined]) {
+      if (late === undefined) await objects.remove(key, { leftMs: () => 30_000 }, signal);
+      else await objects.put(key, Buffer.from(late), signal);
+      await eventually(() => existsSync(file) && readFileSync(file, 'utf8')).toBe(right);
+    }
+  });
+
+  test('a meta.json without its files, which a store wrote late, is no block: it is brought anew, or goes after a day', async () => {
+    const gateway = await startS3Gateway();
+    const clock = new HandClock(Date.now());
+    const store = await startAlone(gateway, {}, clock);
+    const [held, foreign] = [await blockOf(3840), await blockOf(3842)];
+    await putBuilt(store, held);
+    await eventually(() => blocksIn(gateway)).toEqual(idsOf([held]));
+    const folderOf = ({ meta }: BuiltBlock) =>
+      path.join(gateway.bucketFolder, 'test/cluster/blocks/anonymous', meta.blockId);
+    rmSync(path.join(folderOf(held), 'chunks'));
+    mkdirSync(folderOf(foreign), { recursive: true });
+    const meta = foreign.files.find(({ name }) => name === 'meta.json')!.path;
+    copyFileSync(meta, path.join(folderOf(foreign), 'meta.json'));
+    await eventually(() => existsSync(path.join(folderOf(held), 'chunks'))).toBe(true);
+    expect(await coverageOf(store)).toMatchObject({ partitions: [{ complete: true }] });
+    expect((await coverageOf(store)).missing).toBeUndefined();
+    clock.wallMs += 2 * 24 * HOUR_MS;
+    await eventually(() => blocksIn(gateway)).toEqual(idsOf([held]));
+  });
+
+  test('only the store whose turn it is removes', async () => {
+    const gateway = await startS3Gateway();
+    const cluster = await startStores(gateway, ['a', 'b'], { retentionMs: 200 * HOUR_MS });
+    cluster.control.isLeaseTaken = true;
+    const [old, young] = [await blockOf(3840), await blockOf(3990)];
+    for (const block of [old, young]) await cluster.ship(block);
+    await eventually(() => blocksIn(gateway).toSorted()).toEqual(idsOf([old, young]));
+    cluster.clock.wallMs += 100 * HOUR_MS;
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    expect(blocksIn(gateway).toSorted()).toEqual(idsOf([old, young]));
+    cluster.control.isLeaseTaken = false;
+    await eventually(() => blocksIn(gateway)).toEqual(idsOf([young]));
   });
 
   test('merged and rewritten blocks take the place of their sources; a copy from them is the same', async () => {

@@ -1,6 +1,6 @@
 // The disk as a cache of a real bucket: what leaves it is read back bit for bit, the bound is kept, and what cannot be had is named, never left out
 // in silence.
-import { globSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../../../test/support/blocks.ts';
@@ -145,16 +145,25 @@ describe.skipIf(!hasS3Gateway())('blocks past the local age', { timeout: 120_000
   test('stay while the bucket does not have them as it should', async () => {
     const gateway = await startS3Gateway();
     const objects = objectStoreOf(gateway);
-    const rig = await startOn(await freshDir(), objects, { localAgeMs: 0 });
+    // Young at first, and listed but once.
+    const rig = await startOn(await freshDir(), objects, {
+      localAgeMs: 100 * HOUR_MS,
+      bucketListIntervalMs: HOUR_MS,
+    });
     const [gone, short] = [await blockOf(3980), await blockOf(3990)];
     for (const block of [gone, short]) await putBuilt(rig, block);
     await eventually(() => blocksIn(gateway).length).toBe(2);
     rmSync(objectOf(gateway, gone, 'chunks'));
     writeFileSync(objectOf(gateway, short, 'chunks'), 'something else');
+    rig.clock.wallMs += 200 * HOUR_MS;
+    await eventually(() => metricOf(rig, 'tidemark_store_evictions_refused_total')).toBeGreaterThan(3);
+    expect([filesOf(rig, gone), filesOf(rig, short)]).toEqual([WHOLE, WHOLE]);
+    // Whoever lists sees what is not there, and brings it.
     await rig.store.stop();
     const again = await startOn(rig.dataDir, objects);
-    await eventually(() => metricOf(again, 'tidemark_store_evictions_refused_total')).toBeGreaterThan(3);
-    expect([filesOf(again, gone), filesOf(again, short)]).toEqual([WHOLE, WHOLE]);
+    await eventually(() => [filesOf(again, gone), filesOf(again, short)]).toEqual([EVICTED, EVICTED]);
+    for (const block of [gone, short])
+      expect(statSync(objectOf(gateway, block, 'chunks')).size).toBe(block.meta.files.chunks.sizeBytes);
   });
 
   test('a query that is cancelled ends its fetches; equal ones share them', async () => {

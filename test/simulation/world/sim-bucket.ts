@@ -9,6 +9,7 @@ import type {
   ObjectEntry,
   ObjectStat,
   ObjectStore,
+  RemovalRight,
 } from '../../../services/lib/objstore/object-store.ts';
 import { currentProcess, type SimProcess, WORLD_START_MS, type World } from './world.ts';
 
@@ -24,6 +25,8 @@ const LATE_MS_MAX = 4_000;
 /** Small, so that a listing is no snapshot. */
 const PAGE_OBJECTS = 10;
 const PIECE_BYTES = 16 << 10;
+/** As the client of S3 has it: a right ends so much sooner. */
+const SKEW_MS_MAX = 1_000;
 
 interface StoredObject {
   readonly bytes: Uint8Array;
@@ -57,6 +60,8 @@ export class SimBucket {
   #writes = 0;
   /** Files that arrived damaged. */
   damagedUploads = 0;
+  /** Sees every removal that has effect, before it does. */
+  onRemoval: (key: string, right: RemovalRight) => void = () => undefined;
 
   /** @param readFile  Where files to upload are. Default: the host's. */
   constructor(world: World, readFile: FileRead = readWhole) {
@@ -108,10 +113,21 @@ export class SimBucket {
     },
     read: (key, start, sizeBytes, signal) => this.#read(key, start, sizeBytes, signal),
     list: (prefix, signal) => this.#list(prefix, signal),
-    remove: (key, signal) =>
-      this.#request(signal, () => {
+    remove: (key, right, signal) => {
+      // Signed anew for each attempt, and judged as it arrives.
+      const sign = (): number => {
+        const endsAtMs = this.#world.nowMs + right.leftMs() - SKEW_MS_MAX;
+        if (endsAtMs <= this.#world.nowMs) throw tooLate(key);
+        return endsAtMs;
+      };
+      const remove = (_isLate: boolean, endsAtMs: number): void => {
+        if (this.#world.nowMs > endsAtMs) throw tooLate(key);
+        if (!this.#objects.has(key)) return;
+        this.onRemoval(key, right);
         this.#objects.delete(key);
-      }),
+      };
+      return this.#request(signal, remove, sign);
+    },
   };
 
   async #digestOf(key: string, signal: AbortSignal): Promise<ObjectDigest> {
@@ -181,11 +197,20 @@ export class SimBucket {
     return damaged;
   }
 
-  /** A request with all its attempts. What the bucket says of it is not tried again. */
-  async #request<T>(signal: AbortSignal, work: (isLate: boolean) => T): Promise<T> {
+  /**
+   * A request with all its attempts. What the bucket says of it is not tried again.
+   *
+   * @param sign  Until when an attempt is good, milliseconds of the world; called as each one is sent.
+   */
+  async #request<T>(
+    signal: AbortSignal,
+    work: (isLate: boolean, endsAtMs: number) => T,
+    sign: () => number = () => Number.POSITIVE_INFINITY,
+  ): Promise<T> {
     for (let attempt = 1; ; attempt++) {
       throwIfAborted(signal);
-      const outcome = await this.#attempt(signal, work);
+      const endsAtMs = sign();
+      const outcome = await this.#attempt(signal, (isLate) => work(isLate, endsAtMs));
       if (outcome !== undefined) {
         if (outcome.error !== undefined) throw outcome.error;
         return outcome.value as T;
@@ -257,6 +282,9 @@ export class SimBucket {
     });
   }
 }
+
+const tooLate = (key: string): AppError =>
+  new AppError('failed_precondition', `object storage: ${key}: the right to remove is over`);
 
 function statOf({ bytes, knowsCrc }: StoredObject): ObjectStat {
   return { sizeBytes: bytes.length, crc32: knowsCrc ? crc32(bytes) : undefined };
