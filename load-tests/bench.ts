@@ -1,14 +1,24 @@
 // `npm run bench`: Tidemark beside Debian's prometheus and victoria-metrics in one run, on data made from real node-exporter
 // scrapes: remote-write samples per server CPU-second, bytes per sample, memory, the twelve queries, single operations. With
-// `--only latency`: how long a request of 2,000 samples takes at half of the rate that the system reached before.
+// `--only latency`: how long a request of 2,000 samples takes at half of the rate that the system reached before, by itself and while
+// the heaviest of the queries are asked one behind the other.
 // usage: npm run bench -- [--targets 100] [--scrapes 240] [--runs 7] [--warm-up 2] [--systems tidemark,victoria-metrics] [--only write|query|latency]
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
-import { compareQuery, countSamples, describeFigures, OPERATIONS, warmUp } from './query-comparison.ts';
-import { readQueries } from './query-load.ts';
+import { parseArgs, promisify } from 'node:util';
+import {
+  ask,
+  compareQuery,
+  countSamples,
+  describeFigures,
+  median,
+  OPERATIONS,
+  type QueryWindow,
+  warmUp,
+} from './query-comparison.ts';
+import { type LoadQuery, readQueries } from './query-load.ts';
 import { makeReplay, type Replay, STEP_MS, sharedBench } from './replay-file.ts';
 import {
   availableSystems,
@@ -18,6 +28,7 @@ import {
   type System,
   type SystemName,
   startSystem,
+  untilOnDiskOnly,
 } from './systems.ts';
 
 /** What the driver prints of a replay. */
@@ -29,37 +40,69 @@ interface ReplayFigures {
 }
 
 /** Sends a replay's requests, four at a time; at a rate, or as fast as they are answered. Returns the driver's line. */
-function send(system: System, replay: Replay, requestsPerSecond = 0): string {
-  const printed = execFileSync(
-    process.execPath,
-    [
-      path.join(sharedBench, 'replay.mjs'),
-      replay.file,
-      `${system.url}/api/v1/write`,
-      ...['--samples', String(replay.samples), '--pids', String(system.pid)],
-      ...['--rate', String(requestsPerSecond)],
-    ],
-    { encoding: 'utf8', maxBuffer: 1 << 24 },
-  );
-  return printed.trim();
+async function send(system: System, replay: Replay, requestsPerSecond = 0): Promise<string> {
+  const { stdout } = await promisify(execFile)(process.execPath, [
+    path.join(sharedBench, 'replay.mjs'),
+    replay.file,
+    `${system.url}/api/v1/write`,
+    ...['--samples', String(replay.samples), '--pids', String(system.pid)],
+    ...['--rate', String(requestsPerSecond)],
+  ]);
+  return stdout.trim();
 }
 
-function write(system: System, replay: Replay): void {
+async function write(system: System, replay: Replay): Promise<void> {
   const idle = residentBytesOf(system.pid);
-  const printed = send(system, replay);
+  const printed = await send(system, replay);
   const perSeries = (residentBytesOf(system.pid) - idle) / replay.series;
   console.log(`${system.name.padEnd(17)} ${printed} memory_bytes_per_series=${Math.round(perSeries)}`);
 }
 
+/** Those that read most. */
+const HEAVY_QUERIES = ['range_count_all', 'range_sum_rate_all'];
+
 /** Latency of requests at half of the peak, of series that are known: the first replay makes them, and shows the peak. */
-function measureLatency(system: System, first: Replay, second: Replay): void {
-  const peak = JSON.parse(send(system, first)) as ReplayFigures;
+async function measureLatency(
+  system: System,
+  [first, second, third]: readonly [Replay, Replay, Replay],
+): Promise<void> {
+  const peak = JSON.parse(await send(system, first)) as ReplayFigures;
   const rate = peak.requests / peak.wall_s / 2;
-  const half = JSON.parse(send(system, second, rate)) as ReplayFigures;
+  const half = JSON.parse(await send(system, second, rate)) as ReplayFigures;
   console.log(
     `${system.name.padEnd(17)} ${rate.toFixed(1)} requests/s (half of the peak): p50 ${half.p50_ms} ms, p99 ${half.p99_ms} ms ` +
       `of ${half.requests}; at the peak p50 ${peak.p50_ms} ms, p99 ${peak.p99_ms} ms`,
   );
+  const queries = readQueries(path.join(sharedBench, 'queries.json')).filter(({ name }) =>
+    HEAVY_QUERIES.includes(name),
+  );
+  const window = { endSeconds: second.endSeconds, spanSeconds: Math.max(60, second.spanSeconds - 40) };
+  const { printed, latencies } = await askUntil(system, queries, window, send(system, third, rate));
+  const beside = JSON.parse(printed) as ReplayFigures;
+  console.log(
+    `${' '.repeat(17)} the same beside ${latencies.length} heavy queries (median ${median(latencies).toFixed(0)} ms): ` +
+      `p50 ${beside.p50_ms} ms, p99 ${beside.p99_ms} ms`,
+  );
+}
+
+/** Asks queries one behind the other until the writer is done. Answers how long each took, ms, and what the writer printed. */
+async function askUntil(
+  system: System,
+  queries: readonly LoadQuery[],
+  window: QueryWindow,
+  writer: Promise<string>,
+): Promise<{ readonly printed: string; readonly latencies: number[] }> {
+  let isOver = false;
+  const done = writer.finally(() => {
+    isOver = true;
+  });
+  const latencies: number[] = [];
+  for (let i = 0; !isOver; i++) {
+    const startMs = performance.now();
+    await ask(system, queries[i % queries.length]!, window);
+    latencies.push(performance.now() - startMs);
+  }
+  return { printed: await done, latencies };
 }
 
 async function measureDisk(system: System, replay: Replay): Promise<void> {
@@ -112,16 +155,18 @@ const { values: options } = parseArgs({
 const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-bench-'));
 const systems: System[] = [];
 
-/** For latency: a replay as long as the other one lies behind it. */
+/** For latency: replays as long as each other, one behind the other in time. */
 async function compareLatency(targets: number, scrapes: number): Promise<void> {
-  const first = makeReplay(folder, targets, scrapes, Date.now() - scrapes * STEP_MS);
-  const secondFolder = path.join(folder, 'second');
-  mkdirSync(secondFolder);
-  const second = makeReplay(secondFolder, targets, scrapes);
+  const make = (name: string, behind: number): Replay => {
+    const own = path.join(folder, name);
+    mkdirSync(own);
+    return makeReplay(own, targets, scrapes, Date.now() - behind * scrapes * STEP_MS);
+  };
+  const replays = [make('first', 2), make('second', 1), make('third', 0)] as const;
   for (const name of options.systems.split(',')) {
     const system = await startSystem(name as SystemName);
     systems.push(system);
-    measureLatency(system, first, second);
+    await measureLatency(system, replays);
   }
 }
 
@@ -134,7 +179,7 @@ async function compareAll(): Promise<void> {
   for (const name of options.systems.split(',')) {
     const system = await startSystem(name as SystemName);
     systems.push(system);
-    write(system, replay);
+    await write(system, replay);
   }
   if (options.only !== 'write') {
     console.log(`\nqueries over ${replay.spanSeconds} s, medians of ${options.runs}, samples in memory;`);
@@ -143,6 +188,7 @@ async function compareAll(): Promise<void> {
   console.log('\non disk:');
   for (const system of systems) await measureDisk(system, replay);
   if (options.only !== 'write') {
+    for (const system of systems) await untilOnDiskOnly(system);
     console.log('\nthe same queries, samples in blocks;');
     await query(systems, replay, Number(options.runs));
   }

@@ -124,7 +124,8 @@ export async function countSamples(
   return samples;
 }
 
-async function ask(system: System, query: LoadQuery, window: QueryWindow): Promise<string> {
+/** Asks past caches of results, and answers the body. @throws Error when it is not one of a success. */
+export async function ask(system: System, query: LoadQuery, window: QueryWindow): Promise<string> {
   const { endSeconds, spanSeconds } = window;
   const isRange = query.stepSeconds > 0;
   const url = new URL(`/api/v1/${isRange ? 'query_range' : 'query'}`, system.url);
@@ -154,7 +155,8 @@ function cpuMsOf(pid: number): number {
   }
 }
 
-function median(values: readonly number[]): number {
+/** The middle one, the upper of two; NaN of none. */
+export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[sorted.length >> 1] ?? Number.NaN;
 }

@@ -146,10 +146,26 @@ async function settle(name: SystemName, url: string): Promise<void> {
   }
 }
 
-async function mustAnswer(url: string, method: string): Promise<void> {
+/** How long a head keeps what stores have as well, for queries that began before: 2.5 minutes, and a look every half minute. */
+const LET_GO_MS = 200_000;
+
+/** Waits until queries read what was settled from disk alone. */
+export async function untilOnDiskOnly({ name, url }: System): Promise<void> {
+  if (name !== 'tidemark') return;
+  const chunksInMemory = async (): Promise<number> => {
+    const text = await mustAnswer(`${url}/api/v1/status/tsdb`, 'GET');
+    return (JSON.parse(text) as { data: { headStats: { chunkCount: number } } }).data.headStats.chunkCount;
+  };
+  await waitFor('the head to let go of what is in blocks', async () => (await chunksInMemory()) === 0, {
+    timeoutMs: LET_GO_MS,
+  });
+}
+
+async function mustAnswer(url: string, method: string): Promise<string> {
   const response = await fetch(url, { method });
   const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${url}: ${response.status} ${text}`);
+  if (response.ok) return text;
+  throw new Error(`${method} ${url}: ${response.status} ${text}`);
 }
 
 /** Resident memory, bytes. */
