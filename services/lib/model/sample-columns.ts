@@ -19,6 +19,13 @@ export class SampleColumns {
   words: Uint32Array;
   count = 0;
   /**
+   * How far neighbouring timestamps are apart where all are equally far, milliseconds; 0 where that is not known. Whoever sets it sets it anew
+   * for each series.
+   */
+  gapMs = 0;
+  /** False only where no value is NaN, and so none a staleness marker. Whoever sets it sets it anew for each series. */
+  hasNaN = true;
+  /**
    * Native histograms: where entry i is set, sample i is that histogram, and its value means nothing. Undefined in a
    * series of floats. Whoever fills the columns sets it anew for each series.
    */

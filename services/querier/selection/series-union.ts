@@ -13,7 +13,7 @@ import { checkLabelBytes } from '../../lib/model/label-bytes.ts';
 import { ReplicaLabels } from '../../lib/model/replica-labels.ts';
 import type { SampleColumns } from '../../lib/model/sample-columns.ts';
 import type { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
-import { decodeChunk } from '../../lib/tsdb/chunk/decode-chunk.ts';
+import { decodeInOrder } from '../../lib/tsdb/chunk/kernel/chunk-kernel.ts';
 import type { StartTimes } from '../../lib/tsdb/chunk/start-times.ts';
 import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import type { MemoryBudget } from '../evaluation/memory-budget.ts';
@@ -72,6 +72,9 @@ export class SeriesUnion implements ChunkSink {
   #pageUsed = 0;
   /** Set: chunks of other replicas are passed over. */
   #only: number | undefined;
+
+  /** Chunks that are read one behind the other. */
+  #inOrder: Uint32Array = new Uint32Array(16);
 
   #current = NONE;
   #hasExtras = false;
@@ -335,40 +338,34 @@ export class SeriesUnion implements ChunkSink {
   }
 
   /**
-   * Appends the samples of the chunks of series `index` that touch [minTimeMs, maxTimeMs], when these lie one behind the
-   * other, as those of one node do: then nothing is to be merged.
+   * Appends the samples of series `index` within [minTimeMs, maxTimeMs], and perhaps some beyond, when its chunks lie one behind the other, as
+   * those of one node do: then nothing is to be merged.
    *
-   * @returns False when they do not; `into` holds some of them then.
+   * @param into  Empty.
+   * @returns     False when they do not; `into` holds some of them then.
    * @throws AppError `internal` when a chunk is corrupt.
    */
   decodeInOrder(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
     const series = this.#series.order[index]!;
-    if (!this.#areInOrder(series, minTimeMs, maxTimeMs)) return false;
-    const chunks = this.#chunks;
-    for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = chunks.next[chunk]!) {
-      if (!chunks.touches(chunk, minTimeMs, maxTimeMs)) continue;
-      const encoding = chunks.encoding[chunk]!;
-      if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
-      const at = into.count;
-      decodeChunk(encoding, chunks.bytesOf(chunk), chunks.start[chunk]!, chunks.end[chunk]!, into);
-      // Bounds are what a node says; the samples decide.
-      if (at > 0 && into.count > at && !(into.timestampsMs[at]! > into.timestampsMs[at - 1]!)) return false;
-    }
-    return true;
+    const count = this.#findInOrder(series, minTimeMs, maxTimeMs);
+    return count >= 0 && decodeInOrder(this.#chunks, this.#inOrder, count, minTimeMs, maxTimeMs, into);
   }
 
-  /** Whether the chunks of floats lie one behind the other, by their bounds, and there are no others. */
-  #areInOrder(series: number, minTimeMs: number, maxTimeMs: number): boolean {
+  /** Puts the chunks of floats into #inOrder and answers how many; -1 where they overlap, by their bounds, or there are others. */
+  #findInOrder(series: number, minTimeMs: number, maxTimeMs: number): number {
     const chunks = this.#chunks;
+    let count = 0;
     let previousMs = Number.NEGATIVE_INFINITY;
     for (let chunk = this.#series.firstChunk[series]!; chunk !== NONE; chunk = chunks.next[chunk]!) {
       if (!chunks.touches(chunk, minTimeMs, maxTimeMs)) continue;
       const encoding = chunks.encoding[chunk]!;
       if (encoding === CHUNK_START_TIMES || this.#isOther(chunk)) continue;
-      if (chunks.minMs[chunk]! <= previousMs || encoding > CHUNK_COLUMNS) return false;
+      if (chunks.minMs[chunk]! <= previousMs || encoding > CHUNK_COLUMNS) return -1;
       previousMs = chunks.maxMs[chunk]!;
+      if (count === this.#inOrder.length) this.#inOrder = growUint32(this.#inOrder);
+      this.#inOrder[count++] = chunk;
     }
-    return true;
+    return count;
   }
 
   /**

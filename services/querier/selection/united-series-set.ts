@@ -49,6 +49,8 @@ export class UnitedSeriesSet implements SeriesSet {
   }
 
   read(index: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    into.gapMs = 0;
+    into.hasNaN = true;
     if (this.#union.isReplicated(index)) this.#readReplicas(index, minTimeMs, maxTimeMs, into);
     else this.#readOne(index, minTimeMs, maxTimeMs, into);
   }

@@ -200,6 +200,7 @@ function compact(column: StepColumn, grid: Grid, into: SampleColumns): void {
     count++;
   }
   into.count = count;
+  into.gapMs = count === grid.steps ? grid.stepMs : 0;
 }
 
 /** A subquery may leave samples out or repeat them: what they say of resets does not hold between its steps. */

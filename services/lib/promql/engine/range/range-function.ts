@@ -191,7 +191,7 @@ class RangeFunctionOperand implements VectorOperand {
       this.#windows.forget();
       this.#evaluateCells(columns.cells, isAligned, into);
     } else if (columns.histograms === undefined) {
-      this.#windows.find(pass, this.#counts);
+      this.#windows.find(pass, this.#counts, columns.gapMs);
       this.#count(pass, this.#counts.total, undefined);
       this.#fn.kernel(pass, into);
     } else {

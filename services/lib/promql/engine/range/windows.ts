@@ -97,6 +97,8 @@ export class KeptWindows {
   readonly #laterMs: number;
   readonly #charge: (bytes: number) => void;
   #timestampsMs: Float64Array<ArrayBuffer> = new Float64Array(0);
+  /** How many of them are those that the pass' windows are of; -1: none, and others decide. */
+  #keptCount = -1;
   /** Samples that the pass' windows are of; -1: they are of no use. */
   #count = -1;
   /** Of regular times: samples at or before the start and the end of the first window if there were any number of them; their distance. */
@@ -117,29 +119,39 @@ export class KeptWindows {
   /**
    * Sees to it that the windows of a pass are those of its times. Windows and counts are the same objects at each call.
    *
-   * Cost: a comparison per sample, and O(steps) where windows are not those of the series before.
+   * @param knownGapMs  What neighbouring times are apart, where that is known, else 0.
+   *
+   * Cost: a comparison per sample, none where the gap is known, and O(steps) where windows are not those of the series before.
    */
-  find(pass: WindowPass, counts: WindowCounts): void {
+  find(pass: WindowPass, counts: WindowCounts, knownGapMs = 0): void {
     const { timestampsMs, count } = pass;
-    if (count === this.#count && areEqual(timestampsMs, this.#timestampsMs, count)) return;
+    if (knownGapMs > 0 && count > 1 && this.#findRegular(pass, knownGapMs, counts)) {
+      this.#keptCount = -1;
+      return;
+    }
+    if (count === this.#keptCount && areEqual(timestampsMs, this.#timestampsMs, count)) return;
     const gapMs = regularGapMs(timestampsMs, count);
-    if (gapMs > 0 && this.#findRegular(pass, gapMs, counts)) return;
+    if (!(gapMs > 0 && this.#findRegular(pass, gapMs, counts))) {
+      pass.alike = undefined;
+      findWindows(pass, this.#earlierMs, this.#laterMs, counts);
+      this.#count = count;
+      this.#gapMs = 0;
+    }
     this.#keep(timestampsMs, count);
-    pass.alike = undefined;
-    findWindows(pass, this.#earlierMs, this.#laterMs, counts);
   }
 
   /** The windows were written over. */
   forget(): void {
     this.#count = -1;
+    this.#keptCount = -1;
   }
 
   /** False where steps and samples do not go together. */
   #findRegular(pass: WindowPass, gapMs: number, counts: WindowCounts): boolean {
-    const { count, endStepMs } = pass;
+    const { count, endStepMs, steps } = pass;
     const endMs = pass.firstEndMs + this.#laterMs - pass.timestampsMs[0]!;
     const startMs = pass.firstEndMs - pass.rangeMs - this.#earlierMs - pass.timestampsMs[0]!;
-    if (endStepMs % gapMs !== 0) return false;
+    if (steps > 1 && endStepMs % gapMs !== 0) return false;
     if (!(Math.abs(startMs) < EXACT_QUOTIENT_MAX && Math.abs(endMs) < EXACT_QUOTIENT_MAX)) return false;
     const low = Math.floor(startMs / gapMs) + 1;
     const high = Math.floor(endMs / gapMs) + 1;
@@ -147,9 +159,9 @@ export class KeptWindows {
       pass.alike = placeWindows(pass, low, high, endStepMs / gapMs, counts);
       this.#low = low;
       this.#high = high;
+      this.#count = count;
+      this.#gapMs = gapMs;
     }
-    this.#keep(pass.timestampsMs, count);
-    this.#gapMs = gapMs;
     return true;
   }
 
@@ -159,8 +171,7 @@ export class KeptWindows {
       this.#timestampsMs = new Float64Array(timestampsMs.length);
     }
     this.#timestampsMs.set(timestampsMs.subarray(0, count));
-    this.#count = count;
-    this.#gapMs = 0;
+    this.#keptCount = count;
   }
 }
 

@@ -20,6 +20,7 @@ import { smoothSeries } from '../range/extended-range.ts';
 import { pickFromCells } from '../range/kernels-aggregates.ts';
 import type { QuerySession } from '../session.ts';
 import { alignmentOf } from './alignment.ts';
+import { pickRegular, pickValues } from './pick-values.ts';
 import { type SampleTally, tallyColumn } from './sample-tally.ts';
 import { SeriesReader } from './series-reader.ts';
 
@@ -133,7 +134,7 @@ class SelectorOperand implements VectorOperand {
     const { lookbackMs } = this.#session;
     const reader = this.#reader;
     reader.read(this.#set, index, this.#window.minTimeMs, this.#window.maxTimeMs);
-    const { timestampsMs, values, count, histograms, startTimesMs, cells } = reader.columns;
+    const { timestampsMs, values, count, gapMs, hasNaN, histograms, startTimesMs, cells } = reader.columns;
     if (
       cells !== undefined &&
       this.#isCoarse(index, cells) &&
@@ -142,6 +143,10 @@ class SelectorOperand implements VectorOperand {
     )
       return pickFromCells(cells, this.#times, lookbackMs, into);
     if (this.#mode === 'value') {
+      if (!hasNaN && histograms === undefined) {
+        const found = pickRegular(timestampsMs, values, count, gapMs, firstMs, stepMs, lookbackMs, into);
+        if (found >= 0) return found;
+      }
       const found = pickValues(timestampsMs, values, reader.words, count, firstMs, stepMs, lookbackMs, into);
       if (histograms !== undefined) pickHistograms(timestampsMs, histograms, count, firstMs, stepMs, into);
       return found;
@@ -152,37 +157,6 @@ class SelectorOperand implements VectorOperand {
     if (this.#mode !== 'time-ms') divideBy(into.values, 1000);
     return found;
   }
-}
-
-/** Newest value at or before each reference time, not older than the lookback. Cost: O(samples + steps). */
-function pickValues(
-  timestampsMs: Float64Array,
-  values: Float64Array,
-  words: Uint32Array,
-  count: number,
-  firstMs: number,
-  stepMs: number,
-  lookbackMs: number,
-  into: StepColumn,
-): number {
-  const outValues = into.values;
-  const outKinds = into.kinds;
-  let found = 0;
-  let next = 0;
-  for (let k = 0; k < outKinds.length; k++) {
-    const timeMs = firstMs + k * stepMs;
-    while (next < count && timestampsMs[next]! <= timeMs) next++;
-    const at = next - 1;
-    outKinds[k] = ABSENT;
-    if (at < 0 || timestampsMs[at]! <= timeMs - lookbackMs) continue;
-    const value = values[at]!;
-    // biome-ignore lint/suspicious/noSelfCompare: the fastest test for NaN, and only NaN can be a marker.
-    if (value !== value && isStaleAt(words, at)) continue;
-    outValues[k] = value;
-    outKinds[k] = FLOAT;
-    found++;
-  }
-  return found;
 }
 
 /** Puts the histograms where pickValues() found samples that are some. */

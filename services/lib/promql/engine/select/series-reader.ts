@@ -50,7 +50,10 @@ export class SeriesReader {
     if (columns.cells !== undefined) alignCells(columns.cells, columns.count, this.#words);
     if (columns.startTimesMs !== undefined) alignStartTimes(columns, columns.startTimesMs, this.#words);
     if (columns.histograms !== undefined) alignHistograms(columns, this.#words);
-    columns.count = dropStale(columns.timestampsMs, columns.values, this.#words, columns.count);
+    if (!columns.hasNaN) return;
+    const kept = dropStale(columns.timestampsMs, columns.values, this.#words, columns.count);
+    if (kept < columns.count) columns.gapMs = 0;
+    columns.count = kept;
   }
 }
 
