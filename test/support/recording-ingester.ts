@@ -7,7 +7,8 @@ import type { Cluster } from '../../services/lib/transport/cluster.ts';
 import { createInProcessClient } from '../../services/lib/transport/in-process.ts';
 import type { Client, Handlers } from '../../services/lib/transport/rpc.ts';
 import { visitDefinitions } from '../../services/lib/wire/append/append-batch.ts';
-import { BatchScratch, decodeBatch } from '../../services/lib/wire/append/packed-batch.ts';
+import { BatchScratch } from '../../services/lib/wire/append/batch-scratch.ts';
+import { decodeBatch } from '../../services/lib/wire/append/packed-batch.ts';
 import {
   type AdmitSeriesRequest,
   type AdmitSeriesResponse,

@@ -35,7 +35,8 @@ export class RecordColumns {
   timestampsMs: Float64Array = new Float64Array(1024);
   values: Float64Array = new Float64Array(1024);
   count = 0;
-  /** The values as putValueCodes writes them, where they came so: they are written as they are. */
+  /** Times and values as putDeltas, from 0 on, and putValueCodes write them, where they came so: they are written as they are. */
+  packedTimes: Uint8Array | undefined;
   packedValues: Uint8Array | undefined;
 
   /** Room for `capacity` samples; what is there may be lost. */
@@ -78,14 +79,11 @@ export function encodeSamples(
   dst.raw(definitions, 0, definitionBytes);
   dst.varint(count);
   dst.reserve(count * SAMPLE_BYTES_MAX);
-  let at = putDeltas(dst.bytes, dst.length, columns.ids, 0, count, 0);
-  at = putDeltas(dst.bytes, at, columns.timestampsMs, 0, count, 0);
-  if (columns.packedValues === undefined) {
-    dst.length = putValueCodes(dst.bytes, at, columns.values, 0, count);
-  } else {
-    dst.bytes.set(columns.packedValues, at);
-    dst.length = at + columns.packedValues.length;
-  }
+  dst.length = putDeltas(dst.bytes, dst.length, columns.ids, 0, count, 0);
+  if (columns.packedTimes !== undefined) dst.raw(columns.packedTimes);
+  else dst.length = putDeltas(dst.bytes, dst.length, columns.timestampsMs, 0, count, 0);
+  if (columns.packedValues !== undefined) dst.raw(columns.packedValues);
+  else dst.length = putValueCodes(dst.bytes, dst.length, columns.values, 0, count);
 }
 
 /** Called for each definition of a record; the label bytes are in bytes[start, end), valid during the call. */

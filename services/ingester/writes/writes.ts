@@ -8,8 +8,9 @@ import type { Head } from '../../lib/tsdb/head/head.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
 import type { AppendBatch } from '../../lib/wire/append/append-batch.ts';
 import { decodeAppendExtras } from '../../lib/wire/append/append-extras.ts';
+import { BatchScratch } from '../../lib/wire/append/batch-scratch.ts';
 import { isOrigin } from '../../lib/wire/append/held-writes.ts';
-import { BatchScratch, decodeBatch } from '../../lib/wire/append/packed-batch.ts';
+import { decodeBatch } from '../../lib/wire/append/packed-batch.ts';
 import type { AppendRequest, MetricMetadata } from '../../lib/wire/contracts.ts';
 import {
   encodeExtras,
@@ -110,6 +111,7 @@ export class Writes {
     const isTracked = request.origin !== undefined && request.write !== undefined;
     this.#sections.length = 0;
     this.#columns.count = 0;
+    this.#columns.packedTimes = undefined;
     this.#columns.packedValues = undefined;
     if (request.batch.length > 0) {
       const batch = decodeBatch(request.batch, this.#unpacked);
@@ -253,8 +255,10 @@ export class Writes {
       columns.count += to - from;
       from = to;
     }
-    columns.packedValues = failedPartitions.length === 0 ? batch.packedValues : undefined;
-    checkTimes(columns.timestampsMs, columns.count);
+    const isWhole = failedPartitions.length === 0;
+    columns.packedTimes = isWhole ? batch.packedTimes : undefined;
+    columns.packedValues = isWhole ? batch.packedValues : undefined;
+    if (batch.packedTimes === undefined) checkTimes(columns.timestampsMs, columns.count);
     tenant.changes.note(columns.timestampsMs, columns.count);
   }
 

@@ -20,6 +20,8 @@ export interface AppendBatch {
   readonly timestampsMs: Float64Array;
   /** Float64Array[sampleCount]. */
   readonly values: Float64Array;
+  /** The times as putDeltas writes them from 0 on, in the same order, where they came packed. They are whole numbers within ±2^50 then. */
+  readonly packedTimes?: Uint8Array;
   /** The values as putValueCodes writes them, in the same order, where they came so. */
   readonly packedValues?: Uint8Array;
   /** Calls back for each definition; label bytes are in bytes[start, end), valid as long as the batch. */

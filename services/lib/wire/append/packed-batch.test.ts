@@ -3,8 +3,10 @@ import { expect, test } from 'vitest';
 import { ByteWriter } from '../../core/bytes.ts';
 import { AppError } from '../../core/errors.ts';
 import { wordsOf } from '../../model/sample-columns.ts';
+import { putDeltas, putValueCodes, VALUE_CODE_BYTES_MAX } from '../../model/value-codes.ts';
 import { encodeAppendBatch, putDefinition } from './append-batch.ts';
-import { BatchScratch, decodeBatch, PackedColumns } from './packed-batch.ts';
+import { BatchScratch } from './batch-scratch.ts';
+import { decodeBatch, PackedColumns } from './packed-batch.ts';
 
 /** docs/packed-batch.md, "Golden bytes". */
 const GOLDEN = Buffer.from(
@@ -128,6 +130,9 @@ const row = fc.record({
   words: fc.oneof(
     fc.tuple(fc.nat(0xffffffff), fc.nat(0xffffffff)),
     fc.integer().map(wordsOfNumber),
+    fc.integer().map((n) => wordsOfNumber(n / 100)),
+    fc.maxSafeInteger().map((n) => wordsOfNumber(n / 1_000_000)),
+    fc.maxSafeInteger().map(wordsOfNumber),
     fc.constantFrom(wordsOfNumber(-0), [2, 0x7ff00000] as [number, number]),
   ),
 });
@@ -202,12 +207,53 @@ test('what a header claims is checked before anything is allocated', () => {
     new DataView(bytes.buffer).setUint32(offset, claim, true);
     expect(() => decodeBatch(bytes, scratch)).toThrow(message);
   }
-  expect(scratch.references.length).toBe(0);
+  expect(scratch.capacity).toBe(0);
 });
 
 test('scratch of a large batch is let go', () => {
   const scratch = new BatchScratch();
-  scratch.resize(1 << 19);
-  scratch.resize(10);
-  expect(scratch.values.length).toBeLessThan(1 << 14);
+  const row = { reference: 1, timeMs: 1000, words: wordsOfNumber(1) };
+  contentOf(packOf(new Map([[3, Array.from({ length: (1 << 17) + 1 }, () => row)]]), [3]), scratch);
+  expect(scratch.capacity).toBeGreaterThan(1 << 17);
+  expect(contentOf(GOLDEN, scratch).references).toEqual([7, 8, 9]);
+  expect(scratch.capacity).toBeLessThan(1 << 14);
+});
+
+test('times and values come as the log has them', () => {
+  const scratch = new BatchScratch();
+  const hexOf = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+  fc.assert(
+    fc.property(write, (sections) => {
+      const rows = new Map(sections);
+      const partitions = [...rows.keys()].sort((a, b) => a - b);
+      const batch = decodeBatch(packOf(rows, partitions), scratch);
+      const { sampleCount, timestampsMs, values } = batch;
+      const logged = new Uint8Array(sampleCount * VALUE_CODE_BYTES_MAX);
+      const timesEnd = putDeltas(logged, 0, timestampsMs, 0, sampleCount, 0);
+      expect(hexOf(batch.packedTimes!)).toBe(hexOf(logged.subarray(0, timesEnd)));
+      const valuesEnd = putValueCodes(logged, 0, values, 0, sampleCount);
+      expect(hexOf(batch.packedValues!)).toBe(hexOf(logged.subarray(0, valuesEnd)));
+    }),
+  );
+});
+
+test.each([
+  ['references that end early', 44, 0x80, /references .*offset 47/],
+  ['references below 0', 44, 0x01, /references .*offset 44/],
+  ['references in a varint without an end', 46, 0x80, /references .*offset 46/],
+  ['times that end early', 47, 0x80, /times .*offset 50/],
+  ['values that leave bytes', 53, 0x80, /values .*offset 55/],
+])('%s that the format does not know are named with their place', (_, at, byte, message) => {
+  const bytes = Uint8Array.from(GOLDEN);
+  bytes[at] = byte;
+  expect(() => decodeBatch(bytes, new BatchScratch())).toThrow(message);
+});
+
+test('what no sample can take is refused before anything is allocated', () => {
+  const scratch = new BatchScratch();
+  const bytes = new Uint8Array(4096);
+  bytes.set(GOLDEN);
+  new DataView(bytes.buffer).setUint32(28, 4000, true);
+  expect(() => decodeBatch(bytes, scratch)).toThrow(/a column of 4000 bytes are more than 3 samples have/);
+  expect(scratch.capacity).toBe(0);
 });

@@ -3,15 +3,10 @@
 // from the runs of bytes of its partitions, and only references are its own.
 import { ByteReader, type ByteWriter } from '../../core/bytes.ts';
 import { AppError } from '../../core/errors.ts';
-import {
-  DELTA_BYTES_MAX,
-  putDeltas,
-  putValueCodes,
-  readDeltas,
-  readValueCodes,
-  VALUE_CODE_BYTES_MAX,
-} from '../../model/value-codes.ts';
+import { DELTA_BYTES_MAX, VALUE_CODE_BYTES_MAX } from '../../model/value-codes.ts';
+import { WireKernel } from '../kernel/wire-kernel.ts';
 import { type AppendBatch, BATCH_SAMPLES_MAX, decodeAppendBatch, visitDefinitions } from './append-batch.ts';
+import type { BatchScratch } from './batch-scratch.ts';
 
 const VERSION = 2;
 const HEADER_BYTES = 40;
@@ -21,6 +16,9 @@ const REFERENCE_MAX = 2 ** 32 - 1;
 const SECTION_BYTES_MAX = 2 * 5;
 /** Scratch for this many samples stays for the next batch. */
 const CAPACITY_KEPT = 1 << 17;
+const CAPACITY_MIN = 4096;
+/** A varint is written as a word, whatever its length. */
+const SLACK_BYTES = 8;
 
 /** Samples of one write by partition, as the packer gets them. */
 export interface SortedColumns {
@@ -32,11 +30,21 @@ export interface SortedColumns {
   readonly values: Float64Array;
 }
 
-/** Times and values of one write as bytes. Scratch: valid until the next `pack`. */
+/** Times and values of one write as bytes, in a kernel's memory. Scratch: valid until the next `pack`. */
 export class PackedColumns {
-  #times = new Uint8Array(0);
-  #values = new Uint8Array(0);
-  /** Positions behind each partition's bytes. */
+  #kernel: WireKernel | undefined;
+  /** Samples that the memory has room for, and partitions. */
+  #capacity = 0;
+  #partitionCount = 0;
+  /** Where its parts begin: columns of samples, columns of partitions, bytes. */
+  #timesAt = 0;
+  #valuesAt = 0;
+  #referencesAt = 0;
+  #endsAt = 0;
+  #packedTimesAt = 0;
+  #packedValuesAt = 0;
+  #packedReferencesAt = 0;
+  /** Behind each partition's bytes, counted from the first partition's. */
   #timeEnds = new Uint32Array(0);
   #valueEnds = new Uint32Array(0);
   #baseTimeMs = 0;
@@ -50,19 +58,20 @@ export class PackedColumns {
     const { counts, ends, timestampsMs, values } = sorted;
     const partitionCount = counts.length;
     const sampleCount = partitionCount === 0 ? 0 : ends[partitionCount - 1]!;
-    if (!areWhole(timestampsMs, sampleCount)) return false;
-    this.#resize(partitionCount, sampleCount);
+    const { exports, bytes } = this.#reserve(partitionCount, sampleCount);
     this.#baseTimeMs = sampleCount === 0 ? 0 : timestampsMs[0]!;
-    let timesAt = 0;
-    let valuesAt = 0;
-    for (let partition = 0; partition < partitionCount; partition++) {
-      const end = ends[partition]!;
-      const start = end - counts[partition]!;
-      timesAt = putDeltas(this.#times, timesAt, timestampsMs, start, end, this.#baseTimeMs);
-      valuesAt = putValueCodes(this.#values, valuesAt, values, start, end);
-      this.#timeEnds[partition] = timesAt;
-      this.#valueEnds[partition] = valuesAt;
-    }
+    new Uint32Array(bytes.buffer, this.#endsAt, partitionCount).set(ends);
+    new Float64Array(bytes.buffer, this.#timesAt, sampleCount).set(timestampsMs.subarray(0, sampleCount));
+    new Float64Array(bytes.buffer, this.#valuesAt, sampleCount).set(values.subarray(0, sampleCount));
+    const timesEnd = exports.putTimes(
+      ...([this.#timesAt, this.#endsAt, partitionCount, this.#baseTimeMs, TIME_MS_MAX] as const),
+      ...([this.#packedTimesAt, this.#timeEnds.byteOffset] as const),
+    );
+    if (timesEnd === 0) return false;
+    exports.putValues(
+      ...([this.#valuesAt, this.#endsAt, partitionCount] as const),
+      ...([this.#packedValuesAt, this.#valueEnds.byteOffset] as const),
+    );
     return true;
   }
 
@@ -82,9 +91,10 @@ export class PackedColumns {
     definitions: Uint8Array,
     definitionBytes: number,
   ): void {
+    const { exports, bytes } = this.#reserve(this.#partitionCount, 0);
     let sampleCount = 0;
     for (const partition of partitions) sampleCount += counts[partition]!;
-    dst.reserve(HEADER_BYTES + partitions.length * SECTION_BYTES_MAX + sampleCount * DELTA_BYTES_MAX);
+    dst.reserve(HEADER_BYTES + partitions.length * SECTION_BYTES_MAX);
     dst.u32(VERSION);
     dst.u32(partitions.length);
     dst.u32(sampleCount);
@@ -99,41 +109,55 @@ export class PackedColumns {
       previous = partition;
     }
     const referencesAt = dst.length;
-    dst.length = putDeltas(dst.bytes, referencesAt, references, 0, sampleCount, 0);
+    new Uint32Array(bytes.buffer, this.#referencesAt, sampleCount).set(references.subarray(0, sampleCount));
+    const packedEnd = exports.putReferences(this.#referencesAt, sampleCount, this.#packedReferencesAt);
+    dst.raw(bytes, this.#packedReferencesAt, packedEnd);
     const timesAt = dst.length;
-    putRuns(dst, partitions, this.#times, this.#timeEnds);
+    putRuns(dst, partitions, bytes, this.#packedTimesAt, this.#timeEnds);
     const valuesAt = dst.length;
-    putRuns(dst, partitions, this.#values, this.#valueEnds);
+    putRuns(dst, partitions, bytes, this.#packedValuesAt, this.#valueEnds);
     dst.view.setUint32(20, timesAt - referencesAt, true);
     dst.view.setUint32(24, valuesAt - timesAt, true);
     dst.view.setUint32(28, dst.length - valuesAt, true);
     dst.raw(definitions, 0, definitionBytes);
   }
 
-  #resize(partitionCount: number, sampleCount: number): void {
-    if (this.#timeEnds.length !== partitionCount) {
-      this.#timeEnds = new Uint32Array(partitionCount);
-      this.#valueEnds = new Uint32Array(partitionCount);
-    }
-    const capacity = this.#times.length / DELTA_BYTES_MAX;
-    if (capacity >= sampleCount && capacity <= CAPACITY_KEPT) return;
-    const wanted = Math.max(sampleCount, 4096);
-    this.#times = new Uint8Array(wanted * DELTA_BYTES_MAX);
-    this.#values = new Uint8Array(wanted * VALUE_CODE_BYTES_MAX);
+  /** The kernel, with room for so many; what a large write needed goes with the next small one. */
+  #reserve(partitionCount: number, sampleCount: number): WireKernel {
+    const isKept = this.#capacity >= sampleCount && (sampleCount === 0 || this.#capacity <= CAPACITY_KEPT);
+    if (this.#kernel !== undefined && isKept && this.#partitionCount === partitionCount) return this.#kernel;
+    const capacity = Math.max(sampleCount, CAPACITY_MIN);
+    const kernel = new WireKernel(
+      capacity * (8 + 8 + 4 + 2 * DELTA_BYTES_MAX + VALUE_CODE_BYTES_MAX) +
+        partitionCount * 3 * 4 +
+        4 * SLACK_BYTES,
+    );
+    this.#timesAt = kernel.room;
+    this.#valuesAt = this.#timesAt + capacity * 8;
+    this.#referencesAt = this.#valuesAt + capacity * 8;
+    this.#endsAt = this.#referencesAt + capacity * 4;
+    const timeEndsAt = this.#endsAt + partitionCount * 4;
+    const valueEndsAt = timeEndsAt + partitionCount * 4;
+    this.#packedTimesAt = valueEndsAt + partitionCount * 4;
+    this.#packedReferencesAt = this.#packedTimesAt + capacity * DELTA_BYTES_MAX + SLACK_BYTES;
+    this.#packedValuesAt = this.#packedReferencesAt + capacity * DELTA_BYTES_MAX + SLACK_BYTES;
+    this.#timeEnds = new Uint32Array(kernel.bytes.buffer, timeEndsAt, partitionCount);
+    this.#valueEnds = new Uint32Array(kernel.bytes.buffer, valueEndsAt, partitionCount);
+    this.#capacity = capacity;
+    this.#partitionCount = partitionCount;
+    this.#kernel = kernel;
+    return kernel;
   }
 }
 
-/** Hot! */
-function areWhole(timestampsMs: Float64Array, count: number): boolean {
-  for (let i = 0; i < count; i++) {
-    const timeMs = timestampsMs[i]!;
-    if (!(timeMs >= -TIME_MS_MAX && timeMs <= TIME_MS_MAX) || Math.trunc(timeMs) !== timeMs) return false;
-  }
-  return true;
-}
-
-/** The bytes of some partitions, neighbours in one copy. */
-function putRuns(dst: ByteWriter, partitions: readonly number[], bytes: Uint8Array, ends: Uint32Array): void {
+/** The bytes of some partitions, which begin at bytes[at], neighbours in one copy. */
+function putRuns(
+  dst: ByteWriter,
+  partitions: readonly number[],
+  bytes: Uint8Array,
+  at: number,
+  ends: Uint32Array,
+): void {
   for (let i = 0; i < partitions.length; ) {
     const first = partitions[i]!;
     const start = first === 0 ? 0 : ends[first - 1]!;
@@ -144,23 +168,7 @@ function putRuns(dst: ByteWriter, partitions: readonly number[], bytes: Uint8Arr
       if (ends[next - 1]! !== end) break;
       end = ends[next]!;
     }
-    dst.raw(bytes, start, end);
-  }
-}
-
-/** Columns that batches are unpacked into, reused from batch to batch. */
-export class BatchScratch {
-  references = new Uint32Array(0);
-  timestampsMs = new Float64Array(0);
-  values = new Float64Array(0);
-
-  resize(sampleCount: number): void {
-    const capacity = this.references.length;
-    if (capacity >= sampleCount && capacity <= CAPACITY_KEPT) return;
-    const wanted = Math.max(sampleCount, 4096);
-    this.references = new Uint32Array(wanted);
-    this.timestampsMs = new Float64Array(wanted);
-    this.values = new Float64Array(wanted);
+    dst.raw(bytes, at + start, at + end);
   }
 }
 
@@ -187,8 +195,7 @@ export function decodeBatch(bytes: Uint8Array, scratch: BatchScratch): AppendBat
   const sectionSamples = new Uint32Array(sectionCount);
   readSections(reader, sectionPartitions, sectionSamples, sampleCount);
   const referencesAt = reader.position;
-  const timesAt = referencesAt + referenceBytes;
-  const valuesAt = timesAt + timeBytes;
+  const valuesAt = referencesAt + referenceBytes + timeBytes;
   const definitionsAt = valuesAt + valueBytes;
   if (definitionsAt + definitionBytes !== bytes.length) {
     throw new AppError(
@@ -196,31 +203,9 @@ export function decodeBatch(bytes: Uint8Array, scratch: BatchScratch): AppendBat
       `append batch has ${bytes.length} bytes, its header says ${definitionsAt + definitionBytes}`,
     );
   }
-  scratch.resize(sampleCount);
-  const { references, timestampsMs, values } = scratch;
-  expectEnd(
-    readDeltas(bytes, referencesAt, timesAt, references, 0, sampleCount, 0, 0, REFERENCE_MAX),
-    timesAt,
-  );
-  let position = timesAt;
-  let sample = 0;
-  for (const samples of sectionSamples) {
-    const next = sample + samples;
-    position = readDeltas(
-      bytes,
-      position,
-      valuesAt,
-      timestampsMs,
-      sample,
-      next,
-      baseTimeMs,
-      -TIME_MS_MAX,
-      TIME_MS_MAX,
-    );
-    sample = next;
-  }
-  expectEnd(position, valuesAt);
-  expectEnd(readValueCodes(bytes, valuesAt, definitionsAt, values, 0, sampleCount), definitionsAt);
+  const columns = { referenceBytes, timeBytes, valueBytes, baseTimeMs, counts: sectionSamples };
+  scratch.unpack(bytes, referencesAt, columns, sampleCount, TIME_MS_MAX);
+  const { references, timestampsMs, values, packedTimes } = scratch;
   return {
     sampleCount,
     sectionPartitions,
@@ -228,12 +213,13 @@ export function decodeBatch(bytes: Uint8Array, scratch: BatchScratch): AppendBat
     references: references.subarray(0, sampleCount),
     timestampsMs: timestampsMs.subarray(0, sampleCount),
     values: values.subarray(0, sampleCount),
+    packedTimes,
     packedValues: bytes.subarray(valuesAt, definitionsAt),
     forEachDefinition: (visit) => visitDefinitions(bytes, definitionsAt, definitionCount, visit),
   };
 }
 
-/** Before anything is allocated: each sample has a byte in each column at least, each section two. */
+/** Before anything is allocated: each sample has a byte in each column at least, and nine at most; each section two, and a sample. */
 function checkSizes(
   batchBytes: number,
   sectionCount: number,
@@ -256,6 +242,13 @@ function checkSizes(
     throw new AppError(
       'bad_data',
       `append batch has ${batchBytes} bytes, its header says ${expected} or more`,
+    );
+  }
+  const longest = Math.max(referenceBytes, timeBytes, valueBytes);
+  if (sectionCount > sampleCount || longest > sampleCount * VALUE_CODE_BYTES_MAX) {
+    throw new AppError(
+      'bad_data',
+      `append batch: ${sectionCount} sections and a column of ${longest} bytes are more than ${sampleCount} samples have`,
     );
   }
 }
@@ -286,9 +279,4 @@ function readSections(
       `append batch: sections hold ${sum} samples, the header says ${sampleCount}`,
     );
   }
-}
-
-function expectEnd(position: number, end: number): void {
-  if (position === end) return;
-  throw new AppError('bad_data', `append batch: a column ends at ${position}, the header says ${end}`);
 }

@@ -5,7 +5,11 @@ import { WireKernel } from './wire-kernel.ts';
 test('kernel.wasm is what the sources in assembly/ make (npm run generate:wire-kernel)', {
   timeout: 180_000,
 }, async () => {
-  const { made, committed } = await compileKernel('services/lib/wire/kernel', ['snappy', 'known-series']);
+  const { made, committed } = await compileKernel('services/lib/wire/kernel', [
+    'snappy',
+    'known-series',
+    'packed-columns',
+  ]);
   expect(made.equals(committed)).toBe(true);
 });
 

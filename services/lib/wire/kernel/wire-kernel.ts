@@ -28,6 +28,31 @@ interface KernelExports {
   layTable(at: number, count: number, end: number): void;
   takeKnown(start: number, end: number): number;
   rememberKnown(entry: number, start: number, end: number, reference: number): void;
+  readonly refusedAt: WasmGlobal;
+  readonly logTimesEnd: WasmGlobal;
+  readReferences(start: number, end: number, count: number, to: number): number;
+  readTimes(
+    start: number,
+    end: number,
+    counts: number,
+    sections: number,
+    base: number,
+    limit: number,
+    to: number,
+    log: number,
+  ): number;
+  readValues(start: number, end: number, count: number, to: number): number;
+  putReferences(from: number, count: number, to: number): number;
+  putTimes(
+    from: number,
+    ends: number,
+    partitions: number,
+    base: number,
+    limit: number,
+    to: number,
+    byteEnds: number,
+  ): number;
+  putValues(from: number, ends: number, partitions: number, to: number, byteEnds: number): number;
 }
 
 const instantiate = compileWasm<KernelExports>(new URL('./kernel.wasm', import.meta.url));
