@@ -1,8 +1,8 @@
 // Evaluates parts of queries over what is in memory, for a querier that then needs no chunks. Only for partitions of which all
 // samples of the range are here: services/lib/wire/docs/part-evaluation.md.
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
+import { Turns } from '../../lib/core/turns.ts';
 import { tryFeaturesOf } from '../../lib/query/feature-list.ts';
 import type { PartEvaluator } from '../../lib/query/part-evaluator.ts';
 import { parseForCluster, planForNodes } from '../../lib/query/part-plan.ts';
@@ -113,6 +113,7 @@ async function* framesOf(
 ): AsyncGenerator<Uint8Array> {
   if (tenant === undefined) return;
   const writer = new SeriesFrameWriter();
+  const turns = new Turns(clock);
   const steps = selectHead(
     tenant.head,
     {
@@ -132,7 +133,7 @@ async function* framesOf(
         metrics.selectedSeries.inc(step.value);
         return;
       }
-      await nextTurn();
+      await turns.pause();
     }
   } catch (caught) {
     if (caught instanceof AppError && caught.code === 'execution') metrics.limitHits.inc();

@@ -1,7 +1,7 @@
 // The read path: selects as streams of series frames, labels, metadata and statistics.
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
+import { Turns } from '../../lib/core/turns.ts';
 import { type HeadSelection, labelsOfHead, selectHead } from '../../lib/tsdb/head/head-select.ts';
 import { headStatistics, type TopEntry } from '../../lib/tsdb/head/head-statistics.ts';
 import type {
@@ -16,7 +16,7 @@ import type {
   SelectResponse,
   WireSelectRequest,
 } from '../../lib/wire/contracts.ts';
-import { FRAME_BYTES_TARGET, SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
+import { SERIES_FRAME_BYTES_TARGET, SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { fromWireMatchers } from '../../lib/wire/matchers.ts';
 import type { IngesterMetrics } from '../ingest-metrics.ts';
 import type { Tenant, Tenants } from '../tenants.ts';
@@ -40,7 +40,7 @@ const STATISTICS_LIMIT_MAX = 10_000;
 
 /** Writers that wait for the next select: their buffers are costly to grow, page by page. */
 const IDLE_WRITERS_MAX = 2;
-const IDLE_WRITER_BYTES_MAX = 4 * FRAME_BYTES_TARGET;
+const IDLE_WRITER_BYTES_MAX = 4 * SERIES_FRAME_BYTES_TARGET;
 
 export class Reads {
   readonly #deps: ReadsDeps;
@@ -89,6 +89,7 @@ export class Reads {
     writer: SeriesFrameWriter,
     signal: AbortSignal,
   ): AsyncGenerator<SelectResponse, number> {
+    const turns = new Turns(this.#deps.clock);
     try {
       for (;;) {
         throwIfAborted(signal);
@@ -96,7 +97,7 @@ export class Reads {
         const frames = step.done ? writer.finish() : writer.takeFrames();
         for (const frame of frames) yield { frame: asBuffer(frame), coverage: undefined };
         if (step.done) return step.value;
-        await nextTurn();
+        await turns.pause();
       }
     } finally {
       // Left early: the selection gives its ids free.
@@ -130,12 +131,13 @@ export class Reads {
     const selection = { matchers, minTimeMs, maxTimeMs, labelsOnly: true, partitions: undefined, seriesMax };
     const { masks } = tenant.deletes;
     const steps = labelsOfHead(tenant.head, { ...selection, masks }, labelName, limit, clock);
+    const turns = new Turns(clock);
     try {
       for (;;) {
         throwIfAborted(signal);
         const step = steps.next();
         if (step.done) return step.value;
-        await nextTurn();
+        await turns.pause();
       }
     } finally {
       steps.return({ values: [], truncated: false });

@@ -1,8 +1,8 @@
 // Answers Select: block after block, each in batches, frames sent as they fill. The blocks are leased for the whole answer,
 // so that retention cannot take one away in between.
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
+import { Turns } from '../../lib/core/turns.ts';
 import type { ChunkSink } from '../../lib/model/chunk-sink.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { DeletionMask } from '../../lib/tsdb/tombstones/deletion.ts';
@@ -17,9 +17,6 @@ import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import type { BlockResolutions } from './block-resolutions.ts';
 import { coverageOf } from './coverage.ts';
 import { SeriesCounter } from './series-counter.ts';
-
-/** Work between two turns of the event loop, milliseconds: health checks and writes go on meanwhile. */
-const TURN_MS = 10;
 
 export interface SelectDeps {
   readonly catalog: BlockCatalog;
@@ -126,7 +123,7 @@ async function* framesOf(
     leases.length > 1 ? new SeriesCounter(deps.hashSeed) : undefined,
     metrics,
   );
-  let turnStartedMs = clock.monotonicMs();
+  const turns = new Turns(clock);
   for (const [i, lease] of leases.entries()) {
     try {
       const reader = await lease.reader();
@@ -148,9 +145,7 @@ async function* framesOf(
         throwIfAborted(signal);
         more = await select.advance(target);
         yield* writer.takeFrames();
-        if (clock.monotonicMs() - turnStartedMs < TURN_MS) continue;
-        await nextTurn();
-        turnStartedMs = clock.monotonicMs();
+        await turns.pause();
       }
     } catch (caught) {
       // What was sent of it is right, the rest is named as missing; other blocks are read all the same.

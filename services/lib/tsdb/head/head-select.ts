@@ -1,5 +1,5 @@
-// Reading a head: series and chunks by matchers, label names and values. Generators that yield every few milliseconds of
-// work, so that the caller can give other work a turn and stop when nobody listens any more.
+// Reading a head: series and chunks by matchers, label names and values. Generators that yield about every millisecond of
+// work, so that the caller can pass on what there is, give other work a turn and stop when nobody listens any more.
 import { ByteWriter } from '../../core/bytes.ts';
 import type { Clock } from '../../core/clock.ts';
 import { AppError } from '../../core/errors.ts';
@@ -42,7 +42,7 @@ export interface HeadSelection {
 }
 
 /** Work between two yields. */
-const SLICE_MS = 8;
+const STEP_MS = 1;
 /** Series between two looks at the clock. */
 const SERIES_PER_LOOK = 64;
 /** Samples per chunk made of late samples. */
@@ -160,7 +160,7 @@ function* textsOfMany(
   const found = new Set<string>();
   const names = labelName === '' ? Array.from(index.pairs.names(), ({ name }) => name) : [labelName];
   const readers = readersOf(head, selection);
-  let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+  let stepEndsMs = clock.monotonicMs() + STEP_MS;
   for (const name of names) {
     for (const value of index.labelValues(name)) {
       const having = index.postings(name, value);
@@ -171,10 +171,10 @@ function* textsOfMany(
           const id = having[from]!;
           if ((isSelected[id >>> 5]! & (1 << (id & 31))) !== 0) some.push(id);
         }
-        if (clock.monotonicMs() >= sliceEndsMs) {
+        if (clock.monotonicMs() >= stepEndsMs) {
           yield;
           readers.chunks.refreshRanges();
-          sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+          stepEndsMs = clock.monotonicMs() + STEP_MS;
         }
         yield* visitSeries(head, index, selection, clock, some, readers, () => {
           hasOne = true;
@@ -240,12 +240,12 @@ function* visitSeries(
   { chunks, masked }: SeriesReaders,
   visit: (id: number, chunks: { emit(sink: ChunkSink): void }) => boolean,
 ): Generator<void> {
-  let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+  let stepEndsMs = clock.monotonicMs() + STEP_MS;
   for (let i = 0; i < ids.length; i++) {
-    if (i % SERIES_PER_LOOK === 0 && clock.monotonicMs() >= sliceEndsMs) {
+    if (i % SERIES_PER_LOOK === 0 && clock.monotonicMs() >= stepEndsMs) {
       yield;
       chunks.refreshRanges();
-      sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+      stepEndsMs = clock.monotonicMs() + STEP_MS;
     }
     const id = ids[i]!;
     if (selection.partitions !== undefined && !selection.partitions.has(head.partitionOf(id))) continue;

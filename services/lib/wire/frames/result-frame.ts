@@ -4,7 +4,6 @@ import { AppError } from '../../core/errors.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { encodeHistogram, readHistogram } from '../../model/histogram-codec.ts';
 import { encodeLabels, type Labels } from '../../model/labels.ts';
-import { FRAME_BYTES_TARGET } from './series-frame.ts';
 
 const VERSION = 2;
 /** Had no content byte. */
@@ -15,6 +14,9 @@ const HISTOGRAMS = 2;
 const COLUMNS = 4;
 const ORDER = 8;
 const CONTENT_ALL = 15;
+
+/** A frame is closed once it has this many bytes. */
+const FRAME_BYTES_TARGET = 1 << 20;
 
 /** Most auxiliary columns of a row. */
 export const COLUMNS_MAX = 8;

@@ -4,8 +4,11 @@ import { AppError } from '../../core/errors.ts';
 import type { ChunkSink } from '../../model/chunk-sink.ts';
 
 const VERSION = 1;
-/** A frame is closed once it has this many bytes: large enough to amortise a message, small enough to stream. */
-export const FRAME_BYTES_TARGET = 1 << 20;
+/**
+ * A frame is closed once it has this many bytes: large enough to amortise a message, and so small that its reader works on it while the
+ * next one is filled.
+ */
+export const SERIES_FRAME_BYTES_TARGET = 1 << 18;
 
 /** Collects series into frames; take each finished frame with `takeFrames`, the rest with `finish`. */
 export class SeriesFrameWriter implements ChunkSink {
@@ -28,7 +31,7 @@ export class SeriesFrameWriter implements ChunkSink {
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
     this.#closeSeries();
     const out = this.#out;
-    if (out.length >= FRAME_BYTES_TARGET) this.#closeFrame();
+    if (out.length >= SERIES_FRAME_BYTES_TARGET) this.#closeFrame();
     out.varint(end - start);
     out.raw(bytes, start, end);
     this.#countAt = out.length;
