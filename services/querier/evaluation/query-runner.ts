@@ -198,23 +198,19 @@ class RemoteEvaluation {
   }
 
   /**
-   * Asks the nodes for what the query is known to select, and then decides where it is evaluated. Where nodes evaluate parts of it,
-   * what is left to select shows later.
+   * Asks the nodes for what the query is known to select. A query that turned out to be large is given to a thread before that; of
+   * others it is decided by what the nodes answer. Where nodes evaluate parts of it, what is left to select shows later.
    */
   async #begin(): Promise<void> {
-    const { mainThread } = this.#deps;
-    const mayBeSmall = this.#horizon === undefined && !mainThread.isKnownLarge(this.#identity);
-    const plan = mayBeSmall ? await planSelects(this.#order, this.#signal) : undefined;
+    const isLarge = this.#deps.mainThread.isKnownLarge(this.#identity);
+    const plan = this.#horizon === undefined ? await planSelects(this.#order, this.#signal) : undefined;
     if (this.#signal.aborted) return;
-    if (plan === undefined) {
-      this.#openInThread();
-      return;
-    }
-    this.#order = { ...this.#order, planned: plan.keys };
-    this.#early.expect(plan);
-    for (const [select, request] of plan.selects.entries())
+    if (plan !== undefined) this.#order = { ...this.#order, planned: plan.keys };
+    if (plan === undefined || isLarge) this.#openInThread();
+    else this.#early.expect(plan);
+    for (const [select, request] of plan?.selects.entries() ?? [])
       void this.#fetch({ kind: 'select', select, request });
-    if (plan.selects.length === 0) this.#decide();
+    if (plan?.selects.length === 0 && !isLarge) this.#decide();
   }
 
   /** What nodes answered, to where the query is evaluated; kept until that is decided. */
