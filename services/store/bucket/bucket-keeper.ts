@@ -21,7 +21,7 @@ import type { BucketContents } from './bucket-contents.ts';
 import type { BucketMetrics } from './bucket-metrics.ts';
 import { type BucketPlan, planBucket } from './bucket-plan.ts';
 import { BucketRemover, type BucketRemoverOptions } from './bucket-remover.ts';
-import type { RemovalTurn } from './removal-turn.ts';
+import type { RemovalTurns } from './removal-turns.ts';
 
 export interface BucketKeeperOptions extends BucketRemoverOptions {
   readonly instance: string;
@@ -46,7 +46,7 @@ export interface BucketKeeperDeps {
   readonly uploadRate: ByteRate;
   readonly look: () => StoreView | undefined;
   /** When this store may remove. */
-  readonly turn: RemovalTurn;
+  readonly turns: RemovalTurns;
   readonly isExpired: (block: InventoryBlock) => boolean;
   readonly erased: () => readonly BlockName[];
   /** `<tenant>/<block id>` of blocks that were found damaged in the bucket; taken out of it once they were brought there anew. */

@@ -3,12 +3,13 @@
 import type { Clock } from '../../lib/core/clock.ts';
 import { toAppError } from '../../lib/core/errors.ts';
 import type { BlockBucket, BlockKey, ListedBlock } from '../../lib/objstore/block-bucket.ts';
+import type { RemovalRight } from '../../lib/objstore/object-store.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { BlockCatalog } from '../blocks/block-catalog.ts';
 import type { BucketContents } from './bucket-contents.ts';
 import type { BucketMetrics } from './bucket-metrics.ts';
 import type { BucketPlan } from './bucket-plan.ts';
-import type { RemovalTurn } from './removal-turn.ts';
+import type { RemovalTurns } from './removal-turns.ts';
 
 export interface BucketRemoverOptions {
   /** How long a block stays after others took its place, or its retention was over. */
@@ -22,7 +23,7 @@ export interface BucketRemoverDeps {
   readonly clock: Clock;
   readonly logger: Logger;
   readonly metrics: BucketMetrics;
-  readonly turn: RemovalTurn;
+  readonly turns: RemovalTurns;
   /** Lists the bucket now and says what there is to do. @throws AppError when it cannot be listed. */
   readonly planAnew: (signal: AbortSignal) => Promise<BucketPlan>;
 }
@@ -57,23 +58,24 @@ export class BucketRemover {
    * @param keepsLeftovers   Whose uploads broke off cannot be seen, so one store looks after all of them.
    */
   async runOnce(plan: BucketPlan, keepsLeftovers: boolean, signal: AbortSignal): Promise<void> {
-    const { logger, planAnew, turn } = this.#deps;
+    const { logger, planAnew, turns } = this.#deps;
     if (this.#due(plan).length === 0 && !(keepsLeftovers && this.#dueLeftovers().length > 0)) {
-      await turn.giveBack();
+      await turns.giveBack();
       return;
     }
-    if (!(await turn.take())) return;
+    const right = await turns.take();
+    if (right === undefined) return;
     const due = this.#due(await planAnew(signal)).slice(0, REMOVALS_PER_TURN);
     const leftovers = keepsLeftovers ? this.#dueLeftovers().slice(0, REMOVALS_PER_TURN) : [];
     try {
-      for (const doomed of due) await this.#remove(doomed, signal);
-      for (const leftover of leftovers) await this.#removeLeftover(leftover, signal);
+      for (const doomed of due) await this.#remove(doomed, right, signal);
+      for (const leftover of leftovers) await this.#removeLeftover(leftover, right, signal);
     } catch (caught) {
       const error = toAppError(caught);
       if (error.code !== 'failed_precondition') throw error;
       logger.info({ err: error }, 'this store’s turn to remove from object storage is over');
     } finally {
-      await turn.giveBack();
+      await turns.giveBack();
     }
   }
 
@@ -100,19 +102,23 @@ export class BucketRemover {
     );
   }
 
-  async #remove({ key, reason }: Doomed, signal: AbortSignal): Promise<void> {
-    const { bucket, contents, logger, metrics, turn } = this.#deps;
+  async #remove({ key, reason }: Doomed, right: RemovalRight, signal: AbortSignal): Promise<void> {
+    const { bucket, contents, logger, metrics } = this.#deps;
     const { tenant, blockId } = key;
-    await bucket.removeBlock(key, turn, signal);
+    await bucket.removeBlock(key, right, signal);
     contents.remove(key);
     metrics.removed.inc({ reason });
     logger.info({ tenant, blockId, reason }, 'block removed from object storage');
   }
 
-  async #removeLeftover({ tenant, blockId }: BlockKey, signal: AbortSignal): Promise<void> {
-    const { bucket, clock, metrics, turn } = this.#deps;
+  async #removeLeftover(
+    { tenant, blockId }: BlockKey,
+    right: RemovalRight,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { bucket, clock, metrics } = this.#deps;
     const beforeMs = clock.nowMs() - LEFTOVER_AGE_MS;
-    if (await bucket.removeLeftover({ tenant, blockId }, beforeMs, turn, signal))
+    if (await bucket.removeLeftover({ tenant, blockId }, beforeMs, right, signal))
       metrics.removed.inc({ reason: 'broken_off' });
   }
 }

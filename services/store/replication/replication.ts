@@ -23,7 +23,7 @@ import type { DiskBudget } from '../blocks/disk-budget.ts';
 import { fetchBlock } from '../blocks/fetch-block.ts';
 import type { BucketState } from '../bucket/bucket-keeper.ts';
 import { createBucketKeeping } from '../bucket/bucket-keeping.ts';
-import { everyTurn, LeasedTurn } from '../bucket/removal-turn.ts';
+import { everyTurn, LeasedTurns } from '../bucket/removal-turns.ts';
 import { toPendingDeletes } from '../deletes/delete-series.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
 import type { EvictedStorage, EvictionStatus } from '../eviction/evicted-storage.ts';
@@ -125,7 +125,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
           {
             ...{ ...deps, objects: deps.objects, look, isExpired, erased, damaged: deps.evicted.damaged },
             uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
-            turn: peers === undefined ? everyTurn() : new LeasedTurn({ control: peers.control, clock }),
+            turns: peers === undefined ? everyTurn() : new LeasedTurns({ control: peers.control, clock }),
           },
         );
   const evictor =
