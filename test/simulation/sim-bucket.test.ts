@@ -64,6 +64,29 @@ test('what is on its way arrives, though its sender has given up', () =>
     expect(objects.size).toBe(1);
   }));
 
+test('a removal has effect within its right only, however long it is on its way', async () => {
+  const seen = { done: 0, refused: 0 };
+  for (let seed = 1; seed <= 60; seed++) {
+    await inWorld(async (world, { store, weather, objects }) => {
+      await store.put('a', Buffer.from('1'), signal);
+      weather.failShare = 1;
+      const endsAtMs = world.nowMs + 1_500;
+      const ending = { leftMs: () => 1_000 + Math.max(0, endsAtMs - world.nowMs) };
+      const removed = store.remove('a', ending, signal);
+      await expect(removed).rejects.toMatchObject({
+        code: expect.stringMatching(/^(unavailable|failed_precondition)$/),
+      });
+      while (world.nowMs < endsAtMs) await world.sleep(100);
+      const isThere = objects.has('a');
+      await world.sleep(10_000);
+      expect(objects.has('a')).toBe(isThere);
+      seen[isThere ? 'refused' : 'done']++;
+    }, seed);
+  }
+  expect(seen.done).toBeGreaterThan(0);
+  expect(seen.refused).toBeGreaterThan(0);
+});
+
 test('a damaged upload shows in what is there, and to whoever believes what it sent it does not', () =>
   inWorld(async (_world, bucket) => {
     bucket.weather.damageShare = 1;

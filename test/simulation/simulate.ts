@@ -80,6 +80,9 @@ async function main(): Promise<number> {
     events: 0,
     effects: 0,
     fenced: 0,
+    removals: 0,
+    deletes: 0,
+    undone: 0,
   };
   const faults = new Map<string, number>();
   let worldMs = 0;
@@ -101,10 +104,13 @@ async function main(): Promise<number> {
     sums.queries += tally.queries;
     sums.complete += tally.complete;
     sums.refused += tally.refused;
+    sums.deletes += tally.deletes;
+    sums.undone += tally.undone;
     sums.retries += tally.retries;
     sums.events += result.events;
     sums.effects += result.effects;
     sums.fenced += result.fenced;
+    sums.removals += result.removals;
     worldMs += result.worldMs;
     for (const [name, count] of result.faults) faults.set(name, (faults.get(name) ?? 0) + count);
     const isBad = tally.lost.length + tally.wrong.length > 0;
@@ -122,7 +128,7 @@ async function main(): Promise<number> {
   const counts = [...faults].map(([name, count]) => `${name} ${count}`).join(', ');
   process.stdout.write(`faults: ${counts}\n`);
   process.stdout.write(
-    `queries=${sums.queries} complete=${sums.complete} refused=${sums.refused} retries=${sums.retries} effects=${sums.effects} fenced=${sums.fenced} events=${sums.events} ` +
+    `queries=${sums.queries} complete=${sums.complete} refused=${sums.refused} retries=${sums.retries} effects=${sums.effects} fenced=${sums.fenced} removals=${sums.removals} deletes=${sums.deletes} undone=${sums.undone} events=${sums.events} ` +
       `world=${Math.round(worldMs / 1000)}s cpu=${((user + system) / 1e6).toFixed(1)}s\n`,
   );
   process.stdout.write(`seeds=${sums.seeds} acked=${sums.acked} lost=${sums.lost} wrong=${sums.wrong}\n`);

@@ -71,6 +71,10 @@ describe('R9', { concurrent: true, timeout: HOUR_MS }, () => {
     ['blind-cache', 'pause ingester,partition ingester,kill ingester'],
     ['no-fence', 'pause evaluator'],
     ['trust-itself', 'pause evaluator'],
+    ['remove-any-time', 'pause store,kill,bucket fails'],
+    ['forget-deletes', 'kill all,kill ingester'],
+    ['deletes-stay-home', 'kill,power of one,pause'],
+    ['leave-at-once', 'kill ingester,power of one,power of a zone'],
     ['trust-uploads', 'damaged uploads,kill,pause'],
   ])('R9: the planted bug %s is found', async (canary, faults) => {
     const { status, output } = await simulate('--seeds', '1..80', '--canary', canary, '--faults', faults);

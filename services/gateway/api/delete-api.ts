@@ -2,7 +2,7 @@
 // ours. Off unless `--web.enable-admin-api`.
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../../lib/core/clock.ts';
-import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { AppError } from '../../lib/core/errors.ts';
 import { type Matcher, printMatcher } from '../../lib/model/matcher.ts';
 import { DEFAULT_TENANT } from '../../lib/model/tenant.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
@@ -14,6 +14,7 @@ import { type Exchange, sendJson, sendResult } from '../http/exchange.ts';
 import { invalidParameter, parseTimeRange } from '../http/parameters.ts';
 import type { Route } from '../http/route.ts';
 import { withDeadline } from './calls.ts';
+import { deleteEverywhere, onEach, requireAllNodes, undoEverywhere } from './cluster-deletes.ts';
 import { parseSelectors } from './series-api.ts';
 
 /** A delete waits for the seal under way, cleaning rewrites blocks: both may take minutes. */
@@ -63,14 +64,7 @@ async function deleteSeries(exchange: Exchange, deps: DeleteApiDeps): Promise<vo
     actor: actorOf(exchange),
   }));
   await calling(exchange, deps, async (context) => {
-    requireAllNodes(deps.cluster);
-    for (const request of deletes) {
-      // Ingesters first: what they seal before they answer is on a store by then, and what they seal later lacks the samples.
-      await onEach('ingester', deps.cluster.ingesters(), ({ client }) =>
-        client.deleteSeries(request, context),
-      );
-      await onEach('store', deps.cluster.stores(), ({ client }) => client.deleteSeries(request, context));
-    }
+    for (const request of deletes) await deleteEverywhere(deps.cluster, request, context);
   });
   exchange.response.setHeader(DELETE_ID_HEADER, deletes.map(({ deleteId }) => deleteId).join(','));
   sendNothing(exchange);
@@ -125,17 +119,7 @@ async function undoDelete(exchange: Exchange, deps: DeleteApiDeps): Promise<void
     );
   }
   const request = { tenant: DEFAULT_TENANT, deleteId, actor: actorOf(exchange) };
-  const undone = await calling(exchange, deps, async (context) => {
-    requireAllNodes(deps.cluster);
-    const { cluster } = deps;
-    const heads = await onEach('ingester', cluster.ingesters(), ({ client }) =>
-      client.undoDelete(request, context),
-    );
-    const blocks = await onEach('store', cluster.stores(), ({ client }) =>
-      client.undoDelete(request, context),
-    );
-    return [...heads, ...blocks].filter((answer) => answer.undone).length;
-  });
+  const undone = await calling(exchange, deps, (context) => undoEverywhere(deps.cluster, request, context));
   if (undone === 0) {
     throw new AppError(
       'not_found',
@@ -186,43 +170,6 @@ function actorOf({ request }: Exchange): string {
   if (encoded === undefined) return address;
   const user = Buffer.from(encoded, 'base64').toString('utf8').split(':', 1)[0]!;
   return `${user.slice(0, 128)} from ${address}`;
-}
-
-/** A delete that misses a node would let its samples be seen again when it comes back. */
-function requireAllNodes(cluster: Cluster): void {
-  const members = new Set([...cluster.stores(), ...cluster.ingesters()].map(({ instance }) => instance));
-  const wanted = [
-    ...(cluster.storeSet?.()?.instances ?? []),
-    ...new Set((cluster.placement()?.replicas ?? []).flat()),
-  ];
-  const missing = wanted.filter((instance) => !members.has(instance));
-  if (missing.length === 0 && cluster.stores().length > 0 && cluster.ingesters().length > 0) return;
-  throw new AppError(
-    'unavailable',
-    `every ingester and store has to take part: ${missing.join(', ') || 'none is known'} is missing; ` +
-      'nothing was done, try again when all are back',
-  );
-}
-
-async function onEach<P extends { readonly instance: string }, T>(
-  kind: string,
-  peers: readonly P[],
-  call: (peer: P) => Promise<T>,
-): Promise<T[]> {
-  return Promise.all(
-    peers.map(async (peer) => {
-      try {
-        return await call(peer);
-      } catch (caught) {
-        const error = toAppError(caught);
-        throw new AppError(
-          error.code,
-          `${kind} ${peer.instance}: ${error.message} (other nodes may have done it; it can be sent again)`,
-          { cause: caught },
-        );
-      }
-    }),
-  );
 }
 
 function calling<T>(

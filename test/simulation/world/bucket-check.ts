@@ -1,5 +1,6 @@
 // What the bucket of a simulated cluster holds, read as it lies there: whole blocks, and what stores have beyond them.
 import { crc32 } from 'node:zlib';
+import type { RemovalRight } from '../../../services/lib/objstore/object-store.ts';
 import {
   BLOCK_FILE_NAMES,
   type BlockMeta,
@@ -7,8 +8,11 @@ import {
 } from '../../../services/lib/tsdb/block/block-meta.ts';
 import type { ChunkSource } from '../../../services/lib/tsdb/block/chunk-source.ts';
 import { leavesOf } from '../../../services/lib/tsdb/compact/merge-blocks.ts';
+import { parseTombstones } from '../../../services/lib/tsdb/tombstones/tombstone-file.ts';
+import { TENANT } from './ledger.ts';
 import type { SimBucket } from './sim-bucket.ts';
 import type { SimCluster } from './sim-cluster.ts';
+import { SimFile } from './sim-disk.ts';
 import { SIM_ROOT } from './world.ts';
 
 const META = '/meta.json';
@@ -27,6 +31,53 @@ export function lackOfBucket(cluster: SimCluster, bucket: SimBucket): string | u
     }
   }
   return undefined;
+}
+
+/**
+ * Judges removals: of the turns of stores only the last one has effect, and no sealed block is without a whole block in the bucket then, unless deletes left
+ * nothing of it.
+ */
+export class RemovalJudge {
+  readonly #cluster: SimCluster;
+  readonly #bucket: SimBucket;
+  readonly #wrong: string[];
+  /** In the order of their first effects. */
+  readonly #turns: RemovalRight[] = [];
+  removals = 0;
+
+  constructor(cluster: SimCluster, bucket: SimBucket, wrong: string[]) {
+    this.#cluster = cluster;
+    this.#bucket = bucket;
+    this.#wrong = wrong;
+    bucket.onRemoval = (key, right) => this.#judge(key, right);
+  }
+
+  #judge(key: string, right: RemovalRight): void {
+    this.removals++;
+    const at = `at ${Math.round(this.#cluster.world.nowMs)} ms: ${key}`;
+    if (!this.#turns.includes(right)) this.#turns.push(right);
+    if (this.#turns.at(-1) !== right)
+      this.#wrong.push(`${at}: two removers: an earlier one had effect after a later one`);
+    const { bytes } = this.#bucket.objects.get(key)!;
+    if (!key.endsWith(META)) return;
+    const meta = parseBlockMeta(Buffer.from(bytes).toString(), key);
+    const others = wholeBlocks(this.#bucket).filter(({ blockId }) => blockId !== meta.blockId);
+    const there = new Set([...others.flatMap(leafKeys), ...erasedLeaves(this.#cluster)]);
+    const needed = leafKeys(meta).find((leaf) => !there.has(leaf));
+    if (needed !== undefined) this.#wrong.push(`${at}: removed while nothing else has ${needed}`);
+  }
+}
+
+/** Sealed blocks of which deletes left nothing, as any store's disk has it. */
+function erasedLeaves(cluster: SimCluster): string[] {
+  return cluster.of('store').flatMap(({ host }) => {
+    const file = `${SIM_ROOT}${host.name}/data/tombstones/${TENANT}/tombstones.json`;
+    const content = host.disk.find(file);
+    if (!(content instanceof SimFile)) return [];
+    const bytes = Buffer.alloc(content.length);
+    content.read(bytes, 0);
+    return parseTombstones(bytes.toString(), file).erased.map(({ blockId }) => `${TENANT}/${blockId}`);
+  });
 }
 
 /** Blocks with meta.json and files of the sizes and checksums that it says. */

@@ -31,6 +31,9 @@ export interface Tally {
   retries: number;
   /** Acknowledged samples. */
   acked: number;
+  /** Deletes that were acknowledged, and those of them that were taken back. */
+  deletes: number;
+  undone: number;
   queries: number;
   /** Answers that called themselves complete. */
   complete: number;
@@ -44,7 +47,7 @@ export interface Tally {
 
 export function newTally(): Tally {
   return {
-    ...{ requests: 0, retries: 0, acked: 0 },
+    ...{ requests: 0, retries: 0, acked: 0, deletes: 0, undone: 0 },
     ...{ queries: 0, complete: 0, partial: 0, refused: 0 },
     ...{ lost: [], wrong: [] },
   };
@@ -56,6 +59,8 @@ export class Writer {
   readonly #cluster: SimCluster;
   readonly #tally: Tally;
   #isRunning = true;
+  /** Slots of which an attempt failed: something of it may still be on its way when the next one was acknowledged. */
+  readonly #failed: number[] = [];
 
   constructor(ledger: Ledger, cluster: SimCluster, tally: Tally) {
     this.ledger = ledger;
@@ -112,49 +117,60 @@ export class Writer {
 
   /** One request to one gateway; true when it answered 204. */
   async #attempt(slots: readonly number[]): Promise<boolean> {
-    const up = this.#cluster.of('gateway').filter(({ distributor }) => distributor !== undefined);
-    if (up.length === 0) return false;
-    const gateway = up[this.#cluster.world.between(0, up.length - 1)]!;
-    try {
-      return await this.#write(gateway, slots);
-    } catch {
-      return false;
+    const { ledger } = this;
+    ledger.sending(slots);
+    const isWritten = await onGateway(this.#cluster, (gateway) => write(gateway, ledger, slots));
+    if (isWritten === true && !this.#failed.some((slot) => slots.includes(slot))) ledger.settled(slots);
+    if (isWritten !== true) this.#failed.push(...slots);
+    return isWritten === true;
+  }
+}
+
+/** Writes samples of all series of a writer through a gateway; whether all were written. */
+async function write({ distributor }: SimNode, ledger: Ledger, slots: readonly number[]): Promise<boolean> {
+  const { series } = ledger;
+  const appender = distributor!.appender(TENANT);
+  const count = slots.length * series;
+  const columns = {
+    count,
+    references: new Uint32Array(count),
+    timestampsMs: new Float64Array(count),
+    values: new Float64Array(count),
+  };
+  for (let i = 0; i < series; i++) {
+    const reference = appender.resolve(ledger.labelsOf(i));
+    for (const [j, slot] of slots.entries()) {
+      columns.references[j * series + i] = reference;
+      columns.timestampsMs[j * series + i] = timeOf(slot);
+      columns.values[j * series + i] = expectedValue(slot, i);
     }
   }
+  const { written } = await appender.write(columns, [], new AbortController().signal);
+  return written === count;
+}
 
-  #write({ host, distributor }: SimNode, slots: readonly number[]): Promise<boolean> {
-    const process = host.process!;
-    const { series } = this.ledger;
-    const answered = Promise.withResolvers<boolean>();
-    process.onDeath.push(() => answered.resolve(false));
-    const write = async (): Promise<void> => {
-      const appender = distributor!.appender(TENANT);
-      const count = slots.length * series;
-      const columns = {
-        count,
-        references: new Uint32Array(count),
-        timestampsMs: new Float64Array(count),
-        values: new Float64Array(count),
-      };
-      for (let i = 0; i < series; i++) {
-        const reference = appender.resolve(this.ledger.labelsOf(i));
-        for (const [j, slot] of slots.entries()) {
-          columns.references[j * series + i] = reference;
-          columns.timestampsMs[j * series + i] = timeOf(slot);
-          columns.values[j * series + i] = expectedValue(slot, i);
-        }
-      }
-      const { written } = await appender.write(columns, [], new AbortController().signal);
-      answered.resolve(written === count);
-    };
-    // The request arrives after a moment, and so does its answer, if the gateway lives until then.
-    const { world } = this.#cluster;
-    const begin = (): void => {
-      write().catch(() => answered.resolve(false));
-    };
-    world.schedule(world.random(), begin, process);
-    return answered.promise;
-  }
+/**
+ * Has a gateway do something, in its process. The request arrives after a moment, and so does its answer, if the gateway lives until then.
+ *
+ * @returns undefined when it failed, or no gateway is there.
+ */
+export async function onGateway<T>(
+  cluster: SimCluster,
+  work: (gateway: SimNode) => Promise<T>,
+): Promise<T | undefined> {
+  const { world } = cluster;
+  const up = cluster.of('gateway').filter(({ distributor }) => distributor !== undefined);
+  if (up.length === 0) return undefined;
+  const gateway = up[world.between(0, up.length - 1)]!;
+  const process = gateway.host.process!;
+  const answered = Promise.withResolvers<T | undefined>();
+  const fail = (): void => answered.resolve(undefined);
+  process.onDeath.push(fail);
+  const begin = (): void => {
+    work(gateway).then(answered.resolve, fail);
+  };
+  world.schedule(world.random(), begin, process);
+  return answered.promise;
 }
 
 /** What became of one question: `complete`, `partial`, or why it was refused. */
@@ -171,6 +187,7 @@ export async function ask(
 ): Promise<Answer> {
   tally.queries++;
   const mustHave = [...ledger.acked];
+  const mustLack = ledger.mustLack();
   const found = new Map<number, FoundSeries>();
   let warnings: readonly string[] | undefined;
   try {
@@ -200,7 +217,7 @@ export async function ask(
   }
   if (warnings === undefined) return refused(tally, 'the answer has no trailer');
   const isComplete = warnings.length === 0;
-  const verdict = judge(ledger, found, mustHave, isComplete);
+  const verdict = judge(ledger, found, mustHave, mustLack, isComplete);
   tally[isComplete ? 'complete' : 'partial']++;
   report(tally.lost, when, verdict.lost);
   report(tally.wrong, when, verdict.wrong);

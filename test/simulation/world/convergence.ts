@@ -13,7 +13,7 @@ import { IngesterDefinition } from '../../../services/lib/wire/contracts.ts';
 import { readSeriesFrame } from '../../../services/lib/wire/frames/series-frame.ts';
 import { toWireMatchers } from '../../../services/lib/wire/matchers.ts';
 import { chunksInBucket } from './bucket-check.ts';
-import { SIM_METRIC, TENANT } from './ledger.ts';
+import { type Ledger, SIM_METRIC, SLOT_MS, TENANT } from './ledger.ts';
 import type { SimCluster, SimNode } from './sim-cluster.ts';
 import { SIM_ROOT, WORLD_START_MS } from './world.ts';
 
@@ -29,8 +29,11 @@ export interface Divergence {
   readonly what: string;
 }
 
-/** Undefined when replicas hold the same. */
-export async function findDivergence(cluster: SimCluster): Promise<Divergence | undefined> {
+/** Undefined when replicas hold the same, but for what deletes concern: that goes from each in its own time. */
+export async function findDivergence(
+  cluster: SimCluster,
+  ledgers: readonly Ledger[],
+): Promise<Divergence | undefined> {
   const records = cluster.nodes.map(({ placement }) => placement());
   const [record] = records;
   const stale = records.findIndex((other) => other?.epoch !== record?.epoch);
@@ -41,9 +44,9 @@ export async function findDivergence(cluster: SimCluster): Promise<Divergence | 
   try {
     const stores = new Map<string, Map<string, StoredBlock[]>>();
     for (const node of cluster.of('store')) stores.set(node.host.name, await blocksOf(cluster, node));
-    const storesLack = storeDivergence(record, stores);
+    const storesLack = storeDivergence(record, stores, ledgers);
     if (storesLack !== undefined) return { isOfStores: true, what: storesLack };
-    const ingestersLack = await ingesterDivergence(cluster, record, stores);
+    const ingestersLack = await ingesterDivergence(cluster, record, stores, ledgers);
     return ingestersLack === undefined ? undefined : { isOfStores: false, what: ingestersLack };
   } catch (caught) {
     // A damaged block, or one that was merged away meanwhile; a process that is not there.
@@ -110,6 +113,7 @@ function addSamples(content: Content, series: string, { floats }: SeriesSamples)
 function storeDivergence(
   { stores, storeReplicationFactor }: PlacementRecord,
   found: ReadonlyMap<string, ReadonlyMap<string, readonly StoredBlock[]>>,
+  ledgers: readonly Ledger[],
 ): string | undefined {
   const placement = new GroupPlacement(stores, storeReplicationFactor);
   const groups = new Set([...found.values()].flatMap((blocks) => [...blocks.keys()]));
@@ -117,7 +121,7 @@ function storeDivergence(
     const held = new Map([...found].map(([name, blocks]) => [name, contentOf(blocks.get(group) ?? [])]));
     const all = union([...held.values()]);
     for (const owner of placement.ownersOf(group)) {
-      const lack = lackOf(held.get(owner) ?? new Set(), all);
+      const lack = lackOf(held.get(owner) ?? new Set(), all, ledgers);
       if (lack !== undefined) return `${owner} lacks ${lack} in blocks of group ${group}`;
     }
   }
@@ -129,6 +133,7 @@ async function ingesterDivergence(
   cluster: SimCluster,
   record: PlacementRecord,
   stores: ReadonlyMap<string, ReadonlyMap<string, readonly StoredBlock[]>>,
+  ledgers: readonly Ledger[],
 ): Promise<string | undefined> {
   const blocks = [...stores.values()].flatMap((groups) => [...groups.values()].flat());
   for (const [partition, owners] of ownersOf(record, record).entries()) {
@@ -137,7 +142,7 @@ async function ingesterDivergence(
     for (const owner of owners) held.set(owner, union([await headOf(cluster, owner, partition), sealed]));
     const all = union([...held.values()]);
     for (const [owner, content] of held) {
-      const lack = lackOf(content, all);
+      const lack = lackOf(content, all, ledgers);
       if (lack !== undefined) return `${owner} lacks ${lack} of partition ${partition}`;
     }
   }
@@ -194,8 +199,16 @@ function union(all: readonly Content[]): Content {
 }
 
 /** How many of `all` are not there, and which is the first; undefined when none. */
-function lackOf(content: Content, all: Content): string | undefined {
+function lackOf(content: Content, all: Content, ledgers: readonly Ledger[]): string | undefined {
   if (content.size === all.size) return undefined;
-  const lacking = [...all].filter((sample) => !content.has(sample));
+  const lacking = [...all].filter((sample) => !content.has(sample) && !isTouched(sample, ledgers));
+  if (lacking.length === 0) return undefined;
   return `${lacking.length} of ${all.size} samples, ${lacking[0]},`;
+}
+
+/** Whether a delete could concern a sample of a Content. */
+function isTouched(sample: string, ledgers: readonly Ledger[]): boolean {
+  const [, series, writer, atMs] = /series="(\d+)",\s*writer="(\w+)"\} at (-?\d+):/.exec(sample) ?? [];
+  const ledger = ledgers.find((each) => each.writer === writer);
+  return ledger?.isTouched(Number(atMs) / SLOT_MS, Number(series)) ?? false;
 }

@@ -2,6 +2,7 @@
 // sent in none. A sample's value follows from its series and time, so that an answer says what it should be.
 import { Labels } from '../../../services/lib/model/labels.ts';
 import { DEFAULT_TENANT } from '../../../services/lib/model/tenant.ts';
+import { LedgerDelete } from './ledger-deletes.ts';
 import { WORLD_START_MS } from './world.ts';
 
 /** Times of a writer's samples are so far apart at least. */
@@ -14,10 +15,52 @@ export class Ledger {
   readonly series: number;
   readonly sent = new Set<number>();
   readonly acked = new Set<number>();
+  readonly deletes: LedgerDelete[] = [];
+  /** Slots of which an attempt is under way, or ended otherwise than well: something of it may still arrive. */
+  readonly #unsettled = new Set<number>();
 
   constructor(writer: string, series: number) {
     this.writer = writer;
     this.series = series;
+  }
+
+  slotAt(worldMs: number): number {
+    return Math.floor(worldMs / SLOT_MS);
+  }
+
+  /** A request with these slots is sent, not for the first time maybe. */
+  sending(slots: readonly number[]): void {
+    for (const slot of slots) {
+      this.#unsettled.add(slot);
+      for (const one of this.deletes) one.sending(slot);
+    }
+  }
+
+  /** It was acknowledged, and nothing of them is on its way. */
+  settled(slots: readonly number[]): void {
+    for (const slot of slots) this.#unsettled.delete(slot);
+  }
+
+  /** A delete is asked for. */
+  beginDelete(series: ReadonlySet<number>, minSlot: number, maxSlot: number): LedgerDelete {
+    const settled = [...this.acked].filter(
+      (slot) => slot >= minSlot && slot <= maxSlot && !this.#unsettled.has(slot),
+    );
+    const one = new LedgerDelete(series, minSlot, maxSlot, settled);
+    this.deletes.push(one);
+    return one;
+  }
+
+  /** Whether a delete could ever concern the sample. */
+  isTouched(slot: number, series: number): boolean {
+    return this.deletes.some((one) => one.touches(slot, series));
+  }
+
+  /** What must not be in answers to questions that are asked now, unless it is sent again or comes back by an undo meanwhile. */
+  mustLack(): (slot: number, series: number) => boolean {
+    const known = this.deletes.map((one) => ({ one, gone: new Set(one.gone) }));
+    return (slot, series) =>
+      known.some(({ one, gone }) => gone.has(slot) && one.statusOf(slot, series) === 'gone');
   }
 
   labelsOf(series: number): Labels {
@@ -69,12 +112,14 @@ export interface Verdict {
  *
  * @param found       By series number.
  * @param mustHave    Slots acknowledged before the question.
+ * @param mustLack    Samples that were deleted before the question.
  * @param isComplete  Whether the answer says that it is.
  */
 export function judge(
   ledger: Ledger,
   found: ReadonlyMap<number, FoundSeries>,
   mustHave: Iterable<number>,
+  mustLack: (slot: number, series: number) => boolean,
   isComplete: boolean,
 ): Verdict {
   const verdict: Verdict = { lost: [], wrong: [] };
@@ -90,6 +135,7 @@ export function judge(
       if (!ledger.sent.has(slot)) verdict.wrong.push(`${name}: never sent`);
       else if (!Object.is(values[i], expectedValue(slot, series)))
         verdict.wrong.push(`${name}: ${values[i]} instead of ${expectedValue(slot, series)}`);
+      if (mustLack(slot, series)) verdict.wrong.push(`${name}: deleted, and seen again`);
       if (present[series]!.has(slot)) verdict.wrong.push(`${name}: twice`);
       present[series]!.add(slot);
     }
@@ -97,7 +143,9 @@ export function judge(
   if (!isComplete) return verdict;
   for (const slot of mustHave) {
     for (let series = 0; series < ledger.series; series++) {
-      if (!present[series]!.has(slot)) verdict.lost.push(`${ledger.writer}/${series} slot ${slot}`);
+      if (present[series]!.has(slot)) continue;
+      if (ledger.deletes.every((one) => one.statusOf(slot, series) === 'kept'))
+        verdict.lost.push(`${ledger.writer}/${series} slot ${slot}`);
     }
   }
   return verdict;

@@ -9,6 +9,9 @@ type Fault = (cluster: SimCluster, world: World) => () => void;
 /** So much longer than other faults an evaluator is paused. */
 const EVALUATOR_PAUSE_MS = 6_000;
 
+/** And a store. */
+const STORE_PAUSE_MS = 12_000;
+
 const nothing = (): void => undefined;
 
 const anyNode = (cluster: SimCluster, ...roles: readonly Role[]): SimNode => {
@@ -150,6 +153,13 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
 
 /** Of runs with object storage. */
 export const BUCKET_FAULTS: Readonly<Record<string, Fault>> = {
+  // Mostly for longer than it takes another one to have its turn to remove.
+  'pause store': (cluster, world) => {
+    const end = pause(cluster, anyNode(cluster, 'store'));
+    return () => {
+      world.schedule(STORE_PAUSE_MS, end, undefined);
+    };
+  },
   'bucket away': ({ bucket }) => {
     bucket!.weather.isDown = true;
     return () => {

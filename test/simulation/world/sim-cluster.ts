@@ -58,6 +58,8 @@ const DISK_BYTES = 512 << 20;
 const RESERVE_BYTES = 1 << 20;
 const RESTART_MS = 1_000;
 
+/** Stores rewrite blocks for a delete within a run, long after it may be taken back. */
+const DELETE_DELAY_MS = 20_000;
 /** Blocks are younger at first, and older before a run ends. */
 const LOCAL_AGE_MS = 30_000;
 /** Whatever may leave the disk does, and what is fetched pushes out what was. */
@@ -76,6 +78,8 @@ export interface SimNode {
   readonly address: string;
   /** Set while its process is up. */
   distributor: Distributor | undefined;
+  /** What a gateway does the rest with; set while its process is up. */
+  view: { readonly cluster: Cluster; readonly control: ControlPlane } | undefined;
   isReady: boolean;
   /** The placement that its process knows. */
   placement: () => PlacementRecord | undefined;
@@ -131,6 +135,8 @@ export class SimCluster {
   readonly nodes: SimNode[] = [];
   /** Why processes ended by themselves or did not start. */
   readonly deaths: string[] = [];
+  /** Hosts of a role so far: a name is never used again. */
+  readonly #added = new Map<Role, number>();
   readonly #logger: Logger;
   readonly #options: SimClusterOptions;
 
@@ -152,13 +158,20 @@ export class SimCluster {
 
   /** Another host of a role; it is not started. */
   add(role: Role): SimNode {
-    const index = this.of(role).length;
+    const index = this.#added.get(role) ?? 0;
+    this.#added.set(role, index + 1);
     const name = `${role}-${index}`;
     const host = this.world.addHost(name, `zone-${index % 3}`, DISK_BYTES);
     host.disk.forgetsSyncs = this.#options.forgetsSyncs ?? false;
     const node: SimNode = {
       ...{ role, host, address: `${name}:9095` },
-      ...{ distributor: undefined, isReady: false, isWanted: false, placement: () => undefined },
+      ...{
+        distributor: undefined,
+        view: undefined,
+        isReady: false,
+        isWanted: false,
+        placement: () => undefined,
+      },
     };
     this.nodes.push(node);
     return node;
@@ -173,6 +186,7 @@ export class SimCluster {
     process.onDeath.push(() => {
       node.isReady = false;
       node.distributor = undefined;
+      node.view = undefined;
       node.placement = () => undefined;
     });
     runAs(process, () => {
@@ -184,6 +198,13 @@ export class SimCluster {
   kill(node: SimNode): void {
     node.isWanted = false;
     if (node.host.process !== undefined) this.world.kill(node.host.process);
+  }
+
+  /** Takes a host away for good, with its disk. */
+  remove(node: SimNode): void {
+    this.kill(node);
+    node.host.disk.wipe();
+    this.nodes.splice(this.nodes.indexOf(node), 1);
   }
 
   /** Asks `seal` of every ingester that answers. */
@@ -258,6 +279,7 @@ export class SimCluster {
         return this.#querier(node, base);
       case 'gateway':
         node.distributor = createDistributor(DISTRIBUTOR_OPTIONS, base.deps);
+        node.view = { cluster: base.deps.cluster, control: base.control };
         return [];
       case 'alert-evaluator':
         return createSimEvaluator({
@@ -308,7 +330,7 @@ export class SimCluster {
     return [ingester, keeping];
   }
 
-  #store(node: SimNode, { process, control, view, deps }: Base): Service[] {
+  #store(node: SimNode, { process, control, deps }: Base): Service[] {
     const { bucketUse, bucketSeen = (bucket: ObjectStore) => bucket } = this.#options;
     const objects = this.bucket && bucketSeen(this.bucket.store);
     const store = createStore(
@@ -318,10 +340,11 @@ export class SimCluster {
         ...{ compactionSettleMs: 10_000, compactionShare: 1, diskReserveBytes: RESERVE_BYTES },
         ...{ indexCacheBytes: 4 << 20, repairIntervalMs: 3_000, rebuildDelayMs: 15_000 },
         ...{ surplusGraceMs: QUERY_TIMEOUT_MS + 3_000, scrubPeriodMs: 20_000 },
+        ...{ deleteDelayMs: DELETE_DELAY_MS },
         ...{ bucketListIntervalMs: 4_000, bucketDeleteGraceMs: QUERY_TIMEOUT_MS + 10_000 },
         ...(bucketUse === 'cached' ? { localAgeMs: LOCAL_AGE_MS, cacheBytesMax: CACHE_BYTES } : {}),
       },
-      { ...deps, objects, peers: { instance: node.host.name, cluster: view, control } },
+      { ...deps, objects, peers: { instance: node.host.name, cluster: deps.cluster, control } },
     );
     this.network.listen(process, node.address, StoreDefinition, store.handlers);
     this.network.listen(process, node.address, StoreReplicationDefinition, store.replicationHandlers);

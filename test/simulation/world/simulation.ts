@@ -1,12 +1,14 @@
 // One run: a cluster starts, writers and an oracle work, faults happen, everything heals, and then all that was acknowledged is
 // there, on every path: in heads, in blocks, after a restart of everything.
-import { lackOfBucket } from './bucket-check.ts';
+import { lackOfBucket, RemovalJudge } from './bucket-check.ts';
 import { type Canary, plantCanary } from './canaries.ts';
 import { ask, newTally, seeEvaluated, type Tally, Writer } from './client.ts';
 import { findDivergence } from './convergence.ts';
+import { Deleter } from './deleter.ts';
 import { Effects } from './evaluator.ts';
 import { Ledger } from './ledger.ts';
 import type { Machine } from './machine.ts';
+import { changeMembers } from './membership.ts';
 import { runNemesis } from './nemesis.ts';
 import type { SimBucket } from './sim-bucket.ts';
 import { BLOCK_RANGE_MS, type BucketUse, SimCluster, type SimNode } from './sim-cluster.ts';
@@ -33,6 +35,8 @@ export interface RunResult {
   /** What holders of leases did, and what they were kept from. */
   readonly effects: number;
   readonly fenced: number;
+  /** Objects that stores removed from the bucket. */
+  readonly removals: number;
   /** Processes that ended by themselves. */
   readonly deaths: readonly string[];
 }
@@ -53,6 +57,12 @@ const CATCH_UP_MS = 12_000;
 const CONVERGENCE_PAUSE_MS = 1_000;
 /** Stores that lost their disks wait for the bucket for so long at most. */
 const BUCKET_AWAY_MS = 8_000;
+/** Who leaves hands over what is sealed and compared in the meantime. */
+const LEAVE_MS = 120_000;
+/** Runs in which somebody joins, for ingesters and for stores. */
+const CHANGE_SHARE = 0.3;
+/** Writers of whose series some are deleted. */
+const DELETE_SHARE = 0.4;
 const EVENTS_MAX = 3_000_000;
 
 /** Half of the runs have object storage, a quarter disks that are its cache. */
@@ -71,7 +81,7 @@ export async function runSeed(options: RunOptions, machine: Machine): Promise<Ru
   const { tally, faults, cluster } = run;
   return {
     ...{ seed: options.seed, tally, faults, deaths: cluster.deaths },
-    ...{ effects: run.effects.count, fenced: run.effects.fenced },
+    ...{ effects: run.effects.count, fenced: run.effects.fenced, removals: run.removals?.removals ?? 0 },
     ...{ trace: world.trace, events: world.events, worldMs: world.nowMs, convergedMs: run.convergedMs },
   };
 }
@@ -79,11 +89,13 @@ export async function runSeed(options: RunOptions, machine: Machine): Promise<Ru
 class Run {
   readonly cluster: SimCluster;
   readonly effects: Effects;
+  readonly removals: RemovalJudge | undefined;
   readonly tally = newTally();
   readonly faults = new Map<string, number>();
   readonly #world: World;
   readonly #options: RunOptions;
   readonly #writers: Writer[];
+  readonly #deleters: Deleter[];
   /** Owners by epoch, as any process knows them. */
   readonly #placements = new Map<number, string>();
   #isAsking = true;
@@ -107,10 +119,15 @@ class Run {
       ...{ counts, isVerbose: options.isVerbose, effects: this.effects },
       ...view,
     });
+    const { bucket } = this.cluster;
+    this.removals = bucket && new RemovalJudge(this.cluster, bucket, this.tally.wrong);
     this.#writers = Array.from(
       { length: WRITERS },
       (_, i) => new Writer(new Ledger(`w${i}`, SERIES), this.cluster, this.tally),
     );
+    this.#deleters = this.#writers
+      .filter(() => world.chance(DELETE_SHARE))
+      .map(({ ledger }) => new Deleter(this.cluster, ledger, this.tally));
   }
 
   async run(): Promise<void> {
@@ -119,6 +136,8 @@ class Run {
     await this.#untilWhole('at the start');
     const writing = this.#writers.map((writer) => writer.run(WRITE_PAUSE_MS));
     const asking = this.#askForever();
+    const deleting = this.#deleters.map((deleter) => this.#deleteOnce(deleter));
+    const changing = this.#changeMembers();
     const { faults } = this.#options;
     await runNemesis(
       cluster,
@@ -127,6 +146,9 @@ class Run {
       (line) => this.#log(line),
     );
     this.#log('all is healed');
+    await this.#untilMembersChanged(changing);
+    for (const deleter of this.#deleters) deleter.stop();
+    await Promise.all(deleting);
     await this.#untilWhole('after the faults');
     for (const writer of this.#writers) writer.stop();
     this.effects.isOver = true;
@@ -152,6 +174,33 @@ class Run {
     await this.#checkAll('after the last power cut');
     await this.#untilConverged('after the last power cut');
     if (cluster.bucket !== undefined) await this.#startFrom(cluster.bucket);
+  }
+
+  async #deleteOnce(deleter: Deleter): Promise<void> {
+    await this.#world.sleep(this.#world.random() * FAULT_MS);
+    await deleter.run();
+  }
+
+  /** In some runs, one change for each role. */
+  async #changeMembers(): Promise<void> {
+    const world = this.#world;
+    const changes = (['ingester', 'store'] as const)
+      .filter(() => world.chance(CHANGE_SHARE))
+      .map((role) => ({ role, atMs: world.random() * (FAULT_MS / 2), leaves: world.chance(0.6) }));
+    await Promise.all(
+      changes.map((change) => changeMembers(this.cluster, change, this.faults, (line) => this.#log(line))),
+    );
+  }
+
+  /** Whoever leaves is let go once nothing is in the way any more. */
+  async #untilMembersChanged(changing: Promise<void>): Promise<void> {
+    let isDone = false;
+    const done = changing.then(() => {
+      isDone = true;
+    });
+    const limit = this.#world.sleep(LEAVE_MS);
+    await Promise.race([done, limit]);
+    if (!isDone) this.tally.wrong.push(`who leaves is not released ${LEAVE_MS} ms after the last fault`);
   }
 
   /** All stores lose their disks. What was in blocks comes back from the bucket, which is away at first in some runs. */
@@ -185,6 +234,10 @@ class Run {
     }
   }
 
+  #ledgers(): Ledger[] {
+    return this.#writers.map(({ ledger }) => ledger);
+  }
+
   /** Every querier about every writer. */
   #questions(): (readonly [SimNode, Ledger])[] {
     return this.cluster
@@ -216,7 +269,7 @@ class Run {
   async #untilConverged(when: string): Promise<void> {
     const sinceMs = this.#world.nowMs;
     for (;;) {
-      const difference = await findDivergence(this.cluster);
+      const difference = await findDivergence(this.cluster, this.#ledgers());
       const tookMs = this.#world.nowMs - sinceMs;
       if (difference === undefined) {
         this.convergedMs = Math.max(this.convergedMs, tookMs);
