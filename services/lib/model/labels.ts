@@ -56,6 +56,12 @@ export class Labels {
     return bytes === undefined ? undefined : { bytes, start: this.#start, end: this.#end };
   }
 
+  /** Bytes in front of `whole` that this set lacks, where it is the rest of the same bytes; else -1. */
+  bytesBehind(whole: Labels): number {
+    if (this.#source === undefined || this.#source !== whole.#source || this.#end !== whole.#end) return -1;
+    return this.#start - whole.#start;
+  }
+
   /** A set over label bytes[start, end) that checkLabelBytes let pass; they are retained and must not change. */
   static view(bytes: Uint8Array, start: number, end: number): Labels {
     return new Labels(undefined, bytes, start, end);

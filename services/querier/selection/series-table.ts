@@ -61,6 +61,12 @@ export class SeriesTable {
     return table;
   }
 
+  /** Makes room for so many series in all, which are expected. */
+  reserve(count: number): void {
+    while (this.frame.length < count) this.#growSeries();
+    while (this.#slots.length < 2 * count) this.#growSlots();
+  }
+
   /** The series with the labels bytes[start, end), or NONE. @param view  Over the same bytes. */
   find(bytes: Uint8Array, view: DataView, start: number, end: number): number {
     hash128View(bytes, view, start, end, this.#hashSeed, this.#words);

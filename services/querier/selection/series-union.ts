@@ -126,6 +126,8 @@ export class SeriesUnion implements ChunkSink {
     this.#frame = this.#pushFrame(frame, this.#nodeOf(from));
     this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
     const chunksBefore = this.#chunks.count;
+    // No series takes less than three bytes: the frame bounds what it announces.
+    if (frame.length >= 8) this.#series.reserve(Math.min(this.#view.getUint32(4, true), frame.length / 3));
     try {
       readSeriesFrame(frame, this);
     } catch (caught) {

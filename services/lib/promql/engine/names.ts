@@ -1,7 +1,7 @@
 // Metric names go away where a result is no longer the metric; label sets that become equal thereby are merged where
 // they do not meet at a step, and are an error where they do.
 import { AppError } from '../../core/errors.ts';
-import { type Labels, METRIC_NAME } from '../../model/labels.ts';
+import { isLegacyMetricName, type Labels, METRIC_NAME } from '../../model/labels.ts';
 import type { Grid } from './grid.ts';
 import { ABSENT, HISTOGRAM, hasValues, type SeriesMeta, StepColumn, type VectorOperand } from './operand.ts';
 import type { QuerySession } from './session.ts';
@@ -26,6 +26,24 @@ export function withoutMetadata(labels: Labels): Labels {
 export function dropMetricNames(session: QuerySession, series: readonly SeriesMeta[]): SeriesMeta[] {
   if (session.delayedNames) return series.map(({ labels }) => ({ labels, dropName: true }));
   return series.map(({ labels }) => ({ labels: withoutMetadata(labels), dropName: false }));
+}
+
+/**
+ * True when label sets that differ still do without their names, because all had the same one, and nothing else went with it.
+ *
+ * @param metric  The name that all of `before` have.
+ */
+export function differWithoutName(
+  metric: string,
+  before: readonly SeriesMeta[],
+  after: readonly SeriesMeta[],
+): boolean {
+  if (!isLegacyMetricName(metric) || metric.length > 127) return false;
+  const pairBytes = 1 + METRIC_NAME.length + 1 + metric.length;
+  for (let i = 0; i < after.length; i++) {
+    if (after[i]!.labels.bytesBehind(before[i]!.labels) !== pairBytes) return false;
+  }
+  return true;
 }
 
 /** True when two series have equal labels. */

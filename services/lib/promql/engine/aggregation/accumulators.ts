@@ -80,9 +80,8 @@ function addSums(cells: Cells, offset: number, column: StepColumn): void {
   const { kinds, values, compensations } = cells;
   const { kinds: newKinds, values: newValues } = column;
   const steps = newKinds.length;
-  for (let k = 0; k < steps; k++) {
+  for (let k = 0, at = offset; k < steps; k++, at++) {
     if (newKinds[k] === ABSENT) continue;
-    const at = offset + k;
     const value = newValues[k]!;
     if (kinds[at] === ABSENT) {
       kinds[at] = FLOAT;
@@ -91,13 +90,13 @@ function addSums(cells: Cells, offset: number, column: StepColumn): void {
     }
     const sum = values[at]!;
     const total = sum + value;
-    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) {
+    values[at] = total;
+    if (Math.abs(total) === Number.POSITIVE_INFINITY) {
       compensations[at] = 0;
       noteOverflow(cells, sum, value);
     } else {
       compensations[at] = compensations[at]! + errorOfSum(sum, value, total);
     }
-    values[at] = total;
   }
 }
 

@@ -89,25 +89,33 @@ class GroupTable {
     this.#kept.reset();
     if (!this.#without && this.#names.length === 0) return;
     const { bytes, end } = source;
-    const reader = new ByteReader(bytes, source.start, end);
-    while (reader.remaining > 0) {
-      const at = reader.position;
-      reader.skip(reader.varint());
-      const nameEnd = reader.position;
-      reader.skip(reader.varint());
-      if (this.#isNamed(bytes, at, nameEnd) !== this.#without) this.#kept.raw(bytes, at, reader.position);
+    let at = source.start;
+    while (at < end) {
+      const nameEnd = endOfString(bytes, at);
+      const next = endOfString(bytes, nameEnd);
+      if (this.#isNamed(bytes, at, nameEnd) !== this.#without) this.#kept.raw(bytes, at, next);
+      at = next;
     }
   }
 
   #isNamed(bytes: Uint8Array, at: number, end: number): boolean {
     for (const name of this.#names) {
-      let i = 0;
       if (name.length !== end - at) continue;
-      while (i < name.length && name[i] === bytes[at + i]) i++;
-      if (i === name.length) return true;
+      let i = name.length - 1;
+      while (i >= 0 && name[i] === bytes[at + i]) i--;
+      if (i < 0) return true;
     }
     return false;
   }
+}
+
+/** Where the string behind the varint length at `at` ends. The bytes were checked. */
+function endOfString(bytes: Uint8Array, at: number): number {
+  const length = bytes[at]!;
+  if (length < 128) return at + 1 + length;
+  const reader = new ByteReader(bytes, at);
+  reader.skip(reader.varint());
+  return reader.position;
 }
 
 function isEqualRun(a: Uint8Array, b: Uint8Array, length: number, otherLength: number): boolean {

@@ -159,7 +159,7 @@ class RankCells {
   readonly #sign: 1 | -1 | 0;
   readonly #limits: Int32Array;
   readonly #capacities: Int32Array;
-  readonly #offsets: Float64Array;
+  readonly #offsets: Uint32Array;
   readonly #sizes: Int32Array;
   readonly #rows: Int32Array;
   /** Values times sign, so that larger is always better. */
@@ -185,7 +185,7 @@ class RankCells {
     this.#limits = Int32Array.from(param, (k) => Math.max(0, Math.min(Math.trunc(k), total)));
     const largest = this.#limits.reduce((most, limit) => Math.max(most, limit), 0);
     this.#capacities = Int32Array.from(members, (rows) => Math.min(rows.length, largest));
-    this.#offsets = new Float64Array(members.length);
+    this.#offsets = new Uint32Array(members.length);
     let cells = 0;
     for (let group = 0; group < members.length; group++) {
       this.#offsets[group] = cells;
@@ -204,35 +204,54 @@ class RankCells {
    */
   offer(group: number, row: number, column: StepColumn, strikes = false): void {
     const capacity = this.#capacities[group]!;
+    const offset = this.#offsets[group]!;
+    const steps = this.#steps;
     const sign = this.#sign;
+    const limits = this.#limits;
+    const sizes = this.#sizes;
+    const ranks = this.#ranks;
+    const { kinds, values } = column;
     let isEmpty = true;
-    for (let k = 0; k < this.#steps; k++) {
-      if (column.kinds[k] === ABSENT) continue;
+    for (let k = 0; k < steps; k++) {
+      const kind = kinds[k]!;
+      if (kind === ABSENT) continue;
       isEmpty = false;
-      const limit = this.#admits(column, k) ? Math.min(this.#limits[k]!, capacity) : 0;
-      if (limit === 0) {
-        if (strikes) column.kinds[k] = ABSENT;
-        continue;
+      const base = offset + k * capacity;
+      // Hot! Most values are weaker than all that are held.
+      if (kind === FLOAT && sign !== 0 && capacity > 0 && sizes[group * steps + k]! >= limits[k]!) {
+        const isBetter = limits[k]! > 0 && isWeaker(ranks[base]!, sign === -1 ? -values[k]! : values[k]!);
+        if (!isBetter) {
+          if (strikes) kinds[k] = ABSENT;
+          continue;
+        }
       }
-      const cell = group * this.#steps + k;
-      const base = this.#offsets[group]! + k * capacity;
-      const size = this.#sizes[cell]!;
-      const rank = sign === -1 ? -column.values[k]! : column.values[k]!;
-      if (size < limit) {
-        this.#sizes[cell] = size + 1;
-        this.#rows[base + size] = row;
-        this.#ranks[base + size] = rank;
-        if (column.kinds[k] === HISTOGRAM) this.#histograms.set(base + size, column.histograms[k]!);
-        if (sign !== 0) rise(this.#rows, this.#ranks, base, size);
-      } else if (sign !== 0 && isWeaker(this.#ranks[base]!, rank)) {
-        this.#rows[base] = row;
-        this.#ranks[base] = rank;
-        sink(this.#rows, this.#ranks, base, size);
-      } else if (strikes) {
-        column.kinds[k] = ABSENT;
-      }
+      const isTaken = this.#take(group, row, column, k, base, capacity);
+      if (strikes && !isTaken) kinds[k] = ABSENT;
     }
     if (!isEmpty) this.see(group);
+  }
+
+  /** Takes what a column has at a step, if it is to be held. */
+  #take(group: number, row: number, column: StepColumn, k: number, base: number, capacity: number): boolean {
+    const sign = this.#sign;
+    const limit = this.#admits(column, k) ? Math.min(this.#limits[k]!, capacity) : 0;
+    if (limit === 0) return false;
+    const cell = group * this.#steps + k;
+    const size = this.#sizes[cell]!;
+    const rank = sign === -1 ? -column.values[k]! : column.values[k]!;
+    if (size < limit) {
+      this.#sizes[cell] = size + 1;
+      this.#rows[base + size] = row;
+      this.#ranks[base + size] = rank;
+      if (column.kinds[k] === HISTOGRAM) this.#histograms.set(base + size, column.histograms[k]!);
+      if (sign !== 0) rise(this.#rows, this.#ranks, base, size);
+      return true;
+    }
+    if (sign === 0 || !isWeaker(this.#ranks[base]!, rank)) return false;
+    this.#rows[base] = row;
+    this.#ranks[base] = rank;
+    sink(this.#rows, this.#ranks, base, size);
+    return true;
   }
 
   /** Gives a group its place among the others, unless it has one. */

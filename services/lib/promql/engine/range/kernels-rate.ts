@@ -137,19 +137,24 @@ function extrapolateAlike(
   const firstMs = timestampsMs[from]!;
   const lastMs = timestampsMs[last]!;
   const factor = extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, Number.NaN, 0) / how.divisor;
-  // With three samples or more, a counter that was above its increase cannot have been zero so shortly before.
-  const mayBeZero = how.isCounter && samples < 3;
-  let at = from;
-  for (let k = firstStep; k < to; k++) {
+  // Windows of samples that there are: whole numbers of 32 bits, which the loop is to know.
+  const each = stride | 0;
+  const toLast = (last - from) | 0;
+  let isUsual = !how.isCounter || samples > 2;
+  for (let k = firstStep | 0, at = from | 0; k < to; k++, at += each) {
     const first = values[at]!;
-    const result = values[at + samples - 1]! - first;
-    const isUsual = !how.isCounter || (first >= result && !mayBeZero);
+    const result = values[at + toLast]! - first;
+    outValues[k] = result * factor;
+    // With three samples or more, a counter that was above its increase cannot have been zero so shortly before.
+    if (!(first >= result)) isUsual = false;
+  }
+  if (isUsual || !how.isCounter) return;
+  for (let k = firstStep, at = from; k < to; k++, at += each) {
+    const first = values[at]!;
+    const result = values[at + toLast]! - first;
+    if (first >= result && samples > 2) continue;
     outValues[k] =
-      result *
-      (isUsual
-        ? factor
-        : extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, first, result) / how.divisor);
-    at += stride;
+      result * (extrapolationFactor(firstMs, lastMs, startMs, endMs, samples, first, result) / how.divisor);
   }
 }
 

@@ -9,7 +9,7 @@ import { unwrap } from '../expressions.ts';
 import type { Grid } from '../grid.ts';
 import type { RangeContext } from '../histograms/histogram-column.ts';
 import { rangeWithHistograms } from '../histograms/histogram-range.ts';
-import { dropMetricNames, rejectSameLabels } from '../names.ts';
+import { differWithoutName, dropMetricNames, rejectSameLabels } from '../names.ts';
 import { countPresent, FLOAT, type SeriesMeta, type StepColumn, type VectorOperand } from '../operand.ts';
 import { isAnsweredByAggregates, isAnsweredByThinnedHistograms } from '../select/alignment.ts';
 import { type SampleTally, type TalliedWindows, tallyWindows, weightSums } from '../select/sample-tally.ts';
@@ -80,10 +80,10 @@ export function matrixArgument(call: Call): MatrixSelector | Subquery | undefine
   return undefined;
 }
 
-/** Whether a range vector is a selector that names its metric. */
-function selectsOneMetric(matrix: MatrixSelector | Subquery | undefined): boolean {
-  if (matrix?.kind !== 'matrix-selector') return false;
-  return matrix.vector.matchers.some(({ name, operator }) => name === METRIC_NAME && operator === '=');
+/** The one metric that a range vector selects, where it is a selector that names it. */
+function metricOf(matrix: MatrixSelector | Subquery | undefined): string | undefined {
+  if (matrix?.kind !== 'matrix-selector') return undefined;
+  return matrix.vector.matchers.find(({ name, operator }) => name === METRIC_NAME && operator === '=')?.value;
 }
 
 /** Opens a call of a function over a range vector. */
@@ -105,6 +105,8 @@ export async function openRangeFunction(
   const before = session.samplesCurrent;
   const operand = new RangeFunctionOperand(session, call, fn, source, params, grid);
   if (fn.keepsName === true || session.delayedNames) return operand;
+  const metric = metricOf(matrix);
+  if (metric !== undefined && differWithoutName(metric, source.series, operand.series)) return operand;
   return rejectSameLabels(session, operand, grid, before);
 }
 
@@ -167,7 +169,7 @@ class RangeFunctionOperand implements VectorOperand {
       annotations: session.annotations,
     };
     this.#reach = reachOf(source.extension, session.lookbackMs);
-    this.#isOneMetric = selectsOneMetric(matrixArgument(call));
+    this.#isOneMetric = metricOf(matrixArgument(call)) !== undefined;
     this.#tally = grid.tally;
     this.#windowOrder = orderOf(source, this.#reach);
     session.charge(grid.steps * 8);

@@ -32,10 +32,12 @@ const outcomeGapMs = new Float64Array(buffer, exports.OUTCOME.value + 16, 1);
 const laid = new Uint32Array(buffer, exports.CHUNKS.value, 3 * CHUNKS_MAX);
 const room = new Uint8Array(buffer);
 const times = new Float64Array(buffer, exports.TIMES.value, SAMPLES_MAX);
-const values = new Float64Array(buffer, exports.VALUES.value, SAMPLES_MAX);
+/** Of the values. */
+const words = new Uint32Array(buffer, exports.VALUES.value, 2 * SAMPLES_MAX);
 
-/** Shorter ones are copied sooner than a view of them is made. */
+/** So many bytes or samples are copied sooner than a view of them is made. */
 const COPIED_BYTE_BY_BYTE = 64;
+const COPIED_ONE_BY_ONE = 32;
 
 /** Chunks by number, in bytes[start, end) of what they stand in. */
 export interface ChunkColumns {
@@ -106,13 +108,20 @@ function lay(table: ChunkColumns, chunks: Uint32Array, from: number, to: number)
   return count;
 }
 
-/** What is in range of what was decoded. Columns of one type are copied as bytes: NaN payloads stay. */
+/** What is in range of what was decoded. Values are copied as words: NaN payloads stay. */
 function append(into: SampleColumns): void {
   const from = outcome[1]!;
   const found = outcome[2]!;
   const at = into.count;
   into.reserve(at + found);
-  into.timestampsMs.set(times.subarray(from, from + found), at);
-  into.values.set(values.subarray(from, from + found), at);
   into.count = at + found;
+  if (found > COPIED_ONE_BY_ONE) {
+    into.timestampsMs.set(times.subarray(from, from + found), at);
+    into.words.set(words.subarray(2 * from, 2 * (from + found)), 2 * at);
+    return;
+  }
+  const toTimes = into.timestampsMs;
+  const toWords = into.words;
+  for (let i = 0; i < found; i++) toTimes[at + i] = times[from + i]!;
+  for (let i = 0; i < 2 * found; i++) toWords[2 * at + i] = words[2 * from + i]!;
 }
