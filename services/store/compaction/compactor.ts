@@ -11,6 +11,7 @@ import { PageCache } from '../../lib/tsdb/block/page-cache.ts';
 import type { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import {
   CorruptSourceError,
+  leavesOf,
   type MergeResult,
   type MergeSource,
   mergeBlocks,
@@ -325,9 +326,21 @@ export class Compactor {
       if (isMixed) return undefined;
       // The content may be that of a source, which then stays: others held nothing else, or a delete found nothing.
       const isKept = meta !== undefined && blockIds.includes(meta.blockId);
+      if (meta !== undefined && !isKept && catalog.has(tenant, meta.blockId)) {
+        // Another block holds just that, like one that a replica sealed after the delete: it stands for these sources as well from now on. What
+        // hides samples of theirs does not hide that block's, whose samples were written afterwards, or are visible in it anyway.
+        await catalog.adopt(tenant, meta.blockId, meta.sources);
+        return catalog.replace(undefined, sources);
+      }
       await tombstones.settle({
         tenant,
-        sources: sources.map(({ blockId, maxTimeMs }) => ({ blockId, maxTimeMs })),
+        sources: blockIds,
+        // Also what a merged one was merged from: that is what other stores, and the bucket, may still have.
+        erased: sources.flatMap((source) =>
+          [...new Set([source.blockId, ...leavesOf(source)])].map((blockId) => ({
+            ...{ blockId, maxTimeMs: source.maxTimeMs },
+          })),
+        ),
         resultId: meta?.blockId,
         applied: new Set(applied.keys()),
       });
@@ -337,7 +350,6 @@ export class Compactor {
         return catalog.replace(undefined, others);
       }
       if (meta !== undefined) {
-        if (catalog.has(tenant, meta.blockId)) return undefined;
         const target = blockFolder(folders.blocks, tenant, meta.blockId);
         await disk.remove(target);
         await folders.move(dir, target);

@@ -44,7 +44,12 @@ interface World {
   readonly clock: HandClock;
   start(options?: Partial<StoreOptions>, disk?: Disk): Promise<StoreRig>;
   /** Builds a block of 100 samples for each job from `fromMs` on and puts it. */
-  put(rig: StoreRig, fromMs: number, jobs: readonly string[]): Promise<{ existed: boolean }>;
+  put(
+    rig: StoreRig,
+    fromMs: number,
+    jobs: readonly string[],
+    samplesPerChunk?: number,
+  ): Promise<{ existed: boolean }>;
 }
 
 async function createWorld(): Promise<World> {
@@ -66,8 +71,8 @@ async function createWorld(): Promise<World> {
       rigs.push(rig);
       return rig;
     },
-    put: async (rig, fromMs, jobs) => {
-      const series = jobs.map((job) => seriesOf(labelsOf(job), samplesFrom(fromMs, 100), 40));
+    put: async (rig, fromMs, jobs, samplesPerChunk = 40) => {
+      const series = jobs.map((job) => seriesOf(labelsOf(job), samplesFrom(fromMs, 100), samplesPerChunk));
       return putBuilt(rig, await buildBlock(path.join(folder.path, `built-${built++}`), series));
     },
   };
@@ -218,6 +223,46 @@ test('clean_tombstones does it now; a block of which nothing is left goes, and i
   const again = await world.start();
   expect(await counts(again)).toEqual({ [B]: 100 });
   expect(await world.put(again, BASE_MS, ['a'])).toEqual({ existed: true });
+});
+
+test('a rewritten block that is just like another one gives way to it, and holds nothing up', async () => {
+  const world = await createWorld();
+  const rig = await world.start();
+  await world.put(rig, BASE_MS, ['a', 'b'], 100);
+  const [both] = await listedBlocks(rig);
+  await rig.client.deleteSeries(deleteRequest(all), { signal });
+  // As a replica seals it after the delete.
+  await world.put(rig, BASE_MS, ['b'], 100);
+  await world.put(rig, BASE_MS + 4 * HOUR_MS, ['a']);
+  await rig.client.deleteSeries(deleteRequest(all), { signal });
+  expect(await rig.client.cleanTombstones({ tenant: TENANT, actor: 'somebody' }, { signal })).toEqual({
+    blocks: 2,
+  });
+  const left = await listedBlocks(rig);
+  expect(left).toHaveLength(1);
+  expect(left).not.toEqual([both]);
+  expect(await counts(rig)).toEqual({ [B]: 100 });
+  // What went is in it.
+  expect(await world.put(rig, BASE_MS, ['a', 'b'], 100)).toEqual({ existed: true });
+  await rig.store.stop();
+  const again = await world.start();
+  expect(await counts(again)).toEqual({ [B]: 100 });
+  expect(await world.put(again, BASE_MS, ['a', 'b'], 100)).toEqual({ existed: true });
+});
+
+test('of a merged block of which nothing is left, what it was merged from is not taken again either', async () => {
+  const world = await createWorld();
+  const rig = await world.start({ compactionRangesMs: [2 * HOUR_MS, 12 * HOUR_MS] });
+  await world.put(rig, BASE_MS, ['a']);
+  await world.put(rig, BASE_MS + 4 * HOUR_MS, ['a']);
+  world.clock.wallMs += 12 * HOUR_MS;
+  await eventually(async () => (await listedBlocks(rig)).length).toBe(1);
+  await rig.client.deleteSeries(deleteRequest(all), { signal });
+  await rig.client.cleanTombstones({ tenant: TENANT, actor: 'somebody' }, { signal });
+  expect(await listedBlocks(rig)).toEqual([]);
+  for (const hours of [0, 4])
+    expect(await world.put(rig, BASE_MS + hours * HOUR_MS, ['a'])).toEqual({ existed: true });
+  expect(await counts(rig)).toEqual({});
 });
 
 test('a delete that matches nothing leaves no trace but the audit record', async () => {

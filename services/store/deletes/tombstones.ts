@@ -49,8 +49,10 @@ interface TenantState {
 /** What a finished compaction changes: see `Tombstones.settle`. */
 export interface SettledCompaction {
   readonly tenant: string;
-  /** Blocks that go, with their newest sample's time. */
-  readonly sources: readonly ErasedBlock[];
+  /** Ids of blocks that go. */
+  readonly sources: readonly string[];
+  /** All that is gone for good where nothing was left: them, and the sealed blocks in them. */
+  readonly erased: readonly ErasedBlock[];
   /** The block that takes their place; undefined when nothing was left. */
   readonly resultId: string | undefined;
   /** Deletes whose samples were left out. */
@@ -198,14 +200,15 @@ export class Tombstones {
    * To be called before the new block of a compaction is moved to its place: it inherits what was not applied, and where
    * there is none the sources are noted as erased. The sources' own entries stay until `forget`.
    */
-  async settle({ tenant, sources, resultId, applied }: SettledCompaction): Promise<void> {
+  async settle({ tenant, sources, erased, resultId, applied }: SettledCompaction): Promise<void> {
     const table = this.#tableOf(tenant);
     if (resultId === undefined) {
-      const erased = [...table.erased, ...sources];
-      await this.#replace({ ...table, tenant, erased });
+      const known = new Set(table.erased.map(({ blockId }) => blockId));
+      const fresh = erased.filter(({ blockId }) => !known.has(blockId));
+      await this.#replace({ ...table, tenant, erased: [...table.erased, ...fresh] });
       return;
     }
-    const ids = new Set(sources.map(({ blockId }) => blockId));
+    const ids = new Set(sources);
     let changed = false;
     const tombstones = table.tombstones.map((tombstone) => {
       const isApplied = applied.has(tombstone.id);
