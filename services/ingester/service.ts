@@ -187,6 +187,19 @@ class DurableIngester implements Ingester {
     return (partition) => complete.has(partition);
   }
 
+  /** What was acknowledged before a delete must be here before it: arriving later, it would be seen again. */
+  async #mustLackNothing(): Promise<void> {
+    if (this.#replica === undefined) return;
+    const isComplete = await this.#completePartitions(true);
+    const lacking = this.#ownedPartitions().filter((partition) => !isComplete(partition));
+    if (lacking.length > 0)
+      throw new AppError(
+        'unavailable',
+        `it is not known to hold all that other replicas acknowledged of ${lacking.length} partitions (${lacking.slice(0, 5).join(', ')}…), ` +
+          'and what came after the delete would be seen again; it is catching up, try again',
+      );
+  }
+
   async start(): Promise<void> {
     const { clock } = this.#deps;
     const logFolder = path.join(this.#options.dataDir, 'log');
@@ -414,6 +427,7 @@ class DurableIngester implements Ingester {
       deleteSeries: async (request) => {
         const { sealer } = this.#mustRun();
         this.#undone.mustNotBe(request.tenant, request.deleteId);
+        await this.#mustLackNothing();
         return { concerned: await sealer.deleteSamples(markOfRequest(request)) };
       },
       undoDelete: async ({ tenant, deleteId }) => {

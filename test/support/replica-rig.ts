@@ -258,12 +258,15 @@ export class ReplicaRig {
     );
   }
 
-  /** Sends one sample of a series to one ingester, as a writer does that knows the placement of `epoch`, under a lease or none. */
+  /**
+   * Sends one sample of a series to one ingester, as a writer does that knows the placement of `epoch`, under a lease or none. The first
+   * write of an origin; default: of a new one.
+   */
   async append(
     instance: string,
     epoch: number,
     name: string,
-    lease?: Pick<AppendRequest, 'fence' | 'fenceToken'>,
+    change?: Pick<AppendRequest, 'fence' | 'fenceToken' | 'origin'>,
   ): Promise<AppendOutcome> {
     const definitions = new ByteWriter();
     const labels = new ByteWriter();
@@ -278,7 +281,7 @@ export class ReplicaRig {
     const request: AppendRequest = {
       ...{ tenant: DEFAULT_TENANT, writerId: 'test', sequence: 1, epoch, batch: draft.bytes, metadata: [] },
       ...{ origin: (++this.#appends).toString(16).padStart(16, 'f'), write: 1, steps: new Uint8Array([1]) },
-      ...lease,
+      ...change,
     };
     const requests = (async function* () {
       yield request;

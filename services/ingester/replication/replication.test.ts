@@ -10,7 +10,7 @@ import {
   ReplicaRig,
   type ReplicaRigOptions,
 } from '../../../test/support/replica-rig.ts';
-import { AppendOutcome } from '../../lib/wire/contracts.ts';
+import { AppendOutcome, MatchType } from '../../lib/wire/contracts.ts';
 
 const START_MS = 1_700_000_000_000;
 const SERIES = Array.from({ length: 24 }, (_, i) => `s${i}`);
@@ -75,6 +75,42 @@ test('passed over while it runs: the hole is found by the next write, or by aski
   expect(await rig.missingAt('b', claimed)).toEqual([]);
   await waitFor('b has caught up', isComplete(rig, 'b'));
   expect(await rig.missingAt('b', ALL)).toEqual([]);
+});
+
+test('a delete waits until all is here that others acknowledged, and a write that comes twice does not bring it back', async () => {
+  const rig = await startRig();
+  const origin = 'ab'.repeat(8);
+  const name = SERIES[0]!;
+  const range = { minTimeMs: 0, maxTimeMs: 2 ** 40, createdAtMs: 1, actor: 'test' };
+  const matchers = [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'series', value: name }];
+  const remove = (instance: string) =>
+    rig
+      .of(instance)
+      .client.deleteSeries(
+        { tenant: 'anonymous', deleteId: '7'.repeat(32), matchers, ...range },
+        { signal: new AbortController().signal },
+      );
+  for (const instance of ['a', 'b']) await rig.append(instance, rig.placement.epoch, name, { origin });
+  // Cut off it cannot know what the others have.
+  rig.reachable.delete('c');
+  await expect(remove('c')).rejects.toMatchObject({
+    ...{ code: 'unavailable', message: expect.stringMatching(/of 8 partitions .* try again/) },
+  });
+  rig.reachable.add('c');
+  for (const instance of ABC) {
+    await waitFor(`${instance} deletes`, () =>
+      remove(instance).then(
+        () => true,
+        () => false,
+      ),
+    );
+  }
+  expect(await rig.append('c', rig.placement.epoch, name, { origin })).toBe(
+    AppendOutcome.APPEND_OUTCOME_DURABLE,
+  );
+  for (const instance of ABC) expect([...(await rig.contentOf(instance)).keys()], instance).toEqual([]);
+  await rig.append('c', rig.placement.epoch, name);
+  expect([...(await rig.contentOf('c')).keys()]).toEqual([`w/${name}`]);
 });
 
 test('metadata comes along: to who was away, to a new owner, and it stays there', async () => {

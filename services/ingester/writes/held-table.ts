@@ -41,6 +41,11 @@ export class HeldTable {
     }
   }
 
+  /** Whether the samples of all these sections are here, on the stores, or deleted. */
+  holdsAll({ origin, write, partitions }: WriteSections): boolean {
+    return !this.isRecovering && partitions.every((partition) => this.held.has(origin, partition, write));
+  }
+
   /** Adds writes whose samples are here or on the stores. */
   account(writes: WriteSet): void {
     writes.forEach((origin, partition, intervals) => {

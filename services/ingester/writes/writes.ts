@@ -134,7 +134,11 @@ export class Writes {
     }
     if (isTracked) {
       const sections = sectionsOf(request, this.#sections.sort(ascending), failedPartitions);
-      if (sections.partitions.length > 0) durable = this.#writeNumbered(tenant, writer, sections);
+      if (sections.partitions.length > 0) {
+        // It came from another replica already. Once more would show again what was deleted meanwhile.
+        if (this.#deps.held.holdsAll(sections)) return { failedPartitions, samples: 0, durable: log.flush() };
+        durable = this.#writeNumbered(tenant, writer, sections);
+      }
     }
     const samples = this.#columns.count + countHistograms(this.#extras);
     return { failedPartitions, samples, durable: durable ?? Promise.resolve() };
