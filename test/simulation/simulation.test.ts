@@ -72,12 +72,13 @@ describe('R9', { concurrent: true, timeout: HOUR_MS }, () => {
     ['no-fence', 'pause evaluator'],
     ['trust-itself', 'pause evaluator'],
     ['remove-any-time', 'pause store,kill,bucket fails'],
-    ['forget-deletes', 'kill all,kill ingester'],
-    ['deletes-stay-home', 'kill,power of one,pause'],
+    ['forget-deletes', 'kill all,kill ingester', '--deletes-any-time'],
+    ['deletes-stay-home', 'kill,power of one,pause', '--deletes-any-time'],
     ['leave-at-once', 'kill ingester,power of one,power of a zone'],
     ['trust-uploads', 'damaged uploads,kill,pause'],
-  ])('R9: the planted bug %s is found', async (canary, faults) => {
-    const { status, output } = await simulate('--seeds', '1..80', '--canary', canary, '--faults', faults);
+  ])('R9: the planted bug %s is found', async (canary, faults, ...more) => {
+    const args = ['--seeds', '1..80', '--canary', canary, '--faults', faults, ...more];
+    const { status, output } = await simulate(...args);
     expect(output).toContain(`the planted bug ${canary} is found`);
     expect(status).toBe(1);
   });
