@@ -43,6 +43,18 @@ test('ready ingesters own partitions, and each change has an epoch', async () =>
   expect([control.placement()?.epoch, owners()]).toEqual([2, ['a', 'b', 'c']]);
 });
 
+test('a newcomer at an emptied NATS makes no first placement while others know one', async () => {
+  const { control, clock, owners } = keep();
+  const replica = { settledEpoch: 7 } as ReplicaRecord;
+  control.set([{ instance: 'a', replica }, ...ingesters('new')]);
+  await clock.advance(10_000);
+  expect(control.placement()).toBeUndefined();
+  // They are gone, and with them all who knew.
+  control.set(ingesters('a', 'new'));
+  await clock.advance(1_000);
+  expect([control.placement()?.epoch, owners()]).toEqual([1, ['a', 'new']]);
+});
+
 test('a restart moves nothing; who stays away loses its partitions and counts as a former owner for a while', async () => {
   const { control, clock, owners, former } = keep();
   control.set(ingesters('a', 'b', 'c', 'd'));

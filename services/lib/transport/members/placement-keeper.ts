@@ -95,6 +95,7 @@ export class PlacementKeeper {
     const { partitionCount, replicationFactor, storeReplicationFactor } = this.#options;
     const ingesters = this.#wantedIngesters(current);
     if (ingesters.length === 0) return undefined;
+    if (current === undefined && this.#isKnownToOthers()) return undefined;
     const former = this.#formerIngesters(current, ingesters);
     const fence = fenceAfter(current, former);
     const stores = this.#knownStores(current);
@@ -111,6 +112,11 @@ export class PlacementKeeper {
     };
     if (current !== undefined && isSameRecord(current, next)) return undefined;
     return this.#fits(next) ? next : undefined;
+  }
+
+  /** NATS was emptied before this process, which is new, had read it: somebody who knows the placement writes it again. */
+  #isKnownToOthers(): boolean {
+    return this.#control.members().some(({ replica }) => (replica?.settledEpoch ?? 0) > 0);
   }
 
   /** A record that is too large waits until former owners are not needed any more. */
