@@ -353,6 +353,21 @@ export class SeriesUnion implements ChunkSink {
     return count >= 0 && decodeInOrder(this.#chunks, this.#inOrder, count, minTimeMs, maxTimeMs, into);
   }
 
+  /** How many of chunks[from, …) are of floats and lie one behind the other, by their bounds. */
+  countInOrder(chunks: Uint32Array, from: number): number {
+    const { minMs, maxMs, encoding } = this.#chunks;
+    let to = from;
+    for (; to < chunks.length && encoding[chunks[to]!]! <= CHUNK_COLUMNS; to++) {
+      if (to > from && minMs[chunks[to]!]! <= maxMs[chunks[to - 1]!]!) break;
+    }
+    return to - from;
+  }
+
+  /** Appends the samples of such chunks as decodeInOrder() does; false when they are not in order. @throws as decodeInOrder. */
+  decodeChunks(chunks: Uint32Array, minTimeMs: number, maxTimeMs: number, into: SampleColumns): boolean {
+    return decodeInOrder(this.#chunks, chunks, chunks.length, minTimeMs, maxTimeMs, into);
+  }
+
   /** Puts the chunks of floats into #inOrder and answers how many; -1 where they overlap, by their bounds, or there are others. */
   #findInOrder(series: number, minTimeMs: number, maxTimeMs: number): number {
     const chunks = this.#chunks;

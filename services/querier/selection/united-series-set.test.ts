@@ -63,6 +63,28 @@ test('a series of sealed column chunks and XOR chunks of the head reads as one, 
   expect(Array.from(into.values.subarray(0, into.count))).toEqual([6, 9, 12]);
 });
 
+test('what two nodes have alike is known to be regular, and not whether a value is NaN', async () => {
+  const columns = makeColumns();
+  const into = new SampleColumns();
+  const [first, second] = [frameOf(CHUNK_COLUMNS, columns, 0, 20), frameOf(CHUNK_XOR, columns, 20, 40)];
+  const twice = await unite([
+    first,
+    second,
+    frameOf(CHUNK_COLUMNS, columns, 0, 20),
+    frameOf(CHUNK_XOR, columns, 0, 40),
+  ]);
+  twice.read(0, 0, 1e9, into);
+  expect([into.count, into.gapMs, into.hasNaN]).toEqual([SAMPLES, 15_000, true]);
+  const once = await unite([first, second]);
+  once.read(0, 0, 100_000, into);
+  expect([into.count, into.gapMs, into.hasNaN]).toEqual([7, 15_000, false]);
+  // Another node has one more between them.
+  columns.timestampsMs[5] = 80_000;
+  const uneven = await unite([first, second, frameOf(CHUNK_XOR, columns, 0, 20)]);
+  uneven.read(0, 0, 1e9, into);
+  expect([into.count, into.gapMs]).toEqual([SAMPLES + 1, 0]);
+});
+
 /** Samples that a node holds, as times and the lower word of a value, cut into chunks of its own size. */
 const answer = fc.record({
   samples: fc.uniqueArray(fc.tuple(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 2 })), {
@@ -105,6 +127,10 @@ test('any window of answers that overlap is their union, of different values the
         ]);
         const inside = [...expected].filter(([time]) => time >= first && time <= last);
         expect(read).toEqual(inside.toSorted(([x], [y]) => x - y));
+        const values = Array.from(into.values.subarray(0, into.count));
+        if (!into.hasNaN) expect(values.some(Number.isNaN)).toBe(false);
+        const gaps = values.slice(1).map((_, i) => into.timestampsMs[i + 1]! - into.timestampsMs[i]!);
+        if (into.gapMs > 0) expect(gaps.every((gapMs) => gapMs === into.gapMs)).toBe(true);
       },
     ),
     { numRuns: 300 },

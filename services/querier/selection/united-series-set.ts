@@ -96,20 +96,40 @@ export class UnitedSeriesSet implements SeriesSet {
     chunks.sort();
     const histograms = this.#histograms;
     histograms.clear();
-    for (const chunk of chunks) {
-      this.#union.chunkBytes(chunk, (bytes, start, end, encoding) => {
-        if (encoding === CHUNK_HISTOGRAMS) decodeHistogramChunk(bytes, start, end, histograms);
-        else if (encoding <= CHUNK_COLUMNS) {
-          const at = into.count;
-          decodeChunk(encoding, bytes, start, end, into);
-          into.count = cutAddedToRange(into, at, minTimeMs, maxTimeMs);
-        }
-      });
+    into.gapMs = 0;
+    let firstCount = -1;
+    for (let from = 0; from < chunks.length; ) {
+      const run = this.#union.countInOrder(chunks, from);
+      const at = into.count;
+      const isDecoded =
+        run > 0 && this.#union.decodeChunks(chunks.subarray(from, from + run), minTimeMs, maxTimeMs, into);
+      if (!isDecoded) {
+        into.count = at;
+        for (let i = from; i < from + Math.max(run, 1); i++)
+          this.#decodeAlone(chunks[i]!, minTimeMs, maxTimeMs, into);
+      }
+      from += Math.max(run, 1);
+      if (firstCount < 0) firstCount = into.count;
     }
     sortAndDedupeSamples(into);
+    // Times are those of the first run, where no other one had more; values may be another's.
+    if (into.count !== firstCount || histograms.count > 0) into.gapMs = 0;
+    into.hasNaN = true;
     if (histograms.count === 0) return;
     histograms.sortAndDedupe();
     mergeHistograms(histograms, into);
+  }
+
+  /** Adds what one chunk has in range. */
+  #decodeAlone(chunk: number, minTimeMs: number, maxTimeMs: number, into: SampleColumns): void {
+    this.#union.chunkBytes(chunk, (bytes, start, end, encoding) => {
+      if (encoding === CHUNK_HISTOGRAMS) decodeHistogramChunk(bytes, start, end, this.#histograms);
+      else if (encoding <= CHUNK_COLUMNS) {
+        const at = into.count;
+        decodeChunk(encoding, bytes, start, end, into);
+        into.count = cutAddedToRange(into, at, minTimeMs, maxTimeMs);
+      }
+    });
   }
 
   /**
