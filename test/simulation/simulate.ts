@@ -18,7 +18,7 @@ const USAGE = `usage: npm run simulate -- --seeds A..B [options]
   --seeds A..B     seeds to run, both included (default 1..20); one number runs one
   --faults a,b     only these faults: ${Object.keys({ ...FAULTS, ...BUCKET_FAULTS }).join(', ')}
   --canary NAME    plants a bug that must be found, and ends when it is: ${Object.keys(CANARIES).join(', ')}
-  --deletes-any-time  series are deleted during faults, too: finds what is not fixed yet (README.md)
+  --deletes        series are deleted, too: finds what is not fixed yet (README.md)
   --twice          runs each seed twice and compares the two
   --verbose        logs of all processes and faults, on standard error
 `;
@@ -28,7 +28,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1..20' },
     faults: { type: 'string' },
     canary: { type: 'string' },
-    'deletes-any-time': { type: 'boolean', default: false },
+    deletes: { type: 'boolean', default: false },
     twice: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -92,7 +92,7 @@ async function main(): Promise<number> {
     const options = {
       ...{ seed, canary, isVerbose: values.verbose },
       faults: values.faults?.split(','),
-      deletesAnyTime: values['deletes-any-time'],
+      deletes: values.deletes,
     };
     const result = await runSeed(options, machine);
     const { tally } = result;

@@ -72,8 +72,8 @@ describe('R9', { concurrent: true, timeout: HOUR_MS }, () => {
     ['no-fence', 'pause evaluator'],
     ['trust-itself', 'pause evaluator'],
     ['remove-any-time', 'pause store,kill,bucket fails'],
-    ['forget-deletes', 'kill all,kill ingester', '--deletes-any-time'],
-    ['deletes-stay-home', 'kill,power of one,pause', '--deletes-any-time'],
+    ['forget-deletes', 'kill all,kill ingester', '--deletes'],
+    ['deletes-stay-home', 'kill,power of one,pause', '--deletes'],
     ['leave-at-once', 'kill ingester,power of one,power of a zone'],
     ['trust-uploads', 'damaged uploads,kill,pause'],
   ])('R9: the planted bug %s is found', async (canary, faults, ...more) => {

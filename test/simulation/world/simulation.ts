@@ -19,8 +19,8 @@ export interface RunOptions {
   readonly canary?: Canary | undefined;
   readonly isVerbose: boolean;
   readonly faults?: readonly string[] | undefined;
-  /** Series are deleted while everything else happens, too, not only once all is healed: what that finds is not fixed yet (README.md). */
-  readonly deletesAnyTime: boolean;
+  /** Series are deleted while everything else happens: not all that it finds is fixed yet (README.md). */
+  readonly deletes: boolean;
 }
 
 export interface RunResult {
@@ -138,8 +138,8 @@ class Run {
     await this.#untilWhole('at the start');
     const writing = this.#writers.map((writer) => writer.run(WRITE_PAUSE_MS));
     const asking = this.#askForever();
-    const { faults, deletesAnyTime } = this.#options;
-    const deleting = deletesAnyTime ? this.#deleters.map((deleter) => this.#deleteOnce(deleter)) : [];
+    const { faults, deletes } = this.#options;
+    const deleting = deletes ? this.#deleters.map((deleter) => this.#deleteOnce(deleter)) : [];
     const changing = this.#changeMembers();
     await runNemesis(
       cluster,
@@ -159,7 +159,6 @@ class Run {
     await this.#untilConverged('after the faults');
     // What was cut off from NATS when all was healed may still be expiring.
     await this.#world.sleep(SETTLE_MS);
-    if (!deletesAnyTime) await Promise.all(this.#deleters.map((deleter) => deleter.run()));
     this.#isAsking = false;
     await asking;
     await this.#checkAll('in the end');
