@@ -85,7 +85,8 @@ async function evaluate(
   thread.block.enter('sending');
   const isCut = request.limit > 0 && result.series.length > request.limit;
   const { sender } = thread;
-  sender.add({ kind: 'header', type: result.type, text: result.text });
+  // Bytes that are no text (promql/parse/go-quote.ts) are U+FFFD to whoever asked.
+  sender.add({ kind: 'header', type: result.type, text: result.text.toWellFormed() });
   await sender.addSeries(isCut ? result.series.slice(0, request.limit) : result.series);
   const { fetchMs } = selects;
   const { samples, samplesPeak } = result.stats;

@@ -24,6 +24,7 @@ test.each([
   ['-1e21', { type: 'numberLiteral', val: '-1000000000000000000000' }],
   ['-Inf', { type: 'numberLiteral', val: '-Inf' }],
   ["'a\"b'", { type: 'stringLiteral', val: 'a"b' }],
+  ['"\\xf1 \\xe2\\x82"', { type: 'stringLiteral', val: '\ufffd \ufffd\ufffd' }],
   [
     'up{a="b"}',
     selector('up', {

@@ -12,7 +12,8 @@ export function astToJson(expr: Expr): AstJson {
     case 'number':
       return { type: 'numberLiteral', val: formatDecimal(expr.value) };
     case 'string':
-      return { type: 'stringLiteral', val: expr.value };
+      // Bytes that are no text (go-quote.ts) are U+FFFD in JSON.
+      return { type: 'stringLiteral', val: expr.value.toWellFormed() };
     case 'vector-selector':
       return { type: 'vectorSelector', ...selector(expr) };
     case 'matrix-selector':
@@ -68,7 +69,7 @@ function selector({ name, matchers, offset, at, extension }: VectorSelector) {
     offsetExpr: operation(offset),
     matchers: matchers.map((matcher) => ({
       name: matcher.name,
-      value: matcher.value,
+      value: matcher.value.toWellFormed(),
       type: matcher.operator,
     })),
     ...pinned(at),

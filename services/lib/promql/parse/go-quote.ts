@@ -1,4 +1,5 @@
 // Strings between their written and their meant form, after Go's rules, which PromQL follows.
+import { isUtf8 } from 'node:buffer';
 
 const SHORT_ESCAPES: Readonly<Record<string, string>> = {
   '\x07': '\\a',
@@ -26,6 +27,8 @@ function escapeCharacter(char: string, quote: string): string {
   if (isPrintable(char)) return char;
   const code = char.codePointAt(0)!;
   if (code < 0x20 || code === 0x7f) return `\\x${code.toString(16).padStart(2, '0')}`;
+  const byte = byteOf(code);
+  if (byte !== undefined) return `\\x${byte.toString(16)}`;
   if (code >= 0xd800 && code < 0xe000) return '\ufffd';
   if (code < 0x10000) return `\\u${code.toString(16).padStart(4, '0')}`;
   return `\\U${code.toString(16).padStart(8, '0')}`;
@@ -58,6 +61,14 @@ const SIMPLE: Readonly<Record<string, number>> = {
 
 const DIGITS: Readonly<Record<string, number>> = { x: 2, u: 4, U: 8 };
 
+/** Go's strings are bytes. One that is no part of a character in UTF-8 is a half of a surrogate pair here, which nothing else makes. */
+const BYTES_FROM = 0xdc00;
+
+/** The byte that a code unit stands for, 128 to 255; undefined for what is text. */
+function byteOf(code: number): number | undefined {
+  return code >= BYTES_FROM + 0x80 && code <= BYTES_FROM + 0xff ? code - BYTES_FROM : undefined;
+}
+
 /** What a string token means. The lexer has checked its escapes; `\x` and octal escapes give bytes of UTF-8. */
 export function unquote(written: string): string {
   const body = written.slice(1, -1);
@@ -84,5 +95,18 @@ export function unquote(written: string): string {
     }
   }
   pieces.push(Buffer.from(body.slice(at)));
-  return Buffer.concat(pieces).toString('utf8');
+  return textOf(Buffer.concat(pieces));
+}
+
+/** Bytes of UTF-8 as text, those that are no part of a character one by one. */
+function textOf(bytes: Buffer): string {
+  if (isUtf8(bytes)) return bytes.toString('utf8');
+  let text = '';
+  for (let at = 0; at < bytes.length; ) {
+    const length = [1, 2, 3, 4].find((count) => isUtf8(bytes.subarray(at, at + count)));
+    if (length === undefined) text += String.fromCharCode(BYTES_FROM + bytes[at]!);
+    else text += bytes.toString('utf8', at, at + length);
+    at += length ?? 1;
+  }
+  return text;
 }

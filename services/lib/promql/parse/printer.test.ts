@@ -22,6 +22,8 @@ describe('printExpr', () => {
     ['a{x="y",b!="c"}[5m]offset 1h', 'a{b!="c",x="y"}[5m] offset 1h'],
     ['{__name__="a"}', '{__name__="a"}'],
     ['{"a.b", "c.d"="e\\"f"}', '{"c.d"="e\\"f",__name__="a.b"}'],
+    // Bytes that are no UTF-8: of a broken character, alone, of a surrogate, and one that is whole.
+    ['"\\xf1\\xe2\\x82 \\377\\xed\\xa0\\x80 \\xe2\\x82\\xac"', '"\\xf1\\xe2\\x82 \\xff\\xed\\xa0\\x80 €"'],
     ['a @ 10.0015 offset -1d', 'a @ 10.002 offset -1d'],
     ['a @ -0.5', 'a @ -0.500'],
     ['a[90m:10] @ end()', 'a[1h30m:10s] @ end()'],
