@@ -65,9 +65,9 @@ export class BucketRemover {
     }
     const right = await turns.take();
     if (right === undefined) return;
-    const due = this.#due(await planAnew(signal)).slice(0, REMOVALS_PER_TURN);
-    const leftovers = keepsLeftovers ? this.#dueLeftovers().slice(0, REMOVALS_PER_TURN) : [];
     try {
+      const due = this.#due(await planAnew(signal)).slice(0, REMOVALS_PER_TURN);
+      const leftovers = keepsLeftovers ? this.#dueLeftovers().slice(0, REMOVALS_PER_TURN) : [];
       for (const doomed of due) await this.#remove(doomed, right, signal);
       for (const leftover of leftovers) await this.#removeLeftover(leftover, right, signal);
     } catch (caught) {
