@@ -46,6 +46,8 @@ export interface ClusterOptions {
   readonly nodeEnvironments?: Readonly<Record<string, Environment>>;
   /** Where others are to call a process, `host:port`, if not at its own port: at a proxy before it. */
   readonly advertise?: (instance: string, grpcPort: number) => Promise<string | undefined>;
+  /** Default: MEMBER_EXPIRY_MS. Longer where a machine that is busy must not look like a process that is gone. */
+  readonly memberExpiryMs?: number;
   /** A NATS that runs already; otherwise one is started. */
   readonly nats?: Nats;
   /** Of the repository whose code all of them run: another version's. Default: this one. */
@@ -80,6 +82,7 @@ export async function startNode(
     readonly root?: string | undefined;
     readonly env?: Environment | undefined;
     readonly advertise?: ClusterOptions['advertise'] | undefined;
+    readonly memberExpiryMs?: number | undefined;
   },
 ): Promise<Node> {
   const [httpPort, grpcPort] = [await freePort(), await freePort()];
@@ -94,7 +97,7 @@ export async function startNode(
     `--nats.url=${options.natsUrl}`,
     `--cluster.instance=${instance}`,
     `--cluster.zone=${options.zone}`,
-    `--cluster.member-expiry=${MEMBER_EXPIRY_MS}ms`,
+    `--cluster.member-expiry=${options.memberExpiryMs ?? MEMBER_EXPIRY_MS}ms`,
     '--cluster.heartbeat-interval=500ms',
     ...(WITH_CONFIG.has(service) ? [`--config.file=${options.configFile}`] : []),
     ...(WITH_DATA.has(service) ? [`--data.dir=${dataDir}`] : []),
@@ -144,9 +147,9 @@ export async function startCluster(options: ClusterOptions): Promise<TestCluster
       const zone = `zone-${i}`;
       const instance = `${service}-${i}`;
       const flags = [...(options.flags?.[service] ?? []), ...(options.nodeFlags?.[instance] ?? [])];
-      const { root, advertise } = options;
+      const { root, advertise, memberExpiryMs } = options;
       const env = options.nodeEnvironments?.[instance];
-      const settings = { natsUrl: nats.url, zone, configFile, flags, root, env, advertise };
+      const settings = { natsUrl: nats.url, zone, configFile, flags, root, env, advertise, memberExpiryMs };
       nodes.push(await startNode(service, instance, settings));
     }
   }

@@ -26,16 +26,17 @@ export interface LeaseWatch {
   readonly heldBy: (instance: string) => string[];
 }
 
-/** Listens to the leases of groups of a file. It is no member. */
+/** Listens to the leases of groups of a file. It is no member. @param expiryMs  Of the members that it watches. */
 export async function watchLeases(
   natsUrl: string,
   rulesFile: string,
   groups: readonly string[],
+  expiryMs = MEMBER_EXPIRY_MS,
 ): Promise<LeaseWatch> {
   const plane = new NatsControlPlane(
     {
       ...{ servers: [natsUrl], clusterName: 'tidemark', bucketReplicas: 1, connection: {} },
-      ...{ heartbeatMs: 500, expiryMs: MEMBER_EXPIRY_MS },
+      ...{ heartbeatMs: 500, expiryMs },
     },
     { clock: systemClock, logger: createSilentLogger() },
   );

@@ -34,8 +34,12 @@ function escapeCharacter(char: string, quote: string): string {
   return `\\U${code.toString(16).padStart(8, '0')}`;
 }
 
+/** ASCII that Go prints as it is between double quotes: nearly every name. */
+const PLAIN = /^[ !#-[\]-~]*$/;
+
 /** A string in double quotes, as Go's %q prints it. */
 export function goQuote(text: string): string {
+  if (PLAIN.test(text)) return `"${text}"`;
   let quoted = '"';
   for (const char of text) quoted += escapeCharacter(char, '"');
   return `${quoted}"`;

@@ -68,11 +68,29 @@ export function rangeWithHistograms(
   }
   const isDone = cells !== undefined && evaluateCells(context.func, pass, cells, isAligned, counts, out);
   if (!isDone) kernel(pass, out);
+  let isMixSaid = false;
   for (let k = 0; k < pass.steps; k++) {
     const floats = pass.high[k]! - pass.low[k]!;
     const histograms = column.pass.high[k]! - column.pass.low[k]!;
-    if (histograms > 0) evaluateStep(context, pass, column, k, floats, out);
+    if (histograms === 0) continue;
+    if (floats === 0 || !refusesMix(context.func)) evaluateStep(context, pass, column, k, out);
+    else {
+      // Once for the series: a subquery has a million steps.
+      if (!isMixSaid) sayMix(context);
+      isMixSaid = true;
+      if (NO_MIX.has(context.func)) out.kinds[k] = ABSENT;
+    }
   }
+}
+
+/** Whether histograms beside floats in one window are left out, or make it worth nothing. */
+function refusesMix(func: string): boolean {
+  return FLOATS_ONLY.has(func) || NO_MIX.has(func);
+}
+
+function sayMix({ func, annotations, metric, position }: RangeContext): void {
+  if (FLOATS_ONLY.has(func)) annotations.histogramsIgnoredInRange(metric, position);
+  else annotations.mixedSamples(metric, position);
 }
 
 function evaluateStep(
@@ -80,19 +98,10 @@ function evaluateStep(
   pass: WindowPass,
   column: HistogramColumn,
   k: number,
-  floats: number,
   out: StepColumn,
 ): void {
-  const { func, annotations, metric, position } = context;
-  if (FLOATS_ONLY.has(func)) {
-    if (floats > 0) annotations.histogramsIgnoredInRange(metric, position);
-    return;
-  }
-  if (NO_MIX.has(func) && floats > 0) {
-    annotations.mixedSamples(metric, position);
-    out.kinds[k] = ABSENT;
-    return;
-  }
+  const { func } = context;
+  if (FLOATS_ONLY.has(func)) return;
   const from = column.pass.low[k]!;
   const to = column.pass.high[k]!;
   switch (func) {
