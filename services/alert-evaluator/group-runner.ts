@@ -81,7 +81,7 @@ export class GroupRunner {
     while (!this.#stop.signal.aborted) {
       slotMs = await this.#sleepUntil(slotMs, offsetMs);
       this.#evaluations++;
-      await this.#evaluate(slotMs, io);
+      await this.#evaluate(slotMs, io, () => clock.nowMs());
       const next = slotAfter(slotMs, clock.nowMs(), intervalMs);
       metrics.iterations.inc(this.#labels, 1 + next.missed);
       if (next.missed > 0) metrics.iterationsMissed.inc(this.#labels, next.missed);
@@ -95,15 +95,17 @@ export class GroupRunner {
     const untilMs = clock.nowMs();
     let slotMs = firstMs;
     for (; slotMs <= untilMs && !this.#stop.signal.aborted; slotMs += this.group.intervalMs) {
-      await this.#evaluate(slotMs, io);
+      // Clocks as they were then: an alert of that time may have ended since, and who ended it may have been killed before it told of it.
+      await this.#evaluate(slotMs, io, () => slotMs);
       metrics.iterations.inc(this.#labels);
       metrics.iterationsMadeUp.inc(this.#labels);
     }
     return slotMs;
   }
 
-  async #evaluate(slotMs: number, io: RuleIo): Promise<void> {
-    const { clock, logger, metrics } = this.#deps;
+  /** @param restoreAtMs  Time as of which clocks are restored after it, Unix milliseconds. */
+  async #evaluate(slotMs: number, io: RuleIo, restoreAtMs: () => number): Promise<void> {
+    const { logger, metrics } = this.#deps;
     const settings = this.#deps.settings();
     await this.group.evaluate(slotMs, settings, io, this.#stop.signal);
     metrics.lastDuration.set(this.#labels, this.group.evaluationSeconds);
@@ -112,7 +114,7 @@ export class GroupRunner {
     const isSettled = this.#origin === 'taken-over' || this.#evaluations >= EVALUATIONS_BEFORE_RESTORE;
     // Where there was no outage, nothing has to come back first.
     if (!isSettled && this.#origin === 'new') return;
-    const restored = await this.group.restore(clock.nowMs(), settings, io, isSettled ? 'all' : 'recent');
+    const restored = await this.group.restore(restoreAtMs(), settings, io, isSettled ? 'all' : 'recent');
     metrics.restored.inc(restored);
     if (restored > 0)
       logger.info({ ...this.#labels, alerts: restored }, "restored the 'for' clocks of alerts");

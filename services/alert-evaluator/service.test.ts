@@ -327,12 +327,12 @@ test('after a restart alerts get their clock back', async () => {
 describe('a group that is taken over from another evaluator', () => {
   const HAND_OVER_MS = 3 * INTERVAL_MS;
 
-  async function takeOver(rule: string, answer?: (query: string) => Answer) {
+  async function takeOver(rule: string, answer?: (query: string, timeMs: number) => Answer) {
     let isOurs = false;
     const started = await startEvaluator({ owns: () => isOurs, handOverMs: HAND_OVER_MS });
     const { world, clock, write, apply, evaluator } = started;
     write('a.yml', `groups:\n${group('g', rule)}`);
-    world.answer = ({ query }) => answer?.(query) ?? [[{}, 1]];
+    world.answer = ({ query, startMs }) => answer?.(query, startMs) ?? [[{}, 1]];
     await apply();
     await clock.advance(5 * INTERVAL_MS);
     expect(world.asked).toEqual([]);
@@ -386,6 +386,22 @@ describe('a group that is taken over from another evaluator', () => {
     expect(Math.floor(((await alert()).activeAtMs - (START_MS - 520_000)) / 1000)).toBe(0);
     await clock.advance(2 * INTERVAL_MS);
     expect((await alert()).state).toBe('firing');
+  });
+
+  test('goes on with an alert that ended before its former evaluator did', async () => {
+    const START_MS = 1_700_000_000_000 + 5 * INTERVAL_MS;
+    // Of the four slots that are made up for the former evaluator found it on at two, and ended its series at the third.
+    const endMs = START_MS - 2 * INTERVAL_MS;
+    const activeMs = START_MS - 10 * INTERVAL_MS;
+    const { world } = await takeOver(`alert: A, expr: up, for: ${5 * INTERVAL_MS}ms`, (query, timeMs) => {
+      if (timeMs >= endMs) return [];
+      if (query.startsWith('timestamp(')) return [[{ alertname: 'A' }, timeMs / 1000]];
+      if (query.startsWith('ALERTS_FOR_STATE')) return [[{ alertname: 'A' }, activeMs / 1000]];
+      return [[{}, 1]];
+    });
+    const states = world.written.map(({ series }) => series).filter((series) => series.startsWith('ALERTS{'));
+    expect(states.length).toBeGreaterThan(0);
+    expect(new Set(states)).toEqual(new Set(['ALERTS{alertname="A", alertstate="firing"}']));
   });
 
   test('starts anew after a reload', async () => {

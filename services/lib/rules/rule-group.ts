@@ -245,6 +245,7 @@ export class RuleGroup {
    * Restores the clocks of `for`. Called after the second evaluation, when what alerts depend on is there again, until
    * nothing is left to restore. A rule whose series cannot be read for good starts anew.
    *
+   * @param nowMs  Unix milliseconds; of a slot that was made up for, the slot's: later series are not looked at.
    * @param which  `recent`: only rules whose alerts were written within `handOverMs`, for which there was no outage; may be called before
    *               the second evaluation.
    * @returns      Alerts that got their old time back.
