@@ -3,7 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from './clock.ts';
 
 /** Work between two turns of the event loop. */
-const SLICE_MS = 8;
+const SLICE_MS = 2;
 
 /** Says when a slice is over. One per piece of work; the first slice begins when it is made. */
 export class Turns {
