@@ -9,6 +9,20 @@ const PAGE_BYTES_MAX = 1 << 20;
 /** A chunk's address: page << 20 | offset. */
 const PAGE_SHIFT = 20;
 
+// What is known of a chunk stands side by side: who reads one of them reads all, and series are read in an order that memory does not have.
+/** The next older chunk of its series or ABSENT. */
+const OLDER = 0;
+/** Time of the first and of the last sample, behind startMs. */
+const FIRST_MS = 1;
+const LAST_MS = 2;
+const ADDRESS = 3;
+const BYTES = 4;
+const WORDS = 5;
+/** Chunks that are known side by side: the first so many grow, further ones have their full room at once, and nothing is moved. */
+const KNOWN_SHIFT = 14;
+const KNOWN_MASK = (1 << KNOWN_SHIFT) - 1;
+const KNOWN_MIN = 16;
+
 export class ChunkChains {
   /** Unix ms: all chunks lie in [startMs, endMs). */
   readonly startMs: number;
@@ -16,12 +30,8 @@ export class ChunkChains {
   /** Series → its newest chunk. */
   readonly #newest = new U32Map();
   #chunkCount = 0;
-  /** Per chunk: the next older one of its series or ABSENT; first and last time behind startMs; place and length. */
-  #older: Uint32Array = new Uint32Array(16);
-  #firstMs: Uint32Array = new Uint32Array(16);
-  #lastMs: Uint32Array = new Uint32Array(16);
-  #at: Uint32Array = new Uint32Array(16);
-  #bytes: Uint32Array = new Uint32Array(16);
+  /** Per chunk WORDS words. */
+  readonly #known: Uint32Array[] = [new Uint32Array(KNOWN_MIN * WORDS)];
   readonly #pages: Uint8Array[] = [];
   #pageUsed = 0;
   #bytesHeld = 0;
@@ -32,7 +42,7 @@ export class ChunkChains {
   }
 
   get bytesHeld(): number {
-    return this.#bytesHeld + this.#newest.bytesHeld + this.#older.length * 20;
+    return this.#bytesHeld + this.#newest.bytesHeld + this.#knownBytes;
   }
 
   get chunkCount(): number {
@@ -51,13 +61,15 @@ export class ChunkChains {
     assert(firstMs >= this.startMs && lastMs < this.endMs && firstMs <= lastMs, 'a chunk lies in its range');
     const length = end - start;
     const chunk = this.#chunkCount;
-    this.#growChunks(chunk + 1);
-    this.#older[chunk] = this.#newest.get(series);
-    this.#firstMs[chunk] = firstMs - this.startMs;
-    this.#lastMs[chunk] = lastMs - this.startMs;
-    this.#at[chunk] = this.#takeRoom(length);
-    this.#bytes[chunk] = length;
-    this.#pages[this.#pages.length - 1]!.set(bytes.subarray(start, end), this.#at[chunk]! & 0xfffff);
+    const address = this.#takeRoom(length);
+    const known = this.#roomFor(chunk);
+    const at = (chunk & KNOWN_MASK) * WORDS;
+    known[at + OLDER] = this.#newest.get(series);
+    known[at + FIRST_MS] = firstMs - this.startMs;
+    known[at + LAST_MS] = lastMs - this.startMs;
+    known[at + ADDRESS] = address;
+    known[at + BYTES] = length;
+    this.#pages[this.#pages.length - 1]!.set(bytes.subarray(start, end), address & 0xfffff);
     this.#newest.set(series, chunk);
     this.#chunkCount = chunk + 1;
   }
@@ -68,33 +80,49 @@ export class ChunkChains {
   }
 
   olderChunk(chunk: number): number {
-    return this.#older[chunk]!;
+    return this.#knownOf(chunk, OLDER);
   }
 
   chunkFirstMs(chunk: number): number {
-    return this.startMs + this.#firstMs[chunk]!;
+    return this.startMs + this.#knownOf(chunk, FIRST_MS);
   }
 
   chunkLastMs(chunk: number): number {
-    return this.startMs + this.#lastMs[chunk]!;
+    return this.startMs + this.#knownOf(chunk, LAST_MS);
   }
 
   /** The chunk stands in chunkPage(chunk)[chunkOffset(chunk), + chunkBytes(chunk)). */
   chunkPage(chunk: number): Uint8Array {
-    return this.#pages[this.#at[chunk]! >>> PAGE_SHIFT]!;
+    return this.#pages[this.#knownOf(chunk, ADDRESS) >>> PAGE_SHIFT]!;
   }
 
   chunkOffset(chunk: number): number {
-    return this.#at[chunk]! & 0xfffff;
+    return this.#knownOf(chunk, ADDRESS) & 0xfffff;
   }
 
   chunkBytes(chunk: number): number {
-    return this.#bytes[chunk]!;
+    return this.#knownOf(chunk, BYTES);
   }
 
   /** Series with chunks here, ascending, each once. */
   seriesIds(): Uint32Array {
     return this.#newest.sortedKeys();
+  }
+
+  #knownOf(chunk: number, word: number): number {
+    return this.#known[chunk >>> KNOWN_SHIFT]![(chunk & KNOWN_MASK) * WORDS + word]!;
+  }
+
+  get #knownBytes(): number {
+    return this.#known.reduce((bytes, { byteLength }) => bytes + byteLength, 0);
+  }
+
+  /** What the next chunk's words stand in. */
+  #roomFor(chunk: number): Uint32Array {
+    const page = chunk >>> KNOWN_SHIFT;
+    const room = this.#known[page] ?? new Uint32Array((KNOWN_MASK + 1) * WORDS);
+    this.#known[page] = grownU32(room, ((chunk & KNOWN_MASK) + 1) * WORDS);
+    return this.#known[page];
   }
 
   /** Address of `length` bytes in the last page. */
@@ -110,15 +138,5 @@ export class ChunkChains {
     const address = (((this.#pages.length - 1) << PAGE_SHIFT) | this.#pageUsed) >>> 0;
     this.#pageUsed += length;
     return address;
-  }
-
-  #growChunks(needed: number): void {
-    if (needed <= this.#older.length) return;
-    this.#older = grownU32(this.#older, needed);
-    const length = this.#older.length;
-    this.#firstMs = grownU32(this.#firstMs, length);
-    this.#lastMs = grownU32(this.#lastMs, length);
-    this.#at = grownU32(this.#at, length);
-    this.#bytes = grownU32(this.#bytes, length);
   }
 }
