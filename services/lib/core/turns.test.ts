@@ -17,10 +17,10 @@ it('gives the event loop a turn once a slice of work is over, and not before', a
   for (let i = 0; i < 50; i++) await turns.pause();
   expect(otherWork).toBe(0);
 
-  nowMs = 8;
+  nowMs = 2;
   await turns.pause();
   expect(otherWork).toBe(1);
-  nowMs = 15;
+  nowMs = 3.5;
   await turns.pause();
   expect(otherWork).toBe(1);
 });
