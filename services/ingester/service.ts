@@ -35,6 +35,7 @@ import { markOfRequest, pendingDeletes } from './reads/delete-requests.ts';
 import { evaluatePart, type PartEvaluationDeps } from './reads/part-evaluation.ts';
 import { rangeVersions } from './reads/range-versions.ts';
 import { Reads } from './reads/reads.ts';
+import { unsealed } from './reads/unsealed.ts';
 import { Replica } from './replication/replication.ts';
 import { createReplicationMetrics } from './replication/replication-metrics.ts';
 import type { ReplicationDeps } from './replication/replication-options.ts';
@@ -312,6 +313,10 @@ class DurableIngester implements Ingester {
     return {
       evaluatePart: async function* (request, { signal }) {
         yield* evaluate(request, signal);
+      },
+      unsealed: async (request) => {
+        this.#mustRead();
+        return unsealed(request, this.#tenants);
       },
     };
   }

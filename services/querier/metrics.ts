@@ -20,6 +20,7 @@ export interface QuerierMetrics {
   readonly sourceFailures: Counter<'kind'>;
   /** Partitions of parts of queries that ingesters evaluated, and that they did not: these are read by chunks. */
   readonly partitionsPushed: Counter;
+  readonly partitionsPushedToStores: Counter;
   readonly partitionsRefused: Counter;
   /** Nodes that a fan-out went on without, because the others' answers were complete. */
   readonly sourcesLate: Counter<'kind'>;
@@ -105,9 +106,14 @@ export function createQuerierMetrics(
       help: 'Partitions of parts of queries that ingesters evaluated: partial results came instead of chunks.',
       registers,
     }),
+    partitionsPushedToStores: new Counter({
+      name: 'tidemark_querier_partitions_pushed_to_stores_total',
+      help: 'Partitions of parts of queries that stores evaluated over their blocks: partial results came instead of chunks.',
+      registers,
+    }),
     partitionsRefused: new Counter({
       name: 'tidemark_querier_partitions_refused_total',
-      help: 'Partitions of parts of queries that an ingester refused to evaluate, failed to or was late with: they were read by chunks.',
+      help: 'Partitions of parts of queries that an ingester or store refused to evaluate, failed to or was late with: they were read by chunks.',
       registers,
     }),
     sourcesLate: new Counter({

@@ -129,6 +129,7 @@ class Querier implements Service {
         deps.logger.debug({ instance, partitions, reason }, 'partitions of a part are read by chunks');
       },
       onPushed: (partitions) => this.#metrics.partitionsPushed.inc(partitions),
+      onPushedToStores: (partitions) => this.#metrics.partitionsPushedToStores.inc(partitions),
     });
     this.#resultCache = this.#createResultCache();
     this.#active = new ActiveQueries(deps.clock);

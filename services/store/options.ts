@@ -1,5 +1,7 @@
 // What a store may be told. Everything but the first three has a default that fits.
+import { availableParallelism } from 'node:os';
 import { NO_STORAGE_POLICY, type StoragePolicy } from '../lib/runtime/config/storage-policy.ts';
+import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import { COMPACTION_RANGES_MS } from '../lib/tsdb/compact/plan.ts';
 
 export interface StoreOptions {
@@ -53,6 +55,10 @@ export interface StoreOptions {
   readonly localAgeMs?: number;
   /** Bytes on this disk of chunks that may leave it, and of what was fetched of those that did. Default: 10 GiB. */
   readonly cacheBytesMax?: number;
+  /** Threads that evaluate parts of queries, started when they are needed. Default: as many as there are processors. */
+  readonly partThreads?: number;
+  /** Bytes that parts of queries may hold, all together; more are refused. Default: 1 GiB, an eighth of the memory where that is less. */
+  readonly partMemoryBytesMax?: number;
 }
 
 /** Options with their defaults. */
@@ -80,6 +86,8 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     bucketDeleteGraceMs: 3_600_000,
     localAgeMs: 0,
     cacheBytesMax: 10 * 2 ** 30,
+    partThreads: availableParallelism(),
+    partMemoryBytesMax: memoryShare(1 / 8, 1 << 30),
     ...options,
   };
 }

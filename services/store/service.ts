@@ -7,6 +7,7 @@ import { type Disk, systemDisk } from '../lib/core/disk.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
 import type { ObjectStore } from '../lib/objstore/object-store.ts';
 import { groupOf, rowOf } from '../lib/placement/block-groups.ts';
+import { PartEvaluator } from '../lib/query/part-evaluator.ts';
 import type { Configurable } from '../lib/runtime/config-holder.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
@@ -28,6 +29,7 @@ import { BlockFolders } from './blocks/block-folders.ts';
 import { labelsOfBlocks } from './blocks/block-labels.ts';
 import { BlockResolutions } from './blocks/block-resolutions.ts';
 import { DiskBudget } from './blocks/disk-budget.ts';
+import { evaluateShares } from './blocks/evaluate-shares.ts';
 import { fetchBlock } from './blocks/fetch-block.ts';
 import { newestSample } from './blocks/newest-sample.ts';
 import { PublishFence } from './blocks/publish-fence.ts';
@@ -35,6 +37,7 @@ import { putBlock } from './blocks/put-block.ts';
 import { rangeVersions } from './blocks/range-versions.ts';
 import { selectBlocks } from './blocks/select-blocks.ts';
 import { takeSnapshot } from './blocks/snapshot.ts';
+import { heldLeaves } from './blocks/window-leaves.ts';
 import { CallGate } from './call-gate.ts';
 import { Compactor } from './compaction/compactor.ts';
 import { Downsampler } from './compaction/downsampler.ts';
@@ -53,6 +56,8 @@ import { createStoreMetrics } from './store-metrics.ts';
 
 /** How long `stop` waits for cancelled calls: a caller that does not come back for its answer cannot hold it up. */
 const STOP_WAIT_MS = 5000;
+/** Parts of queries that are evaluated at one time: as many as a querier has queries. */
+const PARTS_MAX = 20;
 
 export interface StoreDeps {
   readonly clock: Clock;
@@ -69,7 +74,7 @@ export interface StoreDeps {
 /** A running store and the calls that it answers. */
 export interface Store extends Service, Configurable {
   readonly handlers: Handlers<typeof StoreDefinition>;
-  /** What queriers ask before they have parts evaluated by ingesters. */
+  /** What queriers ask before they have parts evaluated by ingesters or here, and have evaluated here. */
   readonly horizonHandlers: Handlers<typeof BlockHorizonDefinition>;
   /** What queriers ask before they use their result caches. */
   readonly versionHandlers: Handlers<typeof RangeVersionsDefinition>;
@@ -175,6 +180,14 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     ...{ catalog, tombstones, awaited: replication.awaited },
     epoch: () => deps.peers?.control.placement()?.epoch ?? 0,
   };
+  const parts = new PartEvaluator(
+    {
+      threads: options.partThreads,
+      concurrencyMax: PARTS_MAX,
+      memoryBytesMax: options.partMemoryBytesMax,
+    },
+    logger,
+  );
   const gate = new CallGate();
   const stopping = new AbortController();
   let reconfigured = new AbortController();
@@ -298,6 +311,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     await compaction;
     await upkeep;
     await compactor.idle();
+    await parts.stop();
     await evicted.stop();
     await catalog.close();
   };
@@ -338,6 +352,20 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     horizonHandlers: {
       newestSample: (request, { signal }) =>
         call(signal, () => Promise.resolve(newestSample(request, catalog))),
+      heldLeaves: (request, { signal }) =>
+        call(signal, async () => heldLeaves(request, { catalog, tombstones, awaited: replication.awaited })),
+      evaluateShares: (request, { signal }) =>
+        stream(signal, (own) =>
+          evaluateShares(
+            request,
+            {
+              ...{ catalog, tombstones, clock, metrics, hashSeed },
+              evaluator: parts,
+              seriesMax: options.seriesMax,
+            },
+            own,
+          ),
+        ),
     },
     versionHandlers: {
       versions: (request, { signal }) =>

@@ -37,6 +37,8 @@ export class CutReport {
   /** Cut and merged evaluations by operator. */
   readonly merged = new Map<string, number>();
   readonly declinedBecause = new Map<string, number>();
+  /** Times that steps were pushed down, by where to. */
+  readonly pushed = new Map<string, number>();
   readonly differences: string[] = [];
 
   print(): string {
@@ -49,7 +51,7 @@ export class CutReport {
     return (
       `${this.evaluations} evaluations: ${this.exact} cut and bit-identical, ${this.close} cut and close, ` +
       `${this.failed} with the same error, ${this.declined} declined, ${this.whole} with nothing to cut; ` +
-      `peak of samples differs in ${this.peaksDiffer}\n  cut: ${sorted(this.merged)}\n  declined: ${sorted(this.declinedBecause)}`
+      `peak of samples differs in ${this.peaksDiffer}; pushed: ${sorted(this.pushed)}\n  cut: ${sorted(this.merged)}\n  declined: ${sorted(this.declinedBecause)}`
     );
   }
 }
@@ -126,7 +128,7 @@ export class CutEvaluator {
     { shards, report, isPushed }: CutVariant,
     storage: Queryable,
   ): Promise<QueryResult | undefined> {
-    if (isPushed === true) return this.#push({ ...request, plan }, shards, storage);
+    if (isPushed === true) return this.#push({ ...request, plan }, shards, report, storage);
     const partials: PartialResult[] = [];
     for (const { index } of plan.parts) {
       for (let shard = 0; shard < shards; shard++) {
@@ -141,16 +143,23 @@ export class CutEvaluator {
     return this.#engine.executeMerge({ ...request, plan }, partials, storage, CONTEXT);
   }
 
-  #push(request: CutRequest, shards: number, storage: Queryable): Promise<QueryResult | undefined> {
+  #push(
+    request: CutRequest,
+    shards: number,
+    report: CutReport,
+    storage: Queryable,
+  ): Promise<QueryResult | undefined> {
     const lookbackMs = request.lookbackMs ?? this.#options.lookbackMs;
     const horizonMs =
       request.startMs +
       (request.endMs - request.startMs) * HORIZON_SHARE -
       lookbackMs * (request.stepMs > 0 ? 0.5 : 2);
+    // Of the first steps all is in blocks; between the two neither is so.
+    const sealedBeforeMs = request.startMs + (request.endMs - request.startMs) * SEALED_SHARE;
     const refused = shards - 1;
     return executePushed(
       { ...request, lookbackMs },
-      horizonMs,
+      { horizonMs, sealedBeforeMs },
       {
         engine: this.#engine,
         queryable: storage,
@@ -158,11 +167,18 @@ export class CutEvaluator {
           expect(partitions).toEqual([refused]);
           return new ShardQueryable(storage, refused, shards).select(select, context);
         },
-        push: async ({ part, startMs, minTimeMs, maxTimeMs }) => {
+        push: async ({ to, part, startMs, endMs, minTimeMs, maxTimeMs }) => {
+          if (to === 'stores') expect(maxTimeMs).toBeLessThan(sealedBeforeMs);
+          else expect(minTimeMs).toBeGreaterThan(horizonMs);
+          count(report.pushed, to);
           const partials: PartialResult[] = [];
           for (let shard = 0; shard < refused; shard++) {
-            const own = within(new ShardQueryable(storage, shard, shards), minTimeMs, maxTimeMs, horizonMs);
-            const partial = await this.#engine.executePart({ ...request, startMs, part }, own, CONTEXT);
+            const own = within(new ShardQueryable(storage, shard, shards), minTimeMs, maxTimeMs);
+            const partial = await this.#engine.executePart(
+              { ...request, startMs, endMs, part },
+              own,
+              CONTEXT,
+            );
             partials.push(decodePartialResult(encodePartialResult(partial)));
           }
           return { partials, refused: [refused] };
@@ -175,6 +191,8 @@ export class CutEvaluator {
 
 /** Some way into the windows of the steps in the middle: some of them are beyond it. */
 const HORIZON_SHARE = 0.4;
+/** Of the steps before it the windows are, as far as they do not reach ahead. */
+const SEALED_SHARE = 0.3;
 
 function compareOutcomes(
   request: QueryRequest,
@@ -209,9 +227,8 @@ function withFetchedOf({ stats: { samples } }: QueryResult, got: QueryResult): Q
   return { ...got, stats: { ...got.stats, samples: own } };
 }
 
-/** What an ingester holds of the window that it was told: nothing is read beyond it, and nothing of what is in blocks. */
-function within(all: Queryable, minTimeMs: number, maxTimeMs: number, horizonMs: number): Queryable {
-  expect(minTimeMs).toBeGreaterThan(horizonMs);
+/** What a node holds of the window that it was told: nothing is read beyond it. */
+function within(all: Queryable, minTimeMs: number, maxTimeMs: number): Queryable {
   return {
     select: (select, context) => {
       expect(select.minTimeMs).toBeGreaterThanOrEqual(minTimeMs);

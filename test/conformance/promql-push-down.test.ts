@@ -100,6 +100,7 @@ describe.skipIf(SCRIPTS.length === 0)('upstream scripts', () => {
 
   test('every operator was pushed down', () => {
     const { report } = pushed;
+    for (const to of ['ingesters', 'stores']) expect(report.pushed.get(to) ?? 0, to).toBeGreaterThan(50);
     console.log(`scripts pushed down: ${report.print()}`);
     for (const [operator, floor] of Object.entries(PUSHED_FLOORS)) {
       expect(report.merged.get(operator) ?? 0, operator).toBeGreaterThanOrEqual(floor);
@@ -144,7 +145,9 @@ describe.each([
       const found = variants.flatMap(({ report }) => report.differences);
       expect(found, `seed ${seed}`).toEqual([]);
     }
-    for (const { shards, parts, report } of variants) {
+    for (const { shards, parts, report, isPushed } of variants) {
+      for (const to of isPushed === true ? ['ingesters', 'stores'] : [])
+        expect(report.pushed.get(to) ?? 0, to).toBeGreaterThan(50);
       console.log(`generated over ${shards} shards, ${parts}: ${report.print()}`);
       for (const [operator, floor] of Object.entries(GENERATED_FLOORS)) {
         expect(report.merged.get(operator) ?? 0, operator).toBeGreaterThanOrEqual(floor);

@@ -77,13 +77,15 @@ export async function* evaluatePart(
       samplesMax: request.samplesMax,
       memoryBytesMax: request.memoryMaxBytes,
     },
-    framesOf(
-      tenant,
-      request,
-      { matchers: part.selector.matchers, partitions: new Set(partitions) },
-      deps,
-      signal,
-    ),
+    [
+      framesOf(
+        tenant,
+        request,
+        { matchers: part.selector.matchers, partitions: new Set(partitions) },
+        deps,
+        signal,
+      ),
+    ],
     signal,
   );
   if (evaluated.kind === 'refused') {

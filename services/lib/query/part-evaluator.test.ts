@@ -64,7 +64,7 @@ afterAll(() => shared.stop());
 const signal = new AbortController().signal;
 
 test('a part is evaluated in a thread', async () => {
-  const answer = await shared.evaluate(ORDER, given(frames({ a: 3, b: 5 })), signal);
+  const answer = await shared.evaluate(ORDER, [given(frames({ a: 3, b: 5 }))], signal);
   if (answer.kind !== 'partial') throw new Error(answer.reason);
   const { rows, declined } = decodePartialResult(answer.frames);
   expect(declined).toBe('');
@@ -80,15 +80,15 @@ test('a part is evaluated in a thread', async () => {
 });
 
 test('no series are an answer too', async () => {
-  const answer = await shared.evaluate(ORDER, given([]), signal);
+  const answer = await shared.evaluate(ORDER, [given([])], signal);
   expect(answer.kind === 'partial' && decodePartialResult(answer.frames).rows).toEqual([]);
 });
 
 test('series of replicas are refused: the pair may be elsewhere', async () => {
   const all = frames({ a: 3 }, { __replica__: 'r' });
-  const refused = await shared.evaluate(ORDER, given(all), signal);
+  const refused = await shared.evaluate(ORDER, [given(all)], signal);
   expect(refused).toEqual({ kind: 'refused', reason: 'series have replica labels (__replica__)' });
-  expect(await shared.evaluate({ ...ORDER, replicaLabels: [] }, given(all), signal)).toMatchObject({
+  expect(await shared.evaluate({ ...ORDER, replicaLabels: [] }, [given(all)], signal)).toMatchObject({
     kind: 'partial',
   });
 });
@@ -98,16 +98,18 @@ test('what is too much is refused, and the rest of it not asked for', async () =
   const all = frames({ a: 3, b: 5 });
   const refused = await (await evaluatorOf({ memoryBytesMax: 100 })).evaluate(
     ORDER,
-    given([...all, ...all], () => {
-      isEnded = true;
-    }),
+    [
+      given([...all, ...all], () => {
+        isEnded = true;
+      }),
+    ],
     signal,
   );
   expect([refused.kind, isEnded]).toEqual(['refused', true]);
   const evaluator = await evaluatorOf({ concurrencyMax: 1 });
   const [first, second] = await Promise.all([
-    evaluator.evaluate(ORDER, given(all), signal),
-    evaluator.evaluate(ORDER, given(all), signal),
+    evaluator.evaluate(ORDER, [given(all)], signal),
+    evaluator.evaluate(ORDER, [given(all)], signal),
   ]);
   expect([first.kind, second]).toEqual([
     'partial',
@@ -118,7 +120,7 @@ test('what is too much is refused, and the rest of it not asked for', async () =
 
 test('the limits of the query are its errors', async () => {
   const evaluator = shared;
-  const all = () => given(frames({ a: 3, b: 5 }));
+  const all = () => [given(frames({ a: 3, b: 5 }))];
   await expect(evaluator.evaluate({ ...ORDER, samplesMax: 3 }, all(), signal)).rejects.toMatchObject({
     code: 'execution',
     message: expect.stringContaining('too many samples'),
@@ -132,14 +134,14 @@ test('the limits of the query are its errors', async () => {
 test('nobody waits for it any more', async () => {
   const controller = new AbortController();
   const evaluator = shared;
-  const answer = evaluator.evaluate(ORDER, given(frames({ a: 3 })), controller.signal);
+  const answer = evaluator.evaluate(ORDER, [given(frames({ a: 3 }))], controller.signal);
   controller.abort(new AppError('canceled', 'the client left'));
   await expect(answer).rejects.toMatchObject({ code: 'canceled' });
   expect(evaluator.running).toBe(0);
 });
 
 test('a part that is not in the plan here is refused', async () => {
-  const refused = await shared.evaluate({ ...ORDER, part: 7 }, given([]), signal);
+  const refused = await shared.evaluate({ ...ORDER, part: 7 }, [given([])], signal);
   expect(refused).toEqual({ kind: 'refused', reason: 'the query has no part 7 here' });
 });
 
@@ -149,8 +151,22 @@ test('until a thread is there parts are refused', async () => {
     createSilentLogger(),
   );
   onTestFinished(() => evaluator.stop());
-  const first = await evaluator.evaluate(ORDER, given(frames({ a: 3 })), signal);
+  const first = await evaluator.evaluate(ORDER, [given(frames({ a: 3 }))], signal);
   expect(first).toEqual({ kind: 'refused', reason: 'the threads for parts are starting' });
   await evaluator.start();
-  expect((await evaluator.evaluate(ORDER, given(frames({ a: 3 })), signal)).kind).toBe('partial');
+  expect((await evaluator.evaluate(ORDER, [given(frames({ a: 3 }))], signal)).kind).toBe('partial');
+});
+
+test('runs of series that some have alike are one, their samples united', async () => {
+  const whole = { a: 3, b: 5, c: 2, d: 4 };
+  const expected = await shared.evaluate(ORDER, [given(frames(whole))], signal);
+  // In label order within each run only; equal samples are in several, and one run is empty.
+  const runs = [{ b: 5, c: 2 }, { a: 3, c: 2, d: 4 }, {}, { a: 3, b: 5 }, { d: 4 }];
+  const united = await shared.evaluate(
+    ORDER,
+    runs.map((run) => given(frames(run))),
+    signal,
+  );
+  if (expected.kind !== 'partial' || united.kind !== 'partial') throw new Error('refused');
+  expect(united.frames).toEqual(expected.frames);
 });

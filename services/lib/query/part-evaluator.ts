@@ -62,15 +62,16 @@ export class PartEvaluator {
   }
 
   /**
-   * Evaluates a part over the series of `frames`.
+   * Evaluates a part over the series of `runs`.
    *
    * @param order   Its memory limit is lowered to this node's.
-   * @param frames  All series of the part's selector; taken as they come.
-   * @throws AppError the query's own errors, `unavailable`, whatever `frames` throws, or the signal's reason.
+   * @param runs    Frames of all series of the part's selector, each run in label order; taken one after the other, as they come. Those
+   *                that follow when one is too much are not begun.
+   * @throws AppError the query's own errors, `unavailable`, whatever `runs` throw, or the signal's reason.
    */
   async evaluate(
-    order: Omit<PartOrder, 'frames'>,
-    frames: AsyncIterable<Uint8Array>,
+    order: Omit<PartOrder, 'runs'>,
+    runs: Iterable<AsyncIterable<Uint8Array>>,
     signal: AbortSignal,
   ): Promise<EvaluatedPart> {
     const { concurrencyMax, memoryBytesMax } = this.#options;
@@ -87,12 +88,16 @@ export class PartEvaluator {
     this.#running++;
     const held = { bytes: 0 };
     try {
-      const taken = await this.#takeAll(frames, held);
-      if (taken === undefined) {
-        return { kind: 'refused', reason: `parts under way hold more than ${memoryBytesMax} bytes here` };
+      const taken: (readonly Uint8Array[])[] = [];
+      for (const frames of runs) {
+        const run = await this.#takeAll(frames, held);
+        if (run === undefined) {
+          return { kind: 'refused', reason: `parts under way hold more than ${memoryBytesMax} bytes here` };
+        }
+        taken.push(run);
       }
       const bytesMax = Math.min(order.memoryBytesMax, memoryBytesMax);
-      return await this.#run({ ...order, memoryBytesMax: bytesMax, frames: taken }, signal);
+      return await this.#run({ ...order, memoryBytesMax: bytesMax, runs: taken }, signal);
     } finally {
       this.#running--;
       this.#heldBytes -= held.bytes;
@@ -121,14 +126,14 @@ export class PartEvaluator {
 
   async #run(order: PartOrder, signal: AbortSignal): Promise<EvaluatedPart> {
     throwIfAborted(signal);
-    const moved = order.frames.map(movable);
+    const moved = order.runs.map((frames) => frames.map(movable));
     let answer: FromPart | undefined;
     const task = this.#threads.open<PartOrder, ToPart, FromPart>(
-      { ...order, frames: moved.map(({ bytes }) => bytes) },
+      { ...order, runs: moved.map((frames) => frames.map(({ bytes }) => bytes)) },
       (message) => {
         answer = message;
       },
-      moved.flatMap(({ transfer }) => [...transfer]),
+      moved.flat().flatMap(({ transfer }) => [...transfer]),
     );
     const cancel = () => {
       task.post({ kind: 'cancel', error: packError(toAppError(signal.reason)) });

@@ -1,4 +1,4 @@
-// What an ingester's main thread and the thread that evaluates a part say to each other.
+// What a node's main thread and the thread that evaluates a part say to each other.
 import type { PromqlFeatures } from '../promql/features.ts';
 import type { PackedError } from '../runtime/worker-tasks.ts';
 import type { QuerySteps } from './part-plan.ts';
@@ -14,8 +14,8 @@ export interface PartOrder extends QuerySteps {
   readonly samplesMax: number;
   readonly memoryBytesMax: number;
   readonly replicaLabels: readonly string[];
-  /** All series of the part's selector, in label order. Given away. */
-  readonly frames: readonly Uint8Array[];
+  /** All series of the part's selector: frames of one or more runs, each in label order. Given away. */
+  readonly runs: readonly (readonly Uint8Array[])[];
 }
 
 export interface ToPart {

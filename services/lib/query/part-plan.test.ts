@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ALL_FEATURES } from '../promql/features.ts';
 import { namesOfFeatures, tryFeaturesOf } from './feature-list.ts';
-import { parseForCluster, planForNodes, stepsBeyond } from './part-plan.ts';
+import { parseForCluster, planForNodes, stepCount, stepsBefore, stepsBeyond } from './part-plan.ts';
 
 const MINUTE = 60_000;
 /** Steps at 0, 1, … 60 minutes, a day after 1970. */
@@ -89,4 +89,47 @@ test('features travel by name', () => {
   expect(tryFeaturesOf(namesOfFeatures(ALL_FEATURES))).toEqual(ALL_FEATURES);
   expect(tryFeaturesOf([])).toMatchObject({ durationExpressions: false, experimentalFunctions: false });
   expect(tryFeaturesOf(['durationExpressions', 'of tomorrow'])).toBeUndefined();
+});
+
+describe('steps before all is sealed', () => {
+  const lastBefore = (query: string, minute: number, count = stepCount(RANGE), request = RANGE) =>
+    planForNodes(parseForCluster(query, ALL_FEATURES, []), ALL_FEATURES)?.parts.map((part) => {
+      const context = { request, lookbackMs: 5 * MINUTE };
+      return stepsBefore(part, context, START + minute * MINUTE, count)?.to;
+    });
+
+  test.each<[string, number, readonly (number | undefined)[]]>([
+    ['sum(x)', 61, [60]],
+    ['sum(x)', 60, [59]],
+    ['sum(x)', 60 + 1 / MINUTE, [60]],
+    ['sum(x)', 10.5, [10]],
+    // The sample at the step itself is in its window.
+    ['sum(x)', 1, [0]],
+    ['sum(x)', 0, [undefined]],
+    ['sum by (a) (rate(x[10m]))', 10, [9]],
+    ['sum(x offset 20m)', 10, [29]],
+    ['sum(rate(x[1m] offset -5m))', 10, [4]],
+    ['sum(x) / count(rate(y[5m] offset -30m))', 40, [39, 9]],
+    ['sum(x @ end())', 60, [undefined]],
+    ['sum(x @ end())', 61, [60]],
+    ['sum(x @ start())', 1, [60]],
+    ['max_over_time(sum(x)[10m:1m])', 61, [60]],
+    ['max_over_time(sum(x)[10m:1m])', 30, [undefined]],
+    ['sum(rate(x[range()]))', 61, [60]],
+    ['sum(rate(x[range()]))', 30, [undefined]],
+  ])('%s at %d min', (query, minute, expected) => {
+    expect(lastBefore(query, minute)).toEqual(expected);
+  });
+
+  test('no more steps than were asked about, and those of a part that cannot be evaluated apart not at all', () => {
+    expect(lastBefore('sum(x)', 61, 10)).toEqual([9]);
+    expect(lastBefore('sum(x @ start())', 61, 10)).toEqual([undefined]);
+    expect(lastBefore('max_over_time(sum(x)[10m:1m])', 61, 10)).toEqual([undefined]);
+  });
+
+  test('an instant query is pushed down whole or not at all', () => {
+    const instant = { query: '', startMs: START, endMs: START, stepMs: 0 };
+    expect(lastBefore('sum(x)', 1, 1, instant)).toEqual([0]);
+    expect(lastBefore('sum(x)', 0, 1, instant)).toEqual([undefined]);
+  });
 });

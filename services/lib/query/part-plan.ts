@@ -53,9 +53,9 @@ export function stepsBeyond(
   context: WindowContext,
   horizonMs: number,
 ): PushableSteps | undefined {
-  const { startMs, endMs, stepMs } = context.request;
+  const { startMs, stepMs } = context.request;
   const reach = reachOfSteps(part, context);
-  const last = stepMs > 0 ? Math.floor((endMs - startMs) / stepMs) : 0;
+  const last = stepCount(context.request) - 1;
   if (reach.kind === 'fixed') {
     const { earliestMs, latestMs } = reach;
     return earliestMs > horizonMs ? { from: 0, minTimeMs: earliestMs, maxTimeMs: latestMs } : undefined;
@@ -67,6 +67,49 @@ export function stepsBeyond(
     minTimeMs: startMs + first * stepMs + reach.earliestMs,
     maxTimeMs: startMs + last * stepMs + reach.latestMs,
   };
+}
+
+/** Which steps of a part, from the first on, may be evaluated by nodes, and what samples these read. */
+export interface EarlySteps {
+  /** Index of the last one. */
+  readonly to: number;
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+}
+
+/**
+ * The steps whose windows are before a time; undefined when none is.
+ *
+ * @param beforeMs  Unix ms, exclusive.
+ * @param count     How many of the steps are asked about, 1 or more: the first ones. All are, or a part whose steps cannot be evaluated apart
+ *                  has none.
+ */
+export function stepsBefore(
+  part: Part,
+  context: WindowContext,
+  beforeMs: number,
+  count: number,
+): EarlySteps | undefined {
+  const { startMs, stepMs } = context.request;
+  const reach = reachOfSteps(part, context);
+  const isAll = count === stepCount(context.request);
+  if (reach.kind === 'fixed') {
+    const { earliestMs, latestMs } = reach;
+    return isAll && latestMs < beforeMs
+      ? { to: count - 1, minTimeMs: earliestMs, maxTimeMs: latestMs }
+      : undefined;
+  }
+  if (startMs + reach.latestMs >= beforeMs) return undefined;
+  // Of an instant query there is the one step.
+  const last = stepMs > 0 ? Math.ceil((beforeMs - reach.latestMs - startMs) / stepMs) - 1 : 0;
+  const to = Math.min(count - 1, last);
+  if (!(isAll && to === count - 1) && !isShiftable(part)) return undefined;
+  return { to, minTimeMs: startMs + reach.earliestMs, maxTimeMs: startMs + to * stepMs + reach.latestMs };
+}
+
+/** Steps of a query. */
+export function stepCount({ startMs, endMs, stepMs }: QuerySteps): number {
+  return stepMs > 0 ? Math.floor((endMs - startMs) / stepMs) + 1 : 1;
 }
 
 function firstBeyond({ earliestMs }: PartWindow, { startMs, stepMs }: QuerySteps, horizonMs: number): number {

@@ -1,4 +1,4 @@
-// The module of the threads that evaluate parts on an ingester: queries do not hold up what is written.
+// The module of the threads that evaluate parts on a node: queries do not hold up what is written.
 import { parentPort } from 'node:worker_threads';
 import { assert } from '../core/assert.ts';
 import { AppError } from '../core/errors.ts';
@@ -29,7 +29,11 @@ async function evaluatePart(
   const plan = planForNodes(parseForCluster(query, features, replicaLabels), features);
   if (plan?.parts[part] === undefined) return refused(`the query has no part ${part} here`);
   const series = new FrameSeries((bytes) => context.chargeBytes(bytes), replicaLabels);
-  for (const frame of order.frames) series.addFrame(frame);
+  for (const frames of order.runs) {
+    series.beginRun();
+    for (const frame of frames) series.addFrame(frame);
+  }
+  series.settle();
   if (series.hasReplicas) return refused(`series have replica labels (${replicaLabels.join(', ')})`);
   const { samplesMax, subqueryIntervalMs } = order;
   const engine = createEngine({
@@ -62,7 +66,7 @@ class PartContext implements QueryContext {
     if (this.#bytes <= this.#bytesMax) return;
     throw new AppError(
       'execution',
-      `a part of the query needs more than ${this.#bytesMax} bytes on an ingester (--query.max-memory); select fewer series or a shorter range`,
+      `a part of the query needs more than ${this.#bytesMax} bytes on one node (--query.max-memory); select fewer series or a shorter range`,
     );
   }
 }

@@ -60,8 +60,15 @@ export type {
 export type {
   EvaluatePartRequest,
   EvaluatePartResponse,
+  EvaluateSharesRequest,
+  HeldLeavesRequest,
+  HeldLeavesResponse,
+  LeafBlock,
   NewestSampleRequest,
   NewestSampleResponse,
+  PartShare,
+  UnsealedRequest,
+  UnsealedResponse,
 } from './gen/tidemark/v1/part_evaluation.ts';
 export type {
   ActiveQuery,

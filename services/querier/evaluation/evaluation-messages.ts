@@ -21,6 +21,8 @@ export interface EvaluationOrder {
   readonly parallel: ParallelOptions;
   /** Set: parts of the query may be evaluated by ingesters, where their windows are beyond so many Unix milliseconds. */
   readonly horizonMs?: number;
+  /** Set: and by stores, where their windows are before so many. */
+  readonly sealedBeforeMs?: number;
   /** Set: not the query, but this much of it, for another thread. */
   readonly assistance?: AssistanceOrder;
   /** Keys of selects that the main thread makes unasked (planned-selects.ts): their numbers are their places, others' come behind. */
@@ -58,7 +60,7 @@ export type ToEvaluation =
       readonly frames?: readonly Uint8Array[];
       readonly error?: PackedError;
     }
-  /** What ingesters answered to `push`: partial results of theirs, charged to the query's account, and what none is of. */
+  /** What nodes answered to `push`: partial results of theirs, charged to the query's account, and what none is of. */
   | {
       readonly kind: 'pushed';
       readonly push: number;

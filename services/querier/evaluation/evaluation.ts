@@ -124,7 +124,7 @@ async function execute(
       nodePlan &&
       (await executePushed(
         { ...times, plan: nodePlan },
-        order.horizonMs,
+        { horizonMs: order.horizonMs, sealedBeforeMs: order.sealedBeforeMs },
         pushedDeps(engine, selects, thread),
         thread,
       ));
@@ -310,7 +310,7 @@ class EvaluationThread implements QueryContext {
     return frames === undefined ? undefined : decodePartialResult(frames);
   }
 
-  /** Has a part evaluated by the ingesters. */
+  /** Has a part evaluated by ingesters or stores. */
   async push(order: PartPush): Promise<PushedResult> {
     throwIfAborted(this.signal);
     const push = this.#requestCount++;

@@ -16,6 +16,7 @@ import {
 } from '../../lib/wire/contracts.ts';
 import type { QuerierOptions } from '../options.ts';
 import type { Horizon, PushDown } from '../push-down/push-down.ts';
+import type { Sealed } from '../push-down/store-push-down.ts';
 import { uniteCoverage } from '../selection/answer-coverage.ts';
 import type { ClusterSelect } from '../selection/cluster-select.ts';
 import type { FannedOut } from '../selection/fan-out.ts';
@@ -65,7 +66,7 @@ export interface QueryRunnerDeps {
   /** What the query reads from. */
   readonly cluster: ClusterSelect;
   readonly limits: UnionLimits;
-  /** Has parts evaluated by ingesters; absent where that is off, or there are none in other processes. */
+  /** Has parts evaluated by ingesters and stores; absent where that is off, or there are none in other processes. */
   readonly pushDown?: PushDown;
   /** Evaluates what is small. */
   readonly mainThread: MainThread;
@@ -94,12 +95,12 @@ export async function* runQuery(
   const arrivedMs = deps.clock.monotonicMs();
   const leave = await deps.gate.enter(deadline.signal);
   const queueMs = deps.clock.monotonicMs() - arrivedMs;
-  const horizon = deps.pushDown?.isPossible ? await deps.pushDown.horizonOf(request.tenant) : undefined;
+  const horizons = deps.pushDown?.isPossible ? await horizonsOf(request, deps.pushDown) : undefined;
   deadline.phase = 'expression evaluation';
   const budget = new MemoryBudget(deps.pool, options.memoryBytesMax, block.account);
   let samplesRead = 0;
   try {
-    const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps, horizon);
+    const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps, horizons);
     try {
       for await (const part of evaluation.parts()) {
         if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
@@ -113,6 +114,23 @@ export async function* runQuery(
     budget.release();
     deps.onEnd({ samplesRead, peakBytes: budget.peakBytes });
   }
+}
+
+/** What decides which steps may be evaluated by nodes. */
+interface Horizons {
+  readonly newest: Horizon;
+  /** Absent where nothing of the query is in blocks alone, or it is not known. */
+  readonly sealed?: Sealed;
+}
+
+async function horizonsOf(
+  { tenant, startMs }: QueryRequest,
+  pushDown: PushDown,
+): Promise<Horizons | undefined> {
+  const newest = await pushDown.horizonOf(tenant);
+  if (newest === undefined || startMs > newest.newestMs) return newest && { newest };
+  const sealed = await pushDown.stores.sealedBefore(tenant);
+  return sealed === undefined ? { newest } : { newest, sealed };
 }
 
 /** The evaluation in a worker thread, as the main thread sees it. */
@@ -136,8 +154,8 @@ class RemoteEvaluation {
   /** Other threads that evaluate parts of the query. */
   readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
   #order: EvaluationOrder;
-  readonly #horizon: Horizon | undefined;
-  /** What parts that ingesters evaluated rest on. */
+  readonly #horizons: Horizons | undefined;
+  /** What parts that nodes evaluated rest on. */
   readonly #pushed: AnswerCoverage[] = [];
   readonly #cancel = () => this.#tellCanceled();
   #messages: (readonly QueryPart[])[] = [];
@@ -153,14 +171,14 @@ class RemoteEvaluation {
     block: QueryBlock,
     budget: MemoryBudget,
     deps: QueryRunnerDeps,
-    horizon: Horizon | undefined,
+    horizons: Horizons | undefined,
   ) {
     this.#deps = deps;
-    this.#horizon = horizon;
+    this.#horizons = horizons;
     this.#signal = signal;
     this.#block = block;
     this.#budget = budget;
-    this.#order = orderOf(request, options, block, deps, horizon);
+    this.#order = orderOf(request, options, block, deps, horizons);
     signal.addEventListener('abort', this.#cancel, { once: true });
   }
 
@@ -203,7 +221,7 @@ class RemoteEvaluation {
    */
   async #begin(): Promise<void> {
     const isLarge = this.#deps.mainThread.isKnownLarge(this.#identity);
-    const plan = this.#horizon === undefined ? await planSelects(this.#order, this.#signal) : undefined;
+    const plan = this.#horizons === undefined ? await planSelects(this.#order, this.#signal) : undefined;
     if (this.#signal.aborted) return;
     if (plan !== undefined) this.#order = { ...this.#order, planned: plan.keys };
     if (plan === undefined || isLarge) this.#openInThread();
@@ -343,25 +361,26 @@ class RemoteEvaluation {
     }
   }
 
-  /** Has a part evaluated by the ingesters, and passes on what they answer. */
+  /** Has a part evaluated by ingesters or stores, and passes on what they answer. */
   async #push({ push, order }: FromEvaluation & { kind: 'push' }): Promise<void> {
     const { request, engine, limits, memoryBytesMax } = this.#order;
     this.#fetching++;
     try {
-      const pushed = await this.#deps.pushDown!.evaluate(
-        {
-          ...order,
-          ...{ tenant: request.tenant, query: request.query, endMs: request.endMs, stepMs: request.stepMs },
-          lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
-          subqueryIntervalMs: engine.noStepSubqueryIntervalMs,
-          features: namesOfFeatures(engine.features),
-          ...{ samplesMax: engine.samplesMax, memoryMaxBytes: memoryBytesMax, seriesMax: limits.seriesMax },
-          replicaLabels: [...(limits.replicaLabels ?? [])],
-        },
-        this.#horizon!,
-        this.#over.signal,
-      );
-      this.#pushed.push(pushed.coverage);
+      const { to, ...part } = order;
+      const what = {
+        ...part,
+        ...{ tenant: request.tenant, query: request.query, stepMs: request.stepMs },
+        lookbackMs: request.lookbackMs > 0 ? request.lookbackMs : engine.lookbackMs,
+        subqueryIntervalMs: engine.noStepSubqueryIntervalMs,
+        features: namesOfFeatures(engine.features),
+        ...{ samplesMax: engine.samplesMax, memoryMaxBytes: memoryBytesMax, seriesMax: limits.seriesMax },
+        replicaLabels: [...(limits.replicaLabels ?? [])],
+      };
+      const pushDown = this.#deps.pushDown!;
+      const pushed = await (to === 'ingesters'
+        ? pushDown.evaluate(what, this.#horizons!.newest, this.#over.signal)
+        : pushDown.stores.evaluate(what, this.#horizons!.sealed!, this.#over.signal));
+      if (pushed.coverage !== undefined) this.#pushed.push(pushed.coverage);
       const results = pushed.results.map((frames) => frames.map(movable));
       for (const { bytes } of results.flat()) this.#budget.charge(bytes.length);
       this.#task?.post(
@@ -457,7 +476,7 @@ function orderOf(
   options: QuerierOptions,
   block: QueryBlock,
   { limits, pool, threads }: QueryRunnerDeps,
-  horizon: Horizon | undefined,
+  horizons: Horizons | undefined,
 ): EvaluationOrder {
   const { lookbackMs, samplesMax, features, memoryBytesMax, memoryTotalBytesMax } = options;
   const { noStepSubqueryIntervalMs: step } = options;
@@ -475,7 +494,8 @@ function orderOf(
     memoryTotalBytesMax,
     block: block.shared,
     pool: pool.shared,
-    ...(horizon === undefined ? {} : { horizonMs: horizon.newestMs }),
+    ...(horizons === undefined ? {} : { horizonMs: horizons.newest.newestMs }),
+    ...(horizons?.sealed === undefined ? {} : { sealedBeforeMs: horizons.sealed.beforeMs }),
   };
 }
 

@@ -70,12 +70,19 @@ function setUp({ nodes = {}, stores = {}, storeSet, placement = PLACEMENT, repli
         asked[instance] = [...(asked[instance] ?? []), ...request.partitions];
         yield* evaluate(request);
       },
+      unsealed: () => Promise.reject(new AppError('unavailable', 'not asked for')),
     };
     return { instance, client: createInProcessClient(PartEvaluationDefinition, handlers) };
   });
   const horizons = Object.entries(stores).map(([instance, newestSample]) => ({
     instance,
-    client: createInProcessClient(BlockHorizonDefinition, { newestSample }),
+    client: createInProcessClient(BlockHorizonDefinition, {
+      newestSample,
+      heldLeaves: () => Promise.reject(new AppError('unavailable', 'not asked for')),
+      evaluateShares: () => {
+        throw new AppError('unavailable', 'not asked for');
+      },
+    }),
   }));
   const cluster: Cluster = {
     ...createFakeCluster({ ingesters: [], placement, replicationFactor }),
@@ -85,7 +92,7 @@ function setUp({ nodes = {}, stores = {}, storeSet, placement = PLACEMENT, repli
   };
   const latencies = new NodeLatencies();
   const pushDown = new PushDown({
-    ...{ cluster, clock, latencies, onPushed: () => undefined },
+    ...{ cluster, clock, latencies, onPushed: () => undefined, onPushedToStores: () => undefined },
     onRefused: (instance, partitions) => {
       refused[instance] = partitions;
     },
@@ -114,7 +121,7 @@ test('what is refused, fails or has no owner is left over', async () => {
   // a answers for 0, and for 2, whose first owner is not there.
   expect([pushed.results.length, pushed.refused]).toEqual([1, [1, 3]]);
   expect(refused).toEqual({ a: 1, b: 1 });
-  expect(pushed.coverage.groups).toMatchObject([{ partitions: [0, 2] }]);
+  expect(pushed.coverage?.groups).toMatchObject([{ partitions: [0, 2] }]);
 });
 
 test('errors of the query are left to the querier, which words them', async () => {

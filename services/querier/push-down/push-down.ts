@@ -1,37 +1,22 @@
 // Has parts of queries evaluated by the ingesters that hold the samples. The rule that makes it right is
 // services/lib/wire/docs/part-evaluation.md; what is refused here, for whatever reason, is read by chunks.
-import type { Clock } from '../../lib/core/clock.ts';
-import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
 import type { Placement } from '../../lib/placement/placement.ts';
 import type { Cluster, Peer } from '../../lib/transport/cluster.ts';
 import type { Client } from '../../lib/transport/rpc.ts';
-import type {
-  AnswerCoverage,
-  EvaluatePartRequest,
-  PartEvaluationDefinition,
-} from '../../lib/wire/contracts.ts';
-import { untilAborted } from '../selection/fan-out.ts';
-import { type NodeLatencies, PATIENCE_MAX_MS, settleEnough } from '../selection/hedge.ts';
+import type { EvaluatePartRequest, PartEvaluationDefinition } from '../../lib/wire/contracts.ts';
+import { askEnough } from './ask-enough.ts';
+import {
+  evaluateParts,
+  type PartAnswers,
+  type PartCall,
+  type PushDownDeps,
+  type PushedPart,
+} from './part-calls.ts';
+import { StorePushDown } from './store-push-down.ts';
 
 /** For so long what stores said of their newest samples holds: far less than ingesters keep what they have shipped. */
 const HORIZON_TTL_MS = 1_000;
-/** The longest wait for what stores say, and for a late one when the others' answers suffice. */
-const HORIZON_TIMEOUT_MS = 250;
-const HORIZON_PATIENCE_MS = 25;
-/** Who has begun has stopped at so many times what the others took, and not before so long. */
-const SLOWEST_FACTOR = 3;
-const STALL_MS = 5_000;
 const TENANTS_MAX = 10_000;
-
-export interface PushDownDeps {
-  readonly cluster: Cluster;
-  readonly clock: Clock;
-  readonly latencies: NodeLatencies;
-  /** Told of every node that failed, refused partitions, or was done without. */
-  readonly onRefused: (instance: string, partitions: number, reason: string) => void;
-  /** Told how many partitions a part was evaluated of by ingesters. */
-  readonly onPushed: (partitions: number) => void;
-}
 
 /** Up to when blocks have samples, and how sure that is. */
 export interface Horizon {
@@ -41,18 +26,11 @@ export interface Horizon {
   readonly blockCopiesRead: number;
 }
 
-/** What the ingesters made of a part. */
-export interface PushedPart {
-  /** A partial result each. */
-  readonly results: readonly (readonly Uint8Array[])[];
-  /** Partitions that none of them is of. */
-  readonly refused: readonly number[];
-  readonly coverage: AnswerCoverage;
-}
-
 type PartPeer = Peer<Client<typeof PartEvaluationDefinition>>;
 
 export class PushDown {
+  /** The same by stores, for what is in blocks. */
+  readonly stores: StorePushDown;
   readonly #deps: PushDownDeps;
   readonly #horizons = new Map<
     string,
@@ -61,6 +39,7 @@ export class PushDown {
 
   constructor(deps: PushDownDeps) {
     this.#deps = deps;
+    this.stores = new StorePushDown(deps);
   }
 
   /** Whether there are other processes to push anything to. */
@@ -85,15 +64,14 @@ export class PushDown {
     const set = cluster.storeSet?.();
     const peers = cluster.blockHorizons?.() ?? [];
     const blockCopies = set?.replicationFactor ?? 1;
-    const over = new AbortController();
-    const ask = async ({ instance, client }: (typeof peers)[number]) => {
+    const ask = async ({ instance, client }: (typeof peers)[number], signal: AbortSignal) => {
       try {
-        return { instance, ...(await client.newestSample({ tenant }, { signal: over.signal })) };
+        return { instance, ...(await client.newestSample({ tenant }, { signal })) };
       } catch {
         return { instance, unknown: true, newestMs: undefined };
       }
     };
-    const isEnough = (
+    const missingOf = (
       answers: readonly ({ readonly instance: string; readonly unknown: boolean } | undefined)[],
     ) => {
       const known = new Set(
@@ -102,20 +80,9 @@ export class PushDown {
       const expected = new Set([...(set?.instances ?? []), ...peers.map(({ instance }) => instance)]);
       return [...expected].filter((instance) => !known.has(instance)).length;
     };
-    const timeout = clock.sleep(HORIZON_TIMEOUT_MS, over.signal).then(
-      () => undefined,
-      () => undefined,
-    );
-    const settled = settleEnough(peers.map(ask), {
-      clock,
-      isEnough: (answers) => isEnough(answers) < blockCopies,
-      patienceMs: () => HORIZON_PATIENCE_MS,
-    });
-    const answers = await Promise.race([settled, timeout]);
-    over.abort(new AppError('canceled', 'the horizon is known'));
+    const answers = await askEnough(peers, ask, (each) => missingOf(each) < blockCopies, clock);
     if (answers === undefined) return undefined;
-    const missing = isEnough(answers);
-    if (missing >= blockCopies) return undefined;
+    const missing = missingOf(answers);
     const newestMs = Math.max(...answers.map((answer) => answer?.newestMs ?? Number.NEGATIVE_INFINITY));
     return { newestMs, blockCopies, blockCopiesRead: blockCopies - missing };
   }
@@ -131,33 +98,16 @@ export class PushDown {
     horizon: Horizon,
     signal: AbortSignal,
   ): Promise<PushedPart> {
-    const { cluster, clock } = this.#deps;
+    const { cluster } = this.#deps;
     const placement = cluster.placement();
     const shares = placement === undefined ? new Map<PartPeer, number[]>() : this.#shareOut(placement);
-    const over = new AbortController();
-    const end = () => over.abort(signal.reason);
-    signal.addEventListener('abort', end, { once: true });
-    const startedMs = clock.monotonicMs();
-    const entries = [...shares];
-    let slowestMs = 0;
-    const calls = entries.map(async ([peer, partitions]): Promise<PartAnswer> => {
-      const answer = await this.#askOne(peer, { ...request, partitions }, over.signal);
-      slowestMs = Math.max(slowestMs, clock.monotonicMs() - startedMs);
-      return answer;
-    });
-    try {
-      throwIfAborted(signal);
-      const answers = await settleEnough(calls, {
-        clock,
-        // Who has begun is at work, or was: the others' answers show how long it takes.
-        isEnough: (settled) => settled.some((answer) => answer !== undefined),
-        patienceMs: () => Math.max(STALL_MS, SLOWEST_FACTOR * slowestMs),
-      });
-      return this.#conclude(entries, answers, request, horizon);
-    } finally {
-      signal.removeEventListener('abort', end);
-      over.abort(new AppError('canceled', 'the part is evaluated'));
-    }
+    const calls = [...shares].map(
+      ([{ instance, client }, partitions]): PartCall => ({
+        ...{ kind: 'ingester', instance, partitions },
+        start: (its) => client.evaluatePart({ ...request, partitions }, { signal: its }),
+      }),
+    );
+    return this.#conclude(await evaluateParts(calls, this.#deps, signal), request, horizon);
   }
 
   /** One owner for each partition: the best that is there and not known to be late. */
@@ -179,59 +129,13 @@ export class PushDown {
     return shares;
   }
 
-  async #askOne(peer: PartPeer, request: EvaluatePartRequest, over: AbortSignal): Promise<PartAnswer> {
-    const { clock, latencies, onRefused } = this.#deps;
-    const { instance } = peer;
-    const call = new AbortController();
-    const end = () => call.abort(over.reason);
-    over.addEventListener('abort', end, { once: true });
-    const begun = new AbortController();
-    let isLate = false;
-    clock.sleep(PATIENCE_MAX_MS, begun.signal).then(
-      () => {
-        isLate = true;
-        call.abort(new AppError('canceled', `it did not begin within ${PATIENCE_MAX_MS} ms`));
-      },
-      () => undefined,
-    );
-    try {
-      const answer = await untilAborted(readAnswer(peer, request, call.signal, begun), call.signal);
-      const left = request.partitions.length - answer.partitions.length;
-      if (left > 0) onRefused(instance, left, answer.refusal ?? 'it does not say why');
-      return answer;
-    } catch (caught) {
-      throwIfAborted(over);
-      // Also an error of the query itself: reading chunks, the querier comes to it in the order of evaluation, and in its own words.
-      const error = toAppError(caught);
-      if (isLate) latencies.late(`ingester ${instance}`);
-      onRefused(instance, request.partitions.length, error.message);
-      return { frames: [], partitions: [], refusal: error.message };
-    } finally {
-      begun.abort();
-      over.removeEventListener('abort', end);
-    }
-  }
-
   #conclude(
-    entries: readonly (readonly [PartPeer, readonly number[]])[],
-    answers: readonly (PartAnswer | undefined)[],
+    { results, done }: PartAnswers,
     { minTimeMs, maxTimeMs }: Pick<EvaluatePartRequest, 'minTimeMs' | 'maxTimeMs'>,
     horizon: Horizon,
   ): PushedPart {
-    const { cluster, latencies } = this.#deps;
+    const { cluster } = this.#deps;
     const placement = cluster.placement();
-    const done = new Set<number>();
-    const results: (readonly Uint8Array[])[] = [];
-    for (const [i, [{ instance }, partitions]] of entries.entries()) {
-      const answer = answers[i];
-      if (answer === undefined) {
-        latencies.late(`ingester ${instance}`);
-        this.#deps.onRefused(instance, partitions.length, 'it is late');
-      } else if (answer.partitions.length > 0) {
-        results.push(answer.frames);
-        for (const partition of answer.partitions) done.add(partition);
-      }
-    }
     const partitionCount = placement?.partitionCount ?? 0;
     const all = Array.from({ length: partitionCount }, (_, partition) => partition);
     this.#deps.onPushed(done.size);
@@ -250,32 +154,6 @@ export class PushDown {
       },
     };
   }
-}
-
-interface PartAnswer {
-  readonly frames: readonly Uint8Array[];
-  readonly partitions: readonly number[];
-  readonly refusal: string | undefined;
-}
-
-/** @param begun  Aborted with the first message. */
-async function readAnswer(
-  { client }: PartPeer,
-  request: EvaluatePartRequest,
-  signal: AbortSignal,
-  begun: AbortController,
-): Promise<PartAnswer> {
-  const frames: Uint8Array[] = [];
-  let partitions: readonly number[] = [];
-  let refusal: string | undefined;
-  for await (const message of client.evaluatePart(request, { signal })) {
-    begun.abort();
-    if (message.frame.length > 0) frames.push(message.frame);
-    partitions = message.partitions;
-    refusal = message.refusal ?? refusal;
-  }
-  const asked = new Set(request.partitions);
-  return { frames, partitions: partitions.filter((partition) => asked.has(partition)), refusal };
 }
 
 /**

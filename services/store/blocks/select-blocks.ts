@@ -4,6 +4,7 @@ import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
 import { Turns } from '../../lib/core/turns.ts';
 import type { ChunkSink } from '../../lib/model/chunk-sink.ts';
+import type { Matcher } from '../../lib/model/matcher.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { DeletionMask } from '../../lib/tsdb/tombstones/deletion.ts';
 import { labelsOnlySink, MaskingSink } from '../../lib/tsdb/tombstones/masking-sink.ts';
@@ -124,36 +125,74 @@ async function* framesOf(
     metrics,
   );
   const turns = new Turns(clock);
+  const { minTimeMs, maxTimeMs, labelsOnly, exemplars, partitions } = request;
+  const selection: BlockSelection = {
+    ...{ matchers, minTimeMs, maxTimeMs, labelsOnly, exemplars: exemplars === true },
+    ...(partitions.length > 0 ? { partitions: new Set(partitions) } : {}),
+  };
   for (const [i, lease] of leases.entries()) {
     try {
-      const reader = await lease.reader();
-      const mask = masks[i];
-      const { resolutionMs = 0 } = lease.meta;
-      const target = mask === undefined ? sink : maskedSink(sink, mask, request.labelsOnly);
-      const select = reader.openSelect({
-        matchers,
-        // Cells that windows are widened by.
-        minTimeMs: request.minTimeMs - resolutionMs,
-        maxTimeMs: request.maxTimeMs + resolutionMs,
-        // Whether something is left of a series that a delete cuts into, only its samples tell.
-        labelsOnly: request.labelsOnly && mask === undefined,
-        exemplars: request.exemplars === true,
-        signal,
-        ...(request.partitions.length > 0 ? { partitions: new Set(request.partitions) } : {}),
-      });
-      for (let more = true; more; ) {
-        throwIfAborted(signal);
-        more = await select.advance(target);
-        yield* writer.takeFrames();
-        await turns.pause();
-      }
+      yield* readBlock(lease, masks[i], selection, { sink, writer, turns }, signal);
     } catch (caught) {
       // What was sent of it is right, the rest is named as missing; other blocks are read all the same.
-      if (!(caught instanceof ChunksUnreachableError)) throw await lease.examine(caught);
+      if (!(caught instanceof ChunksUnreachableError)) throw caught;
       unreachable.push(caught);
     }
   }
   yield* writer.finish();
+}
+
+/** What is read of a block. */
+export interface BlockSelection {
+  readonly matchers: readonly Matcher[];
+  readonly minTimeMs: number;
+  readonly maxTimeMs: number;
+  /** Absent: all. */
+  readonly partitions?: ReadonlySet<number>;
+  readonly labelsOnly?: boolean;
+  readonly exemplars?: boolean;
+}
+
+/**
+ * Frames of one block as they fill; what fills none stays in the writer, which `sink` writes to.
+ *
+ * @throws AppError `execution` over the sink's limit, `internal` when the block is corrupt (it is set aside), ChunksUnreachableError, or the
+ *         signal's reason.
+ */
+export async function* readBlock(
+  lease: BlockLease,
+  mask: DeletionMask | undefined,
+  { matchers, minTimeMs, maxTimeMs, partitions, labelsOnly = false, exemplars = false }: BlockSelection,
+  {
+    sink,
+    writer,
+    turns,
+  }: { readonly sink: ChunkSink; readonly writer: SeriesFrameWriter; readonly turns: Turns },
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  try {
+    const reader = await lease.reader();
+    const { resolutionMs = 0 } = lease.meta;
+    const target = mask === undefined ? sink : maskedSink(sink, mask, labelsOnly);
+    const select = reader.openSelect({
+      matchers,
+      // Cells that windows are widened by.
+      minTimeMs: minTimeMs - resolutionMs,
+      maxTimeMs: maxTimeMs + resolutionMs,
+      // Whether something is left of a series that a delete cuts into, only its samples tell.
+      labelsOnly: labelsOnly && mask === undefined,
+      ...{ exemplars, signal },
+      ...(partitions === undefined ? {} : { partitions }),
+    });
+    for (let more = true; more; ) {
+      throwIfAborted(signal);
+      more = await select.advance(target);
+      yield* writer.takeFrames();
+      await turns.pause();
+    }
+  } catch (caught) {
+    throw caught instanceof ChunksUnreachableError ? caught : await lease.examine(caught);
+  }
 }
 
 function maskedSink(sink: ChunkSink, mask: DeletionMask, labelsOnly: boolean): ChunkSink {
@@ -161,7 +200,7 @@ function maskedSink(sink: ChunkSink, mask: DeletionMask, labelsOnly: boolean): C
 }
 
 /** Passes series on and ends the select when there are too many of them. */
-class LimitedSink implements ChunkSink {
+export class LimitedSink implements ChunkSink {
   readonly #target: ChunkSink;
   readonly #seriesMax: number;
   /** Counts distinct series where several blocks may hold the same one. */

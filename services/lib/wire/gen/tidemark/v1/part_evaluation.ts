@@ -59,7 +59,7 @@ export interface EvaluatePartResponse {
   frame: Uint8Array;
   /**
    * On the last message: the partitions that the result is of. Those that were asked for and are not among them were refused: the
-   * ingester is not known to hold all of their samples in the range.
+   * node is not known to hold all of their samples in the range.
    */
   partitions: number[];
   /** On the last message, where partitions were refused: why, for people. */
@@ -78,6 +78,60 @@ export interface NewestSampleResponse {
     | undefined;
   /** The store cannot tell: a block of which nothing can be read is in quarantine. */
   unknown: boolean;
+}
+
+export interface UnsealedRequest {
+  /** Tenant whose samples are meant. */
+  tenant: string;
+}
+
+export interface UnsealedResponse {
+  /** Unix milliseconds: every sample here that was acknowledged before the request came and is older is in a block on the stores. Absent: all are. */
+  oldestMs?: number | undefined;
+}
+
+export interface HeldLeavesRequest {
+  /** Tenant whose blocks are looked at. */
+  tenant: string;
+  /** Oldest sample that is meant, Unix milliseconds. */
+  minTimeMs: number;
+  /** Newest sample that is meant, Unix milliseconds, inclusive. */
+  maxTimeMs: number;
+}
+
+export interface HeldLeavesResponse {
+  /** Blocks of samples that overlap the range. */
+  blocks: LeafBlock[];
+  /** Some block of downsampled samples overlaps the range. */
+  hasAggregates: boolean;
+  /** Set when the store does not have all that it is to have of the range: why, for people. */
+  missing?: string | undefined;
+}
+
+/** A block, by what is in it. */
+export interface LeafBlock {
+  /** Partitions of its series. */
+  partitions: number[];
+  /** Ids of the sealed blocks that it was merged from, or its own: 16 bytes each. */
+  leaves: Uint8Array;
+  /** Ids of the pending deletes that concern it, 16 bytes each, ascending. */
+  deletes: Uint8Array;
+}
+
+export interface EvaluateSharesRequest {
+  /** The part. Its partitions are not looked at. */
+  part:
+    | EvaluatePartRequest
+    | undefined;
+  /** What to answer for, each partition in one share at most. */
+  shares: PartShare[];
+}
+
+/** Partitions that need the same sealed blocks. */
+export interface PartShare {
+  partitions: number[];
+  /** Ids of the sealed blocks, 16 bytes each: without one of them the share is refused. */
+  leaves: Uint8Array;
 }
 
 function createBaseEvaluatePartRequest(): EvaluatePartRequest {
@@ -561,6 +615,517 @@ export const NewestSampleResponse: MessageFns<NewestSampleResponse> = {
   },
 };
 
+function createBaseUnsealedRequest(): UnsealedRequest {
+  return { tenant: "" };
+}
+
+export const UnsealedRequest: MessageFns<UnsealedRequest> = {
+  encode(message: UnsealedRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnsealedRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnsealedRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UnsealedRequest>): UnsealedRequest {
+    return UnsealedRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnsealedRequest>): UnsealedRequest {
+    const message = createBaseUnsealedRequest();
+    message.tenant = object.tenant ?? "";
+    return message;
+  },
+};
+
+function createBaseUnsealedResponse(): UnsealedResponse {
+  return { oldestMs: undefined };
+}
+
+export const UnsealedResponse: MessageFns<UnsealedResponse> = {
+  encode(message: UnsealedResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.oldestMs !== undefined) {
+      writer.uint32(8).int64(message.oldestMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnsealedResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnsealedResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.oldestMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<UnsealedResponse>): UnsealedResponse {
+    return UnsealedResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnsealedResponse>): UnsealedResponse {
+    const message = createBaseUnsealedResponse();
+    message.oldestMs = object.oldestMs ?? undefined;
+    return message;
+  },
+};
+
+function createBaseHeldLeavesRequest(): HeldLeavesRequest {
+  return { tenant: "", minTimeMs: 0, maxTimeMs: 0 };
+}
+
+export const HeldLeavesRequest: MessageFns<HeldLeavesRequest> = {
+  encode(message: HeldLeavesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.tenant !== "") {
+      writer.uint32(10).string(message.tenant);
+    }
+    if (message.minTimeMs !== 0) {
+      writer.uint32(16).int64(message.minTimeMs);
+    }
+    if (message.maxTimeMs !== 0) {
+      writer.uint32(24).int64(message.maxTimeMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldLeavesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldLeavesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.minTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.maxTimeMs = longToNumber(reader.int64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HeldLeavesRequest>): HeldLeavesRequest {
+    return HeldLeavesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeldLeavesRequest>): HeldLeavesRequest {
+    const message = createBaseHeldLeavesRequest();
+    message.tenant = object.tenant ?? "";
+    message.minTimeMs = object.minTimeMs ?? 0;
+    message.maxTimeMs = object.maxTimeMs ?? 0;
+    return message;
+  },
+};
+
+function createBaseHeldLeavesResponse(): HeldLeavesResponse {
+  return { blocks: [], hasAggregates: false, missing: undefined };
+}
+
+export const HeldLeavesResponse: MessageFns<HeldLeavesResponse> = {
+  encode(message: HeldLeavesResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.blocks) {
+      LeafBlock.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.hasAggregates !== false) {
+      writer.uint32(16).bool(message.hasAggregates);
+    }
+    if (message.missing !== undefined) {
+      writer.uint32(26).string(message.missing);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HeldLeavesResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHeldLeavesResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.blocks.push(LeafBlock.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.hasAggregates = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.missing = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HeldLeavesResponse>): HeldLeavesResponse {
+    return HeldLeavesResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HeldLeavesResponse>): HeldLeavesResponse {
+    const message = createBaseHeldLeavesResponse();
+    message.blocks = object.blocks?.map((e) => LeafBlock.fromPartial(e)) || [];
+    message.hasAggregates = object.hasAggregates ?? false;
+    message.missing = object.missing ?? undefined;
+    return message;
+  },
+};
+
+function createBaseLeafBlock(): LeafBlock {
+  return { partitions: [], leaves: new Uint8Array(0), deletes: new Uint8Array(0) };
+}
+
+export const LeafBlock: MessageFns<LeafBlock> = {
+  encode(message: LeafBlock, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partitions.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.leaves.length !== 0) {
+      writer.uint32(18).bytes(message.leaves);
+    }
+    if (message.deletes.length !== 0) {
+      writer.uint32(26).bytes(message.deletes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LeafBlock {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLeafBlock();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.leaves = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.deletes = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LeafBlock>): LeafBlock {
+    return LeafBlock.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LeafBlock>): LeafBlock {
+    const message = createBaseLeafBlock();
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.leaves = object.leaves ?? new Uint8Array(0);
+    message.deletes = object.deletes ?? new Uint8Array(0);
+    return message;
+  },
+};
+
+function createBaseEvaluateSharesRequest(): EvaluateSharesRequest {
+  return { part: undefined, shares: [] };
+}
+
+export const EvaluateSharesRequest: MessageFns<EvaluateSharesRequest> = {
+  encode(message: EvaluateSharesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.part !== undefined) {
+      EvaluatePartRequest.encode(message.part, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.shares) {
+      PartShare.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EvaluateSharesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEvaluateSharesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.part = EvaluatePartRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.shares.push(PartShare.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EvaluateSharesRequest>): EvaluateSharesRequest {
+    return EvaluateSharesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EvaluateSharesRequest>): EvaluateSharesRequest {
+    const message = createBaseEvaluateSharesRequest();
+    message.part = (object.part !== undefined && object.part !== null)
+      ? EvaluatePartRequest.fromPartial(object.part)
+      : undefined;
+    message.shares = object.shares?.map((e) => PartShare.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBasePartShare(): PartShare {
+  return { partitions: [], leaves: new Uint8Array(0) };
+}
+
+export const PartShare: MessageFns<PartShare> = {
+  encode(message: PartShare, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.partitions.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.partitions) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.leaves.length !== 0) {
+      writer.uint32(18).bytes(message.leaves);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): PartShare {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBasePartShare();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.partitions.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.partitions.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.leaves = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<PartShare>): PartShare {
+    return PartShare.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<PartShare>): PartShare {
+    const message = createBasePartShare();
+    message.partitions = object.partitions?.map((e) => e) || [];
+    message.leaves = object.leaves ?? new Uint8Array(0);
+    return message;
+  },
+};
+
 /** Answered by ingesters. */
 export type PartEvaluationDefinition = typeof PartEvaluationDefinition;
 export const PartEvaluationDefinition = {
@@ -574,6 +1139,15 @@ export const PartEvaluationDefinition = {
       requestStream: false,
       responseType: EvaluatePartResponse as typeof EvaluatePartResponse,
       responseStream: true,
+      options: {},
+    },
+    /** From when on this ingester may have samples that are in no block yet. */
+    unsealed: {
+      name: "Unsealed",
+      requestType: UnsealedRequest as typeof UnsealedRequest,
+      requestStream: false,
+      responseType: UnsealedResponse as typeof UnsealedResponse,
+      responseStream: false,
       options: {},
     },
   },
@@ -592,6 +1166,24 @@ export const BlockHorizonDefinition = {
       requestStream: false,
       responseType: NewestSampleResponse as typeof NewestSampleResponse,
       responseStream: false,
+      options: {},
+    },
+    /** Which sealed blocks the samples of a range are in, as far as they are here. */
+    heldLeaves: {
+      name: "HeldLeaves",
+      requestType: HeldLeavesRequest as typeof HeldLeavesRequest,
+      requestStream: false,
+      responseType: HeldLeavesResponse as typeof HeldLeavesResponse,
+      responseStream: false,
+      options: {},
+    },
+    /** Evaluates a part of a query over the blocks of some partitions, of which this store has to hold all sealed blocks that are named. */
+    evaluateShares: {
+      name: "EvaluateShares",
+      requestType: EvaluateSharesRequest as typeof EvaluateSharesRequest,
+      requestStream: false,
+      responseType: EvaluatePartResponse as typeof EvaluatePartResponse,
+      responseStream: true,
       options: {},
     },
   },
