@@ -1,6 +1,6 @@
-// What it saves that ingesters evaluate parts of queries: bytes that a querier receives, its CPU and the ingesters', and the time of a
-// query, on a cluster of processes with two queriers, one of which reads chunks.
-// usage: node load-tests/push-down-bench.ts [--series 50000] [--jobs 20] [--samples 24] [--factor 3] [--runs 9]
+// What it saves that ingesters, and stores of what is in blocks, evaluate parts of queries: bytes that a querier receives, its CPU and theirs, and
+// the time of a query, on a cluster of processes with two queriers, one of which reads chunks.
+// usage: node load-tests/push-down-bench.ts [--series 50000] [--jobs 20] [--samples 24] [--factor 3] [--runs 9] [--history]
 import { parseArgs } from 'node:util';
 import { connectGrpc } from '../services/lib/transport/grpc/grpc-client.ts';
 import { createRpcTraffic } from '../services/lib/transport/rpc-traffic.ts';
@@ -27,6 +27,8 @@ const { values: options } = parseArgs({
     factor: { type: 'string', default: '3' },
     runs: { type: 'string', default: '9' },
     'base-port': { type: 'string', default: '22500' },
+    /** Samples of ten hours ago, sealed: stores have them. */
+    history: { type: 'boolean', default: false },
   },
 });
 const [seriesCount, jobs, samples, runs] = [options.series, options.jobs, options.samples, options.runs].map(
@@ -61,7 +63,7 @@ interface Measured {
   readonly bytes: number;
   readonly medianMs: number;
   readonly querierMs: number;
-  readonly ingestersMs: number;
+  readonly nodesMs: number;
   readonly answer: string;
 }
 
@@ -80,11 +82,12 @@ async function measure(
     }
     return { elapsedMs: performance.now() - startedMs, answer: frames.join() };
   };
-  const ingesters = processes.filter(({ service }) => service === 'ingester').map(({ pid }) => pid);
+  const evaluators = ['ingester', 'store'];
+  const nodes = processes.filter(({ service }) => evaluators.includes(service)).map(({ pid }) => pid);
   try {
     // Code and threads are warm, and connections stand.
     for (let i = 0; i < 3; i++) await ask();
-    const before = { own: cpuMs([querier.pid]), others: cpuMs(ingesters) };
+    const before = { own: cpuMs([querier.pid]), others: cpuMs(nodes) };
     const bytes: number[] = [];
     let received = await receivedBytes(querier.url);
     const times: number[] = [];
@@ -97,12 +100,12 @@ async function measure(
       received = now;
       answer = asked.answer;
     }
-    const after = { own: cpuMs([querier.pid]), others: cpuMs(ingesters) };
+    const after = { own: cpuMs([querier.pid]), others: cpuMs(nodes) };
     return {
       bytes: medianOf(bytes),
       medianMs: medianOf(times),
       querierMs: (after.own - before.own) / runs,
-      ingestersMs: (after.others - before.others) / runs,
+      nodesMs: (after.others - before.others) / runs,
       answer,
     };
   } finally {
@@ -120,27 +123,36 @@ function cpuMs(pids: readonly number[]): number {
 
 const cluster = await startBenchCluster({
   replicationFactor: Number(options.factor),
-  counts: { ingester: 3, store: 1, querier: 2, gateway: 1 },
+  counts: { ingester: 3, store: options.history ? 2 : 1, querier: 2, gateway: 1 },
   basePort: Number(options['base-port']),
-  flags: { 'querier-1': ['--query.push-down=false'] },
+  flags: { 'querier-1': ['--query.push-down=false'], 'gateway-0': ['--web.enable-admin-api'] },
 });
 try {
-  const endMs = Math.floor(Date.now() / STEP_MS) * STEP_MS;
+  const ageMs = options.history ? 10 * 3_600_000 : 0;
+  const endMs = Math.floor((Date.now() - ageMs) / STEP_MS) * STEP_MS;
   await write(cluster.url, endMs);
-  console.log(`${seriesCount} series in ${jobs} jobs, ${samples} samples each, RF ${options.factor}:`);
+  if (options.history) {
+    const sealed = await fetch(`${cluster.url}/api/v1/admin/tsdb/seal`, { method: 'POST' });
+    if (!sealed.ok) throw new Error(`sealing was answered with ${sealed.status}`);
+  }
+  const where = options.history ? 'in blocks' : 'in ingesters';
+  console.log(
+    `${seriesCount} series in ${jobs} jobs, ${samples} samples each ${where}, RF ${options.factor}:`,
+  );
   const queriers = cluster.processes.filter(({ service }) => service === 'querier');
   for (const [query, stepMs] of QUERIES) {
     const startMs = stepMs === 0 ? endMs : endMs - 10 * stepMs;
     const request: QueryRequest = {
       ...{ tenant: 'anonymous', query, startMs, endMs, stepMs, timeoutMs: 0, lookbackMs: 0, limit: 0 },
       allowPartial: false,
+      noCache: true,
     };
     const [pushed, chunks] = [
       await measure(queriers[0]!, cluster.processes, request),
       await measure(queriers[1]!, cluster.processes, request),
     ];
-    const print = ({ bytes, medianMs, querierMs, ingestersMs }: Measured): string =>
-      `${Math.round(bytes)} B, ${medianMs.toFixed(0)} ms, CPU querier ${querierMs.toFixed(0)} + ingesters ${ingestersMs.toFixed(0)} ms`;
+    const print = ({ bytes, medianMs, querierMs, nodesMs }: Measured): string =>
+      `${Math.round(bytes)} B, ${medianMs.toFixed(0)} ms, CPU querier ${querierMs.toFixed(0)} + ingesters and stores ${nodesMs.toFixed(0)} ms`;
     console.log(`${query}${stepMs > 0 ? `, ${(endMs - startMs) / stepMs + 1} steps` : ''}`);
     console.log(`  pushed down ${print(pushed)}\n  by chunks   ${print(chunks)}`);
     console.log(
