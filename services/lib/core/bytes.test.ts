@@ -21,6 +21,23 @@ test('a varint beyond 2^53 - 1 or without an end is refused', () => {
   expect(() => new ByteReader(new Uint8Array([0x80])).varint()).toThrow(/truncated/);
 });
 
+test('bytes copied from a view are those that stand there, whatever their number and place', () => {
+  const source = fc.uint8Array({ maxLength: 300 });
+  fc.assert(
+    fc.property(source, fc.nat(300), fc.nat(300), fc.nat(9), (bytes, a, b, before) => {
+      const start = Math.min(a, b, bytes.length);
+      const end = Math.min(Math.max(a, b), bytes.length);
+      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      const writer = new ByteWriter(1);
+      for (let i = 0; i < before; i++) writer.u8(i);
+      writer.rawFrom(view, start, end);
+      writer.u8(255);
+      const expected = [...Array(before).keys(), ...bytes.slice(start, end), 255];
+      expect([...writer.take()]).toEqual(expected);
+    }),
+  );
+});
+
 test('what is written is read back, whatever the order and the growth', () => {
   const item = fc.oneof(
     fc.record({ kind: fc.constant('varint' as const), value: fc.maxSafeNat() }),

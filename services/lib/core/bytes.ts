@@ -68,6 +68,13 @@ export class ByteWriter {
     this.length += count;
   }
 
+  /** As `raw`, from a buffer that there is a view of. */
+  rawFrom(source: DataView, start: number, end: number): void {
+    this.reserve(end - start);
+    copyWords(this.view, this.length, source, start, end);
+    this.length += end - start;
+  }
+
   /** Length as varint, then UTF-8. */
   string(text: string): void {
     const room = text.length * 3;
@@ -101,6 +108,14 @@ export class ByteWriter {
 function copyBytes(dst: Uint8Array, at: number, source: Uint8Array, start: number, end: number): void {
   const shift = at - start;
   for (let i = start; i < end; i++) dst[shift + i] = source[i]!;
+}
+
+/** Hot! Eight bytes at a time: V8 makes no object of a word that is only carried. */
+function copyWords(dst: DataView, at: number, source: DataView, start: number, end: number): void {
+  const shift = at - start;
+  let i = start;
+  for (; i + 8 <= end; i += 8) dst.setBigUint64(shift + i, source.getBigUint64(i));
+  for (; i < end; i++) dst.setUint8(shift + i, source.getUint8(i));
 }
 
 /** Writes a text of ASCII only; false when it is not, and then what stands at `at` means nothing. */

@@ -98,7 +98,7 @@ export class LabelPairs {
 
   /** Appends the pair's bytes. */
   write(pair: number, dst: ByteWriter): void {
-    dst.raw(this.#arena.bytes, this.#ends[pair]!, this.#ends[pair + 1]!);
+    dst.rawFrom(this.#arena.view, this.#ends[pair]!, this.#ends[pair + 1]!);
   }
 
   /** The arena that pairs stand in. Stale after the next `intern`. */

@@ -4,6 +4,7 @@ import { AppError } from '../../core/errors.ts';
 import type { ChunkSink } from '../../model/chunk-sink.ts';
 
 const VERSION = 1;
+const NO_LABELS = new Uint8Array(0);
 /**
  * A frame is closed once it has this many bytes: large enough to amortise a message, and so small that its reader works on it while the
  * next one is filled.
@@ -18,6 +19,9 @@ export class SeriesFrameWriter implements ChunkSink {
   /** Where the number of chunks of the open series stands: a byte, until there are more than it can say. */
   #countAt = -1;
   #frames: Uint8Array<ArrayBuffer>[] = [];
+  /** The buffer that the last labels came from, and a view of it. */
+  #labels: Uint8Array = NO_LABELS;
+  #labelsView: DataView = new DataView(NO_LABELS.buffer);
 
   constructor() {
     this.#begin();
@@ -33,7 +37,12 @@ export class SeriesFrameWriter implements ChunkSink {
     const out = this.#out;
     if (out.length >= SERIES_FRAME_BYTES_TARGET) this.#closeFrame();
     out.varint(end - start);
-    out.raw(bytes, start, end);
+    // The labels of one series after the other stand in the same buffer.
+    if (bytes !== this.#labels) {
+      this.#labels = bytes;
+      this.#labelsView = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
+    out.rawFrom(this.#labelsView, start, end);
     this.#countAt = out.length;
     out.u8(0);
     this.#series++;
@@ -67,6 +76,7 @@ export class SeriesFrameWriter implements ChunkSink {
   finish(): Uint8Array<ArrayBuffer>[] {
     this.#closeSeries();
     if (this.#series > 0) this.#closeFrame();
+    this.#labels = NO_LABELS;
     return this.takeFrames();
   }
 
