@@ -34,6 +34,11 @@ export class StepTable {
     return this.#rows;
   }
 
+  /** Makes room for so many rows of an empty table at once, as far as a block has it: doubling copies what is there each time. */
+  reserve(rows: number): void {
+    if (this.#capacity === 0 && rows > 0) this.#addBlock(Math.min(rows, this.#rowsPerBlock));
+  }
+
   /** Adds an empty row and answers its number. */
   addRow(): number {
     const row = this.#rows++;
@@ -137,6 +142,7 @@ export async function storeVector(
   column: StepColumn,
 ): Promise<StoredVector> {
   const table = new StepTable(session, column.values.length);
+  table.reserve(operand.series.length);
   for (let i = 0; i < operand.series.length; i++) {
     if (session.isSliceOver()) await session.pause();
     operand.next(column);

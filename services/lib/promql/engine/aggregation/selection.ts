@@ -164,6 +164,8 @@ class RankCells {
   readonly #rows: Int32Array;
   /** Values times sign, so that larger is always better. */
   readonly #ranks: Float64Array;
+  /** By group and step: the rank that one has to exceed, NaN where that is not known to be so simple. */
+  readonly #bars: Float64Array;
   /** Histograms that limitk took, by place. */
   readonly #histograms = new Map<number, FloatHistogram>();
   readonly #position: Position;
@@ -191,10 +193,11 @@ class RankCells {
       this.#offsets[group] = cells;
       cells += this.#capacities[group]! * this.#steps;
     }
-    session.charge(cells * 12 + members.length * this.#steps * 4);
+    session.charge(cells * 12 + members.length * this.#steps * 12);
     this.#sizes = new Int32Array(members.length * this.#steps);
     this.#rows = new Int32Array(cells);
     this.#ranks = new Float64Array(cells);
+    this.#bars = new Float64Array(members.length * this.#steps).fill(Number.NaN);
   }
 
   /**
@@ -207,25 +210,16 @@ class RankCells {
     const offset = this.#offsets[group]!;
     const steps = this.#steps;
     const sign = this.#sign;
-    const limits = this.#limits;
-    const sizes = this.#sizes;
-    const ranks = this.#ranks;
+    const bars = this.#bars;
     const { kinds, values } = column;
     let isEmpty = true;
-    for (let k = 0; k < steps; k++) {
+    for (let k = 0, cell = group * steps; k < steps; k++, cell++) {
       const kind = kinds[k]!;
       if (kind === ABSENT) continue;
       isEmpty = false;
-      const base = offset + k * capacity;
       // Hot! Most values are weaker than all that are held.
-      if (kind === FLOAT && sign !== 0 && capacity > 0 && sizes[group * steps + k]! >= limits[k]!) {
-        const isBetter = limits[k]! > 0 && isWeaker(ranks[base]!, sign === -1 ? -values[k]! : values[k]!);
-        if (!isBetter) {
-          if (strikes) kinds[k] = ABSENT;
-          continue;
-        }
-      }
-      const isTaken = this.#take(group, row, column, k, base, capacity);
+      const isWeak = kind === FLOAT && sign * values[k]! <= bars[cell]!;
+      const isTaken = !isWeak && this.#take(group, row, column, k, offset + k * capacity, capacity);
       if (strikes && !isTaken) kinds[k] = ABSENT;
     }
     if (!isEmpty) this.see(group);
@@ -245,12 +239,14 @@ class RankCells {
       this.#ranks[base + size] = rank;
       if (column.kinds[k] === HISTOGRAM) this.#histograms.set(base + size, column.histograms[k]!);
       if (sign !== 0) rise(this.#rows, this.#ranks, base, size);
+      if (sign !== 0 && size + 1 === limit) this.#bars[cell] = this.#ranks[base]!;
       return true;
     }
     if (sign === 0 || !isWeaker(this.#ranks[base]!, rank)) return false;
     this.#rows[base] = row;
     this.#ranks[base] = rank;
     sink(this.#rows, this.#ranks, base, size);
+    this.#bars[cell] = this.#ranks[base]!;
     return true;
   }
 
