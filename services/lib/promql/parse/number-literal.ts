@@ -8,6 +8,8 @@ import type { TokenStream } from './token-stream.ts';
 /** Longest duration, seconds: what a signed 64-bit count of nanoseconds holds. */
 const DURATION_SECONDS_MAX = 2 ** 63 / 1e9;
 
+const INTEGER_MAX = 2n ** 63n - 1n;
+
 /** Value of a number token, seconds of a duration token. */
 export function literalValue(tokens: TokenStream, token: Token): number {
   return token.kind === 'duration' ? durationSeconds(tokens, token) : numberValue(tokens, token);
@@ -27,12 +29,22 @@ function numberValue(tokens: TokenStream, token: Token): number {
   if (text === 'inf') return Number.POSITIVE_INFINITY;
   if (text === 'nan') return Number.NaN;
   const digits = text.replaceAll('_', '');
-  // A leading zero makes an integer octal, as in Go; 08 is not octal and so decimal.
-  const value = /^0[0-7]+$/.test(digits) ? Number.parseInt(digits, 8) : Number(digits);
+  const value = decimalOrBased(digits);
   if (Number.isFinite(value)) return value;
   const reason = Number.isNaN(value) ? 'invalid syntax' : 'value out of range';
   const quoted = goQuote(token.text);
   return tokens.fail(token.start, `error parsing number: strconv.ParseFloat: parsing ${quoted}: ${reason}`);
+}
+
+/** NaN for what is no number. As in Go, an integer has 64 bits; more digits are read as a fraction would be, which hexadecimal ones are not. */
+function decimalOrBased(digits: string): number {
+  // A leading zero makes it octal; 08 is not octal and so decimal.
+  if (/^0[0-7]+$/.test(digits)) {
+    const value = BigInt(`0o${digits}`);
+    return value <= INTEGER_MAX ? Number(value) : Number(digits);
+  }
+  if (/^0x[0-9a-f]+$/.test(digits)) return BigInt(digits) <= INTEGER_MAX ? Number(digits) : Number.NaN;
+  return Number(digits);
 }
 
 /** Whether so many seconds fit a duration. */

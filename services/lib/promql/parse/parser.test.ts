@@ -44,6 +44,9 @@ describe('numbers and strings', () => {
     ['5.', 5],
     ['5e-3', 0.005],
     ['0xc', 12],
+    ['0x7fffffffffffffff', 2 ** 63],
+    ['0777777777777777777777', 2 ** 63],
+    ['0777777777777777777777777', 777777777777777800000000],
     ['0X_c_F', 207],
     ['0755', 493],
     ['-0755', -493],
@@ -244,6 +247,10 @@ describe('errors', () => {
     ['1e-320memory', '1:1: parse error: bad number or duration syntax: "1e-320me"'],
     ['1 + 0.51ms', '1:5: parse error: unknown unit "." in duration "0.51ms"'],
     ['1+', '1:3: parse error: unexpected end of input'],
+    [
+      '1 + 0x8000000000000000',
+      '1:5: parse error: error parsing number: strconv.ParseFloat: parsing "0x8000000000000000": invalid syntax',
+    ],
     ['1 + 0x', '1:5: parse error: error parsing number: strconv.ParseFloat: parsing "0x": invalid syntax'],
     ['(1e)', '1:2: parse error: error parsing number: strconv.ParseFloat: parsing "1e": invalid syntax'],
     [
