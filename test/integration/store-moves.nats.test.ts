@@ -14,18 +14,28 @@ import { encodeWriteRequest, postWrite, snappyLiterals } from '../support/remote
 import { callApi, freshFolder } from '../support/tidemark.ts';
 
 const HOUR_MS = 3_600_000;
-const DAYS = 13;
+/** Blocks of two days go together: so many days that each of four stores gets some, whatever the date. */
+const DAYS = 45;
+const EVERY_HOURS = 24;
+/** A block each. */
+const SAMPLES = (DAYS * 24) / EVERY_HOURS - 1;
 const SERIES = 20;
-const STORE_FLAGS = ['--store.repair-interval=300ms', '--store.surplus-grace=1s', '--store.rebuild-delay=4s'];
+const RETENTION = '--storage.tsdb.retention.time=60d';
+const STORE_FLAGS = [
+  RETENTION,
+  '--store.repair-interval=300ms',
+  '--store.surplus-grace=1s',
+  '--store.rebuild-delay=4s',
+];
 const MOVE_TIMEOUT_MS = 240_000;
 
 const movesOf = async (gateway: string): Promise<MovesAnswer> =>
   ((await (await fetch(`${gateway}/api/v1/cluster/moves`)).json()) as { data: MovesAnswer }).data;
 
-/** Samples of two weeks, every six hours: a block for each of them. */
+/** Samples of many days: a block for each of them. */
 async function writeHistory(gateway: string): Promise<void> {
   const startMs = Math.floor((Date.now() - DAYS * 24 * HOUR_MS) / HOUR_MS) * HOUR_MS;
-  const times = Array.from({ length: DAYS * 4 - 1 }, (_, i) => startMs + i * 6 * HOUR_MS);
+  const times = Array.from({ length: SAMPLES }, (_, i) => startMs + i * EVERY_HOURS * HOUR_MS);
   const series = Array.from({ length: SERIES }, (_, s) => ({
     labels: { __name__: 'history', series: String(s) },
     samples: times.map((timeMs, i): readonly [number, number] => [timeMs, s * 1000 + i]),
@@ -75,7 +85,7 @@ test.skipIf(!hasPrograms('nats-server'))(
       counts: { ingester: 1, store: 2, querier: 1, gateway: 1 },
       flags: {
         store: STORE_FLAGS,
-        gateway: ['--web.enable-admin-api'],
+        gateway: ['--web.enable-admin-api', RETENTION],
         ingester: ['--cluster.replication-factor=1'],
       },
     });
@@ -97,7 +107,7 @@ test.skipIf(!hasPrograms('nats-server'))(
     const load = new ClusterLoad({ gateways: [gateway], constant: [constant] });
     const before = await movesOf(gateway);
     expect(before.stores.map(({ heldBlocks }) => heldBlocks)).toEqual([
-      expect.toSatisfy((n) => n >= DAYS * 4 - 1),
+      expect.toSatisfy((n) => n >= SAMPLES),
       before.stores[0]!.heldBlocks,
     ]);
 
@@ -117,7 +127,7 @@ test.skipIf(!hasPrograms('nats-server'))(
     const shared = await movesOf(gateway);
     expect(shared.stores.every(({ heldBlocks }) => heldBlocks > 0)).toBe(true);
     const copies = shared.stores.reduce((sum, { heldBlocks }) => sum + heldBlocks, 0);
-    expect(copies).toBeGreaterThanOrEqual(2 * (DAYS * 4 - 1));
+    expect(copies).toBeGreaterThanOrEqual(2 * SAMPLES);
 
     load.enter('a store dies with its disk');
     const killedMs = performance.now();
