@@ -74,8 +74,6 @@ export class CatchUp {
   readonly #options: CatchUpOptions;
   readonly #deps: CatchUpDeps;
   readonly #abort = new AbortController();
-  /** Ends the fetch under way. */
-  #fetching = new AbortController();
   #loop: Promise<void> | undefined;
   #isKicked = false;
   #settledEpoch = 0;
@@ -131,11 +129,6 @@ export class CatchUp {
   /** Something is missing: look now. */
   kick(): void {
     this.#isKicked = true;
-  }
-
-  /** Ends the fetch under way, if there is one: nothing that was sent before this call is taken after it. The rest is fetched anew. */
-  breakOff(): void {
-    this.#fetching.abort(new AppError('canceled', 'samples were deleted meanwhile'));
   }
 
   /**
@@ -365,8 +358,7 @@ export class CatchUp {
     fetched: { writes: number; samples: number; bytes: number },
   ): Promise<void> {
     const { clock, table, log, writes, metrics, tables } = this.#deps;
-    this.#fetching = new AbortController();
-    const signal = AbortSignal.any([this.#abort.signal, this.#fetching.signal]);
+    const { signal } = this.#abort;
     const throttle = new Throttle(this.#options.catchUpBytesPerSecond, clock, signal);
     const wanted = new ByteWriter(1024);
     encodeHeldWrites(wanted, lacking);
@@ -379,8 +371,6 @@ export class CatchUp {
         { wanted: Buffer.from(wanted.take()) },
         { signal },
       )) {
-        // It may have been under way when it was broken off.
-        throwIfAborted(signal);
         if (part?.$case === 'progress') {
           this.#progress = part.value.readBytes / Math.max(1, part.value.totalBytes);
         } else if (part?.$case === 'write') {

@@ -16,7 +16,6 @@ import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { LeftSeries } from '../../lib/tsdb/head/head.ts';
 import { sealRange } from '../../lib/tsdb/head/head-seal.ts';
 import { selectHead } from '../../lib/tsdb/head/head-select.ts';
-import type { HeadMask } from '../../lib/tsdb/head/masked-series.ts';
 import type { RangeChunks } from '../../lib/tsdb/head/range-chunks.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
 import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
@@ -74,12 +73,6 @@ interface Unsealed {
   readonly done: Set<number>;
 }
 
-/** A range that takes samples. */
-interface OpenRange {
-  readonly tenant: Tenant;
-  readonly range: RangeChunks;
-}
-
 export class Sealer {
   readonly #options: ResolvedOptions;
   readonly #deps: SealerDeps;
@@ -121,8 +114,13 @@ export class Sealer {
     return this.#work.run(async () => {
       const tenants = this.#deps.tenants.all().filter(({ name }) => tenantName === '' || name === tenantName);
       const blockIds: string[] = [];
-      await this.#deps.still.run(() => this.#cut(tenants.flatMap(openRangesOf)));
-      for (const tenant of tenants) blockIds.push(...(await this.#sealFrozen(tenant, signal, false)));
+      for (const tenant of tenants) {
+        await this.#deps.still.run(() => {
+          for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
+            this.#cut(tenant, startMs);
+        });
+        blockIds.push(...(await this.#sealFrozen(tenant, signal, false)));
+      }
       await this.#deps.still.run(() => this.#truncate());
       return blockIds;
     });
@@ -130,7 +128,7 @@ export class Sealer {
 
   /**
    * Hides samples that are in the head now. Waits for a seal that is under way, so that what was sealed before is on the
-   * stores when this resolves, and what is sealed afterwards is without them. Asked again it hides what has come since, too.
+   * stores when this resolves, and what is sealed afterwards is without them.
    *
    * @returns Frozen ranges that may hold such samples.
    * @throws AppError `bad_data` on a malformed matcher, `resource_exhausted` when there are too many deletes.
@@ -138,11 +136,8 @@ export class Sealer {
   deleteSamples(mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
     return this.#work.run(async () => {
       const tenant = this.#deps.tenants.get(mark.tenant);
-      if (tenant === undefined) return 0;
-      const before = tenant.deletes.find(mark.id);
-      if (!(await this.#holds(tenant, mark, before)))
-        return before === undefined ? 0 : concernedBy(tenant, before.mark);
-      if (before === undefined && tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
+      if (tenant === undefined || !(await this.#holds(tenant, mark))) return 0;
+      if (tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
         throw new AppError(
           'resource_exhausted',
           `${HEAD_DELETES_MAX} deletes wait until ranges of the head are sealed, the limit; delete with fewer selectors, or later`,
@@ -154,14 +149,19 @@ export class Sealer {
 
   /** Cuts the open ranges that a delete concerns, and notes it. Returns how many frozen ones it concerns. */
   async #hide(tenant: Tenant, mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
-    this.#cut(openRangesOf(tenant).filter(({ range }) => overlaps(range, mark)));
+    const overlaps = ({ startMs, endMs }: RangeChunks) => startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
+    // What follows stands in other segments, so that whoever reads the log can tell it from what is hidden.
+    this.#deps.log.rotate();
+    for (const range of [...tenant.head.ranges()]) {
+      if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
+    }
     const whole = { ...mark, generationMax: tenant.generationNext - 1 };
     this.#payload.reset();
     encodeDelete(this.#payload, whole);
     const durable = this.#log(RECORD_DELETE);
     tenant.deletes.add(whole);
     await durable;
-    return concernedBy(tenant, whole);
+    return tenant.head.frozenRanges().filter(overlaps).length;
   }
 
   /** False when it hides nothing here any more. */
@@ -184,17 +184,12 @@ export class Sealer {
     return this.#deps.log.append(type, 0, ++this.#marks, bytes, 0, length, true).durable;
   }
 
-  /** True when a series of the head matches and has samples in the range, besides those that `hidden` hides. */
-  async #holds(
-    tenant: Tenant,
-    { matchers, minTimeMs, maxTimeMs }: Deletion,
-    hidden: HeadMask | undefined,
-  ): Promise<boolean> {
+  /** True when a series of the head matches and has samples in the range. */
+  async #holds(tenant: Tenant, { matchers, minTimeMs, maxTimeMs }: Deletion): Promise<boolean> {
     let found = false;
     const selection = { matchers, minTimeMs, maxTimeMs, partitions: undefined, isUnordered: true };
     const limits = { labelsOnly: true, seriesMax: Number.POSITIVE_INFINITY };
-    const masks = hidden === undefined ? [] : [hidden];
-    const steps = selectHead(tenant.head, { ...selection, ...limits, masks }, this.#deps.clock, {
+    const steps = selectHead(tenant.head, { ...selection, ...limits }, this.#deps.clock, {
       beginSeries: () => {
         found = true;
       },
@@ -227,48 +222,41 @@ export class Sealer {
 
   async #sealClosed(): Promise<void> {
     const { still, tenants } = this.#deps;
-    await still.run(() => this.#cut(tenants.all().flatMap((tenant) => this.#closedOf(tenant))));
     for (const tenant of [...tenants.all()]) {
+      await still.run(() => this.#cutClosed(tenant));
       await this.#sealFrozen(tenant, this.#abort.signal, true);
       await still.run(() => this.#dropSealed(tenant));
     }
     await still.run(() => this.#truncate());
   }
 
-  /** Ranges whose time is over. Late samples of an old range gather for a while first: blocks should not be tiny. */
-  #closedOf(tenant: Tenant): OpenRange[] {
+  /** Cuts ranges whose time is over. Late samples of an old range gather for a while first: blocks should not be tiny. */
+  #cutClosed(tenant: Tenant): void {
     const { clock } = this.#deps;
     const { sealDelayMs, lateSealDelayMs } = this.#options;
     const monotonicMs = clock.monotonicMs();
     const closedMs = clock.nowMs() - sealDelayMs;
-    return openRangesOf(tenant).filter(({ range }) => {
+    for (const range of [...tenant.head.ranges()]) {
+      if (range.generation !== 0) continue;
       const isClosed = range.endMs <= closedMs;
       const firstSeenMs = this.#firstSeenMs.get(range);
-      // A range that is met closed is a late one.
-      if (firstSeenMs === undefined)
+      if (firstSeenMs === undefined) {
+        // A range that is met closed is a late one.
         this.#firstSeenMs.set(range, isClosed ? monotonicMs : Number.NEGATIVE_INFINITY);
-      return firstSeenMs !== undefined && isClosed && monotonicMs >= firstSeenMs + lateSealDelayMs;
-    });
+      } else if (isClosed && monotonicMs >= firstSeenMs + lateSealDelayMs) this.#cut(tenant, range.startMs);
+    }
   }
 
-  /**
-   * Freezes ranges, in the log and in the head at the same place. What follows stands in other segments: whoever reads the log can tell it
-   * from what was there before, and gives nobody what is sealed or deleted since (unsealed-filter.ts).
-   */
-  #cut(ranges: readonly OpenRange[]): void {
-    if (ranges.length === 0) return;
-    const { log } = this.#deps;
-    log.rotate();
-    for (const { tenant, range } of ranges) {
-      const generation = tenant.generationNext;
-      this.#payload.reset();
-      encodeCut(this.#payload, { tenant: tenant.name, startMs: range.startMs, generation });
-      const { bytes, length } = this.#payload;
-      log.append(RECORD_CUT, 0, ++this.#marks, bytes, 0, length, true);
-      tenant.generationNext = generation + 1;
-      tenant.head.freeze(range.startMs, generation);
-      failpoint('seal-cut');
-    }
+  /** Freezes a range, in the log and in the head at the same place. */
+  #cut(tenant: Tenant, startMs: number): void {
+    const generation = tenant.generationNext;
+    this.#payload.reset();
+    encodeCut(this.#payload, { tenant: tenant.name, startMs, generation });
+    const { bytes, length } = this.#payload;
+    this.#deps.log.append(RECORD_CUT, 0, ++this.#marks, bytes, 0, length, true);
+    tenant.generationNext = generation + 1;
+    tenant.head.freeze(startMs, generation);
+    failpoint('seal-cut');
   }
 
   /**
@@ -510,21 +498,4 @@ export class Sealer {
       await nextTurn();
     }
   }
-}
-
-function openRangesOf(tenant: Tenant): OpenRange[] {
-  return [...tenant.head.ranges()]
-    .filter(({ generation }) => generation === 0)
-    .map((range) => ({ tenant, range }));
-}
-
-function overlaps({ startMs, endMs }: RangeChunks, { minTimeMs, maxTimeMs }: Deletion): boolean {
-  return startMs <= maxTimeMs && endMs > minTimeMs;
-}
-
-/** Frozen ranges of which a delete may hide something. */
-function concernedBy({ head }: Tenant, mark: DeleteMark): number {
-  return head
-    .frozenRanges()
-    .filter((range) => range.generation <= mark.generationMax && overlaps(range, mark)).length;
 }

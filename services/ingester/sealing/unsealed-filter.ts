@@ -18,7 +18,7 @@ export class UnsealedFilter {
     for (const range of tenant.head.ranges()) {
       if (range.firstSegment > segment) continue;
       const other = this.#ranges.get(range.startMs);
-      // A cut begins a new segment, so that ranges before and after it never share one.
+      // A delete begins a new segment, so that ranges before and after it never share one.
       if (other === undefined || other.firstSegment <= range.firstSegment)
         this.#ranges.set(range.startMs, range);
     }
