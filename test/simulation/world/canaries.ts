@@ -6,6 +6,7 @@ import { CatchUp } from '../../../services/ingester/replication/catch-up.ts';
 import { Replica } from '../../../services/ingester/replication/replication.ts';
 import { Sealer } from '../../../services/ingester/sealing/sealer.ts';
 import { Fences } from '../../../services/ingester/writes/fences.ts';
+import type { ObjectStore, RemovalRight } from '../../../services/lib/objstore/object-store.ts';
 import type { Cluster, VersionedPeer } from '../../../services/lib/transport/cluster.ts';
 import type { RecordView } from '../../../services/lib/tsdb/log/record.ts';
 import { LeasedTurns } from '../../../services/store/bucket/removal-turns.ts';
@@ -26,6 +27,7 @@ export const CANARIES = {
   'no-fence': /two holders: samples/,
   'trust-itself': /two holders: notifications/,
   'remove-any-time': /two removers/,
+  'removals-without-end': /two removers/,
   'forget-deletes': /deleted, and seen again/,
   'deletes-stay-home': /deleted, and seen again/,
   'leave-at-once': /^lost |no complete answer|replicas differ/,
@@ -85,6 +87,9 @@ export function plantCanary(canary: Canary | undefined): Views {
         giveBack: () => Promise.resolve(),
       });
       return {};
+    // What a store has decided to remove it removes, however long it was stopped since.
+    case 'removals-without-end':
+      return { bucketSeen: withoutEnd };
     // An ingester does not know of deletes any more when it starts again.
     case 'forget-deletes':
       dropRecords(({ type }) => type === RECORD_DELETE);
@@ -142,6 +147,19 @@ function withoutDeletes(cluster: Cluster): Cluster {
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
+}
+
+/** A bucket that takes removals whenever they come. */
+function withoutEnd(bucket: ObjectStore): ObjectStore {
+  const endless = new WeakMap<RemovalRight, RemovalRight>();
+  return {
+    ...bucket,
+    remove: (key, right, signal) => {
+      const lasting = endless.get(right) ?? { leftMs: () => Number.POSITIVE_INFINITY };
+      endless.set(right, lasting);
+      return bucket.remove(key, lasting, signal);
+    },
+  };
 }
 
 /** Records that a replay passes over. */
