@@ -5,7 +5,6 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import { freePort } from '../test/support/programs.ts';
 import { pick, type Random, randomOf } from '../test/support/random.ts';
 import { ChaosCluster } from './chaos/chaos-cluster.ts';
@@ -16,6 +15,7 @@ import { LeakWatch } from './chaos/leak-watch.ts';
 import { LoopbackFabric } from './chaos/loopback-fabric.ts';
 import { lacksNamespaces, NamespaceFabric, runInside } from './chaos/namespace-fabric.ts';
 import { PACKET_FAULTS, type PacketRound } from './chaos/packet-faults.ts';
+import { readFlags } from './command-line.ts';
 
 const USAGE = `usage: npm run chaos -- --rounds N --seed S [options]
 
@@ -32,18 +32,15 @@ const USAGE = `usage: npm run chaos -- --rounds N --seed S [options]
 Needs nats-server on the PATH. As root one ingester has a small disk of its own (tmpfs), which 'full disk' fills.
 `;
 
-const { values } = parseArgs({
-  options: {
-    rounds: { type: 'string', default: '20' },
-    seed: { type: 'string', default: String(Date.now() % 1_000_000) },
-    faults: { type: 'string' },
-    minutes: { type: 'string', default: '100000' },
-    kills: { type: 'string', default: '1000000000' },
-    'in-order': { type: 'boolean', default: false },
-    namespaces: { type: 'boolean', default: false },
-    'cut-seconds': { type: 'string', default: String(CUT_MS / 1000) },
-    help: { type: 'boolean', default: false },
-  },
+const values = readFlags(USAGE, {
+  rounds: { type: 'string', default: '20' },
+  seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+  faults: { type: 'string' },
+  minutes: { type: 'string', default: '100000' },
+  kills: { type: 'string', default: '1000000000' },
+  'in-order': { type: 'boolean', default: false },
+  namespaces: { type: 'boolean', default: false },
+  'cut-seconds': { type: 'string', default: String(CUT_MS / 1000) },
 });
 
 const print = (line: string): void => {
@@ -140,10 +137,6 @@ async function setUp(
 }
 
 async function main(): Promise<number> {
-  if (values.help) {
-    process.stdout.write(USAGE);
-    return 0;
-  }
   if (values.namespaces) {
     const lack = lacksNamespaces();
     if (lack !== undefined) throw new Error(`no network namespaces here: ${lack}`);

@@ -1,14 +1,13 @@
 // What separate processes cost: all-in-one beside clusters of one gateway, three ingesters, one store and one querier, at each
 // replication factor, on the same data in one run. CPU from /proc by process, bytes from the processes' own counters and, to
 // check these, from the kernel's of the gateway's sockets, latencies of the twelve queries.
-// usage: node load-tests/cluster-bench.ts [--targets 100] [--scrapes 60] [--factors 1,3] [--rounds 2] [--runs 5] [--only write]
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { findProgram, waitFor } from '../test/support/programs.ts';
 import { type BenchProcess, startBenchCluster } from './cluster-processes.ts';
+import { positive, readFlags } from './command-line.ts';
 import { usageOf } from './process-usage.ts';
 import { makeReplay, type Replay, STEP_MS, sharedBench } from './replay-file.ts';
 import { startSystem } from './systems.ts';
@@ -151,18 +150,35 @@ function query(contestants: readonly Contestant[], replay: Replay, runs: number)
   });
 }
 
-const { values: options } = parseArgs({
-  options: {
-    targets: { type: 'string', default: '100' },
-    scrapes: { type: 'string', default: '60' },
-    factors: { type: 'string', default: '1,3' },
-    rounds: { type: 'string', default: '2' },
-    runs: { type: 'string', default: '5' },
-    only: { type: 'string', default: '' },
-    'base-port': { type: 'string', default: '25000' },
-    'profile-dir': { type: 'string', default: '' },
-  },
+const USAGE = `Separate processes beside all-in-one on the same data: CPU per sample by process, bytes on the wire, the twelve queries.
+
+usage: node load-tests/cluster-bench.ts [flags]
+
+  --targets N        targets of 550 series                                 100
+  --scrapes N        samples of each series in a round                     60
+  --factors A,B      replication factors, a cluster for each               1,3
+  --rounds N         the first one makes the series: read the last         2
+  --runs N           answers to each query, of which the median counts     5
+  --only write       no queries
+  --base-port N      clusters take ports from here on                      25000
+  --profile-dir DIR  CPU profiles of gateways and ingesters
+
+Needs nats-server on the PATH.
+`;
+
+const options = readFlags(USAGE, {
+  targets: { type: 'string', default: '100' },
+  scrapes: { type: 'string', default: '60' },
+  factors: { type: 'string', default: '1,3' },
+  rounds: { type: 'string', default: '2' },
+  runs: { type: 'string', default: '5' },
+  only: { type: 'string', default: '' },
+  'base-port': { type: 'string', default: '25000' },
+  'profile-dir': { type: 'string', default: '' },
 });
+const targets = positive('targets', options.targets);
+const scrapes = positive('scrapes', options.scrapes);
+const rounds = positive('rounds', options.rounds);
 
 const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-cluster-bench-'));
 let contestants: Contestant[] = [];
@@ -171,9 +187,8 @@ try {
   const profile = ['--cpu-prof', `--cpu-prof-dir=${options['profile-dir']}`];
   const nodeFlags = options['profile-dir'] === '' ? {} : { gateway: profile, ingester: profile };
   contestants = await startContestants(factors, Number(options['base-port']), nodeFlags);
-  const [targets, scrapes, rounds] = [options.targets, options.scrapes, options.rounds].map(Number);
   const endMs = Date.now();
-  for (let round = 1; round <= rounds!; round++) {
+  for (let round = 1; round <= rounds; round++) {
     // Each round goes on where the last one ended: the first makes the series and warms the code up.
     const replay = makeReplay(folder, targets!, scrapes!, endMs - (rounds! - round) * scrapes! * STEP_MS);
     console.log(`round ${round}: ${replay.series} series, ${replay.samples} samples, CPU by process:`);

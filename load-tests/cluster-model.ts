@@ -1,7 +1,5 @@
 // A model of large clusters: placement, movement, control-plane traffic, the width of a write and of a query, computed with the services'
 // own code where there is any, and by arithmetic where there is not. It says what breaks first.
-// usage: node load-tests/cluster-model.ts [--ingesters 3,30,100,300,1000] [--series 1000000 per ingester, before replication]
-import { parseArgs } from 'node:util';
 import { assignPartitions, type OwnerMember } from '../services/lib/placement/assignment.ts';
 import { computePlacement } from '../services/lib/placement/placement.ts';
 import { withSlots } from '../services/lib/placement/store-slots.ts';
@@ -9,15 +7,22 @@ import type { MemberRecord, PlacementRecord } from '../services/lib/transport/co
 import { ownersOf, ownerTableOf } from '../services/lib/transport/members/owner-table.ts';
 import { IngesterDefinition } from '../services/lib/wire/contracts.ts';
 import { findGaps, type SourceAnswer } from '../services/querier/selection/coverage.ts';
+import { positive, readFlags } from './command-line.ts';
 
-const { values: flags } = parseArgs({
-  options: {
-    ingesters: { type: 'string', default: '3,30,100,300,1000' },
-    series: { type: 'string', default: '1000000' },
-  },
+const USAGE = `A model of large clusters: placement, movement, control-plane traffic, width of writes and queries.
+
+usage: node load-tests/cluster-model.ts [flags]
+
+  --ingesters A,B  sizes                                          3,30,100,300,1000
+  --series N       active series per ingester before replication  1000000
+`;
+
+const flags = readFlags(USAGE, {
+  ingesters: { type: 'string', default: '3,30,100,300,1000' },
+  series: { type: 'string', default: '1000000' },
 });
-const sizes = flags.ingesters.split(',').map(Number);
-const seriesPerIngester = Number(flags.series);
+const sizes = flags.ingesters.split(',').map((size) => positive('ingesters', size));
+const seriesPerIngester = positive('series', flags.series);
 
 const FACTOR = 3;
 const HEARTBEAT_SECONDS = 1;

@@ -1,14 +1,13 @@
 // Whether all-in-one should decode remote write in a thread of its own: what decoding costs where it is, and what it costs the main
 // thread to have it done elsewhere. Each body goes to the thread without a copy, and its columns come back in shared memory, the
 // cheapest way there is; bodies are four at a time under way, as a sender has them.
-// usage: node load-tests/decode-thread-bench.ts [--targets 100] [--scrapes 60]
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { isMainThread, parentPort, Worker } from 'node:worker_threads';
 import { RemoteWriteColumns } from '../services/lib/wire/remote-write/remote-write-columns.ts';
 import { RemoteWriteDecoder } from '../services/lib/wire/remote-write/remote-write-decoder.ts';
+import { positive, readFlags } from './command-line.ts';
 import { makeReplay } from './replay-file.ts';
 
 const UNDER_WAY = 4;
@@ -127,17 +126,25 @@ function print(name: string, { threadUs, processUs, wallMs, samples }: Used, req
   );
 }
 
+const USAGE = `What decoding of remote write costs in the main thread, and what having it done in another one does.
+
+usage: node load-tests/decode-thread-bench.ts [flags]
+
+  --targets N  targets of 550 series                100
+  --scrapes N  samples of each series, 15 s apart   60
+`;
+
 async function main(): Promise<void> {
-  const { values: options } = parseArgs({
-    options: {
-      targets: { type: 'string', default: '100' },
-      scrapes: { type: 'string', default: '60' },
-    },
+  const options = readFlags(USAGE, {
+    targets: { type: 'string', default: '100' },
+    scrapes: { type: 'string', default: '60' },
   });
+  const targets = positive('targets', options.targets);
+  const scrapes = positive('scrapes', options.scrapes);
   const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-bench-'));
   const worker = new Worker(new URL(import.meta.url));
   try {
-    const replay = makeReplay(folder, Number(options.targets), Number(options.scrapes));
+    const replay = makeReplay(folder, targets, scrapes);
     const decode = decoderOf();
     // Once for what is compiled and for the series, then what counts.
     await here(bodiesOf(replay.file), decode);

@@ -1,12 +1,9 @@
 // Discovery while a cluster changes: thousands of pods, some of which change every moment. What it costs, how late targets are, and
 // whether they are right in the end. With --prometheus, a Prometheus follows the same API server beside it.
-//
-//   node load-tests/kubernetes-churn.ts [--pods 5000] [--rate 50] [--seconds 60] [--prometheus PROGRAM]
 import { fork, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { Registry } from 'prom-client';
 import { systemClock } from '../services/lib/core/clock.ts';
 import { createDiscovery } from '../services/lib/discovery/discovery.ts';
@@ -17,6 +14,7 @@ import { loadConfig } from '../services/lib/runtime/config/load-config.ts';
 import { createSilentLogger } from '../services/lib/runtime/logger.ts';
 import { buildTargets, type TargetOutcome } from '../services/scraper/targets/target.ts';
 import { type ApiObject, KubernetesApi } from '../test/support/kubernetes-api.ts';
+import { positive, readFlags } from './command-line.ts';
 import { usageOf } from './process-usage.ts';
 
 export interface ChurnOptions {
@@ -229,18 +227,30 @@ function secondsOf({ user, system }: NodeJS.CpuUsage): number {
   return (user + system) / 1e6;
 }
 
+const USAGE = `Discovery while pods come and go: what it costs, how late targets are, whether they are right in the end.
+
+usage: node load-tests/kubernetes-churn.ts [flags]
+
+  --pods N              at one time                                              5000
+  --rate N              changes a second                                         50
+  --seconds S           how long                                                 60
+  --prometheus PROGRAM  a Prometheus that follows the same API server beside it
+`;
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      pods: { type: 'string', default: '5000' },
-      rate: { type: 'string', default: '50' },
-      seconds: { type: 'string', default: '60' },
-      prometheus: { type: 'string' },
-      serve: { type: 'string' },
-    },
+  const values = readFlags(USAGE, {
+    pods: { type: 'string', default: '5000' },
+    rate: { type: 'string', default: '50' },
+    seconds: { type: 'string', default: '60' },
+    prometheus: { type: 'string' },
+    serve: { type: 'string' },
   });
   if (values.serve !== undefined) return serve(JSON.parse(values.serve) as ChurnOptions);
-  const options = { pods: Number(values.pods), rate: Number(values.rate), seconds: Number(values.seconds) };
+  const options = {
+    pods: positive('pods', values.pods),
+    rate: positive('rate', values.rate),
+    seconds: positive('seconds', values.seconds),
+  };
   const folder = mkdtempSync(path.join(tmpdir(), 'tidemark-churn-'));
   let rival: ReturnType<typeof spawn> | undefined;
   const result = await runChurn(options, (url) => {

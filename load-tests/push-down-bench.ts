@@ -1,12 +1,11 @@
 // What it saves that ingesters, and stores of what is in blocks, evaluate parts of queries: bytes that a querier receives, its CPU and theirs, and
 // the time of a query, on a cluster of processes with two queriers, one of which reads chunks.
-// usage: node load-tests/push-down-bench.ts [--series 50000] [--jobs 20] [--samples 24] [--factor 3] [--runs 9] [--history]
-import { parseArgs } from 'node:util';
 import { connectGrpc } from '../services/lib/transport/grpc/grpc-client.ts';
 import { createRpcTraffic } from '../services/lib/transport/rpc-traffic.ts';
 import { QuerierDefinition, type QueryRequest } from '../services/lib/wire/contracts.ts';
 import { encodeWriteRequest, sendWrite, snappyLiterals } from '../test/support/remote-write-body.ts';
 import { type BenchProcess, startBenchCluster } from './cluster-processes.ts';
+import { positive, readFlags } from './command-line.ts';
 import { usageOf } from './process-usage.ts';
 
 const STEP_MS = 15_000;
@@ -19,21 +18,34 @@ const QUERIES: readonly (readonly [string, number])[] = [
   ['sum by (job) (rate(x[1m]))', 30_000],
 ];
 
-const { values: options } = parseArgs({
-  options: {
-    series: { type: 'string', default: '50000' },
-    jobs: { type: 'string', default: '20' },
-    samples: { type: 'string', default: '24' },
-    factor: { type: 'string', default: '3' },
-    runs: { type: 'string', default: '9' },
-    'base-port': { type: 'string', default: '22500' },
-    /** Samples of ten hours ago, sealed: stores have them. */
-    history: { type: 'boolean', default: false },
-  },
+const USAGE = `Two queriers of one cluster, one of which reads chunks: bytes received, CPU and time of the same queries.
+
+usage: node load-tests/push-down-bench.ts [flags]
+
+  --series N       series of one metric                               50000
+  --jobs N         values of the label that is grouped by             20
+  --samples N      samples of each series, 15 s apart                 24
+  --factor N       replication factor                                 3
+  --runs N         answers to each query, of which the median counts  9
+  --history        samples of ten hours ago, sealed: stores have them
+  --base-port N    the cluster takes ports from here on               22500
+
+Needs nats-server on the PATH.
+`;
+
+const options = readFlags(USAGE, {
+  series: { type: 'string', default: '50000' },
+  jobs: { type: 'string', default: '20' },
+  samples: { type: 'string', default: '24' },
+  factor: { type: 'string', default: '3' },
+  runs: { type: 'string', default: '9' },
+  'base-port': { type: 'string', default: '22500' },
+  history: { type: 'boolean', default: false },
 });
-const [seriesCount, jobs, samples, runs] = [options.series, options.jobs, options.samples, options.runs].map(
-  Number,
-) as [number, number, number, number];
+const seriesCount = positive('series', options.series);
+const jobs = positive('jobs', options.jobs);
+const samples = positive('samples', options.samples);
+const runs = positive('runs', options.runs);
 
 async function write(url: string, endMs: number): Promise<void> {
   for (let from = 0; from < seriesCount; from += SERIES_PER_REQUEST) {

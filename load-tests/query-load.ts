@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { Agent } from 'node:http';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { positive, readFlags } from './command-line.ts';
 import { call } from './http-call.ts';
 import { parsePids, usageOf } from './process-usage.ts';
 import { describeFailures, describeLatencies, RequestLog } from './request-log.ts';
@@ -209,21 +209,14 @@ The last line is a summary as JSON. The exit code is 1 when a query failed.
 `;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      url: { type: 'string', default: 'http://localhost:9090' },
-      queries: { type: 'string', default: '' },
-      concurrency: { type: 'string', default: '4' },
-      duration: { type: 'string', default: '60' },
-      span: { type: 'string', default: '3600' },
-      pids: { type: 'string', default: '' },
-      help: { type: 'boolean', default: false },
-    },
+  const values = readFlags(USAGE, {
+    url: { type: 'string', default: 'http://localhost:9090' },
+    queries: { type: 'string', default: '' },
+    concurrency: { type: 'string', default: '4' },
+    duration: { type: 'string', default: '60' },
+    span: { type: 'string', default: '3600' },
+    pids: { type: 'string', default: '' },
   });
-  if (values.help) {
-    process.stdout.write(USAGE);
-    return;
-  }
   const summary = await runQueryLoad(
     {
       url: values.url,
@@ -242,12 +235,6 @@ async function main(): Promise<void> {
   }
   console.log(JSON.stringify(summary));
   if (Object.keys(summary.failures).length > 0) process.exitCode = 1;
-}
-
-function positive(flag: string, text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new Error(`--${flag}: ${JSON.stringify(text)} is not a number above 0`);
-  return value;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();

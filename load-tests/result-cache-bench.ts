@@ -1,20 +1,26 @@
 // What a dashboard's refresh costs with the result cache and without: milliseconds and the server's CPU, medians of refreshes that each move by a step, asked
 // in turn with and without, on one all-in-one. And what the cache costs a query that it has nothing of, and queries that it has no part in.
-// usage: node load-tests/result-cache-bench.ts [--series 400] [--refreshes 15] [--seal]
-import { parseArgs } from 'node:util';
 import { encodeWriteRequest, sendWrite, snappyLiterals } from '../test/support/remote-write-body.ts';
 import { startTidemark } from '../test/support/tidemark.ts';
+import { positive, readFlags } from './command-line.ts';
 import { usageOf } from './process-usage.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    series: { type: 'string', default: '400' },
-    refreshes: { type: 'string', default: '15' },
-    seal: { type: 'boolean', default: false },
-  },
+const USAGE = `Refreshes of dashboards over 24 hours and 7 days with the result cache and without.
+
+usage: node load-tests/result-cache-bench.ts [flags]
+
+  --series N     series of one metric                       400
+  --refreshes N  a dashboard is asked for so often          15
+  --seal         what is old is in blocks before it begins
+`;
+
+const options = readFlags(USAGE, {
+  series: { type: 'string', default: '400' },
+  refreshes: { type: 'string', default: '15' },
+  seal: { type: 'boolean', default: false },
 });
-const seriesCount = Number(options.series);
-const refreshes = Number(options.refreshes);
+const seriesCount = positive('series', options.series);
+const refreshes = positive('refreshes', options.refreshes);
 
 const HOUR_MS = 3_600_000;
 const SCRAPE_MS = 60_000;

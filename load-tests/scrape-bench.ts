@@ -1,31 +1,42 @@
 // Scraping beside Debian's prometheus and victoria-metrics: the same targets, samples per CPU-second of the server, its memory, and how
 // far scrapes are from their time, as the targets see it.
-//
-//   node load-tests/scrape-bench.ts [--targets 400] [--series 500] [--interval 5] [--warm-up 20] [--seconds 40] [--together]
-//     [--systems tidemark,prometheus,victoria-metrics] [--before FOLDER] [--plain] [--base-port 24000] [--profile-dir DIR]
-//
-// One system after another, or --together: then what else the machine does is the same for all. --before adds another checkout of
-// Tidemark, as `before`. The issue's own size is --targets 2000 --interval 15 --warm-up 45 --seconds 60.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { readFlags } from './command-line.ts';
 import { type ProcessUsage, usageOf } from './process-usage.ts';
 import { type Exporters, startExporters } from './scrape-exporters.ts';
 import { availableSystems, type System, type SystemName, startSystem } from './systems.ts';
 
-const { values } = parseArgs({
-  options: {
-    targets: { type: 'string', default: '400' },
-    series: { type: 'string', default: '500' },
-    interval: { type: 'string', default: '5' },
-    'warm-up': { type: 'string', default: '20' },
-    seconds: { type: 'string', default: '40' },
-    systems: { type: 'string', default: availableSystems().join(',') },
-    before: { type: 'string' },
-    together: { type: 'boolean', default: false },
-    plain: { type: 'boolean', default: false },
-    'base-port': { type: 'string', default: '24000' },
-    'profile-dir': { type: 'string' },
-  },
+const USAGE = `Tidemark, Debian's prometheus and victoria-metrics scraping the same simulated exporters.
+
+usage: node load-tests/scrape-bench.ts [flags]
+
+  --targets N        exporters                                              400
+  --series N         of each                                                500
+  --interval S       seconds between two scrapes of one                     5
+  --warm-up S        seconds that are not measured                          20
+  --seconds S        seconds that are                                       40
+  --systems A,B      which of ${availableSystems().join(', ')}
+  --before FOLDER    another checkout of Tidemark beside them, as 'before'
+  --together         all at one time: what else the machine does is the same for all
+  --plain            exporters do not compress
+  --base-port N      exporters take ports from here on                      24000
+  --profile-dir DIR  CPU profiles of Tidemark
+
+A million series are --targets 2000 --interval 15 --warm-up 45 --seconds 60.
+`;
+
+const values = readFlags(USAGE, {
+  targets: { type: 'string', default: '400' },
+  series: { type: 'string', default: '500' },
+  interval: { type: 'string', default: '5' },
+  'warm-up': { type: 'string', default: '20' },
+  seconds: { type: 'string', default: '40' },
+  systems: { type: 'string', default: availableSystems().join(',') },
+  before: { type: 'string' },
+  together: { type: 'boolean', default: false },
+  plain: { type: 'boolean', default: false },
+  'base-port': { type: 'string', default: '24000' },
+  'profile-dir': { type: 'string' },
 });
 
 interface Figures {

@@ -1,29 +1,32 @@
 // The series and values of a Prometheus and of Tidemark that scrape the same real targets by the same prometheus.yml, compared for
 // minutes. Prints a line a round and all differences.
-//
-//   node load-tests/scrape-parity.ts [--minutes 10] [--interval 5] [--peer prometheus|prometheus-3.14]
-import { parseArgs } from 'node:util';
 import { compareScrapes } from '../test/support/scrape-parity.ts';
+import { positive, readFlags, refuse } from './command-line.ts';
 
-const { values } = parseArgs({
-  options: {
-    minutes: { type: 'string', default: '10' },
-    interval: { type: 'string', default: '5' },
-    peer: { type: 'string', default: 'prometheus' },
-  },
+const USAGE = `Tidemark beside a Prometheus on real exporters: every series and value of both compared, differences listed.
+
+usage: node load-tests/scrape-parity.ts [flags]
+
+  --minutes N   how long                          10
+  --interval S  seconds between scrapes           5
+  --peer NAME   prometheus or prometheus-3.14     prometheus
+`;
+
+const values = readFlags(USAGE, {
+  minutes: { type: 'string', default: '10' },
+  interval: { type: 'string', default: '5' },
+  peer: { type: 'string', default: 'prometheus' },
 });
 const { peer } = values;
-if (peer !== 'prometheus' && peer !== 'prometheus-3.14') {
-  console.error(`--peer ${peer}: not prometheus or prometheus-3.14`);
-  process.exit(2);
-}
+if (peer !== 'prometheus' && peer !== 'prometheus-3.14')
+  refuse(`--peer ${peer}: not prometheus or prometheus-3.14`);
 
 const kinds = new Map<string, number>();
 let rounds = 0;
 let equal = 0;
 await compareScrapes({
-  durationMs: Number(values.minutes) * 60_000,
-  scrapeIntervalMs: Number(values.interval) * 1_000,
+  durationMs: positive('minutes', values.minutes) * 60_000,
+  scrapeIntervalMs: positive('interval', values.interval) * 1_000,
   peer,
   onRound: ({ series, differences }) => {
     rounds++;

@@ -3,7 +3,7 @@
 // usage: node load-tests/write-load.ts --url http://localhost:9090/api/v1/write [--series 100000] [--interval 15] …; see --help
 import { Agent } from 'node:http';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { positive, readFlags } from './command-line.ts';
 import { call } from './http-call.ts';
 import { parsePids, usageOf } from './process-usage.ts';
 import { describeFailures, describeLatencies, RequestLog } from './request-log.ts';
@@ -197,24 +197,17 @@ The last line is a summary as JSON. The exit code is 1 when a request failed.
 `;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      url: { type: 'string', default: 'http://localhost:9090/api/v1/write' },
-      series: { type: 'string', default: '100000' },
-      interval: { type: 'string', default: '15' },
-      churn: { type: 'string', default: '0' },
-      concurrency: { type: 'string', default: '8' },
-      duration: { type: 'string', default: '60' },
-      batch: { type: 'string', default: '2000' },
-      seed: { type: 'string', default: '1' },
-      pids: { type: 'string', default: '' },
-      help: { type: 'boolean', default: false },
-    },
+  const values = readFlags(USAGE, {
+    url: { type: 'string', default: 'http://localhost:9090/api/v1/write' },
+    series: { type: 'string', default: '100000' },
+    interval: { type: 'string', default: '15' },
+    churn: { type: 'string', default: '0' },
+    concurrency: { type: 'string', default: '8' },
+    duration: { type: 'string', default: '60' },
+    batch: { type: 'string', default: '2000' },
+    seed: { type: 'string', default: '1' },
+    pids: { type: 'string', default: '' },
   });
-  if (values.help) {
-    process.stdout.write(USAGE);
-    return;
-  }
   const summary = await runWriteLoad(
     {
       url: values.url,
@@ -231,12 +224,6 @@ async function main(): Promise<void> {
   );
   console.log(JSON.stringify(summary));
   if (Object.keys(summary.failures).length > 0) process.exitCode = 1;
-}
-
-function positive(flag: string, text: string): number {
-  const value = Number(text);
-  if (!(value > 0)) throw new Error(`--${flag}: ${JSON.stringify(text)} is not a number above 0`);
-  return value;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) await main();
