@@ -3,7 +3,7 @@
 import { type Placement, quorumOf } from '../../lib/placement/placement.ts';
 import type { StoreSet } from '../../lib/transport/cluster.ts';
 import type { AnswerCoverage, PartitionGroup } from '../../lib/wire/contracts.ts';
-import { completePartitions, missingStores, type SourceAnswer } from './coverage.ts';
+import { completePartitions, countMissingStores, type SourceAnswer } from './coverage.ts';
 
 /** Samples that were asked for, Unix milliseconds, both inclusive. */
 export interface AskedRange {
@@ -39,7 +39,7 @@ export function countCoverage(
     ...range,
     groups: placement === undefined ? [] : groupPartitions(answers, placement, replicationFactor, range),
     blockCopies,
-    blockCopiesRead: Math.max(0, blockCopies - missingStores(answers, storeSet).length),
+    blockCopiesRead: Math.max(0, blockCopies - countMissingStores(answers, storeSet)),
     missing: [...gaps],
   };
 }
@@ -81,18 +81,41 @@ function groupPartitions(
 /** Collects partitions that are alike. */
 class GroupList {
   readonly #groups = new Map<string, PartitionGroup>();
+  #last: PartitionGroup | undefined;
 
   add(partition: number, alike: Omit<PartitionGroup, 'partitions'>): void {
+    const last = this.#last;
+    // Neighbours are mostly alike.
+    if (last !== undefined && isAlike(last, alike)) last.partitions.push(partition);
+    else this.#last = this.#find(partition, alike);
+  }
+
+  #find(partition: number, alike: Omit<PartitionGroup, 'partitions'>): PartitionGroup {
     const { owners, answered, complete, covered, fromMs } = alike;
     const key = `${owners} ${answered} ${complete} ${covered} ${fromMs}`;
-    const group = this.#groups.get(key);
-    if (group === undefined) this.#groups.set(key, { partitions: [partition], ...alike });
-    else group.partitions.push(partition);
+    const known = this.#groups.get(key);
+    if (known !== undefined) {
+      known.partitions.push(partition);
+      return known;
+    }
+    const group = { partitions: [partition], ...alike };
+    this.#groups.set(key, group);
+    return group;
   }
 
   all(): PartitionGroup[] {
     return [...this.#groups.values()];
   }
+}
+
+function isAlike(a: Omit<PartitionGroup, 'partitions'>, b: Omit<PartitionGroup, 'partitions'>): boolean {
+  return (
+    a.owners === b.owners &&
+    a.answered === b.answered &&
+    a.complete === b.complete &&
+    a.covered === b.covered &&
+    a.fromMs === b.fromMs
+  );
 }
 
 /** What the selects of a query rest on, together: the worst of each partition, over all their times. Undefined without any. */

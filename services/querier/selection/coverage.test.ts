@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { findGaps, type SourceAnswer } from './coverage.ts';
+import { countMissingStores, findGaps, hasGaps, missingStores, type SourceAnswer } from './coverage.ts';
 
 const PLACEMENT = {
   epoch: 1,
@@ -56,6 +56,7 @@ describe('three replicas', () => {
     ['nobody', [], ['no ingester is known']],
   ])('%s', (_, answers, gaps) => {
     expect(findGaps(answers, PLACEMENT, 3)).toEqual(gaps);
+    expect(hasGaps(answers, PLACEMENT, 3)).toBe(gaps.length > 0);
   });
 });
 
@@ -110,6 +111,8 @@ describe('stores', () => {
     ],
   ])('%s', (_, answers, gaps) => {
     expect(findGaps([...ingesters, ...answers], PLACEMENT, 3, twoCopies)).toEqual(gaps);
+    expect(hasGaps([...ingesters, ...answers], PLACEMENT, 3, twoCopies)).toBe(gaps.length > 0);
+    expect(countMissingStores(answers, twoCopies)).toBe(missingStores(answers, twoCopies).length);
   });
 });
 
@@ -121,6 +124,7 @@ describe('former owners', () => {
     ['with an old owner that is still there', [ingester('a'), ingester('c'), ingester('d')], 0],
   ])('%s', (_, answers, gaps) => {
     expect(findGaps(answers, moved, 3)).toHaveLength(gaps);
+    expect(hasGaps(answers, moved, 3)).toBe(gaps > 0);
   });
 
   test('owners fewer than the quorum never acknowledged anything', () => {
@@ -131,6 +135,7 @@ describe('former owners', () => {
       former: [[['a', 'b']], [['a']]],
     };
     expect(findGaps([ingester('b'), ingester('c')], grown, 3)).toEqual([]);
+    expect(hasGaps([ingester('b'), ingester('c')], grown, 3)).toBe(false);
   });
 });
 

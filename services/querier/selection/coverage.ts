@@ -28,6 +28,7 @@ export function findGaps(
   replicationFactor: number,
   storeSet?: StoreSet,
 ): string[] {
+  if (!hasGaps(answers, placement, replicationFactor, storeSet)) return [];
   const lost = missingStores(answers, storeSet);
   const gaps = lost.length >= (storeSet?.replicationFactor ?? 1) ? lost : [];
   const ingesters = answers.filter(({ kind }) => kind === 'ingester');
@@ -35,12 +36,39 @@ export function findGaps(
   const failed = ingesters.filter(({ failure }) => failure !== undefined);
   const reasons = failed.map(({ instance, failure }) => `ingester ${instance} did not answer: ${failure}`);
   if (placement === undefined) return [...gaps, ...reasons];
-  const open = openPartitions(ingesters, placement, replicationFactor);
+  const open = [...openPartitions(answers, placement, replicationFactor)];
   if (ingesters.length > 0 && open.length > 0) {
     const why = [...reasons, ...absentOwners(open, placement, ingesters)];
     gaps.push(describePartitions(open, placement, why));
   }
   return gaps;
+}
+
+/** Whether findGaps() finds any, without the sentences: asked after each node's answer. */
+export function hasGaps(
+  answers: readonly SourceAnswer[],
+  placement: Placement | undefined,
+  replicationFactor: number,
+  storeSet?: StoreSet,
+): boolean {
+  if (!answers.some(({ kind }) => kind === 'ingester')) return true;
+  if (countMissingStores(answers, storeSet) >= (storeSet?.replicationFactor ?? 1)) return true;
+  if (placement === undefined)
+    return answers.some(({ kind, failure }) => kind === 'ingester' && failure !== undefined);
+  return openPartitions(answers, placement, replicationFactor).next().done !== true;
+}
+
+/** How many missingStores() finds. */
+export function countMissingStores(answers: readonly SourceAnswer[], storeSet: StoreSet | undefined): number {
+  let missing = 0;
+  for (const { kind, failure, coverage } of answers) {
+    if (kind === 'store' && (failure !== undefined || hasLoss(coverage))) missing++;
+  }
+  for (const instance of storeSet?.instances ?? []) {
+    const isAsked = answers.some((answer) => answer.kind === 'store' && answer.instance === instance);
+    if (!isAsked) missing++;
+  }
+  return missing;
 }
 
 /**
@@ -62,6 +90,11 @@ export function missingStores(answers: readonly SourceAnswer[], storeSet: StoreS
   return missing;
 }
 
+function hasLoss(coverage: Coverage | undefined): boolean {
+  if (coverage === undefined) return false;
+  return coverage.missing !== undefined || coverage.partitions.some(({ complete }) => !complete);
+}
+
 /** Why a store that answered does not account for all that was shipped to it; undefined when it does. */
 function lossOf(coverage: Coverage | undefined): string | undefined {
   if (coverage?.missing !== undefined) return coverage.missing;
@@ -71,28 +104,38 @@ function lossOf(coverage: Coverage | undefined): string | undefined {
 }
 
 /** Partitions for which, by the placement now or one that was in force lately, an acknowledged sample may be missing. */
-function openPartitions(
-  ingesters: readonly SourceAnswer[],
+function* openPartitions(
+  answers: readonly SourceAnswer[],
   placement: Placement,
   replicationFactor: number,
-): number[] {
-  const answered = new Map<string, ReadonlySet<number>>();
-  for (const { instance, failure, coverage } of ingesters) {
-    if (failure === undefined) answered.set(instance, completePartitions(coverage));
+): Generator<number> {
+  const answered = new Map<string, Coverage | undefined>();
+  for (const { kind, instance, failure, coverage } of answers) {
+    if (kind === 'ingester' && failure === undefined) answered.set(instance, coverage);
   }
   const quorum = quorumOf(replicationFactor);
-  const lacks = (partition: number, owners: readonly string[]): boolean => {
-    const there = owners.filter((owner) => answered.has(owner));
-    if (there.some((owner) => answered.get(owner)!.has(partition))) return false;
-    // Of so few owners no quorum could be had, and nothing was acknowledged, where `owners` are less than the quorum.
-    return there.length < Math.max(0, owners.length - quorum + 1);
+  const complete = new Map<string, ReadonlySet<number>>();
+  const isComplete = (owner: string, partition: number): boolean => {
+    let partitions = complete.get(owner);
+    if (partitions === undefined) {
+      partitions = completePartitions(answered.get(owner));
+      complete.set(owner, partitions);
+    }
+    return partitions.has(partition);
   };
-  const epochs = [placement.replicas, ...(placement.former ?? [])];
-  const open: number[] = [];
-  for (let partition = 0; partition < placement.partitionCount; partition++) {
-    if (epochs.some((replicas) => lacks(partition, replicas[partition]!))) open.push(partition);
+  const lacks = (partition: number, owners: readonly string[]): boolean => {
+    let there = 0;
+    for (const owner of owners) if (answered.has(owner)) there++;
+    // Of so few owners no quorum could be had, and nothing was acknowledged, where `owners` are less than the quorum.
+    if (there >= Math.max(0, owners.length - quorum + 1)) return false;
+    return !owners.some((owner) => isComplete(owner, partition));
+  };
+  const { former = [], partitionCount, replicas } = placement;
+  for (let partition = 0; partition < partitionCount; partition++) {
+    const isOpen =
+      lacks(partition, replicas[partition]!) || former.some((epoch) => lacks(partition, epoch[partition]!));
+    if (isOpen) yield partition;
   }
-  return open;
 }
 
 /** Partitions of which a node holds all that it is to account for, at all times that it names. */

@@ -6,7 +6,7 @@ import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { CallContext, Client } from '../../lib/transport/rpc.ts';
 import type { AnswerCoverage, Coverage, IngesterDefinition } from '../../lib/wire/contracts.ts';
 import { type AskedRange, countCoverage } from './answer-coverage.ts';
-import { findGaps, type SourceAnswer } from './coverage.ts';
+import { findGaps, hasGaps, type SourceAnswer } from './coverage.ts';
 import { type NodeLatencies, settleEnough } from './hedge.ts';
 
 /** A node that answers for series: what ingesters and stores have in common. */
@@ -144,7 +144,9 @@ async function askAll(
     ? Promise.all(calls)
     : settleEnough(calls, {
         clock: hedge.clock,
-        isEnough: (settled) => gapsOf(settled).length === 0,
+        isEnough: (settled) =>
+          !wasPlacementUnknown &&
+          !hasGaps(allOf(settled), cluster.placement(), cluster.replicationFactor, storeSet),
         patienceMs: (open) => Math.max(...open.map((i) => hedge.latencies.patienceMs(nameOf(sources[i]!)))),
       })
   ).catch((caught: unknown) => {
@@ -204,7 +206,17 @@ export function untilAborted<T>(call: Promise<T>, signal: AbortSignal): Promise<
     const giveUp = () => reject(toAppError(signal.reason));
     if (signal.aborted) giveUp();
     else signal.addEventListener('abort', giveUp, { once: true });
-    call.then(resolve, reject).finally(() => signal.removeEventListener('abort', giveUp));
+    const settled = () => signal.removeEventListener('abort', giveUp);
+    call.then(
+      (value) => {
+        settled();
+        resolve(value);
+      },
+      (caught: unknown) => {
+        settled();
+        reject(caught);
+      },
+    );
   });
 }
 
