@@ -1,5 +1,5 @@
 // Calls from the gateway to the other services: which querier, and how long to wait.
-import type { Clock } from '../../lib/core/clock.ts';
+import { type Clock, startTimer } from '../../lib/core/clock.ts';
 import { AppError } from '../../lib/core/errors.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { CallContext, Client } from '../../lib/transport/rpc.ts';
@@ -7,9 +7,6 @@ import type { QuerierDefinition } from '../../lib/wire/contracts.ts';
 
 /** Calls that list or describe, rather than evaluate, are over within this time or not at all. */
 export const LIST_TIMEOUT_MS = 30_000;
-
-/** Ends a sleep that nobody waits for; a reason of its own would cost a stack trace per call. */
-const SLEPT_ENOUGH = Symbol('no timer is needed any more');
 
 export type QuerierClient = Client<typeof QuerierDefinition>;
 
@@ -51,15 +48,11 @@ export async function withDeadline<T>(
   const leave = () => over.abort(signal.reason);
   if (signal.aborted) leave();
   else signal.addEventListener('abort', leave, { once: true });
-  const done = new AbortController();
-  clock.sleep(timeoutMs, done.signal).then(
-    () => over.abort(onTimeout()),
-    () => undefined,
-  );
+  const stopTimer = startTimer(clock, timeoutMs, () => over.abort(onTimeout()));
   try {
     return await run({ signal: over.signal });
   } finally {
-    done.abort(SLEPT_ENOUGH);
+    stopTimer();
     signal.removeEventListener('abort', leave);
   }
 }

@@ -1,17 +1,14 @@
 // The end of a query: its caller leaves, its time is up, or the service stops. One signal for all, whose reason says in
 // Prometheus' words where the query was.
-import type { Clock } from '../../lib/core/clock.ts';
+import { type Clock, startTimer } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 
 /** Where a query is, as Prometheus' messages name it. */
 export type QueryPhase = 'query queue' | 'expression evaluation' | 'query preparation';
 
-/** Ends a sleep that nobody waits for; a reason of its own would cost a stack trace per query. */
-const SLEPT_ENOUGH = Symbol('no timer is needed any more');
-
 export class Deadline {
   readonly #controller = new AbortController();
-  readonly #timer = new AbortController();
+  readonly #stopTimer: () => void;
   readonly #callers: readonly AbortSignal[];
   readonly #onAbort: (event: Event) => void;
   phase: QueryPhase = 'query queue';
@@ -24,10 +21,7 @@ export class Deadline {
       if (caller.aborted) this.#end(caller.reason);
       else caller.addEventListener('abort', this.#onAbort, { once: true });
     }
-    clock.sleep(timeoutMs, this.#timer.signal).then(
-      () => this.#end(new AppError('timeout', '')),
-      () => undefined,
-    );
+    this.#stopTimer = startTimer(clock, timeoutMs, () => this.#end(new AppError('timeout', '')));
   }
 
   get signal(): AbortSignal {
@@ -36,7 +30,7 @@ export class Deadline {
 
   /** Stops the clock. The signal stays as it is. */
   close(): void {
-    this.#timer.abort(SLEPT_ENOUGH);
+    this.#stopTimer();
     for (const caller of this.#callers) caller.removeEventListener('abort', this.#onAbort);
   }
 

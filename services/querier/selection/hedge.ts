@@ -1,6 +1,6 @@
 // When a query goes on without a node whose answer it can do without: replicas answered for everything, and this one is late.
 // What is late is measured per node; a process that hangs costs each query a fraction of a second and no answer.
-import type { Clock } from '../../lib/core/clock.ts';
+import { type Clock, startTimer } from '../../lib/core/clock.ts';
 
 /** Answers of a node that its patience is worked out from. */
 const ANSWERS_KEPT = 128;
@@ -85,29 +85,23 @@ export function settleEnough<T extends object>(
 ): Promise<(T | undefined)[]> {
   return new Promise((resolve, reject) => {
     const settled: (T | undefined)[] = calls.map(() => undefined);
-    const over = new AbortController();
-    let isWaiting = false;
+    let stopTimer: (() => void) | undefined;
     const finish = (): void => {
-      // Only a sleep listens, and an abort costs a stack trace.
-      if (isWaiting) over.abort();
+      stopTimer?.();
       resolve([...settled]);
     };
     const look = (): void => {
       const open = [...settled.keys()].filter((i) => settled[i] === undefined);
       if (open.length === 0) finish();
-      else if (!isWaiting && isEnough(settled)) {
-        isWaiting = true;
-        clock.sleep(patienceMs(open), over.signal).then(
-          () => {
-            isWaiting = false;
-            if (isEnough(settled)) finish();
-          },
-          () => undefined,
-        );
+      else if (stopTimer === undefined && isEnough(settled)) {
+        stopTimer = startTimer(clock, patienceMs(open), () => {
+          stopTimer = undefined;
+          if (isEnough(settled)) finish();
+        });
       }
     };
     const fail = (caught: unknown): void => {
-      if (isWaiting) over.abort();
+      stopTimer?.();
       reject(caught);
     };
     for (const [i, call] of calls.entries()) {
