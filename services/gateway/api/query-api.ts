@@ -6,7 +6,6 @@ import type { PromqlFeatures } from '../../lib/promql/features.ts';
 import { astToJson } from '../../lib/promql/parse/ast-json.ts';
 import { parseExpr } from '../../lib/promql/parse/parser.ts';
 import { formatExpr } from '../../lib/promql/parse/printer.ts';
-import type { CallContext } from '../../lib/transport/rpc.ts';
 import {
   type AnswerCoverage,
   type QueryHeader,
@@ -36,7 +35,7 @@ import {
   readPartialResponse,
   setCoverageHeader,
 } from './answer-coverage.ts';
-import { type QuerierChoice, type QuerierClient, withDeadline } from './calls.ts';
+import { type QuerierChoice, withDeadline } from './calls.ts';
 
 /** Prometheus' bound on the points of one series in a range query. */
 const STEPS_MAX = 11_000;
@@ -154,23 +153,15 @@ function runQuery(exchange: Exchange, request: QueryRequest, deps: QueryApiDeps)
   const onTimeout = () => new AppError('timeout', TIMED_OUT);
   if (request.timeoutMs <= 0) throw onTimeout();
   const deadlineMs = request.timeoutMs + DEADLINE_GRACE_MS;
-  return withDeadline(deps.clock, deadlineMs, exchange.signal, onTimeout, (context) =>
-    streamResult(exchange, ask(deps.queriers.next(), request, context), request, deps.clock),
-  );
-}
-
-/** The querier's answer. What it refuses as `bad_data` is the query text. */
-async function* ask(
-  querier: QuerierClient,
-  request: QueryRequest,
-  context: CallContext,
-): AsyncGenerator<QueryResponse> {
-  try {
-    yield* querier.query(request, context);
-  } catch (caught) {
-    const error = toAppError(caught);
-    throw error.code === 'bad_data' ? invalidParameter('query', error.message) : error;
-  }
+  return withDeadline(deps.clock, deadlineMs, exchange.signal, onTimeout, async (context) => {
+    try {
+      await streamResult(exchange, deps.queriers.next().query(request, context), request, deps.clock);
+    } catch (caught) {
+      // Nothing but the text is refused as that.
+      const error = toAppError(caught);
+      throw error.code === 'bad_data' ? invalidParameter('query', error.message) : error;
+    }
+  });
 }
 
 async function streamResult(

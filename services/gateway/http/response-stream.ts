@@ -24,6 +24,10 @@ const REPEATS_SHARE_MAX = 0.8;
 const gzipAsync = promisify(gzip);
 /** So much takes 0.3 ms at most; to have it compressed elsewhere would cost 0.1 ms beside. */
 const GZIP_AT_ONCE_BYTES_MAX = 64 * 1024;
+/** No more than a socket takes without a wait. */
+const END_BYTES_MAX = 16 * 1024;
+/** So much is copied in less time than two buffers are handed to the socket. */
+const TEXT_BYTES_MAX = 4 * 1024;
 /** After so much work on end, other requests get their turn. */
 const SLICE_MS = 10;
 /** Pieces that may be compressed at one time, or wait for the client. */
@@ -117,15 +121,17 @@ export class ResponseStream {
     const isLarge = body.length >= GZIP_BYTES_MIN;
     if (isLarge && this.#mayCompress) {
       const how = { level: GZIP_LEVEL, chunkSize: Math.max(GZIP_BYTES_MIN, body.length >> 1) };
-      if (body.length <= GZIP_AT_ONCE_BYTES_MAX) body = gzipSync(body, how);
+      if (body.length <= GZIP_AT_ONCE_BYTES_MAX) body = gzipSync(body, { ...how, ...roomFor(body.length) });
       else body = await gzipAsync(body, how);
       throwIfAborted(this.#exchange.signal);
       this.#response.setHeader('Content-Encoding', 'gzip');
     }
     this.#response.setHeader('Content-Length', body.length);
     this.#writeHead(isLarge);
-    await this.#sendPiece(body);
-    this.#response.end();
+    if (body.length > END_BYTES_MAX) await this.#sendPiece(body);
+    // Together with the head; a text is one piece with it.
+    if (body.length <= TEXT_BYTES_MAX) this.#response.end(body.toString('latin1'), 'latin1');
+    else this.#response.end(body.length > END_BYTES_MAX ? undefined : body);
   }
 
   /** The whole answer is here, compressed or being so. */
@@ -200,6 +206,11 @@ export class ResponseStream {
   async #sendPiece(piece: Buffer): Promise<void> {
     if (!this.#response.write(piece)) await untilRead(this.#exchange);
   }
+}
+
+/** What zlib looks back over and its tables, no larger than a body needs: they are filled with zeros each time, for longer than 5 KB take. */
+function roomFor(bytes: number): { readonly windowBits: number; readonly memLevel: number } {
+  return { windowBits: Math.min(15, Math.ceil(Math.log2(bytes))), memLevel: 6 };
 }
 
 function areOfUse(repeats: Repeats, piece: Buffer): boolean {

@@ -6,6 +6,7 @@ import { putValue } from './kernel/text-kernel.ts';
 import { DISTANCE_MAX, Repeats } from './repeats.ts';
 
 const BYTES_FIRST = 4096;
+const NOTHING = Buffer.alloc(0);
 /** Room that is needed to write a value. */
 const VALUE_BYTES_MAX = 64;
 /** Digits that two values have in common, from which on it is shorter to point at them. */
@@ -19,8 +20,10 @@ const OPEN = 123;
 const CLOSE = 125;
 
 export class JsonBytes {
-  #bytes: Buffer<ArrayBuffer> = Buffer.allocUnsafeSlow(BYTES_FIRST);
+  #bytes: Buffer<ArrayBuffer> = NOTHING;
   #length = 0;
+  /** Room that is made for what comes next: as much as the last piece had. */
+  #bytesNext = BYTES_FIRST;
   /** The value written last and where it stands: series repeat themselves. NaN: none. */
   #last = Number.NaN;
   #lastAt = 0;
@@ -43,7 +46,8 @@ export class JsonBytes {
   /** Everything written so far, the caller's from now on. */
   take(): Buffer<ArrayBuffer> {
     const taken = this.#bytes.subarray(0, this.#length);
-    this.#bytes = Buffer.allocUnsafeSlow(this.#bytes.length);
+    this.#bytesNext = Math.max(BYTES_FIRST, this.#bytes.length);
+    this.#bytes = NOTHING;
     this.#length = 0;
     this.#last = Number.NaN;
     this.#labelsEnd = 0;
@@ -176,7 +180,7 @@ export class JsonBytes {
   #reserve(extra: number): void {
     const needed = this.#length + extra;
     if (needed <= this.#bytes.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.length * 2));
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#bytes.length * 2, this.#bytesNext));
     grown.set(this.#bytes.subarray(0, this.#length));
     this.#bytes = grown;
   }

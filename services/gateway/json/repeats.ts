@@ -5,15 +5,16 @@ export const DISTANCE_MAX = 32_768;
 /** Shorter runs cost more bits to point at than to say again. */
 export const REPEAT_BYTES_MIN = 3;
 
-/** A piece of 64 KiB has about so many samples. */
+/** A piece of 64 KiB has about so many samples. Short answers have none: there is no room until the first. */
 const FIRST = 4096;
+const NONE = new Uint32Array(0);
 
 /** A list of runs of one piece of text, ascending, none overlapping the next. */
 export class Repeats {
   /** Where run i begins in the piece, how long it is, and how far before it the same stands; maybe in the piece before. */
-  places: Uint32Array = new Uint32Array(FIRST);
-  lengths: Uint32Array = new Uint32Array(FIRST);
-  distances: Uint16Array = new Uint16Array(FIRST);
+  places: Uint32Array = NONE;
+  lengths: Uint32Array = NONE;
+  distances: Uint16Array = new Uint16Array(0);
   count = 0;
   /** Bytes of the piece that stand in runs. */
   bytes = 0;
@@ -53,7 +54,7 @@ export class Repeats {
   }
 
   #grow(): void {
-    const size = this.places.length * 2;
+    const size = Math.max(FIRST, this.places.length * 2);
     const places = new Uint32Array(size);
     places.set(this.places);
     this.places = places;

@@ -143,6 +143,7 @@ export class ResultJson {
   /** `[1435781430.781,"1"]`, with commas between. */
   #writePairs(timestampsMs: Float64Array, values: Float64Array, count: number): void {
     const json = this.#json;
+    this.#growTimes(Math.min(count, CACHED_TIMES_MAX));
     for (let i = 0; i < count; ) {
       const known = this.#knownTimes(timestampsMs, i, count);
       const written = known < PAIRS_MIN ? 0 : this.#writeKnown(values, i, i + known);
@@ -212,7 +213,7 @@ export class ResultJson {
 
   #growTimes(needed: number): void {
     if (needed <= this.#times.length) return;
-    const grown = Math.max(2 * this.#times.length, 256);
+    const grown = Math.max(2 * this.#times.length, needed);
     const times = new Float64Array(grown);
     times.set(this.#times);
     this.#times = times;
