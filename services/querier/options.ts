@@ -17,12 +17,11 @@ export interface QuerierOptions {
    */
   readonly chunksPerThread: number;
   /**
-   * Samples that a query reads, steps of the series that it reads, and 64 for each of these, taken together: with no more it is evaluated on the main
-   * thread. Waking a thread up, and being woken up by it, costs up to a millisecond: a select of hardly anything took 2.9 ms of CPU
-   * instead of 3.6. With 50,000 it was the same, or a tenth more: the threads' code is the better trained one.
-   * 0: never.
+   * Milliseconds that evaluating a query will take, as far as can be told (query-work.ts): with no more it is evaluated on the main thread. Waking
+   * a thread up, and being woken up by it, costs up to a millisecond: a quantile over 100 series, 0.7 ms, took 3.6 ms of CPU in all instead of
+   * 4.2 to 5.7. At 3 ms a join over 200 series took a fifth more than in a thread, whose code is the better trained one. 0: never.
    */
-  readonly mainThreadSamplesMax: number;
+  readonly mainThreadMsMax: number;
   /** Queries that may wait for their turn; one more is refused. */
   readonly queueMax: number;
   /** How far back an instant selector looks: `--query.lookback-delta`, milliseconds. */
@@ -61,7 +60,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   concurrencyMax: 20,
   threads: availableParallelism(),
   chunksPerThread: 8000,
-  mainThreadSamplesMax: 20_000,
+  mainThreadMsMax: 2,
   // A dashboard sends about 300 queries at once: two of them may queue up behind 20 that run.
   queueMax: 640,
   lookbackMs: 300_000,

@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import type { Registry } from 'prom-client';
 import type { Clock } from '../lib/core/clock.ts';
 import { AppError, toAppError } from '../lib/core/errors.ts';
+import { ParsedQueries } from '../lib/query/parsed-queries.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import { WorkerPool } from '../lib/runtime/worker-pool.ts';
@@ -92,6 +93,7 @@ class Querier implements Service {
   readonly #metrics: QuerierMetrics;
   readonly #limits: UnionLimits;
   readonly #latencies = new NodeLatencies();
+  readonly #parsed = new ParsedQueries();
   /** Tenants whose series have replica labels, as far as queries found out. */
   readonly #replicated = new Set<string>();
   readonly #stopping = new AbortController();
@@ -110,7 +112,7 @@ class Querier implements Service {
     this.#gate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#lookupGate = new QueryGate(options.concurrencyMax, options.queueMax);
     this.#pool = new MemoryPool(options.memoryTotalBytesMax);
-    this.#mainThread = new MainThread(options.mainThreadSamplesMax);
+    this.#mainThread = new MainThread(options.mainThreadMsMax);
     this.#metrics = createQuerierMetrics(deps.registry, {
       gate: this.#gate,
       pool: this.#pool,
@@ -209,29 +211,31 @@ class Querier implements Service {
     const ends = [context.signal, listed.killed];
     const cache = this.#resultCache;
     const run = cache?.mayServe(request) === true ? cache.run.bind(cache) : runQuery;
+    let end: (() => void) | undefined;
     try {
-      yield* this.#tracked(timeoutMs, ends, (deadline) =>
-        run(request, this.#options, deadline, {
-          threads: this.#threads,
-          gate: this.#gate,
-          pool: this.#pool,
-          clock,
-          cluster: this.#select(request.tenant, request.allowPartial),
-          limits: this.#limitsOf(request),
-          mainThread: this.#mainThread,
-          onMainThread: () => this.#metrics.mainThreadQueries.inc(),
-          ...(this.#options.pushesDown ? { pushDown: this.#pushDown } : {}),
-          onReplicas: () => {
-            if (this.#replicated.size >= TENANTS_MAX) this.#replicated.clear();
-            this.#replicated.add(request.tenant);
-          },
-          listed,
-          onEnd: ({ samplesRead, peakBytes }) => {
-            this.#metrics.samplesRead.inc(samplesRead);
-            this.#metrics.peakBytes.inc(peakBytes);
-          },
-        }),
-      );
+      const tracked = this.#track(timeoutMs, ends);
+      end = tracked.end;
+      yield* run(request, this.#options, tracked.deadline, {
+        threads: this.#threads,
+        gate: this.#gate,
+        pool: this.#pool,
+        clock,
+        cluster: this.#select(request.tenant, request.allowPartial),
+        limits: this.#limitsOf(request),
+        parsed: this.#parsed,
+        mainThread: this.#mainThread,
+        onMainThread: () => this.#metrics.mainThreadQueries.inc(),
+        ...(this.#options.pushesDown ? { pushDown: this.#pushDown } : {}),
+        onReplicas: () => {
+          if (this.#replicated.size >= TENANTS_MAX) this.#replicated.clear();
+          this.#replicated.add(request.tenant);
+        },
+        listed,
+        onEnd: ({ samplesRead, peakBytes }) => {
+          this.#metrics.samplesRead.inc(samplesRead);
+          this.#metrics.peakBytes.inc(peakBytes);
+        },
+      });
       outcome = 'ok';
     } catch (caught) {
       outcome = toAppError(caught).code;
@@ -239,6 +243,7 @@ class Querier implements Service {
         this.#deps.logger.error({ err: caught, query: request.query }, 'query failed');
       throw caught;
     } finally {
+      end?.();
       this.#active.remove(listed);
       this.#metrics.queries.inc({ outcome });
       this.#metrics.querySeconds.observe({ outcome }, (clock.monotonicMs() - startedMs) / 1000);
@@ -256,21 +261,24 @@ class Querier implements Service {
     const budget = new MemoryBudget(this.#pool, this.#options.memoryBytesMax);
     const gate = this.#lookupGate;
     const fanOut = this.#fanOut(isPartialAllowed === true);
+    let end: (() => void) | undefined;
     try {
-      yield* this.#tracked(this.#options.timeoutMs, [context.signal], async function* ({ signal }) {
-        const leave = await gate.enter(signal);
-        try {
-          yield* answer({ fanOut: { ...fanOut, signal }, budget });
-        } finally {
-          leave();
-          budget.release();
-        }
-      });
+      const tracked = this.#track(this.#options.timeoutMs, [context.signal]);
+      end = tracked.end;
+      const { signal } = tracked.deadline;
+      const leave = await gate.enter(signal);
+      try {
+        yield* answer({ fanOut: { ...fanOut, signal }, budget });
+      } finally {
+        leave();
+        budget.release();
+      }
       outcome = 'ok';
     } catch (caught) {
       outcome = toAppError(caught).code;
       throw caught;
     } finally {
+      end?.();
       this.#metrics.lookups.inc({ lookup, outcome });
     }
   }
@@ -289,23 +297,25 @@ class Querier implements Service {
     return result!;
   }
 
-  /** Runs a stream under a deadline, and keeps `drain` waiting for it. */
-  async *#tracked<T>(
+  /**
+   * Begins something under a deadline, and keeps `drain` waiting for it until `end` is called.
+   *
+   * @throws AppError `unavailable` when the querier takes nothing more.
+   */
+  #track(
     timeoutMs: number,
     ends: readonly AbortSignal[],
-    run: (deadline: Deadline) => AsyncIterable<T>,
-  ): AsyncGenerator<T> {
+  ): { readonly deadline: Deadline; readonly end: () => void } {
     if (this.#isDraining) throw new AppError('unavailable', 'the querier is shutting down; try again');
     const deadline = new Deadline(timeoutMs, this.#deps.clock, [...ends, this.#stopping.signal]);
-    const ended = Promise.withResolvers<void>();
-    this.#running.add(ended.promise);
-    try {
-      yield* run(deadline);
-    } finally {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#running.add(promise);
+    const end = (): void => {
       deadline.close();
-      this.#running.delete(ended.promise);
-      ended.resolve();
-    }
+      this.#running.delete(promise);
+      resolve();
+    };
+    return { deadline, end };
   }
 
   #limitsOf({ tenant, keepReplicas }: Pick<QueryRequest, 'tenant' | 'keepReplicas'>): UnionLimits {

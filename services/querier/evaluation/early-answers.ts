@@ -48,9 +48,9 @@ export class EarlyAnswers {
   }
 
   /** Whether evaluation has all that it is known to need, and little to do: see isSmall(). */
-  isSmall(samplesMax: number): boolean {
-    if (samplesMax <= 0 || this.#plan === undefined || !this.isWhole || this.#hasFailed) return false;
+  isSmall(msMax: number): boolean {
+    if (msMax <= 0 || this.#plan === undefined || !this.isWhole || this.#hasFailed) return false;
     const frames = this.messages.flatMap((message) => (message.kind === 'frames' ? message.frames : []));
-    return isSmall(frames, this.#plan.steps, samplesMax);
+    return isSmall(frames, this.#plan.shape, msMax);
   }
 }

@@ -6,7 +6,9 @@ import type { QueryRequest, QueryTrailer } from '../../lib/wire/contracts.ts';
 import type { PartPush } from '../push-down/pushed.ts';
 import type { UnionLimits } from '../selection/series-union.ts';
 import type { FrameRequest } from '../selection/uniting-queryable.ts';
+import type { MemoryPool } from './memory-budget.ts';
 import type { AssistanceOrder, ParallelOptions } from './parallel.ts';
+import type { QueryBlock } from './query-block.ts';
 
 /** Opens the task. */
 export interface EvaluationOrder {
@@ -27,14 +29,23 @@ export interface EvaluationOrder {
   readonly assistance?: AssistanceOrder;
   /** Keys of selects that the main thread makes unasked (planned-selects.ts): their numbers are their places, others' come behind. */
   readonly planned?: readonly string[];
-  /** The query, parsed; only for evaluation in the same thread. */
-  readonly expr?: Expr;
+  /** Only for evaluation in the same thread. */
+  readonly local?: LocalOrder;
   /** What there is of their answers. */
   readonly early?: readonly ToEvaluation[];
   /** The query's QueryBlock. */
   readonly block: SharedArrayBuffer;
   /** The process' MemoryPool. */
   readonly pool: SharedArrayBuffer;
+}
+
+/** What an order carries within its thread. */
+export interface LocalOrder {
+  /** The query, parsed. */
+  readonly expr: Expr;
+  /** What `block` and `pool` of the order are of. */
+  readonly block: QueryBlock;
+  readonly pool: MemoryPool;
 }
 
 /** A series frame, charged to the query's account already. */

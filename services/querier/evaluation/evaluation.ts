@@ -11,6 +11,7 @@ import type { PartialResult } from '../../lib/promql/engine/parts/partial.ts';
 import type { Engine, QueryResult, ResultSeries } from '../../lib/promql/engine/query.ts';
 import type { SampleTotals } from '../../lib/promql/engine/select/sample-tally.ts';
 import { cut } from '../../lib/promql/plan/plan.ts';
+import type { ParsedQueries } from '../../lib/query/parsed-queries.ts';
 import { planForNodes } from '../../lib/query/part-plan.ts';
 import {
   type LastMessage,
@@ -41,15 +42,21 @@ import type { SharedBuffers } from './shared-buffers.ts';
 
 type Channel = TaskChannel<ToEvaluation, FromEvaluation>;
 
+/** What a thread keeps for its next queries. */
+export interface KeptByThread {
+  readonly buffers: SharedBuffers;
+  readonly parsed: ParsedQueries;
+}
+
 /** A query, or a range of series of one of its parts. */
 export function evaluateTask(
   order: EvaluationOrder,
   channel: Channel,
-  buffers: SharedBuffers,
+  kept: KeptByThread,
 ): Promise<LastMessage<FromEvaluation>> {
   return order.assistance === undefined
-    ? evaluate(order, channel, buffers)
-    : assist(order, order.assistance, channel);
+    ? evaluate(order, channel, kept)
+    : assist(order, order.assistance, channel, kept);
 }
 
 /**
@@ -60,12 +67,12 @@ export function evaluateTask(
 async function evaluate(
   order: EvaluationOrder,
   channel: Channel,
-  buffers: SharedBuffers,
+  { buffers, parsed }: KeptByThread,
 ): Promise<LastMessage<FromEvaluation>> {
   const thread = new EvaluationThread(order, channel);
   const startedMs = performance.now();
   thread.block.enter('planning');
-  const expr = order.expr ?? parseOrder(order);
+  const expr = order.local?.expr ?? parseOrder(order, parsed);
   const planMs = performance.now() - startedMs;
   const { request } = order;
   const selects = new QuerySelects(
@@ -82,6 +89,9 @@ async function evaluate(
   }
   thread.chargeBytes(resultBytes(result.series));
   const elapsedMs = performance.now() - evaluationMs;
+  // On the main thread the answer, up to its text, is work of the same turn.
+  const { sliceMs } = order.engine;
+  if (sliceMs !== undefined && elapsedMs >= sliceMs) await new Promise((resolve) => setImmediate(resolve));
   thread.block.enter('sending');
   const isCut = request.limit > 0 && result.series.length > request.limit;
   const { sender } = thread;
@@ -166,9 +176,10 @@ async function assist(
   order: EvaluationOrder,
   assistance: AssistanceOrder,
   channel: Channel,
+  { parsed }: KeptByThread,
 ): Promise<LastMessage<FromEvaluation>> {
   const thread = new EvaluationThread(order, channel);
-  const plan = cut(parseOrder(order), order.engine);
+  const plan = cut(parseOrder(order, parsed), order.engine);
   assert(plan !== undefined, 'a query whose parts are evaluated has parts');
   const partial = await executeRange(
     { ...timesOf(order), plan, part: assistance.part },
@@ -228,8 +239,8 @@ class EvaluationThread implements QueryContext {
   #unseenBytes = 0;
 
   constructor(order: EvaluationOrder, channel: Channel) {
-    this.block = new QueryBlock(order.block);
-    const pool = new MemoryPool(order.memoryTotalBytesMax, order.pool);
+    this.block = order.local?.block ?? new QueryBlock(order.block);
+    const pool = order.local?.pool ?? new MemoryPool(order.memoryTotalBytesMax, order.pool);
     this.#lease = new MemoryLease(new MemoryBudget(pool, order.memoryBytesMax, this.block.account));
     this.#channel = channel;
     this.sender = new ResultSender(

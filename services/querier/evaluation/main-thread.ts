@@ -8,19 +8,19 @@ const LARGE_MAX = 512;
 const LARGE_TIMES = 100;
 
 export class MainThread {
-  /** Samples and steps of series that make a query too large; 0: none is evaluated here. */
-  readonly samplesMax: number;
+  /** Milliseconds of evaluation that make a query too large; 0: none is evaluated here. */
+  readonly msMax: number;
   #isTaken = false;
   /** By the query: how many times it is still taken for large. Oldest first. */
   readonly #large = new Map<string, number>();
 
-  constructor(samplesMax: number) {
-    this.samplesMax = samplesMax;
+  constructor(msMax: number) {
+    this.msMax = msMax;
   }
 
   /** Whether a query is too large, as far as that is known without a look at what it reads. */
   isKnownLarge(query: string): boolean {
-    if (this.samplesMax <= 0) return true;
+    if (this.msMax <= 0) return true;
     const times = this.#large.get(query);
     if (times === undefined) return false;
     if (times > 1) this.#large.set(query, times - 1);

@@ -4,7 +4,7 @@ import type { Expr } from '../../lib/promql/ast.ts';
 import { TYPE_NAMES } from '../../lib/promql/parse/check.ts';
 import { typeOf } from '../../lib/promql/parse/expression-type.ts';
 import { goQuote } from '../../lib/promql/parse/go-quote.ts';
-import { parseForCluster } from '../../lib/query/part-plan.ts';
+import type { ParsedQueries } from '../../lib/query/parsed-queries.ts';
 import type { EvaluationOrder } from './evaluation-messages.ts';
 
 /** Times of a query, as the engine takes them. */
@@ -22,9 +22,10 @@ export function timesOf({ request, engine }: EvaluationOrder) {
 /**
  * Parses a query.
  *
+ * @param parsed  Those that the thread has parsed lately.
  * @throws AppError `bad_data` in Prometheus' words.
  */
-export function parseOrder({ request, engine, limits }: EvaluationOrder): Expr {
+export function parseOrder({ request, engine, limits }: EvaluationOrder, parsed: ParsedQueries): Expr {
   const { startMs, endMs, stepMs } = request;
   if (stepMs < 0 || endMs < startMs || (stepMs === 0 && endMs !== startMs)) {
     throw new AppError(
@@ -32,7 +33,7 @@ export function parseOrder({ request, engine, limits }: EvaluationOrder): Expr {
       `no steps from ${startMs} to ${endMs} every ${stepMs} ms: the end is before the start, or the step is not positive`,
     );
   }
-  const expr = parseForCluster(request.query, engine.features, limits.replicaLabels ?? []);
+  const expr = parsed.parse(request.query, engine.features, limits.replicaLabels ?? []);
   const type = typeOf(expr);
   if (stepMs > 0 && type !== 'vector' && type !== 'scalar') {
     throw new AppError(

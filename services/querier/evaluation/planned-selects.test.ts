@@ -88,22 +88,22 @@ describe.each(QUERIES)('%s', (query, selects) => {
     const here = await ask(query, {});
     expect(here).toMatchObject({ selects, tasks: 0 });
     // Planned and too large, and not planned.
-    for (const mainThreadSamplesMax of [1, 0]) {
-      const there = await ask(query, { mainThreadSamplesMax });
+    for (const mainThreadMsMax of [1e-6, 0]) {
+      const there = await ask(query, { mainThreadMsMax });
       // Without series there is nothing that could be too large.
       const readsNothing = query.startsWith('vector') || query.startsWith('absent');
-      expect(there).toMatchObject({ selects, tasks: readsNothing && mainThreadSamplesMax > 0 ? 0 : 1 });
+      expect(there).toMatchObject({ selects, tasks: readsNothing && mainThreadMsMax > 0 ? 0 : 1 });
       expect(there.answer).toEqual(here.answer);
     }
     const instant = { startMs: 3_000_000, endMs: 3_000_000, stepMs: 0 };
     expect((await ask(query, {}, instant)).answer).toEqual(
-      (await ask(query, { mainThreadSamplesMax: 0 }, instant)).answer,
+      (await ask(query, { mainThreadMsMax: 0 }, instant)).answer,
     );
   });
 });
 
 test.each([
-  ['more samples than may be', 'requests_total', { mainThreadSamplesMax: 100 }],
+  ['more samples than may be', 'requests_total', { mainThreadMsMax: 0.01 }],
   ['a subquery of many steps', 'sum_over_time(vector(1)[1d:1s])', {}],
   ['long windows at many steps', 'stddev_over_time(requests_total[1h])', { stepMs: 500 }],
 ])(
@@ -114,15 +114,15 @@ test.each([
 );
 
 test('errors are those of evaluation', async () => {
-  for (const mainThreadSamplesMax of [0, DEFAULT_QUERIER_OPTIONS.mainThreadSamplesMax]) {
-    await expect(ask('sum(', { mainThreadSamplesMax })).rejects.toMatchObject({ code: 'bad_data' });
-    await expect(ask('requests_total{instance=~"("}', { mainThreadSamplesMax })).rejects.toThrow(AppError);
+  for (const mainThreadMsMax of [0, DEFAULT_QUERIER_OPTIONS.mainThreadMsMax]) {
+    await expect(ask('sum(', { mainThreadMsMax })).rejects.toMatchObject({ code: 'bad_data' });
+    await expect(ask('requests_total{instance=~"("}', { mainThreadMsMax })).rejects.toThrow(AppError);
     await expect(
-      ask('label_replace(requests_total, "instance", "x", "", "")', { mainThreadSamplesMax }),
+      ask('label_replace(requests_total, "instance", "x", "", "")', { mainThreadMsMax }),
     ).rejects.toMatchObject({
       code: 'execution',
     });
-    await expect(ask('requests_total', { mainThreadSamplesMax, samplesMax: 10 })).rejects.toMatchObject({
+    await expect(ask('requests_total', { mainThreadMsMax, samplesMax: 10 })).rejects.toMatchObject({
       code: 'execution',
     });
   }
@@ -145,13 +145,17 @@ function framesOf(series: number, samples: number, encoding = CHUNK_XOR) {
 }
 
 test('what is small', () => {
-  // 10 × 100 samples, 10 × 50 steps, and 10 × 64 for the series themselves.
-  expect(isSmall(framesOf(10, 100), 50, 2140)).toBe(true);
-  expect(isSmall(framesOf(10, 100), 50, 2139)).toBe(false);
+  const shape = { steps: 50, stepNs: 16, windowNs: 0 };
+  // 10 series of 1.5 µs and 50 steps each, and 1,000 samples of 8 ns.
+  expect(isSmall(framesOf(10, 100), shape, 0.0311)).toBe(true);
+  expect(isSmall(framesOf(10, 100), shape, 0.0309)).toBe(false);
+  // Windows of 1,000 samples at 50 steps.
+  expect(isSmall(framesOf(10, 100), { ...shape, windowNs: 0.4 }, 0.0511)).toBe(true);
+  expect(isSmall(framesOf(10, 100), { ...shape, windowNs: 0.4 }, 0.0509)).toBe(false);
   // One series whose windows take long.
-  expect(isSmall(framesOf(1, 1000), 500, 10_000)).toBe(true);
-  expect(isSmall(framesOf(1, 1000), 501, 10_000)).toBe(false);
-  expect(isSmall(framesOf(1, 100, CHUNK_HISTOGRAMS), 1, 10_000)).toBe(false);
+  expect(isSmall(framesOf(1, 1000), { ...shape, steps: 500 }, 10)).toBe(true);
+  expect(isSmall(framesOf(1, 1000), { ...shape, steps: 501 }, 10)).toBe(false);
+  expect(isSmall(framesOf(1, 100, CHUNK_HISTOGRAMS), { ...shape, steps: 1 }, 10)).toBe(false);
   const [whole] = framesOf(1, 100);
-  expect(isSmall([{ from: 'n', frame: whole!.frame.subarray(0, 20) }], 1, 10_000)).toBe(false);
+  expect(isSmall([{ from: 'n', frame: whole!.frame.subarray(0, 20) }], shape, 10)).toBe(false);
 });

@@ -5,6 +5,7 @@ import type { Transferable } from 'node:worker_threads';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
 import { namesOfFeatures } from '../../lib/query/feature-list.ts';
+import type { ParsedQueries } from '../../lib/query/parsed-queries.ts';
 import { openLocalTask } from '../../lib/runtime/local-task.ts';
 import type { WorkerPool, WorkerTask } from '../../lib/runtime/worker-pool.ts';
 import { movable, packError, type TaskChannel, unpackError } from '../../lib/runtime/worker-tasks.ts';
@@ -43,7 +44,7 @@ import { SharedBuffers } from './shared-buffers.ts';
 const FRAMES_BYTES_MIN = 128 * 1024;
 
 /** Bytes of frames that are waited for before it is decided where a query is evaluated: what is small has less. */
-const EARLY_BYTES_MAX = 128 * 1024;
+const EARLY_BYTES_MAX = 512 * 1024;
 
 /** How long evaluation holds the main thread, which also ingests, at one time. */
 const MAIN_THREAD_SLICE_MS = 4;
@@ -66,6 +67,7 @@ export interface QueryRunnerDeps {
   /** What the query reads from. */
   readonly cluster: ClusterSelect;
   readonly limits: UnionLimits;
+  readonly parsed: ParsedQueries;
   /** Has parts evaluated by ingesters and stores; absent where that is off, or there are none in other processes. */
   readonly pushDown?: PushDown;
   /** Evaluates what is small. */
@@ -102,9 +104,12 @@ export async function* runQuery(
   try {
     const evaluation = new RemoteEvaluation(request, options, deadline.signal, block, budget, deps, horizons);
     try {
-      for await (const part of evaluation.parts()) {
-        if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
-        yield { part: responseOf(part, queueMs, evaluation) };
+      await evaluation.begin();
+      for (let parts = await evaluation.next(); parts !== undefined; parts = await evaluation.next()) {
+        for (const part of parts) {
+          if (part.kind === 'trailer') samplesRead = part.trailer.samplesRead;
+          yield { part: responseOf(part, queueMs, evaluation) };
+        }
       }
     } finally {
       await evaluation.close();
@@ -189,17 +194,23 @@ class RemoteEvaluation {
   }
 
   /**
-   * The parts of the answer, as fast as they are taken.
+   * The next parts of the answer, once those before are taken; undefined at its end.
    *
    * @throws AppError what the thread threw, or the signal's reason.
    */
-  async *parts(): AsyncGenerator<QueryPart> {
-    await this.#begin();
+  async next(): Promise<readonly QueryPart[] | undefined> {
     for (;;) {
-      const parts = await this.#next();
-      if (parts === undefined) return;
-      this.#task?.post({ kind: 'taken' });
-      yield* parts;
+      if (this.#signal.aborted) throw toAppError(this.#signal.reason);
+      const parts = this.#messages.shift();
+      if (parts !== undefined) {
+        this.#task?.post({ kind: 'taken' });
+        return parts;
+      }
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#isOver) return undefined;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
     }
   }
 
@@ -219,9 +230,12 @@ class RemoteEvaluation {
    * Asks the nodes for what the query is known to select. A query that turned out to be large is given to a thread before that; of
    * others it is decided by what the nodes answer. Where nodes evaluate parts of it, what is left to select shows later.
    */
-  async #begin(): Promise<void> {
+  async begin(): Promise<void> {
     const isLarge = this.#deps.mainThread.isKnownLarge(this.#identity);
-    const plan = this.#horizons === undefined ? await planSelects(this.#order, this.#signal) : undefined;
+    const plan =
+      this.#horizons === undefined
+        ? await planSelects(this.#order, this.#deps.parsed, this.#signal)
+        : undefined;
     if (this.#signal.aborted) return;
     if (plan !== undefined) this.#order = { ...this.#order, planned: plan.keys };
     if (plan === undefined || isLarge) this.#openInThread();
@@ -243,8 +257,8 @@ class RemoteEvaluation {
 
   #decide(): void {
     if (this.#isClosed || this.#signal.aborted) return;
-    const { mainThread, onMainThread } = this.#deps;
-    if (this.#early.isSmall(mainThread.samplesMax)) this.#leaveMainThread = mainThread.tryEnter();
+    const { mainThread, onMainThread, parsed, pool } = this.#deps;
+    if (this.#early.isSmall(mainThread.msMax)) this.#leaveMainThread = mainThread.tryEnter();
     else mainThread.noteLarge(this.#identity);
     if (this.#leaveMainThread === undefined) {
       this.#openInThread();
@@ -256,10 +270,10 @@ class RemoteEvaluation {
       engine: { ...this.#order.engine, sliceMs: MAIN_THREAD_SLICE_MS },
       parallel: { ...this.#order.parallel, threads: 1 },
       early: this.#early.messages,
-      expr: this.#early.plan!.expr,
+      local: { expr: this.#early.plan!.expr, block: this.#block, pool },
     };
     const run = (first: EvaluationOrder, channel: TaskChannel<ToEvaluation, FromEvaluation>) =>
-      evaluateTask(first, channel, new SharedBuffers());
+      evaluateTask(first, channel, { buffers: new SharedBuffers(), parsed });
     this.#setTask(openLocalTask(order, run, (message) => this.#receive(message)));
   }
 
@@ -290,19 +304,6 @@ class RemoteEvaluation {
 
   #tasks(): WorkerTask<ToEvaluation>[] {
     return [...(this.#task === undefined ? [] : [this.#task]), ...this.#assistants];
-  }
-
-  async #next(): Promise<readonly QueryPart[] | undefined> {
-    for (;;) {
-      if (this.#signal.aborted) throw toAppError(this.#signal.reason);
-      const parts = this.#messages.shift();
-      if (parts !== undefined) return parts;
-      if (this.#failure !== undefined) throw this.#failure;
-      if (this.#isOver) return undefined;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
   }
 
   #tellCanceled(): void {

@@ -44,7 +44,7 @@ function setUp(options: Partial<QuerierOptions> = {}, pool = threads, series = S
   const registry = new Registry();
   // What is small would not come to a thread otherwise.
   const querier = createQuerier(
-    { mainThreadSamplesMax: 0, ...options },
+    { mainThreadMsMax: 0, ...options },
     {
       cluster: createFakeCluster({ ingesters: [{ instance: 'i', series }] }),
       clock: systemClock,

@@ -78,7 +78,7 @@ export async function rehearseOn(
   const startedMs = clock.monotonicMs();
   const limit = limitOf(clock, signal);
   // Small queries are the main thread's, others the threads': both are to be trained, these the more.
-  const stages = [stageOf({ ...options, mainThreadSamplesMax: 0 }), stageOf(options)];
+  const stages = [stageOf({ ...options, mainThreadMsMax: 0 }), stageOf(options)];
   let answers = 0;
   try {
     for (let turn = 0; turn < turns; turn++) {

@@ -2,7 +2,6 @@
 // the rule that makes it right.
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError } from '../../lib/core/errors.ts';
-import { parseForCluster } from '../../lib/query/part-plan.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import {
   type AnswerCoverage,
@@ -166,7 +165,7 @@ export class ResultCache {
     request: QueryRequest,
     options: QuerierOptions,
     signal: AbortSignal,
-    { limits }: QueryRunnerDeps,
+    { limits, parsed }: QueryRunnerDeps,
   ): Promise<KnownQuery> {
     const { noStepSubqueryIntervalMs: interval, features, lookbackMs, samplesMax } = options;
     const noStepSubqueryIntervalMs = typeof interval === 'number' ? interval : interval();
@@ -178,7 +177,7 @@ export class ResultCache {
     let known = this.#queries.get(text);
     if (known === undefined) {
       const engine = { features, lookbackMs, samplesMax, noStepSubqueryIntervalMs };
-      const reach = await this.#reachOf(request, engine, signal, limits);
+      const reach = await this.#reachOf(request, engine, signal, { limits, parsed });
       known = { key: `${++this.#queryCount}`, reach };
       if (this.#queries.size >= QUERIES_MAX) this.#queries.delete(this.#queries.keys().next().value!);
     } else this.#queries.delete(text);
@@ -190,10 +189,10 @@ export class ResultCache {
     request: QueryRequest,
     engine: Parameters<typeof reachOf>[2],
     signal: AbortSignal,
-    limits: QueryRunnerDeps['limits'],
+    { limits, parsed }: Pick<QueryRunnerDeps, 'limits' | 'parsed'>,
   ): Promise<Reach | Obstacle | undefined> {
     try {
-      const expr = parseForCluster(request.query, engine.features, limits.replicaLabels ?? []);
+      const expr = parsed.parse(request.query, engine.features, limits.replicaLabels ?? []);
       return obstacleOf(expr, engine.features) ?? (await reachOf(request, expr, engine, limits, signal));
     } catch (caught) {
       // Evaluation says it in Prometheus' words.

@@ -67,9 +67,8 @@ export class UnitingQueryable implements Queryable {
 
   /** As select(), for who wants the union itself, and releases it. */
   async unite(request: FrameRequest, context: QueryContext): Promise<United> {
-    const expectsReplicas = this.#limits.expectsReplicas === true;
-    const united = await this.#uniteSamples(expectsReplicas ? widened(request) : request, context);
-    if (expectsReplicas || !united.union.hasReplicas) return united;
+    const united = await this.#uniteSamples(requestOf(request, this.#limits), context);
+    if (this.#limits.expectsReplicas === true || !united.union.hasReplicas) return united;
     united.union.release();
     return this.#uniteSamples(widened(request), context);
   }
@@ -94,6 +93,11 @@ export class UnitingQueryable implements Queryable {
       throw caught;
     }
   }
+}
+
+/** What nodes are asked for first. */
+export function requestOf(request: SelectRequest, limits: UnionLimits): FrameRequest {
+  return limits.expectsReplicas === true ? widened(request) : request;
 }
 
 function widened(request: FrameRequest): FrameRequest {

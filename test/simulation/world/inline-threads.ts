@@ -1,5 +1,6 @@
 // The querier's worker threads without threads: tasks run on the one thread of the simulation, their messages are events.
 import { AppError } from '../../../services/lib/core/errors.ts';
+import { ParsedQueries } from '../../../services/lib/query/parsed-queries.ts';
 import type { WorkerPool, WorkerTask } from '../../../services/lib/runtime/worker-pool.ts';
 import { packError, type TaskChannel, unpackError } from '../../../services/lib/runtime/worker-tasks.ts';
 import { evaluateTask } from '../../../services/querier/evaluation/evaluation.ts';
@@ -13,7 +14,7 @@ import type { World } from './world.ts';
 
 /** What a querier uses of a WorkerPool. */
 export function createInlineThreads(world: World): WorkerPool {
-  const buffers = new SharedBuffers();
+  const kept = { buffers: new SharedBuffers(), parsed: new ParsedQueries() };
   let opened = 0;
   const open = (
     order: EvaluationOrder,
@@ -35,7 +36,7 @@ export function createInlineThreads(world: World): WorkerPool {
       ended.resolve(error);
     };
     world.schedule(0, () => {
-      evaluateTask(order, channel, buffers).then(
+      evaluateTask(order, channel, kept).then(
         (last) =>
           world.schedule(0, () => {
             onMessage(last.message);

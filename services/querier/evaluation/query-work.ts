@@ -1,0 +1,120 @@
+// How long the evaluation of a query will take, as far as its expression and what nodes sent for it tell. A guess within a factor of two
+// or so: it decides who evaluates.
+import { CHUNK_COLUMNS, type ChunkSink } from '../../lib/model/chunk-sink.ts';
+import type { Call, Expr, MatrixSelector, Subquery } from '../../lib/promql/ast.ts';
+import { evaluateDuration } from '../../lib/promql/engine/durations.ts';
+import { visitExpr } from '../../lib/promql/engine/expressions.ts';
+import { matrixArgument } from '../../lib/promql/engine/range/range-function.ts';
+import { chunkSampleCount } from '../../lib/tsdb/chunk/decode-chunk.ts';
+import type { EvaluationOrder } from './evaluation-messages.ts';
+
+/** Uniting a series, its labels, its group and its row. */
+const SERIES_NS = 1500;
+/** Decoding a sample and passing over it. */
+const SAMPLE_NS = 8;
+/** A step of a series in a node of the expression. */
+const STEP_NS = 8;
+/** What functions that look at their whole window at each step take for each of its samples. */
+const WINDOW_NS: ReadonlyMap<string, number> = new Map([
+  ['changes', 1],
+  ['resets', 1],
+  ['sum_over_time', 4],
+  ['avg_over_time', 4],
+  ['stddev_over_time', 6],
+  ['stdvar_over_time', 6],
+  ['deriv', 6],
+  ['predict_linear', 6],
+  ['double_exponential_smoothing', 6],
+  ['holt_winters', 6],
+  ['quantile_over_time', 30],
+  ['mad_over_time', 60],
+]);
+
+/** Nodes of the expression, each at all steps, that evaluation over nothing may walk: a millisecond. */
+const STEPS_MAX = 200_000;
+/** Samples of one series times steps: what a function that looks at its whole window anew walks without a pause, 5 ms. */
+const WINDOWS_MAX = 500_000;
+
+/** What an expression does with each of its series. */
+export interface QueryShape {
+  /** Most steps at which some part of the expression is evaluated. */
+  readonly steps: number;
+  /** For each step of a series, in all nodes together. */
+  readonly stepNs: number;
+  /** For each sample at each step, in functions that look at whole windows: the share of samples that is in one, times what that takes. */
+  readonly windowNs: number;
+}
+
+/**
+ * The shape of an expression; undefined when it has too many steps to walk.
+ *
+ * @throws AppError as evaluateDuration().
+ */
+export function shapeOf(expr: Expr, order: EvaluationOrder): QueryShape | undefined {
+  const { request, engine } = order;
+  const querySpanMs = request.endMs - request.startMs;
+  let spanMs = querySpanMs;
+  let stepMs = request.stepMs > 0 ? request.stepMs : Number.POSITIVE_INFINITY;
+  let nodes = 0;
+  let stepNs = 0;
+  let windowNs = 0;
+  const rangeOf = ({ range }: MatrixSelector | Subquery) => evaluateDuration({ request }, range, false);
+  const subqueryStepMs = ({ step }: Subquery) =>
+    step === undefined ? engine.noStepSubqueryIntervalMs : evaluateDuration({ request }, step, false);
+  const addCall = (call: Call): void => {
+    const matrix = matrixArgument(call);
+    const sampleNs = WINDOW_NS.get(call.func);
+    if (matrix === undefined || sampleNs === undefined) return;
+    const rangeMs = rangeOf(matrix);
+    if (matrix.kind === 'subquery') stepNs += (sampleNs * rangeMs) / subqueryStepMs(matrix);
+    else windowNs += (sampleNs * rangeMs) / (rangeMs + querySpanMs);
+  };
+  visitExpr(expr, (node) => {
+    nodes++;
+    if (node.kind !== 'number' && node.kind !== 'string') stepNs += STEP_NS;
+    if (node.kind === 'call') addCall(node);
+    if (node.kind !== 'subquery') return undefined;
+    spanMs += rangeOf(node);
+    stepMs = Math.min(stepMs, subqueryStepMs(node));
+    return undefined;
+  });
+  const steps = Math.floor(spanMs / stepMs) + 2;
+  return steps * nodes <= STEPS_MAX ? { steps, stepNs, windowNs } : undefined;
+}
+
+/** Counts what is in series frames. */
+export class FrameWeight implements ChunkSink {
+  series = 0;
+  samples = 0;
+  /** Samples of the longest series of a frame. */
+  longest = 0;
+  /** Something else than floats is there. */
+  isStrange = false;
+  #own = 0;
+
+  beginSeries(): void {
+    this.series++;
+    this.#own = 0;
+  }
+
+  chunk(encoding: number, _from: number, _to: number, bytes: Uint8Array, start: number, end: number): void {
+    if (encoding > CHUNK_COLUMNS) {
+      this.isStrange = true;
+      return;
+    }
+    const count = chunkSampleCount(encoding, bytes, start, end);
+    this.samples += count;
+    this.#own += count;
+    if (this.#own > this.longest) this.longest = this.#own;
+  }
+}
+
+/** Milliseconds that evaluation takes; infinite where a series would hold its thread on its own, and where floats are not all. */
+export function estimateMs(
+  { series, samples, longest, isStrange }: FrameWeight,
+  { steps, stepNs, windowNs }: QueryShape,
+): number {
+  if (isStrange || longest * steps > WINDOWS_MAX) return Number.POSITIVE_INFINITY;
+  const perSeriesNs = SERIES_NS + steps * stepNs;
+  return (series * perSeriesNs + samples * (SAMPLE_NS + steps * windowNs)) / 1e6;
+}
