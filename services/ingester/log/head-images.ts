@@ -82,6 +82,8 @@ interface Appended {
 interface TenantPlan {
   readonly tenant: Tenant;
   readonly ranges: ImagedRange[];
+  /** What lets go of them. */
+  readonly held: (() => void)[];
   /** Behind the latest end of the ranges that blocks have, and the image has not. */
   readonly leftBeforeMs: number;
   readonly idEnd: number;
@@ -270,6 +272,16 @@ export class HeadImages {
   }
 
   async #write(bytesPerSecond: number, signal: AbortSignal): Promise<void> {
+    const held: (() => void)[] = [];
+    try {
+      await this.#writeHeld(bytesPerSecond, signal, held);
+    } finally {
+      for (const letGo of held) letGo();
+    }
+  }
+
+  /** @param heldRanges  Gets what lets go of the ranges that the image has: they may be dropped meanwhile. */
+  async #writeHeld(bytesPerSecond: number, signal: AbortSignal, heldRanges: (() => void)[]): Promise<void> {
     const { folder, log, tenants, held, disk, clock, metrics } = this.#deps;
     await this.#checkSpace();
     const throttle = new Throttle(bytesPerSecond, clock, signal);
@@ -279,7 +291,7 @@ export class HeadImages {
     const imageSeries = this.#seriesCount;
     // Of that very place: what comes after it is replayed, and says itself what it is.
     const heldThen = held?.isKnown === true ? heldRecord(held) : undefined;
-    const plans = tenants.all().map((tenant) => this.#plan(tenant));
+    const plans = tenants.all().map((tenant) => this.#plan(tenant, heldRanges));
     const added = await this.#writeChunks(plans, throttle);
     const keys = new Set(plans.flatMap(({ ranges }) => ranges.map(({ key }) => key)));
     const files = [...this.#files, ...added].filter((file) => !file.keys.isDisjointFrom(keys));
@@ -335,7 +347,7 @@ export class HeadImages {
   }
 
   /** What there is of a tenant at this moment, without the ranges that are blocks already. */
-  #plan(tenant: Tenant): TenantPlan {
+  #plan(tenant: Tenant, held: (() => void)[]): TenantPlan {
     let leftBeforeMs = tenant.leftBeforeMs;
     const ranges: ImagedRange[] = [];
     for (const range of tenant.head.ranges()) {
@@ -345,9 +357,10 @@ export class HeadImages {
         const histogramChunks = extras?.histogramChunks.chunkCount ?? 0;
         const key = this.#kept.get(range)?.key ?? this.#keyNext++;
         ranges.push({ key, range, chunks: floatChunkCount, histogramChunks });
+        held.push(range.holdAll());
       }
     }
-    return { tenant, ranges, leftBeforeMs, idEnd: tenant.head.idEnd };
+    return { tenant, ranges, held, leftBeforeMs, idEnd: tenant.head.idEnd };
   }
 
   /** The chunks that were closed since the image before, in a file of their own; none when there are none. */
@@ -439,14 +452,14 @@ export class HeadImages {
     await writer.record(RECORD_IMAGE_FILES, payload);
   }
 
-  async #writeSlices(writer: RecordFileWriter, { tenant, ranges }: TenantPlan): Promise<void> {
+  async #writeSlices(writer: RecordFileWriter, { tenant, ranges, held }: TenantPlan): Promise<void> {
     const slices = new ImageSlices(tenant.head);
     const series = new ByteWriter(256 * 1024);
     const payload = new ByteWriter(256 * 1024);
     for (let from = 0; from < tenant.head.idEnd; ) {
       // In one turn: the slice, the ranges that it may speak of, and its place in the log.
       const known = ranges.length;
-      this.#addNewRanges(tenant, ranges);
+      this.#addNewRanges(tenant, ranges, held);
       const { position } = this.#deps.log;
       series.reset();
       const to = slices.encode(series, from, ranges, this.#options.sliceSeriesMax ?? SLICE_SERIES_MAX);
@@ -460,10 +473,11 @@ export class HeadImages {
   }
 
   /** Ranges that began since the image did; nothing of them is in chunk files. */
-  #addNewRanges(tenant: Tenant, ranges: ImagedRange[]): void {
+  #addNewRanges(tenant: Tenant, ranges: ImagedRange[], held: (() => void)[]): void {
     for (const range of tenant.head.ranges()) {
       if (tenant.sealed.has(range.generation) || ranges.some((known) => known.range === range)) continue;
       ranges.push({ key: this.#keyNext++, range, chunks: 0, histogramChunks: 0 });
+      held.push(range.holdAll());
     }
   }
 

@@ -1,27 +1,28 @@
-// Whole chunks of a head's time range: a chain per series, newest first, their bytes in pages. Nothing is taken out: dropping
-// the range is dropping this object.
+// Whole chunks of a head's time range: a chain per series, newest first, their bytes in pages. Nothing is taken out, and nothing that
+// was written changes: other threads read the pages as they are. When nobody holds the chains any more the pages are used again.
 import { assert } from '../../core/assert.ts';
-import { grownU32, U32Map } from './columns.ts';
+import {
+  ADDRESS,
+  ADDRESS_SHIFT,
+  BYTES,
+  CHUNK_WORDS,
+  FIRST_MS,
+  KNOWN_MASK,
+  KNOWN_SHIFT,
+  LAST_MS,
+  OFFSET_MASK,
+  OLDER,
+} from './chain-layout.ts';
+import { U32Map } from './columns.ts';
+import { PagePool } from './page-pool.ts';
 
 const PAGE_BYTES_MIN = 4096;
 /** Largest chunk. */
-const PAGE_BYTES_MAX = 1 << 20;
-/** A chunk's address: page << 20 | offset. */
-const PAGE_SHIFT = 20;
-
-// What is known of a chunk stands side by side: who reads one of them reads all, and series are read in an order that memory does not have.
-/** The next older chunk of its series or ABSENT. */
-const OLDER = 0;
-/** Time of the first and of the last sample, behind startMs. */
-const FIRST_MS = 1;
-const LAST_MS = 2;
-const ADDRESS = 3;
-const BYTES = 4;
-const WORDS = 5;
-/** Chunks that are known side by side: the first so many grow, further ones have their full room at once, and nothing is moved. */
-const KNOWN_SHIFT = 14;
-const KNOWN_MASK = (1 << KNOWN_SHIFT) - 1;
+const PAGE_BYTES_MAX = 1 << ADDRESS_SHIFT;
 const KNOWN_MIN = 16;
+const KNOWN_BYTES_MAX = (1 << KNOWN_SHIFT) * CHUNK_WORDS * 4;
+
+type Words = Uint32Array<SharedArrayBuffer>;
 
 export class ChunkChains {
   /** Unix ms: all chunks lie in [startMs, endMs). */
@@ -30,15 +31,44 @@ export class ChunkChains {
   /** Series → its newest chunk. */
   readonly #newest = new U32Map();
   #chunkCount = 0;
-  /** Per chunk WORDS words. */
-  readonly #known: Uint32Array[] = [new Uint32Array(KNOWN_MIN * WORDS)];
-  readonly #pages: Uint8Array[] = [];
+  /** Per chunk CHUNK_WORDS words. */
+  readonly #known: Words[] = [];
+  readonly #pages: Uint8Array<SharedArrayBuffer>[] = [];
   #pageUsed = 0;
   #bytesHeld = 0;
+  readonly pool: PagePool;
+  /** The head, and whoever reads across turns or in other threads. */
+  #holders = 1;
 
-  constructor(startMs: number, endMs: number) {
+  /** @param pool  Where pages come from, and go to in the end. */
+  constructor(startMs: number, endMs: number, pool: PagePool = new PagePool()) {
     this.startMs = startMs;
     this.endMs = endMs;
+    this.pool = pool;
+  }
+
+  /** Keeps all pages as they are until `letGo`, even when the head drops the range before. */
+  hold(): void {
+    assert(this.#holders > 0, 'what nobody holds is gone');
+    this.#holders++;
+  }
+
+  /** Ends one `hold`, or the head's own. Nothing can be read when it was the last. */
+  letGo(): void {
+    assert(this.#holders > 0, 'as many let go as hold');
+    if (--this.#holders > 0) return;
+    this.pool.give([...this.#pages.splice(0), ...this.#known.splice(0)].map(({ buffer }) => buffer));
+    this.#chunkCount = 0;
+  }
+
+  /** What is known of the chunks (chain-layout.ts). The first page may be replaced by a longer copy. */
+  get knownPages(): readonly Words[] {
+    return this.#known;
+  }
+
+  /** Bytes of the chunks. Pages are only added. */
+  get bytePages(): readonly Uint8Array<SharedArrayBuffer>[] {
+    return this.#pages;
   }
 
   get bytesHeld(): number {
@@ -63,13 +93,13 @@ export class ChunkChains {
     const chunk = this.#chunkCount;
     const address = this.#takeRoom(length);
     const known = this.#roomFor(chunk);
-    const at = (chunk & KNOWN_MASK) * WORDS;
+    const at = (chunk & KNOWN_MASK) * CHUNK_WORDS;
     known[at + OLDER] = this.#newest.get(series);
     known[at + FIRST_MS] = firstMs - this.startMs;
     known[at + LAST_MS] = lastMs - this.startMs;
     known[at + ADDRESS] = address;
     known[at + BYTES] = length;
-    this.#pages[this.#pages.length - 1]!.set(bytes.subarray(start, end), address & 0xfffff);
+    this.#pages[this.#pages.length - 1]!.set(bytes.subarray(start, end), address & OFFSET_MASK);
     this.#newest.set(series, chunk);
     this.#chunkCount = chunk + 1;
   }
@@ -92,12 +122,12 @@ export class ChunkChains {
   }
 
   /** The chunk stands in chunkPage(chunk)[chunkOffset(chunk), + chunkBytes(chunk)). */
-  chunkPage(chunk: number): Uint8Array {
-    return this.#pages[this.#knownOf(chunk, ADDRESS) >>> PAGE_SHIFT]!;
+  chunkPage(chunk: number): Uint8Array<SharedArrayBuffer> {
+    return this.#pages[this.#knownOf(chunk, ADDRESS) >>> ADDRESS_SHIFT]!;
   }
 
   chunkOffset(chunk: number): number {
-    return this.#knownOf(chunk, ADDRESS) & 0xfffff;
+    return this.#knownOf(chunk, ADDRESS) & OFFSET_MASK;
   }
 
   chunkBytes(chunk: number): number {
@@ -110,7 +140,7 @@ export class ChunkChains {
   }
 
   #knownOf(chunk: number, word: number): number {
-    return this.#known[chunk >>> KNOWN_SHIFT]![(chunk & KNOWN_MASK) * WORDS + word]!;
+    return this.#known[chunk >>> KNOWN_SHIFT]![(chunk & KNOWN_MASK) * CHUNK_WORDS + word]!;
   }
 
   get #knownBytes(): number {
@@ -118,11 +148,20 @@ export class ChunkChains {
   }
 
   /** What the next chunk's words stand in. */
-  #roomFor(chunk: number): Uint32Array {
+  #roomFor(chunk: number): Words {
     const page = chunk >>> KNOWN_SHIFT;
-    const room = this.#known[page] ?? new Uint32Array((KNOWN_MASK + 1) * WORDS);
-    this.#known[page] = grownU32(room, ((chunk & KNOWN_MASK) + 1) * WORDS);
-    return this.#known[page];
+    const room = this.#known[page];
+    const needed = ((chunk & KNOWN_MASK) + 1) * CHUNK_WORDS;
+    if (room !== undefined && needed <= room.length) return room;
+    const length = Math.max(2 * (room?.length ?? 0), KNOWN_MIN * CHUNK_WORDS);
+    const grown: Words = new Uint32Array(this.pool.take(page > 0 ? KNOWN_BYTES_MAX : length * 4));
+    if (room !== undefined) {
+      grown.set(room);
+      // Too small to be used again: some thread may read it still.
+      this.pool.give([room.buffer]);
+    }
+    this.#known[page] = grown;
+    return grown;
   }
 
   /** Address of `length` bytes in the last page. */
@@ -131,11 +170,11 @@ export class ChunkChains {
     if (page === undefined || this.#pageUsed + length > page.length) {
       const size = Math.min(PAGE_BYTES_MAX, PAGE_BYTES_MIN * 2 ** this.#pages.length);
       assert(length <= PAGE_BYTES_MAX && this.#pages.length < 4096, `range of ${this.#pages.length} pages`);
-      this.#pages.push(new Uint8Array(Math.max(size, length)));
+      this.#pages.push(new Uint8Array(this.pool.take(Math.max(size, length))));
       this.#bytesHeld += Math.max(size, length);
       this.#pageUsed = 0;
     }
-    const address = (((this.#pages.length - 1) << PAGE_SHIFT) | this.#pageUsed) >>> 0;
+    const address = (((this.#pages.length - 1) << ADDRESS_SHIFT) | this.#pageUsed) >>> 0;
     this.#pageUsed += length;
     return address;
   }

@@ -1,6 +1,7 @@
 // The time ranges of a head: those that take samples, by their start, and those that are frozen, by their generation.
 import { assert } from '../../core/assert.ts';
 import { AppError } from '../../core/errors.ts';
+import { PagePool } from './page-pool.ts';
 import { RangeChunks } from './range-chunks.ts';
 
 export interface HeadRangesOptions {
@@ -13,6 +14,8 @@ export class HeadRanges {
   readonly #options: HeadRangesOptions;
   /** Start of a range → the range that takes samples. */
   readonly #open = new Map<number, RangeChunks>();
+  /** Of all ranges' chunks. */
+  readonly pool = new PagePool();
   /** Generation → range that takes no more samples, until it is dropped. */
   readonly #frozen = new Map<number, RangeChunks>();
   /** The open range looked up last. */
@@ -52,7 +55,8 @@ export class HeadRanges {
 
   #newRange(startMs: number, firstSegment: number): RangeChunks {
     const { rangeMs, chunkSamplesTarget } = this.#options;
-    return new RangeChunks({ startMs, endMs: startMs + rangeMs, firstSegment, chunkSamplesTarget });
+    const endMs = startMs + rangeMs;
+    return new RangeChunks({ startMs, endMs, firstSegment, chunkSamplesTarget, pool: this.pool });
   }
 
   /** Start of the range that a time is in. */
@@ -95,9 +99,11 @@ export class HeadRanges {
     if (this.last === range) this.last = undefined;
   }
 
-  /** Forgets a frozen range. */
+  /** Forgets a frozen range: who does not hold it cannot read it any more. */
   drop(generation: number): void {
-    this.#frozen.get(generation)?.extras?.release();
+    const range = this.#frozen.get(generation);
     this.#frozen.delete(generation);
+    range?.extras?.release();
+    range?.letGo();
   }
 }

@@ -95,7 +95,7 @@ export class Head {
     let bytes =
       this.index.bytesHeld + this.slots.bytesHeld + this.states.bytesHeld + this.startTimes.bytesHeld;
     for (const range of this.ranges()) bytes += range.bytesHeld;
-    return bytes;
+    return bytes + this.#ranges.pool.bytesHeld;
   }
 
   get chunkCount(): number {
@@ -267,7 +267,7 @@ export class Head {
   extrasIn(range: RangeChunks): RangeExtras {
     if (range.extras === undefined) {
       this.#extrasScratch ??= new ExtrasScratch();
-      range.extras = new RangeExtras(range.startMs, range.endMs, this.slots, this.#extrasScratch);
+      range.extras = new RangeExtras(range, this.slots, this.#extrasScratch);
     }
     return range.extras;
   }

@@ -1,8 +1,24 @@
 // Distinct label pairs of a head, as bytes: interned, numbered in order of arrival, findable without being made, and
-// chained by label name so that the values of a label can be walked. No object per pair.
+// chained by label name so that the values of a label can be walked. No object per pair. Their bytes stand in shared memory, in
+// pages to which pairs are only added: other threads read them by number.
+import { assert } from '../../core/assert.ts';
 import { ByteWriter, decodeUtf8 } from '../../core/bytes.ts';
 import { hash128 } from '../../core/hash128.ts';
 import { ABSENT, grownU32, powerOfTwoFrom } from './columns.ts';
+import {
+  PAIR_BYTES,
+  PAIR_OFFSET_MASK,
+  PAIR_PAGE,
+  PAIR_PAGE_SHIFT,
+  PAIR_WORDS,
+  PLACES_MASK,
+  PLACES_SHIFT,
+} from './pair-layout.ts';
+
+const PAGE_BYTES_MIN = 4096;
+/** Pages are as large as offsets reach, from the fifth on. */
+const PAGE_BYTES_MAX = 1 << PAIR_PAGE_SHIFT;
+const PLACES_MIN = 64;
 
 /** What is known of one label name. */
 interface NameEntry {
@@ -15,13 +31,16 @@ interface NameEntry {
 }
 
 export class LabelPairs {
-  readonly #arena = new ByteWriter(16 * 1024);
+  readonly #pages: Uint8Array<SharedArrayBuffer>[] = [];
+  readonly #views: DataView[] = [];
+  #pageUsed = 0;
+  #bytesHeld = 0;
+  /** Per pair PAIR_WORDS words (pair-layout.ts). */
+  readonly #places: Uint32Array<SharedArrayBuffer>[] = [];
   readonly #names = new Map<string, NameEntry>();
   readonly #seed: number;
   readonly #words = new Uint32Array(4);
   readonly #key = new ByteWriter(256);
-  /** Pair n stands in arena[ends[n], ends[n + 1]). */
-  #ends: Uint32Array = new Uint32Array(257);
   #hashes: Uint32Array = new Uint32Array(256);
   /** The pair of the same name that came before, or ABSENT. */
   #previous: Uint32Array = new Uint32Array(256);
@@ -35,15 +54,25 @@ export class LabelPairs {
   }
 
   get bytesHeld(): number {
-    return this.#arena.bytes.length + (this.#ends.length * 3 + this.#slots.length) * 4;
+    const places = this.#places.reduce((bytes, { byteLength }) => bytes + byteLength, 0);
+    return this.#bytesHeld + places + (this.#hashes.length * 2 + this.#slots.length) * 4;
   }
 
   /** Makes room for `share` of what another one holds. To be called before the first `intern`. */
   reserveLike(other: LabelPairs, share: number): void {
     const count = Math.ceil(other.count * share);
     this.#growColumns(count);
-    this.#arena.reserve(Math.ceil(other.#arena.length * share));
     this.#slots = new Uint32Array(Math.max(this.#slots.length, powerOfTwoFrom(2 * count)));
+  }
+
+  /** Bytes of the pairs. Pages are only added. */
+  get bytePages(): readonly Uint8Array<SharedArrayBuffer>[] {
+    return this.#pages;
+  }
+
+  /** Where the pairs stand. The first page may be replaced by a longer copy. */
+  get placePages(): readonly Uint32Array<SharedArrayBuffer>[] {
+    return this.#places;
   }
 
   /** Label names that occur, in no order. */
@@ -84,10 +113,7 @@ export class LabelPairs {
     if (found !== 0) return found - 1;
     const pair = this.count;
     this.#growColumns(pair + 1);
-    this.#arena.raw(bytes, start, end);
-    // Not assert(): its message would be built for every pair.
-    if (this.#arena.length >= ABSENT) tooLarge(this.#arena.length);
-    this.#ends[pair + 1] = this.#arena.length;
+    this.#put(pair, bytes, start, end);
     this.#hashes[pair] = hash;
     this.#slots[slot] = pair + 1;
     this.count = pair + 1;
@@ -98,45 +124,101 @@ export class LabelPairs {
 
   /** Appends the pair's bytes. */
   write(pair: number, dst: ByteWriter): void {
-    dst.rawFrom(this.#arena.view, this.#ends[pair]!, this.#ends[pair + 1]!);
+    const places = this.#places[pair >>> PLACES_SHIFT]!;
+    const at = (pair & PLACES_MASK) * PAIR_WORDS;
+    const address = places[at + PAIR_PAGE]!;
+    const start = address & PAIR_OFFSET_MASK;
+    dst.rawFrom(this.#views[address >>> PAIR_PAGE_SHIFT]!, start, start + places[at + PAIR_BYTES]!);
   }
 
-  /** The arena that pairs stand in. Stale after the next `intern`. */
-  get bytes(): Uint8Array {
-    return this.#arena.bytes;
+  /** The page that a pair stands in: positions of its name and value are in it. */
+  pageOf(pair: number): Uint8Array {
+    return this.#pages[this.#pageNumber(pair)]!;
   }
 
   nameStart(pair: number): number {
-    return behindVarint(this.#arena.bytes, this.#ends[pair]!);
+    return behindVarint(this.pageOf(pair), this.#startOf(pair));
   }
 
   nameEnd(pair: number): number {
-    return this.#textAt(this.#ends[pair]!)[1];
+    return textAt(this.pageOf(pair), this.#startOf(pair))[1];
   }
 
   valueStart(pair: number): number {
-    return behindVarint(this.#arena.bytes, this.nameEnd(pair));
+    return behindVarint(this.pageOf(pair), this.nameEnd(pair));
   }
 
   endOf(pair: number): number {
-    return this.#ends[pair + 1]!;
+    return this.#startOf(pair) + this.#lengthOf(pair);
   }
 
   name(pair: number): string {
-    const at = this.#ends[pair]!;
-    const [start, end] = this.#textAt(at);
-    return decodeUtf8(this.#arena.bytes, start, end);
+    const page = this.pageOf(pair);
+    const [start, end] = textAt(page, this.#startOf(pair));
+    return decodeUtf8(page, start, end);
   }
 
   value(pair: number): string {
-    const [, nameEnd] = this.#textAt(this.#ends[pair]!);
-    const [start, end] = this.#textAt(nameEnd);
-    return decodeUtf8(this.#arena.bytes, start, end);
+    const page = this.pageOf(pair);
+    const [start, end] = textAt(page, this.nameEnd(pair));
+    return decodeUtf8(page, start, end);
+  }
+
+  #pageNumber(pair: number): number {
+    return this.#placeOf(pair, PAIR_PAGE) >>> PAIR_PAGE_SHIFT;
+  }
+
+  #startOf(pair: number): number {
+    return this.#placeOf(pair, PAIR_PAGE) & PAIR_OFFSET_MASK;
+  }
+
+  #lengthOf(pair: number): number {
+    return this.#placeOf(pair, PAIR_BYTES);
+  }
+
+  #placeOf(pair: number, word: number): number {
+    return this.#places[pair >>> PLACES_SHIFT]![(pair & PLACES_MASK) * PAIR_WORDS + word]!;
+  }
+
+  /** Copies a new pair to the end of the last page. */
+  #put(pair: number, bytes: Uint8Array, start: number, end: number): void {
+    const length = end - start;
+    const last = this.#pages[this.#pages.length - 1];
+    if (last === undefined || this.#pageUsed + length > last.length) this.#addPage(length);
+    const page = this.#pages.length - 1;
+    const places = this.#placesFor(pair);
+    const at = (pair & PLACES_MASK) * PAIR_WORDS;
+    places[at + PAIR_PAGE] = ((page << PAIR_PAGE_SHIFT) | this.#pageUsed) >>> 0;
+    places[at + PAIR_BYTES] = length;
+    this.#pages[page]!.set(bytes.subarray(start, end), this.#pageUsed);
+    this.#pageUsed += length;
+  }
+
+  #addPage(bytesMin: number): void {
+    const size = Math.min(PAGE_BYTES_MAX, PAGE_BYTES_MIN * 2 ** this.#pages.length);
+    const page = new Uint8Array(new SharedArrayBuffer(Math.max(size, bytesMin)));
+    this.#pages.push(page);
+    this.#views.push(new DataView(page.buffer));
+    assert(this.#pages.length <= 2 ** (32 - PAIR_PAGE_SHIFT), `label pairs of ${this.#pages.length} pages`);
+    this.#bytesHeld += page.length;
+    this.#pageUsed = 0;
+  }
+
+  /** What the words of a new pair stand in. */
+  #placesFor(pair: number): Uint32Array {
+    const page = pair >>> PLACES_SHIFT;
+    const room = this.#places[page];
+    const needed = ((pair & PLACES_MASK) + 1) * PAIR_WORDS;
+    if (room !== undefined && needed <= room.length) return room;
+    const pairs = page > 0 ? PLACES_MASK + 1 : Math.max((2 * (room?.length ?? 0)) / PAIR_WORDS, PLACES_MIN);
+    const grown = new Uint32Array(new SharedArrayBuffer(pairs * PAIR_WORDS * 4));
+    if (room !== undefined) grown.set(room);
+    this.#places[page] = grown;
+    return grown;
   }
 
   #chain(pair: number): void {
-    const [, nameEnd] = this.#textAt(this.#ends[pair]!);
-    const [start, end] = this.#textAt(nameEnd);
+    const [start, end] = textAt(this.pageOf(pair), this.nameEnd(pair));
     const name = this.name(pair);
     const entry = this.#names.get(name);
     if (entry === undefined) {
@@ -148,20 +230,6 @@ export class LabelPairs {
     entry.lastPair = pair;
     entry.valueCount++;
     entry.valueBytes += end - start;
-  }
-
-  /** Range of the text whose varint length stands at `at`. */
-  #textAt(at: number): [start: number, end: number] {
-    const bytes = this.#arena.bytes;
-    let length = 0;
-    let factor = 1;
-    let position = at;
-    for (;;) {
-      const byte = bytes[position++]!;
-      length += (byte & 127) * factor;
-      if (byte < 128) return [position, position + length];
-      factor *= 128;
-    }
   }
 
   /** Slot that holds the pair, or the free one where it belongs. */
@@ -177,9 +245,9 @@ export class LabelPairs {
   }
 
   #holds(pair: number, bytes: Uint8Array, start: number, end: number): boolean {
-    const at = this.#ends[pair]!;
-    if (this.#ends[pair + 1]! - at !== end - start) return false;
-    const own = this.#arena.bytes;
+    if (this.#lengthOf(pair) !== end - start) return false;
+    const at = this.#startOf(pair);
+    const own = this.pageOf(pair);
     for (let i = 0; i < end - start; i++) if (own[at + i] !== bytes[start + i]) return false;
     return true;
   }
@@ -188,7 +256,6 @@ export class LabelPairs {
     if (needed <= this.#hashes.length) return;
     this.#hashes = grownU32(this.#hashes, needed);
     this.#previous = grownU32(this.#previous, this.#hashes.length);
-    this.#ends = grownU32(this.#ends, this.#hashes.length + 1);
   }
 
   #growSlots(): void {
@@ -202,8 +269,17 @@ export class LabelPairs {
   }
 }
 
-function tooLarge(bytes: number): never {
-  throw new Error(`assertion failed: label pairs take ${bytes} bytes, below 2^32 - 1`);
+/** Range of the text whose varint length stands at `at`. */
+function textAt(bytes: Uint8Array, at: number): [start: number, end: number] {
+  let length = 0;
+  let factor = 1;
+  let position = at;
+  for (;;) {
+    const byte = bytes[position++]!;
+    length += (byte & 127) * factor;
+    if (byte < 128) return [position, position + length];
+    factor *= 128;
+  }
 }
 
 function behindVarint(bytes: Uint8Array, at: number): number {

@@ -9,6 +9,7 @@ import { sortAndDedupeSamples } from '../chunk/merge-samples.ts';
 import { ChunkChains } from './chunk-chains.ts';
 import { closedChunkEncoding } from './closed-chunks.ts';
 import { ABSENT, grownF64, grownU32, U32Map } from './columns.ts';
+import type { PagePool } from './page-pool.ts';
 import type { RangeExtras } from './range-extras.ts';
 
 /** Loose samples are turned into chunks (closed-chunks.ts) at this number: 28 bytes each while loose, about 2 afterwards. */
@@ -21,6 +22,8 @@ export interface RangeChunksOptions {
   /** Log segment of the first sample in it: older segments hold none of its samples. */
   readonly firstSegment: number;
   readonly chunkSamplesTarget: number;
+  /** Where pages come from. Default: its own. */
+  readonly pool?: PagePool;
 }
 
 export class RangeChunks extends ChunkChains {
@@ -40,7 +43,7 @@ export class RangeChunks extends ChunkChains {
   extras: RangeExtras | undefined;
 
   constructor(options: RangeChunksOptions) {
-    super(options.startMs, options.endMs);
+    super(options.startMs, options.endMs, options.pool);
     this.firstSegment = options.firstSegment;
     this.#chunkSamplesTarget = options.chunkSamplesTarget;
   }
@@ -129,6 +132,19 @@ export class RangeChunks extends ChunkChains {
       maxTimeMs = Math.max(maxTimeMs, this.#looseTimesMs[sample]!);
     }
     return maxTimeMs < minTimeMs ? undefined : { minTimeMs, maxTimeMs };
+  }
+
+  /**
+   * Keeps all chunks readable, should the head drop the range meanwhile, for who reads across turns of the event loop.
+   *
+   * @returns  What ends it.
+   */
+  holdAll(): () => void {
+    const held: ChunkChains[] = [this, ...(this.extras === undefined ? [] : [this.extras.histogramChunks])];
+    for (const chains of held) chains.hold();
+    return () => {
+      for (const chains of held) chains.letGo();
+    };
   }
 
   /** Turns all loose samples into chunks. */

@@ -27,8 +27,12 @@ export class RangeExtras {
   readonly #exemplars: LooseContents;
   readonly #scratch: ExtrasScratch;
 
-  constructor(startMs: number, endMs: number, slots: ChunkSlots, scratch: ExtrasScratch) {
-    this.histogramChunks = new ChunkChains(startMs, endMs);
+  constructor(
+    { startMs, endMs, pool }: Pick<ChunkChains, 'startMs' | 'endMs' | 'pool'>,
+    slots: ChunkSlots,
+    scratch: ExtrasScratch,
+  ) {
+    this.histogramChunks = new ChunkChains(startMs, endMs, pool);
     this.#histograms = new LooseContents(slots);
     this.#exemplars = new LooseContents(slots);
     this.#scratch = scratch;
@@ -120,8 +124,9 @@ export class RangeExtras {
     for (const series of this.#histograms.seriesIds()) this.#histograms.read(series, visit);
   }
 
-  /** Gives the slots back: the range is dropped. */
+  /** Gives slots and pages back: the range is dropped. */
   release(): void {
+    this.histogramChunks.letGo();
     this.#histograms.release();
     this.#exemplars.release();
   }

@@ -120,18 +120,19 @@ function comparePairs(index: PairedSeries, x: number, y: number): number {
   if (x === ABSENT) return -1;
   if (y === ABSENT) return 1;
   const { pairs } = index;
-  const { bytes } = pairs;
+  const pageX = pairs.pageOf(x);
+  const pageY = pairs.pageOf(y);
   const nameX = pairs.nameStart(x);
   const nameY = pairs.nameStart(y);
   const nameEndX = pairs.nameEnd(x);
   const nameEndY = pairs.nameEnd(y);
-  const order = compareRanges(bytes, nameX, nameEndX, bytes, nameY, nameEndY);
+  const order = compareRanges(pageX, nameX, nameEndX, pageY, nameY, nameEndY);
   if (order !== 0) return order;
   return compareRanges(
-    bytes,
+    pageX,
     pairs.valueStart(x),
     pairs.endOf(x),
-    bytes,
+    pageY,
     pairs.valueStart(y),
     pairs.endOf(y),
   );
