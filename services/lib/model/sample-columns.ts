@@ -9,6 +9,13 @@ export const STALE_NAN_LOW = 2;
 /** The same after something made the NaN quiet. */
 export const STALE_NAN_QUIET_HIGH = 0x7ff80000;
 
+/** Columns that grow have room for so many samples at least. */
+const GROWN_SAMPLES_MIN = 256;
+
+/** Of all columns without room. */
+const NO_VALUES = new Float64Array(0);
+const NO_WORDS = new Uint32Array(NO_VALUES.buffer);
+
 /** Growable columns of one series' float samples, reused from series to series. */
 export class SampleColumns {
   /** Unix milliseconds, strictly ascending in [0, count). */
@@ -42,16 +49,17 @@ export class SampleColumns {
    */
   cells: AggregateCells | undefined;
 
-  constructor(capacity = 256) {
-    this.timestampsMs = new Float64Array(capacity);
-    this.values = new Float64Array(capacity);
-    this.words = wordsOf(this.values);
+  /** @param capacity  Samples that there is room for; none: until the first series comes. */
+  constructor(capacity = GROWN_SAMPLES_MIN) {
+    this.timestampsMs = capacity === 0 ? NO_VALUES : new Float64Array(capacity);
+    this.values = capacity === 0 ? NO_VALUES : new Float64Array(capacity);
+    this.words = capacity === 0 ? NO_WORDS : wordsOf(this.values);
   }
 
   /** Makes room for `capacity` samples in all; keeps what is there. Views taken before are stale afterwards. */
   reserve(capacity: number): void {
     if (capacity <= this.values.length) return;
-    const size = Math.max(capacity, this.values.length * 2);
+    const size = Math.max(capacity, this.values.length * 2, GROWN_SAMPLES_MIN);
     const timestampsMs = new Float64Array(size);
     timestampsMs.set(this.timestampsMs.subarray(0, this.count));
     this.timestampsMs = timestampsMs;

@@ -2,7 +2,7 @@
 // stored, and everybody reads it from there. Of equal ones the last is evaluated, because Prometheus' annotations name the last.
 import type { Expr, VectorSelector } from '../ast.ts';
 import { typeOf } from '../parse/expression-type.ts';
-import { printExpr } from '../parse/printer.ts';
+import { Printer } from '../parse/printer.ts';
 import { visitExpr } from './expressions.ts';
 import type { Grid } from './grid.ts';
 import { StepColumn, type VectorOperand } from './operand.ts';
@@ -25,27 +25,19 @@ interface Repeated {
   readonly last: Expr;
 }
 
+/** By tree: rules are evaluated again and again. */
+const repeatedOf = new WeakMap<Expr, ReadonlyMap<Expr, Repeated>>();
+
 export class CommonExpressions {
-  readonly #repeated = new Map<Expr, Repeated>();
+  readonly #repeated: ReadonlyMap<Expr, Repeated>;
   /** By text and grid; undefined where the result is too large. */
   readonly #stored = new Map<string, Promise<Shared | undefined>>();
 
-  /** @param counted  Selectors that are read for less than their samples: what contains one is like nothing else. */
+  /** @param counted  Selectors that are read for less than their samples, of this tree always the same. */
   constructor(expr: Expr, counted: ReadonlySet<VectorSelector>) {
-    const byText = new Map<string, Expr[]>();
-    visitExpr(expr, (node) => {
-      if (!isWorthSharing(node, counted)) return undefined;
-      const text = printExpr(node);
-      const equal = byText.get(text);
-      if (equal === undefined) byText.set(text, [node]);
-      else equal.push(node);
-      // What is only repeated within something repeated is opened once.
-      return equal === undefined ? undefined : 'skip';
-    });
-    for (const [text, nodes] of byText) {
-      if (nodes.length < 2) continue;
-      for (const node of nodes) this.#repeated.set(node, { text, last: nodes.at(-1)! });
-    }
+    let repeated = repeatedOf.get(expr);
+    if (repeated === undefined) repeatedOf.set(expr, (repeated = findRepeated(expr, counted)));
+    this.#repeated = repeated;
   }
 
   /**
@@ -110,17 +102,63 @@ class RecordedTally implements SampleTally {
   }
 }
 
-/** Whether an expression computes anything from series; what is merely read is fetched once in any case. */
-function isWorthSharing(expr: Expr, counted: ReadonlySet<VectorSelector>): boolean {
-  if (expr.kind !== 'call' && expr.kind !== 'aggregation' && expr.kind !== 'binary') return false;
-  if (typeOf(expr) !== 'vector') return false;
-  let selectors = 0;
+/** @param counted  What contains one of these selectors is like nothing else. */
+function findRepeated(expr: Expr, counted: ReadonlySet<VectorSelector>): ReadonlyMap<Expr, Repeated> {
+  const repeated = new Map<Expr, Repeated>();
+  const alike = alikeIn(expr, counted);
+  if (alike.size === 0) return repeated;
+  const printer = new Printer();
+  const byText = new Map<string, Expr[]>();
+  visitExpr(expr, (node) => {
+    if (!alike.has(node)) return undefined;
+    const text = printer.print(node);
+    const equal = byText.get(text);
+    if (equal === undefined) byText.set(text, [node]);
+    else equal.push(node);
+    // What is only repeated within something repeated is opened once.
+    return equal === undefined ? undefined : 'skip';
+  });
+  for (const [text, nodes] of byText) {
+    if (nodes.length < 2) continue;
+    for (const node of nodes) repeated.set(node, { text, last: nodes.at(-1)! });
+  }
+  return repeated;
+}
+
+/**
+ * The expressions worth sharing that may stand in the query twice: what they do and what they read is of one name. Most queries hold none,
+ * and are not put into words to find out.
+ */
+function alikeIn(expr: Expr, counted: ReadonlySet<VectorSelector>): ReadonlySet<Expr> {
+  const byShape = new Map<string, Expr[]>();
+  visitExpr(expr, (node) => {
+    const shape = shapeOf(node, counted);
+    if (shape === undefined) return undefined;
+    const others = byShape.get(shape);
+    if (others === undefined) byShape.set(shape, [node]);
+    else others.push(node);
+    return undefined;
+  });
+  const alike = new Set<Expr>();
+  for (const nodes of byShape.values()) if (nodes.length > 1) for (const node of nodes) alike.add(node);
+  return alike;
+}
+
+/**
+ * The operation of an expression that computes anything from series, and the names of those; what is merely read is fetched once in any case.
+ * Undefined for all others.
+ */
+function shapeOf(expr: Expr, counted: ReadonlySet<VectorSelector>): string | undefined {
+  if (expr.kind !== 'call' && expr.kind !== 'aggregation' && expr.kind !== 'binary') return undefined;
+  if (typeOf(expr) !== 'vector') return undefined;
+  let names = '';
   let isCounted = false;
   visitExpr(expr, (node) => {
     if (node.kind !== 'vector-selector') return undefined;
-    selectors++;
+    names += ` ${node.name}`;
     isCounted ||= counted.has(node);
     return undefined;
   });
-  return selectors > 0 && !isCounted;
+  if (names === '' || isCounted) return undefined;
+  return `${expr.kind} ${expr.kind === 'call' ? expr.func : expr.operator}${names}`;
 }

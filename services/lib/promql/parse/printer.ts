@@ -31,10 +31,11 @@ export function formatExpr(expr: Expr): string {
   return new Printer().pretty(expr, 0);
 }
 
-class Printer {
-  /** Each node is printed once, however often it is measured. */
+/** Prints expressions of one tree: each node once, however often it is asked for or measured. */
+export class Printer {
   readonly #texts = new Map<Expr, string>();
 
+  /** The expression on one line. */
   print(expr: Expr): string {
     let text = this.#texts.get(expr);
     if (text === undefined) {

@@ -24,10 +24,20 @@ export function groupLabels(labels: Labels, grouping: readonly string[], without
  */
 export function groupSeries(expr: Aggregation, series: readonly SeriesMeta[]): Groups {
   const groupOf = new Int32Array(series.length);
+  if (expr.grouping.length === 0 && !expr.without) {
+    return { groupOf, labels: series.length > 0 ? [Labels.empty] : [] };
+  }
   const table = new GroupTable(expr.grouping, expr.without);
   for (let i = 0; i < series.length; i++) groupOf[i] = table.groupOf(series[i]!.labels);
   return { groupOf, labels: table.labels };
 }
+
+/** What groupSeries writes into; it never pauses, so that one set serves all queries of a thread. */
+const scratch = {
+  input: new ByteWriter(256),
+  kept: new ByteWriter(256),
+  previous: new ByteWriter(256),
+};
 
 class GroupTable {
   readonly labels: Labels[] = [];
@@ -36,19 +46,19 @@ class GroupTable {
   /** The names that decide, each as it stands in label bytes. */
   readonly #names: readonly Uint8Array[];
   readonly #known = new Map<string, number>();
-  readonly #input = new ByteWriter(256);
+  readonly #input = scratch.input;
   /** What is left of the current series, and of the one before. */
-  #kept = new ByteWriter(256);
-  #previous = new ByteWriter(256);
+  #kept = scratch.kept;
+  #previous = scratch.previous;
   #previousGroup = -1;
 
   constructor(grouping: readonly string[], without: boolean) {
     this.#grouping = without ? [...grouping, METRIC_NAME] : grouping;
     this.#without = without;
     this.#names = this.#grouping.map((name) => {
-      const writer = new ByteWriter(64);
-      writer.string(name);
-      return writer.take();
+      this.#input.reset();
+      this.#input.string(name);
+      return this.#input.take();
     });
   }
 
@@ -87,7 +97,6 @@ class GroupTable {
       source = { bytes: this.#input.bytes, start: 0, end: this.#input.length };
     }
     this.#kept.reset();
-    if (!this.#without && this.#names.length === 0) return;
     const { bytes, end } = source;
     let at = source.start;
     while (at < end) {

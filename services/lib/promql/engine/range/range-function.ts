@@ -325,8 +325,8 @@ function newPass(source: MatrixSource, params: readonly Float64Array[], grid: Gr
     alike: undefined,
     extension: source.extension,
     params,
-    scratch: new Float64Array(256),
-    indexes: new Int32Array(256),
+    scratch: new Float64Array(0),
+    indexes: new Int32Array(0),
   };
 }
 

@@ -223,14 +223,18 @@ function areEqual(a: Float64Array, b: Float64Array, count: number): boolean {
   return true;
 }
 
+const SCRATCH_MIN = 256;
+
 /** Scratch numbers for at least `count` samples. */
 export function scratchOf(pass: WindowPass, count: number): Float64Array<ArrayBuffer> {
-  if (pass.scratch.length < count) pass.scratch = new Float64Array(Math.max(count, 2 * pass.scratch.length));
+  const { length } = pass.scratch;
+  if (length < count) pass.scratch = new Float64Array(Math.max(count, 2 * length, SCRATCH_MIN));
   return pass.scratch;
 }
 
 /** Scratch indexes for at least `count` samples. */
 export function indexesOf(pass: WindowPass, count: number): Int32Array<ArrayBuffer> {
-  if (pass.indexes.length < count) pass.indexes = new Int32Array(Math.max(count, 2 * pass.indexes.length));
+  const { length } = pass.indexes;
+  if (length < count) pass.indexes = new Int32Array(Math.max(count, 2 * length, SCRATCH_MIN));
   return pass.indexes;
 }

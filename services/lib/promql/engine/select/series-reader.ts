@@ -2,14 +2,15 @@
 import type { AggregateCells } from '../../../model/aggregate-cells.ts';
 import type { CounterResetHint, FloatHistogram } from '../../../model/float-histogram.ts';
 import type { SeriesSet } from '../../../model/queryable.ts';
-import { isStaleAt, SampleColumns, wordsOf } from '../../../model/sample-columns.ts';
+import { isStaleAt, SampleColumns } from '../../../model/sample-columns.ts';
 import type { QuerySession } from '../session.ts';
 
 /** Bytes of a sample in SampleColumns. */
 const SAMPLE_BYTES = 16;
 
 export class SeriesReader {
-  readonly columns = new SampleColumns();
+  /** Room is made when there is a series: rules often find none. */
+  readonly columns = new SampleColumns(0);
   readonly #session: QuerySession;
   readonly #readsCounts: boolean;
   #words: Uint32Array;
@@ -19,9 +20,8 @@ export class SeriesReader {
   constructor(session: QuerySession, readsCounts: boolean) {
     this.#session = session;
     this.#readsCounts = readsCounts;
-    this.#words = wordsOf(this.columns.values);
+    this.#words = this.columns.words;
     this.#capacity = this.columns.values.length;
-    session.charge(this.#capacity * SAMPLE_BYTES);
   }
 
   /** Words of columns.values, for isStaleAt. */
@@ -32,13 +32,14 @@ export class SeriesReader {
   /** Reads a series with its staleness markers. */
   read(set: SeriesSet, index: number, minTimeMs: number, maxTimeMs: number): void {
     const columns = this.columns;
+    columns.reserve(1);
     set.read(index, minTimeMs, maxTimeMs, columns);
     if (columns.histograms !== undefined) {
       if (this.#readsCounts) columns.histograms = columns.histograms.slice(0, columns.count);
       prepareHistograms(columns, columns.histograms, this.#readsCounts);
     }
     if (columns.values.buffer === this.#words.buffer) return;
-    this.#words = wordsOf(columns.values);
+    this.#words = columns.words;
     this.#session.charge((columns.values.length - this.#capacity) * SAMPLE_BYTES);
     this.#capacity = columns.values.length;
   }
