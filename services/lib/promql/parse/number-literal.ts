@@ -28,8 +28,8 @@ function numberValue(tokens: TokenStream, token: Token): number {
   const text = token.text.toLowerCase();
   if (text === 'inf') return Number.POSITIVE_INFINITY;
   if (text === 'nan') return Number.NaN;
-  const digits = text.replaceAll('_', '');
-  const value = decimalOrBased(digits);
+  // Elsewhere than at its end the lexer takes an underscore only between digits.
+  const value = text.endsWith('_') ? Number.NaN : decimalOrBased(text.replaceAll('_', ''));
   if (Number.isFinite(value)) return value;
   const reason = Number.isNaN(value) ? 'invalid syntax' : 'value out of range';
   const quoted = goQuote(token.text);

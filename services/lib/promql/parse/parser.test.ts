@@ -252,6 +252,7 @@ describe('errors', () => {
       '1:5: parse error: error parsing number: strconv.ParseFloat: parsing "0x8000000000000000": invalid syntax',
     ],
     ['1 + 0x', '1:5: parse error: error parsing number: strconv.ParseFloat: parsing "0x": invalid syntax'],
+    ['(1_ # one', '1:2: parse error: error parsing number: strconv.ParseFloat: parsing "1_": invalid syntax'],
     ['(1e)', '1:2: parse error: error parsing number: strconv.ParseFloat: parsing "1e": invalid syntax'],
     [
       '1e999',
