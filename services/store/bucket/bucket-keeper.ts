@@ -49,6 +49,8 @@ export interface BucketKeeperDeps {
   readonly turns: RemovalTurns;
   readonly isExpired: (block: InventoryBlock) => boolean;
   readonly erased: () => readonly BlockName[];
+  /** Of a block: another store said when it was last asked that it holds it. */
+  readonly isHeldByAnother: (block: BlockName) => boolean;
   /** `<tenant>/<block id>` of blocks that were found damaged in the bucket; taken out of it once they were brought there anew. */
   readonly damaged: Set<string>;
 }
@@ -209,12 +211,12 @@ export class BucketKeeper {
   }
 
   #plan({ placement, live }: StoreView): BucketPlan {
-    const { catalog, contents, erased, isExpired, leaves } = this.#deps;
+    const { catalog, contents, erased, isExpired, isHeldByAnother, leaves } = this.#deps;
     return planBucket({
       instance: this.#options.instance,
       own: catalog.list(),
       inBucket: contents.list(),
-      ...{ placement, live, isExpired },
+      ...{ placement, live, isExpired, isHeldByAnother },
       isEvicted: (meta) => catalog.isEvicted(meta),
       isDamagedThere: (meta) => this.#deps.damaged.has(nameOf(meta)),
       holds: (leaf) => leaves.has(leaf),
@@ -328,7 +330,9 @@ export class BucketKeeper {
    * a store that was stopped from writing what it meant to.
    */
   async #putDeletes(meta: BlockMeta, signal: AbortSignal): Promise<void> {
-    const { bucket, contents, tombstones } = this.#deps;
+    const { bucket, catalog, contents, tombstones } = this.#deps;
+    // Rewritten or merged meanwhile, and forgotten here is what hides samples of it. There it hides them until the block is removed.
+    if (!catalog.has(meta.tenant, meta.blockId)) return;
     const deletes = tombstones.of(meta.tenant, meta.blockId);
     const [name, ids, tag] = [nameOf(meta), idsOf(deletes), contents.deletesTag(meta)];
     const known = this.#deletesKnown.get(name);

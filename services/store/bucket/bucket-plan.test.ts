@@ -47,6 +47,7 @@ function plan(
     holds: (leaf) => held.has(leaf),
     isSettled: (leaf) => held.has(leaf),
     isExpired: () => false,
+    isHeldByAnother: () => false,
     ...change,
   });
 }
@@ -83,6 +84,11 @@ test('what was deleted or expired whole goes; what is only missing here stays', 
   expect(plan([], [x])).toEqual(NOTHING);
   expect(plan([], [x], { erased: new Set([`t/${x.blockId}`]) }).superseded).toEqual([x]);
   expect(plan([], [x], { isSettled: () => true }).superseded).toEqual([x]);
+  // Another store has it yet, its chunks maybe there only; what took its place counts nevertheless.
+  const isHeldByAnother = ({ blockId }: BlockMeta) => blockId === x.blockId;
+  expect(plan([], [x], { isHeldByAnother, erased: new Set([`t/${x.blockId}`]) }).superseded).toEqual([]);
+  const merged = block('M', 'x');
+  expect(plan([merged], [x, merged], { isHeldByAnother }).superseded).toEqual([x]);
   expect(plan([], [x], { isExpired: () => true })).toEqual({ ...NOTHING, expired: [x] });
 });
 

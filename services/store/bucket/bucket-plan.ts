@@ -20,6 +20,8 @@ export interface BucketPlanInput {
   readonly isSettled: (leaf: string) => boolean;
   /** `<tenant>/<block id>` of blocks of which deletes left nothing here. */
   readonly erased: ReadonlySet<string>;
+  /** Of a block: held by another store, whose chunks of it may be in the bucket only. */
+  readonly isHeldByAnother: (meta: BlockMeta) => boolean;
   readonly isExpired: (block: InventoryBlock) => boolean;
 }
 
@@ -64,7 +66,9 @@ export function planBucket(input: BucketPlanInput): BucketPlan {
     if (input.isExpired(block)) expired.push(meta);
     else if (
       !own.has(nameOf(meta)) &&
-      block.leaves.every((leaf) => isCovered(leaf, block.tenant, covered, input))
+      block.leaves.every((leaf) => isCovered(leaf, block.tenant, covered, input)) &&
+      // What is gone here another store may have yet: it has not left it out so far, or was sent it after the delete.
+      (block.leaves.every((leaf) => covered.has(leaf)) || !input.isHeldByAnother(meta))
     )
       superseded.push(meta);
   }

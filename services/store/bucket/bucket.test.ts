@@ -30,6 +30,7 @@ import {
 } from '../../../test/support/store-rig.ts';
 import { Labels } from '../../lib/model/labels.ts';
 import { renderDeletes } from '../../lib/objstore/block-bucket.ts';
+import type { ObjectStore } from '../../lib/objstore/object-store.ts';
 import { GroupPlacement, groupOf } from '../../lib/placement/block-groups.ts';
 import type { BuiltBlock } from '../../lib/tsdb/block/block-writer.ts';
 import { type Coverage, MatchType, type WireSelectRequest } from '../../lib/wire/contracts.ts';
@@ -65,16 +66,11 @@ async function startAlone(
   gateway: S3Gateway,
   options: Partial<StoreOptions> = {},
   clock = new HandClock(NOW_MS),
+  objects = objectStoreOf(gateway),
 ) {
   const folder = await temporaryFolder();
   const dataDir = path.join(folder.path, 'data');
-  const rig = await startStoreRig(
-    dataDir,
-    clock,
-    { ...QUICK, ...options },
-    undefined,
-    objectStoreOf(gateway),
-  );
+  const rig = await startStoreRig(dataDir, clock, { ...QUICK, ...options }, undefined, objects);
   onTestFinished(async () => {
     await rig.store.stop();
     await folder[Symbol.asyncDispose]();
@@ -306,6 +302,49 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 120_000 }, () => {
       else await objects.put(key, Buffer.from(late), signal);
       await eventually(() => existsSync(file) && readFileSync(file, 'utf8')).toBe(right);
     }
+  });
+
+  test('a block that is rewritten while deletes are compared stays hidden there until it is removed', async () => {
+    const gateway = await startS3Gateway();
+    const objects = objectStoreOf(gateway);
+    let rewrite: (() => Promise<unknown>) | undefined;
+    const watched: ObjectStore = new Proxy(objects, {
+      get: (target, key) => {
+        if (key !== 'put') {
+          const value: unknown = Reflect.get(target, key, target);
+          return typeof value === 'function' ? value.bind(target) : value;
+        }
+        return async (...call: Parameters<ObjectStore['put']>) => {
+          if (call[0].endsWith('/deletes.json')) await rewrite?.();
+          await target.put(...call);
+        };
+      },
+    });
+    const store = await startAlone(gateway, { bucketDeleteGraceMs: 1e9 }, undefined, watched);
+    const blocks = [await blockOf(3840), await blockOf(3842)];
+    for (const block of blocks) await putBuilt(store, block);
+    const files = blocks.map(({ meta }) =>
+      path.join(gateway.bucketFolder, 'test/cluster/blocks/anonymous', meta.blockId, 'deletes.json'),
+    );
+    const { deleteId } = deleteRequest('a');
+    const hidden = () =>
+      files.map((file) => existsSync(file) && readFileSync(file, 'utf8').includes(deleteId));
+    await store.client.deleteSeries(deleteRequest('a'), { signal });
+    await eventually(hidden).toEqual([true, true]);
+    let rewritten = 0;
+    rewrite = async () => {
+      rewrite = undefined;
+      rewritten = (await store.client.cleanTombstones({ tenant: 'anonymous', actor: 'test' }, { signal }))
+        .blocks;
+    };
+    // Of one of them something else has to be told there; both are rewritten in the middle of that.
+    await store.client.deleteSeries(
+      { ...deleteRequest('b'), deleteId: '5'.repeat(32), maxTimeMs: 3841 * HOUR_MS },
+      { signal },
+    );
+    await eventually(() => blocksIn(gateway).length).toBe(3);
+    expect(rewritten).toBe(2);
+    expect(hidden()).toEqual([true, true]);
   });
 
   test('a meta.json without its files, which a store wrote late, is no block: it is brought anew, or goes after a day', async () => {

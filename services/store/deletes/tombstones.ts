@@ -173,6 +173,7 @@ export class Tombstones {
       );
     }
     const blocks = [...new Set([...(known?.blocks ?? []), ...tombstone.blocks])].sort();
+    if (blocks.length === known?.blocks.length) return;
     const rest = table.tombstones.filter(({ id }) => id !== tombstone.id);
     await this.#audit(tenant, describe('delete', tombstone, blocks));
     if (blocks.length > 0) {

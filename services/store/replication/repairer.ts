@@ -112,6 +112,14 @@ export class Repairer {
     };
   }
 
+  /** Whether another store, not the bucket, said when it was last asked that it holds a block. */
+  isHeldByAnother({ tenant, blockId }: BlockName): boolean {
+    const { bucket } = this.#options;
+    return [...this.#inventories.entries()].some(
+      ([instance, { blocks }]) => instance !== bucket && blocks.has(`${tenant}/${blockId}`),
+    );
+  }
+
   readonly #isMissing = ({ leaves }: InventoryBlock): boolean =>
     !leaves.every((leaf) => this.#deps.leaves.isSettled(leaf));
 

@@ -125,6 +125,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
           {
             ...{ ...deps, objects: deps.objects, look, isExpired, erased, damaged: deps.evicted.damaged },
             uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
+            isHeldByAnother: (block) => repairer?.isHeldByAnother(block) === true,
             turns: peers === undefined ? everyTurn() : new LeasedTurns({ control: peers.control, clock }),
           },
         );
@@ -145,7 +146,8 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
           },
         );
   // Alone and without a bucket there is nobody to copy from.
-  const repairer = peers === undefined && bucket === undefined ? undefined : createRepairer();
+  const repairer: Repairer | undefined =
+    peers === undefined && bucket === undefined ? undefined : createRepairer();
 
   function createRepairer(): Repairer {
     const extra = bucket === undefined ? [] : [bucket.peer];

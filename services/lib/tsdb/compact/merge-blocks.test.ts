@@ -16,7 +16,8 @@ import {
 } from '../../../../test/support/sample-blocks.ts';
 import { systemDisk } from '../../core/disk.ts';
 import { Labels } from '../../model/labels.ts';
-import type { BlockReader } from '../block/block-reader.ts';
+import { BlockReader } from '../block/block-reader.ts';
+import { PageCache } from '../block/page-cache.ts';
 import { WorkPacer } from '../block/work-pacer.ts';
 import { SeriesChunker, SeriesSamples } from '../chunk/series-samples.ts';
 import type { Deletion } from '../tombstones/deletion.ts';
@@ -173,6 +174,38 @@ test('deletes hide what they name of the blocks that they concern, and nothing e
     ),
     { numRuns: 60 },
   );
+});
+
+test('of a block of which deletes leave nothing no chunk is needed', async () => {
+  await using folder = await temporaryFolder();
+  const series = [seriesOf(labelSets[0]!, grid(0, 1000, 30)), seriesOf(labelSets[2]!, grid(0, 1000, 30))];
+  await (await openBuilt(folder.path, 'in', series)).close();
+  const nowhere = new Error('the bucket has them no more');
+  const reader = await BlockReader.open(path.join(folder.path, 'in'), {
+    cache: new PageCache({ bytesMax: 1 << 20 }),
+    chunksOf: () => ({
+      readsAtOnce: 1,
+      read: () => Promise.reject(nowhere),
+      distrust: () => Promise.resolve(false),
+      close: () => Promise.resolve(),
+    }),
+  });
+  const dir = path.join(folder.path, 'out');
+  await systemDisk.makeFolder(dir);
+  const mergeWithout = (maxTimeMs: number) =>
+    mergeBlocks(
+      [
+        {
+          reader,
+          deletions: [{ matchers: [{ name: 'a', operator: '=', value: '1' }], minTimeMs: 0, maxTimeMs }],
+        },
+      ],
+      { dir, hashSeed: 1 },
+      { disk: systemDisk, pacer: new WorkPacer() },
+    );
+  await expect(mergeWithout(28_999)).rejects.toBe(nowhere);
+  expect(await mergeWithout(29_000)).toMatchObject({ meta: undefined, samplesDropped: 60, chunksDecoded: 0 });
+  await reader.close();
 });
 
 const HOUR_MS = 3_600_000;

@@ -10,10 +10,12 @@ import { CorruptBlockError, corruptBlock } from '../block/page-codec.ts';
 import { SortedBlockWriter } from '../block/sorted-block-writer.ts';
 import { UNITS_PER_PAGE, type WorkPacer } from '../block/work-pacer.ts';
 import {
+  coversAll,
   type Deletion,
   DeletionMask,
   NO_RANGES,
   type SeriesMask,
+  type TimeRanges,
   uniteTimeRanges,
 } from '../tombstones/deletion.ts';
 import { type MergeCounts, SeriesMerger, type SeriesPart } from './series-merger.ts';
@@ -102,8 +104,12 @@ export async function mergeBlocks(
     for (let series = 1; live.length > 0; series++) {
       const current = smallest(live);
       const parts: SeriesPart[] = [];
-      for (const input of current) parts.push(await input.load(pacer));
-      merger.merge(parts);
+      for (const input of current) {
+        const hiddenSamples = input.samplesIfHidden();
+        if (hiddenSamples === undefined) parts.push(await input.load(pacer));
+        else merger.counts.samplesDropped += hiddenSamples;
+      }
+      if (parts.length > 0) merger.merge(parts);
       const pages = await writer.settle();
       if (pacer.spend(current.length * UNITS_PER_PART + pages * UNITS_PER_PAGE)) await pacer.pause();
       let ended = false;
@@ -150,6 +156,22 @@ export class SourceInput {
     return !this.isOver;
   }
 
+  /**
+   * Samples of the current series when all of them are hidden: its chunks are not needed, which may be in a bucket only, and not even there any
+   * more once another store has left them out. Undefined when something is left.
+   */
+  samplesIfHidden(): number | undefined {
+    const { chunks } = this.cursor;
+    const hidden = this.#hiddenRanges();
+    if (hidden.length === 0) return undefined;
+    let samples = 0;
+    for (let i = 0; i < chunks.count; i++) {
+      if (!coversAll(hidden, chunks.minTimesMs[i]!, chunks.maxTimesMs[i]!)) return undefined;
+      samples += chunks.sampleCounts[i]!;
+    }
+    return samples;
+  }
+
   /** The current series, ready to be merged. */
   async load(pacer: WorkPacer): Promise<SeriesPart> {
     const { cursor } = this;
@@ -158,12 +180,17 @@ export class SourceInput {
     } catch (caught) {
       throw this.#blame(caught);
     }
+    return { cursor, hidden: this.#hiddenRanges(), blame: (caught) => this.#blame(caught) };
+  }
+
+  #hiddenRanges(): TimeRanges {
+    const { cursor } = this;
     let hidden = NO_RANGES;
     for (const mask of this.#masks) {
       const found = mask.rangesOf(cursor.labelBytes, 0, cursor.labelLength);
       hidden = hidden.length === 0 ? found : uniteTimeRanges(hidden, found);
     }
-    return { cursor, hidden, blame: (caught) => this.#blame(caught) };
+    return hidden;
   }
 
   /** A merge of series that do not ascend would lose some. */
