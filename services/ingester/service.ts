@@ -433,6 +433,8 @@ class DurableIngester implements Ingester {
         const { sealer } = this.#mustRun();
         this.#undone.mustNotBe(request.tenant, request.deleteId);
         await this.#mustLackNothing();
+        // What others took out of their logs before they knew of the delete.
+        this.#replica?.breakOffFetches();
         return { concerned: await sealer.deleteSamples(markOfRequest(request)) };
       },
       undoDelete: async ({ tenant, deleteId }) => {

@@ -7,6 +7,9 @@ import type { DeleteSeriesRequest, UndoDeleteRequest } from '../../lib/wire/cont
 /**
  * Hides what matches, everywhere.
  *
+ * Twice on each kind of node. Those that were asked first may have got samples once more from others that did not know of the delete yet;
+ * from when all have done it nobody gives any of them away, and the second time hides what came in between.
+ *
  * @throws AppError `unavailable` when a node is missing, with nothing done; a node's own error when some may have done it. It can be sent again.
  */
 export async function deleteEverywhere(
@@ -16,8 +19,31 @@ export async function deleteEverywhere(
 ): Promise<void> {
   requireAllNodes(cluster);
   // Ingesters first: what they seal before they answer is on a store by then, and what they seal later lacks the samples.
-  await onEach('ingester', cluster.ingesters(), ({ client }) => client.deleteSeries(request, context));
-  await onEach('store', cluster.stores(), ({ client }) => client.deleteSeries(request, context));
+  const [ingesters, stores] = [cluster.ingesters(), cluster.stores()];
+  await hideTwice('ingester', ingesters, request, context);
+  await hideTwice('store', stores, request, context);
+  const missed = missingOf(cluster, [...ingesters, ...stores]);
+  if (missed.length === 0) return;
+  throw new AppError(
+    'unavailable',
+    `${missed.join(', ')} joined meanwhile and may have got what the others have deleted since; send the delete again`,
+  );
+}
+
+interface DeletingPeer {
+  readonly instance: string;
+  readonly client: { deleteSeries(request: DeleteSeriesRequest, context: CallContext): Promise<unknown> };
+}
+
+async function hideTwice(
+  kind: string,
+  peers: readonly DeletingPeer[],
+  request: DeleteSeriesRequest,
+  context: CallContext,
+): Promise<void> {
+  await onEach(kind, peers, ({ client }) => client.deleteSeries(request, context));
+  // One alone gets nothing from others.
+  if (peers.length > 1) await onEach(kind, peers, ({ client }) => client.deleteSeries(request, context));
 }
 
 /** Shows again what still can be. @returns nodes on which it hid something. @throws AppError as deleteEverywhere does. */
@@ -36,17 +62,22 @@ export async function undoEverywhere(
 
 /** A delete that misses a node would let its samples be seen again when it comes back. */
 export function requireAllNodes(cluster: Cluster): void {
-  const members = new Set([...cluster.stores(), ...cluster.ingesters()].map(({ instance }) => instance));
-  const wanted = [
-    ...(cluster.storeSet?.()?.instances ?? []),
-    ...new Set((cluster.placement()?.replicas ?? []).flat()),
-  ];
-  const missing = wanted.filter((instance) => !members.has(instance));
+  const missing = missingOf(cluster, [...cluster.stores(), ...cluster.ingesters()]);
   if (missing.length === 0 && cluster.stores().length > 0 && cluster.ingesters().length > 0) return;
   throw new AppError(
     'unavailable',
     `every ingester and store has to take part: ${missing.join(', ') || 'none is known'} is missing; ` +
       'nothing was done, try again when all are back',
+  );
+}
+
+/** Those that own anything, or may still have samples of what they owned, and are not among the nodes. */
+function missingOf(cluster: Cluster, nodes: readonly { readonly instance: string }[]): string[] {
+  const placement = cluster.placement();
+  const owners = [placement?.replicas ?? [], ...(placement?.former ?? [])].flat(2);
+  const there = new Set(nodes.map(({ instance }) => instance));
+  return [...new Set([...(cluster.storeSet?.()?.instances ?? []), ...owners])].filter(
+    (instance) => !there.has(instance),
   );
 }
 

@@ -5,7 +5,8 @@ import type { HeadMask } from '../../lib/tsdb/head/masked-series.ts';
 import { DeletionMask } from '../../lib/tsdb/tombstones/deletion.ts';
 import type { DeleteMark } from '../log/delete-records.ts';
 
-interface Entry extends HeadMask {
+/** A delete, ready to hide. */
+export interface HeadDelete extends HeadMask {
   readonly mark: DeleteMark;
 }
 
@@ -13,7 +14,7 @@ interface Entry extends HeadMask {
 export const HEAD_DELETES_MAX = 1000;
 
 export class HeadDeletes {
-  #entries: readonly Entry[] = [];
+  #entries: readonly HeadDelete[] = [];
   #changes = 0;
 
   /** How many times something was hidden or shown again: whoever keeps answers asks. */
@@ -28,6 +29,11 @@ export class HeadDeletes {
 
   get marks(): readonly DeleteMark[] {
     return this.#entries.map(({ mark }) => mark);
+  }
+
+  /** The delete of an id; undefined when it is not there. */
+  find(id: string): HeadDelete | undefined {
+    return this.#entries.find(({ mark }) => mark.id === id);
   }
 
   /** Adds a delete; one of the same id is replaced. @throws AppError `bad_data` when a matcher is malformed. */

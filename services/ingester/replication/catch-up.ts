@@ -74,6 +74,8 @@ export class CatchUp {
   readonly #options: CatchUpOptions;
   readonly #deps: CatchUpDeps;
   readonly #abort = new AbortController();
+  /** Ends the fetch under way. */
+  #fetching = new AbortController();
   #loop: Promise<void> | undefined;
   #isKicked = false;
   #settledEpoch = 0;
@@ -129,6 +131,11 @@ export class CatchUp {
   /** Something is missing: look now. */
   kick(): void {
     this.#isKicked = true;
+  }
+
+  /** Ends the fetch under way, if there is one: nothing that was sent before this call is taken after it. The rest is fetched anew. */
+  breakOff(): void {
+    this.#fetching.abort(new AppError('canceled', 'samples were deleted meanwhile'));
   }
 
   /**
@@ -358,7 +365,8 @@ export class CatchUp {
     fetched: { writes: number; samples: number; bytes: number },
   ): Promise<void> {
     const { clock, table, log, writes, metrics, tables } = this.#deps;
-    const { signal } = this.#abort;
+    this.#fetching = new AbortController();
+    const signal = AbortSignal.any([this.#abort.signal, this.#fetching.signal]);
     const throttle = new Throttle(this.#options.catchUpBytesPerSecond, clock, signal);
     const wanted = new ByteWriter(1024);
     encodeHeldWrites(wanted, lacking);
@@ -371,6 +379,8 @@ export class CatchUp {
         { wanted: Buffer.from(wanted.take()) },
         { signal },
       )) {
+        // It may have been under way when it was broken off.
+        throwIfAborted(signal);
         if (part?.$case === 'progress') {
           this.#progress = part.value.readBytes / Math.max(1, part.value.totalBytes);
         } else if (part?.$case === 'write') {

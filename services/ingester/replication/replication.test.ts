@@ -113,6 +113,55 @@ test('a delete waits until all is here that others acknowledged, and a write tha
   expect([...(await rig.contentOf('c')).keys()]).toEqual([`w/${name}`]);
 });
 
+test('what another replica took out of its log before a delete is not taken after it', async () => {
+  const rig = await startRig();
+  const name = SERIES[0]!;
+  const remove = (instance: string) =>
+    rig.of(instance).client.deleteSeries(
+      {
+        ...{ tenant: 'anonymous', deleteId: '7'.repeat(32), createdAtMs: 1, actor: 'test', seriesMax: 0 },
+        matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'series', value: name }],
+        ...{ minTimeMs: 0, maxTimeMs: 2 ** 40 },
+      },
+      { signal: new AbortController().signal },
+    );
+  // On its way from c, and nobody needs it for a proof: one replica alone has it.
+  const underway = Promise.withResolvers<void>();
+  const arrives = Promise.withResolvers<void>();
+  const { replication } = rig.of('c');
+  const { fetchWrites } = replication;
+  Object.assign(replication, {
+    async *fetchWrites(...call: Parameters<typeof fetchWrites>) {
+      for await (const message of fetchWrites(...call)) {
+        if (message.part?.$case === 'write') {
+          underway.resolve();
+          await arrives.promise;
+        }
+        yield message;
+      }
+    },
+  });
+  await rig.append('c', rig.placement.epoch, name);
+  await underway.promise;
+  try {
+    // A proof that takes too long is asked for again, as whoever deletes does.
+    for (const instance of ['c', 'a', 'b']) await waitFor(`${instance} has deleted`, () => remove(instance));
+  } finally {
+    arrives.resolve();
+  }
+  for (const instance of ABC)
+    await waitFor(
+      `${instance} has caught up`,
+      async () => (await rig.completeAt(instance)).length === PARTITIONS,
+    );
+  await waitFor('all that c has is accounted for', async () =>
+    (await Promise.all(['a', 'b'].map((each) => rig.metric(each, 'tidemark_ingester_lacking_writes')))).every(
+      (count) => count === 0,
+    ),
+  );
+  for (const instance of ABC) expect([...(await rig.contentOf(instance)).keys()], instance).toEqual([]);
+});
+
 test('metadata comes along: to who was away, to a new owner, and it stays there', async () => {
   const metrics = Array.from({ length: 600 }, (_, i) => `metric_${i}`);
   const metadata = metrics.map((metric) => ({ metric, type: 'gauge', help: `help of ${metric}`, unit: '' }));

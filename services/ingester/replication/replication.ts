@@ -182,6 +182,11 @@ export class Replica {
     return (await this.#prover?.prove()) ?? new Set();
   }
 
+  /** Nothing that another replica sent before this call is taken after it; the rest is fetched anew. */
+  breakOffFetches(): void {
+    this.#catchUp?.breakOff();
+  }
+
   /** Whether a section of a write that was routed by the placement of `epoch` may be taken. */
   takes(partition: number, epoch: number): boolean {
     if (epoch > this.#seenEpoch && Number.isFinite(epoch)) this.#seenEpoch = epoch;

@@ -16,6 +16,7 @@ import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { LeftSeries } from '../../lib/tsdb/head/head.ts';
 import { sealRange } from '../../lib/tsdb/head/head-seal.ts';
 import { selectHead } from '../../lib/tsdb/head/head-select.ts';
+import type { HeadMask } from '../../lib/tsdb/head/masked-series.ts';
 import type { RangeChunks } from '../../lib/tsdb/head/range-chunks.ts';
 import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
 import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
@@ -128,7 +129,7 @@ export class Sealer {
 
   /**
    * Hides samples that are in the head now. Waits for a seal that is under way, so that what was sealed before is on the
-   * stores when this resolves, and what is sealed afterwards is without them.
+   * stores when this resolves, and what is sealed afterwards is without them. Asked again it hides what has come since, too.
    *
    * @returns Frozen ranges that may hold such samples.
    * @throws AppError `bad_data` on a malformed matcher, `resource_exhausted` when there are too many deletes.
@@ -136,8 +137,11 @@ export class Sealer {
   deleteSamples(mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
     return this.#work.run(async () => {
       const tenant = this.#deps.tenants.get(mark.tenant);
-      if (tenant === undefined || !(await this.#holds(tenant, mark))) return 0;
-      if (tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
+      if (tenant === undefined) return 0;
+      const before = tenant.deletes.find(mark.id);
+      if (!(await this.#holds(tenant, mark, before)))
+        return before === undefined ? 0 : concernedBy(tenant, before.mark);
+      if (before === undefined && tenant.deletes.marks.length >= HEAD_DELETES_MAX) {
         throw new AppError(
           'resource_exhausted',
           `${HEAD_DELETES_MAX} deletes wait until ranges of the head are sealed, the limit; delete with fewer selectors, or later`,
@@ -149,11 +153,8 @@ export class Sealer {
 
   /** Cuts the open ranges that a delete concerns, and notes it. Returns how many frozen ones it concerns. */
   async #hide(tenant: Tenant, mark: Omit<DeleteMark, 'generationMax'>): Promise<number> {
-    const overlaps = ({ startMs, endMs }: RangeChunks) => startMs <= mark.maxTimeMs && endMs > mark.minTimeMs;
-    // What follows stands in other segments, so that whoever reads the log can tell it from what is hidden.
-    this.#deps.log.rotate();
     for (const range of [...tenant.head.ranges()]) {
-      if (range.generation === 0 && overlaps(range)) this.#cut(tenant, range.startMs);
+      if (range.generation === 0 && overlaps(range, mark)) this.#cut(tenant, range.startMs);
     }
     const whole = { ...mark, generationMax: tenant.generationNext - 1 };
     this.#payload.reset();
@@ -161,7 +162,7 @@ export class Sealer {
     const durable = this.#log(RECORD_DELETE);
     tenant.deletes.add(whole);
     await durable;
-    return tenant.head.frozenRanges().filter(overlaps).length;
+    return concernedBy(tenant, whole);
   }
 
   /** False when it hides nothing here any more. */
@@ -184,12 +185,17 @@ export class Sealer {
     return this.#deps.log.append(type, 0, ++this.#marks, bytes, 0, length, true).durable;
   }
 
-  /** True when a series of the head matches and has samples in the range. */
-  async #holds(tenant: Tenant, { matchers, minTimeMs, maxTimeMs }: Deletion): Promise<boolean> {
+  /** True when a series of the head matches and has samples in the range, besides those that `hidden` hides. */
+  async #holds(
+    tenant: Tenant,
+    { matchers, minTimeMs, maxTimeMs }: Deletion,
+    hidden: HeadMask | undefined,
+  ): Promise<boolean> {
     let found = false;
     const selection = { matchers, minTimeMs, maxTimeMs, partitions: undefined, isUnordered: true };
     const limits = { labelsOnly: true, seriesMax: Number.POSITIVE_INFINITY };
-    const steps = selectHead(tenant.head, { ...selection, ...limits }, this.#deps.clock, {
+    const masks = hidden === undefined ? [] : [hidden];
+    const steps = selectHead(tenant.head, { ...selection, ...limits, masks }, this.#deps.clock, {
       beginSeries: () => {
         found = true;
       },
@@ -498,4 +504,15 @@ export class Sealer {
       await nextTurn();
     }
   }
+}
+
+function overlaps({ startMs, endMs }: RangeChunks, { minTimeMs, maxTimeMs }: Deletion): boolean {
+  return startMs <= maxTimeMs && endMs > minTimeMs;
+}
+
+/** Frozen ranges of which a delete may hide something. */
+function concernedBy({ head }: Tenant, mark: DeleteMark): number {
+  return head
+    .frozenRanges()
+    .filter((range) => range.generation <= mark.generationMax && overlaps(range, mark)).length;
 }

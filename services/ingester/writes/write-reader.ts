@@ -1,7 +1,7 @@
 // Gives other replicas the writes that they lack: reads them out of the log and sends them as their distributor did. The log has all
 // that is on no store; what is not in memory any more was sealed, and is left out.
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type ByteReader, ByteWriter } from '../../lib/core/bytes.ts';
+import { ByteReader, ByteWriter } from '../../lib/core/bytes.ts';
 import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
@@ -13,9 +13,16 @@ import type { SegmentLog } from '../../lib/tsdb/log/segment-log.ts';
 import { readSegment, recordsOf, type SegmentBytes } from '../../lib/tsdb/log/segment-reader.ts';
 import { encodeHeldWrites } from '../../lib/wire/append/held-writes.ts';
 import type { AppendRequest, FetchWritesResponse } from '../../lib/wire/contracts.ts';
-import { decodeExtras, decodeSamples, RecordColumns } from '../log/log-records.ts';
+import { decodeCut, decodeExtras, decodeSamples, RECORD_CUT, RecordColumns } from '../log/log-records.ts';
 import { decodeWriteRecord, type LoggedWrite, RECORD_WRITES } from '../log/write-records.ts';
-import { UnsealedFilter } from '../sealing/unsealed-filter.ts';
+import {
+  isShared,
+  type LoggedCut,
+  type RangesThen,
+  rangesNow,
+  type SegmentRanges,
+  UnsealedFilter,
+} from '../sealing/unsealed-filter.ts';
 import type { Tenant, Tenants } from '../tenants.ts';
 import type { HeldTable } from './held-table.ts';
 import { SentWrites } from './sent-writes.ts';
@@ -39,8 +46,10 @@ const SLICE_MS = 8;
 interface Scan {
   readonly wanted: WriteSet;
   readonly sent: SentWrites;
-  /** What is before it is on the disk, and is read. */
+  /** What is before it is on the disk, and is read; what is behind it is not wanted. */
   readonly end: LogPosition;
+  /** Of when the log ended there. */
+  readonly ranges: RangesThen;
   /** Sections that were read. */
   readonly found: WriteSet;
   isDamaged: boolean;
@@ -89,7 +98,10 @@ export class WriteReader {
     try {
       // What is held by now is in the log, and on the disk after the flush.
       const held = wanted.within(this.#deps.held.held);
-      const scan: Scan = { wanted: held, sent, end: log.position, found: new WriteSet(), isDamaged: false };
+      const scan: Scan = {
+        ...{ wanted: held, sent, found: new WriteSet(), isDamaged: false },
+        ...{ end: log.position, ranges: rangesNow(this.#deps.tenants) },
+      };
       await log.flush();
       yield* this.#send(scan, signal);
       const bytes = new ByteWriter(1024);
@@ -138,12 +150,14 @@ export class WriteReader {
     const isFinal = segment < scan.end.segment;
     let isDamaged = !isFinal && loaded.length < scan.end.offset;
     const contents = new Map<string, [number, number]>();
-    const picker = new RecordPicker(this.#deps.tenants, segment);
+    const cuts = isShared(scan.ranges, segment) ? await this.#cutsOf(loaded, scan, signal) : [];
+    const picker = new RecordPicker(this.#deps.tenants, { segment, ranges: scan.ranges, cuts });
     let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
     const records = recordsOf(loaded, (from, to) => {
       if (isFinal || to < loaded.length || from === 0) isDamaged = true;
     });
     for (const record of records) {
+      if (!isFinal && record.start >= scan.end.offset) break;
       if (clock.monotonicMs() >= sliceEndsMs) {
         await nextTurn();
         throwIfAborted(signal);
@@ -160,7 +174,7 @@ export class WriteReader {
       for (const [i, partition] of logged.partitions.entries())
         if (scan.wanted.has(origin, partition, write))
           scan.found.add(origin, partition, write - logged.steps[i]!, write);
-      const message = picker.pick(logged, scan);
+      const message = picker.pick(logged, record.start, scan);
       if (message === undefined) continue;
       yield { part: { $case: 'write', value: message } };
       // Whoever reads may have taken a while.
@@ -169,28 +183,46 @@ export class WriteReader {
     if (isDamaged) scan.isDamaged = true;
     else if (isFinal) this.#contents.set(segment, contents);
   }
+
+  async #cutsOf(loaded: SegmentBytes, { end: until }: Scan, signal: AbortSignal): Promise<LoggedCut[]> {
+    const { clock } = this.#deps;
+    const { segment, bytes } = loaded;
+    const cuts: LoggedCut[] = [];
+    let sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+    // Damage is looked at when the segment is read for its writes.
+    for (const { type, start, end } of recordsOf(loaded, () => undefined)) {
+      if (segment === until.segment && start >= until.offset) break;
+      if (type === RECORD_CUT) cuts.push({ ...decodeCut(new ByteReader(bytes, start, end)), at: start });
+      if (clock.monotonicMs() < sliceEndsMs) continue;
+      await nextTurn();
+      throwIfAborted(signal);
+      sliceEndsMs = clock.monotonicMs() + SLICE_MS;
+    }
+    return cuts;
+  }
 }
 
 /** Takes the wanted sections out of logged writes; scratch of one segment. */
 class RecordPicker {
   readonly #tenants: Tenants;
-  readonly #segment: number;
+  readonly #ranges: SegmentRanges;
   readonly #columns = new RecordColumns();
   readonly #logged = new ExtraColumns();
   readonly #extras = new ExtraColumns();
 
-  constructor(tenants: Tenants, segment: number) {
+  constructor(tenants: Tenants, ranges: SegmentRanges) {
     this.#tenants = tenants;
-    this.#segment = segment;
+    this.#ranges = ranges;
   }
 
-  pick(logged: LoggedWrite, { wanted, sent }: Scan): AppendRequest | undefined {
+  /** @param at  Byte of the segment that the record begins at. */
+  pick(logged: LoggedWrite, at: number, { wanted, sent }: Scan): AppendRequest | undefined {
     const { origin, write, partitions } = logged;
     const chosen = new Set(partitions.filter((partition) => wanted.has(origin, partition, write)));
     if (chosen.size === 0) return undefined;
     const tenant = this.#tenants.get(logged.samples.string());
     if (tenant === undefined) return undefined;
-    const filter = new UnsealedFilter(tenant, this.#segment);
+    const filter = new UnsealedFilter(tenant, this.#ranges, at);
     decodeSamples(logged.samples, () => undefined, this.#columns);
     this.#keepSamples(tenant, chosen, filter);
     this.#extras.reset();

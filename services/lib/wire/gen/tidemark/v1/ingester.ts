@@ -1596,7 +1596,8 @@ export const IngesterDefinition = {
     },
     /**
      * Hides samples that are in the head now, durably; they are left out when their range is sealed. To be called before the
-     * stores': what is sealed in between is theirs.
+     * stores': what is sealed in between is theirs. Where there are several, to be called a second time, with the same id, when all have done
+     * it: it hides what came meanwhile from one that had not.
      */
     deleteSeries: {
       name: "DeleteSeries",
