@@ -21,9 +21,9 @@ import {
   type VectorOperand,
 } from '../operand.ts';
 import type { Evaluator, QuerySession } from '../session.ts';
-import { StepTable, StoredOperand, storeVector } from '../step-table.ts';
+import { StepTable, StoredOperand } from '../step-table.ts';
 import { accumulate, type Cells, finish, makeCells, type StreamedOperator } from './accumulators.ts';
-import { type Groups, groupLabels, groupSeries, membersOf } from './grouping.ts';
+import { type Groups, groupLabels, groupSeries } from './grouping.ts';
 import { quantileOf } from './quantile.ts';
 import { openSelection } from './selection.ts';
 
@@ -169,39 +169,20 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   const input = await evaluator.vector(expr.expr, grid);
   checkQuantiles(session, expr, phi);
   const groups = groupSeries(expr, input.series);
-  const { table } = await storeVector(session, input, new StepColumn(grid.steps));
-  for (let row = 0; row < table.rows; row++) {
-    const from = table.offset(row);
-    if (!table.hasHistograms(row)) continue;
-    if (
-      !table
-        .kinds(row)
-        .subarray(from, from + grid.steps)
-        .includes(HISTOGRAM)
-    )
-      continue;
-    session.annotations.histogramIgnored('quantile', unwrap(expr.expr).pos);
-    break;
-  }
   const order = new GroupOrder(groups);
-  for (let i = 0; i < input.series.length; i++) {
-    if (hasValues(table.kinds(i), table.offset(i), grid.steps)) order.see(i, input.series[i]!.dropName);
-  }
-  const members = membersOf(groups);
+  const gathered = await gatherValues(session, expr, { input, groups, order }, grid);
   const size = groups.labels.length * grid.steps;
   session.charge(size * 9);
   const values = new Float64Array(size);
   const kinds = new Uint8Array(size);
-  const scratch = new Float64Array(Math.max(0, ...members.map((rows) => rows.length)));
   for (const group of order.groups) {
-    session.charge(members[group]!.length * ROW_PLACE_BYTES);
-    const rows = placesOf(table, members[group]!);
     for (let k = 0; k < grid.steps; k++) {
       if (session.isSliceOver()) await session.pause();
-      session.spend(rows.length);
-      const count = gather(rows, k, scratch);
+      const count = gathered.count(group, k);
       if (count === 0) continue;
-      values[group * grid.steps + k] = quantileOf(phi[k]!, scratch.subarray(0, count));
+      session.spend(count);
+      const from = gathered.start(group, k);
+      values[group * grid.steps + k] = quantileOf(phi[k]!, gathered.values, from, from + count);
       kinds[group * grid.steps + k] = FLOAT;
     }
   }
@@ -209,32 +190,82 @@ async function openQuantile(evaluator: Evaluator, expr: Aggregation, grid: Grid)
   return new CellsOperand(order, values, kinds, grid.steps);
 }
 
-/** An object of three fields, and its place in a list. */
-const ROW_PLACE_BYTES = 48;
-
-/** Where a row stands: looked up once, not at every step. */
-interface RowPlace {
-  readonly values: Float64Array;
-  readonly kinds: Uint8Array;
-  readonly offset: number;
-}
-
-function placesOf(table: StepTable, rows: readonly number[]): RowPlace[] {
-  return rows.map((row) => ({
-    values: table.values(row),
-    kinds: table.kinds(row),
-    offset: table.offset(row),
-  }));
-}
-
-/** Values that the rows have at a step. */
-function gather(rows: readonly RowPlace[], step: number, into: Float64Array): number {
-  let count = 0;
-  for (let i = 0; i < rows.length; i++) {
-    const { values, kinds, offset } = rows[i]!;
-    if (kinds[offset + step] === FLOAT) into[count++] = values[offset + step]!;
+/** Reads an input to its end, group by group and step by step. */
+async function gatherValues(
+  session: QuerySession,
+  expr: Aggregation,
+  { input, groups, order }: { input: VectorOperand; groups: Groups; order: GroupOrder },
+  grid: Grid,
+): Promise<GatheredValues> {
+  const gathered = new GatheredValues(session, groups, grid.steps);
+  const column = new StepColumn(grid.steps);
+  let hasHistograms = false;
+  for (let i = 0; i < input.series.length; i++) {
+    if (session.isSliceOver()) await session.pause();
+    input.next(column);
+    gathered.add(groups.groupOf[i]!, column);
+    if (hasValues(column.kinds, 0, grid.steps)) order.see(i, input.series[i]!.dropName);
+    hasHistograms ||= column.mayHaveHistograms && column.kinds.includes(HISTOGRAM);
   }
-  return count;
+  if (hasHistograms) session.annotations.histogramIgnored('quantile', unwrap(expr.expr).pos);
+  return gathered;
+}
+
+/** Cells are numbered in 32 bits: together they are 16 GiB, more than any query may hold. */
+const CELLS_MAX = 2 ** 31 - 1;
+
+/** The floats of each group and step, one behind the other: who reads a step goes through one run of memory. */
+class GatheredValues {
+  readonly #steps: number;
+  /** Where a group's first step begins. */
+  readonly #starts: Int32Array;
+  /** By group: series, which is the room of each of its steps. */
+  readonly #rooms: Int32Array;
+  /** By group and step: values that there are. */
+  readonly #counts: Int32Array;
+  /** May be reordered within a group and step. */
+  readonly values: Float64Array<ArrayBuffer>;
+
+  constructor(session: QuerySession, { groupOf, labels }: Groups, steps: number) {
+    this.#steps = steps;
+    this.#rooms = new Int32Array(labels.length);
+    for (let i = 0; i < groupOf.length; i++) this.#rooms[groupOf[i]!]!++;
+    this.#starts = new Int32Array(labels.length);
+    let cells = 0;
+    for (let group = 0; group < labels.length; group++) {
+      this.#starts[group] = cells;
+      cells += this.#rooms[group]! * steps;
+    }
+    session.charge(cells * 8 + labels.length * (steps * 4 + 8));
+    if (cells > CELLS_MAX) {
+      throw new AppError(
+        'execution',
+        `quantile of ${groupOf.length} series at ${steps} steps: more than ${CELLS_MAX} values; select fewer series or a longer step`,
+      );
+    }
+    this.#counts = new Int32Array(labels.length * steps);
+    this.values = new Float64Array(cells);
+  }
+
+  /** Adds a series' column. */
+  add(group: number, { kinds, values }: StepColumn): void {
+    const steps = this.#steps;
+    const room = this.#rooms[group]!;
+    const counts = this.#counts;
+    const own = this.values;
+    for (let k = 0, cell = group * steps, at = this.#starts[group]!; k < steps; k++, cell++, at += room) {
+      if (kinds[k] === FLOAT) own[at + counts[cell]!++] = values[k]!;
+    }
+  }
+
+  /** Where the values of a group and step begin. */
+  start(group: number, step: number): number {
+    return this.#starts[group]! + step * this.#rooms[group]!;
+  }
+
+  count(group: number, step: number): number {
+    return this.#counts[group * this.#steps + step]!;
+  }
 }
 
 function checkQuantiles(session: QuerySession, expr: Aggregation, phi: Float64Array): void {

@@ -47,3 +47,16 @@ test.each([
   expect(quantileOf(phi, Float64Array.of(1, 2))).toBe(expected);
   expect(quantileOf(phi, new Float64Array(0))).toBe(Number.NaN);
 });
+
+test('a run of values is the same as the values alone, and what is around it stays', () => {
+  const own = fc.array(fc.oneof(fc.double(), fc.integer({ min: -3, max: 3 })), { maxLength: 60 });
+  fc.assert(
+    fc.property(own, own, own, fc.double({ min: 0, max: 1, noNaN: true }), (before, values, after, phi) => {
+      const all = Float64Array.from([...before, ...values, ...after]);
+      const alone = quantileOf(phi, Float64Array.from(values));
+      expect(quantileOf(phi, all, before.length, before.length + values.length)).toBe(alone);
+      expect([...all.subarray(0, before.length)]).toEqual(before);
+      expect([...all.subarray(before.length + values.length)]).toEqual(after);
+    }),
+  );
+});

@@ -4,15 +4,16 @@
 const SMALL = 12;
 
 /**
- * φ-quantile of `values`, which are reordered. NaN counts as the smallest value; φ below 0 gives −Inf, above 1 +Inf.
+ * φ-quantile of values[from, to), which are reordered. NaN counts as the smallest value; φ below 0 gives −Inf, above 1 +Inf.
  * Cost: O(n) mostly, O(n log n) at worst; no allocation.
  */
-export function quantileOf(phi: number, values: Float64Array): number {
-  const count = values.length;
-  if (count === 0 || Number.isNaN(phi)) return Number.NaN;
+export function quantileOf(phi: number, values: Float64Array, from = 0, to = values.length): number {
+  if (to === from || Number.isNaN(phi)) return Number.NaN;
   if (phi < 0) return Number.NEGATIVE_INFINITY;
   if (phi > 1) return Number.POSITIVE_INFINITY;
-  const nans = moveNansBehind(values);
+  const end = moveNansBehind(values, from, to);
+  const nans = to - end;
+  const count = to - from;
   const rank = phi * (count - 1);
   const lower = Math.max(0, Math.floor(rank));
   const upper = Math.min(count - 1, lower + 1);
@@ -21,25 +22,25 @@ export function quantileOf(phi: number, values: Float64Array): number {
   let low = Number.NaN;
   let high = Number.NaN;
   if (upper >= nans) {
-    const numbers = count - nans;
-    const at = Math.max(0, lower - nans);
-    partition(values, numbers, at);
+    const at = from + Math.max(0, lower - nans);
+    const above = from + upper - nans;
+    partition(values, from, end, at);
     if (lower >= nans) low = values[at]!;
-    high = upper - nans === at ? values[at]! : smallestOf(values, at + 1, numbers);
+    high = above === at ? values[at]! : smallestOf(values, at + 1, end);
     // Zeros of either sign have an order that comparing does not show.
     if (low === 0 || high === 0) {
-      values.subarray(0, numbers).sort();
+      values.subarray(from, end).sort();
       if (lower >= nans) low = values[at]!;
-      high = values[upper - nans]!;
+      high = values[above]!;
     }
   }
   return low * (1 - weight) + high * weight;
 }
 
-/** Moves NaN behind all numbers; answers how many they are. */
-function moveNansBehind(values: Float64Array): number {
-  let end = values.length;
-  for (let i = 0; i < end; ) {
+/** Moves NaN behind all numbers; answers where these end. */
+function moveNansBehind(values: Float64Array, from: number, to: number): number {
+  let end = to;
+  for (let i = from; i < end; ) {
     const value = values[i]!;
     if (!Number.isNaN(value)) {
       i++;
@@ -48,7 +49,7 @@ function moveNansBehind(values: Float64Array): number {
     values[i] = values[--end]!;
     values[end] = value;
   }
-  return values.length - end;
+  return end;
 }
 
 function smallestOf(values: Float64Array, from: number, to: number): number {
@@ -57,12 +58,12 @@ function smallestOf(values: Float64Array, from: number, to: number): number {
   return smallest;
 }
 
-/** Brings values[0, count) into an order in which the one at `at` has its rank, none before is larger and none behind smaller. */
-function partition(values: Float64Array, count: number, at: number): void {
-  let from = 0;
-  let to = count - 1;
+/** Brings values[first, end) into an order in which the one at `at` has its rank, none before is larger and none behind smaller. */
+function partition(values: Float64Array, first: number, end: number, at: number): void {
+  let from = first;
+  let to = end - 1;
   // Each round should leave half or less: where it does not, again and again, sorting is bounded.
-  for (let rounds = 4 * Math.log2(count + 2); to - from >= SMALL; rounds--) {
+  for (let rounds = 4 * Math.log2(end - first + 2); to - from >= SMALL; rounds--) {
     if (rounds < 0) {
       values.subarray(from, to + 1).sort();
       return;

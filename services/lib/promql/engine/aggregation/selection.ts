@@ -275,7 +275,11 @@ class RankCells {
     for (const group of this.#seen) {
       for (let k = 0; k < this.#param.length; k++) {
         const base = this.#offsets[group]! + k * this.#capacities[group]!;
-        for (const at of this.#ranked(base, this.#sizes[group * this.#steps + k]!)) {
+        const size = this.#sizes[group * this.#steps + k]!;
+        // The order only shows in instant queries.
+        const ranked = this.#steps > 1 || this.#sign === 0 ? undefined : this.#ranked(base, size);
+        for (let i = 0; i < size; i++) {
+          const at = ranked === undefined ? base + i : ranked[i]!;
           const source = this.#rows[at]!;
           let row = known.get(source);
           if (row === undefined) {
@@ -295,10 +299,9 @@ class RankCells {
     return { series: metas, table };
   }
 
-  /** Places of a cell's entries, best first. The order only shows in instant queries. */
+  /** Places of a cell's entries, best first. */
   #ranked(base: number, size: number): number[] {
     const places = Array.from({ length: size }, (_, i) => base + i);
-    if (this.#steps > 1 || this.#sign === 0) return places;
     if (size > INSERTION_SORT_MAX) {
       const ranks = this.#ranks;
       return places.sort(
