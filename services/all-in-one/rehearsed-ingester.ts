@@ -23,7 +23,7 @@ export function makeRehearsedIngester(clock: Clock): Handlers<typeof IngesterDef
     ownedPartitions: () => [0],
     completePartitions: async () => () => true,
   });
-  const select: Handlers<typeof IngesterDefinition>['select'] = (request, { signal }) =>
-    reads.select(request, signal);
+  const select: Handlers<typeof IngesterDefinition>['select'] = (request, context) =>
+    reads.select(request, context);
   return { select } as Handlers<typeof IngesterDefinition>;
 }

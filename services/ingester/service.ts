@@ -11,7 +11,7 @@ import { PartEvaluator } from '../lib/query/part-evaluator.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
-import type { Handlers } from '../lib/transport/rpc.ts';
+import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
 import type { SegmentLog } from '../lib/tsdb/log/segment-log.ts';
 import { UndoneDeletes } from '../lib/tsdb/tombstones/undone-deletes.ts';
 import type {
@@ -408,7 +408,7 @@ class DurableIngester implements Ingester {
   #createHandlers(): Handlers<typeof IngesterDefinition> {
     return {
       append: (requests, { signal }) => this.#append(requests, signal),
-      select: (request, { signal }) => this.#select(request, signal),
+      select: (request, context) => this.#select(request, context),
       labels: async (request, { signal }) => {
         this.#mustRead();
         return await this.#reads.labels(request, signal);
@@ -453,9 +453,9 @@ class DurableIngester implements Ingester {
     };
   }
 
-  async *#select(request: WireSelectRequest, signal: AbortSignal): AsyncGenerator<SelectResponse> {
+  async *#select(request: WireSelectRequest, context: CallContext): AsyncGenerator<SelectResponse> {
     this.#mustRead();
-    yield* this.#reads.select(request, signal);
+    yield* this.#reads.select(request, context);
   }
 
   async *#append(

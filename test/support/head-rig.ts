@@ -1,13 +1,16 @@
 import { expect } from 'vitest';
 import { ByteWriter } from '../../services/lib/core/bytes.ts';
 import { systemClock } from '../../services/lib/core/clock.ts';
-import type { ChunkSink } from '../../services/lib/model/chunk-sink.ts';
+import { CHUNK_COLUMNS, type ChunkSink } from '../../services/lib/model/chunk-sink.ts';
 import { decodeLabels, encodeLabels, Labels } from '../../services/lib/model/labels.ts';
 import { SampleColumns, wordsOf } from '../../services/lib/model/sample-columns.ts';
+import type { SeriesRun } from '../../services/lib/model/series-run.ts';
 import { decodeChunk } from '../../services/lib/tsdb/chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../../services/lib/tsdb/chunk/merge-samples.ts';
 import { Head } from '../../services/lib/tsdb/head/head.ts';
 import { type HeadSelection, selectHead } from '../../services/lib/tsdb/head/head-select.ts';
+import { type RunSink, SeriesRunReader } from '../../services/lib/tsdb/head/series-run-reader.ts';
+import { SeriesRunWriter } from '../../services/lib/tsdb/head/series-run-writer.ts';
 
 /** Of a head's ranges. */
 export const RANGE_MS = 1000;
@@ -86,12 +89,65 @@ export const ALL: HeadSelection = {
   seriesMax: 1e6,
 };
 
-/** Content of a selection: series → samples, through the bytes that a querier gets. Chunks must come ascending. */
+/** Floats of a selection: series → samples, through the bytes that a querier gets. Chunks must come ascending. */
 export function contentOf(
   head: Head,
   selection: Partial<HeadSelection> = {},
   between?: () => void,
 ): Map<string, Sample[]> {
+  return contentOfSink((sink) => {
+    drain(selectHead(head, { ...ALL, ...selection }, systemClock, sink), between);
+  });
+}
+
+/**
+ * The same through runs, of series that they are for, as another thread reads them.
+ *
+ * @param afterwards  What happens before anybody reads them.
+ */
+export function contentOfRuns(
+  head: Head,
+  selection: Partial<HeadSelection> = {},
+  between?: () => void,
+  afterwards?: () => void,
+): { readonly content: Map<string, Sample[]>; readonly seriesInRuns: number } {
+  const { minTimeMs, maxTimeMs } = { ...ALL, ...selection };
+  const writer = new SeriesRunWriter(minTimeMs, maxTimeMs, 0);
+  const runs: SeriesRun[] = [];
+  const take = (): void => {
+    const run = writer.take(true);
+    if (run !== undefined) runs.push(structuredClone(run));
+  };
+  const content = contentOfSink((sink) => {
+    const steps = selectHead(head, { ...ALL, ...selection }, systemClock, sink, writer);
+    drain(steps, () => {
+      take();
+      between?.();
+    });
+    take();
+    afterwards?.();
+    const reader = new SeriesRunReader(runSinkOf(sink));
+    for (const run of runs) reader.read(run);
+  });
+  writer.release();
+  return { content, seriesInRuns: runs.reduce((sum, { seriesCount }) => sum + seriesCount, 0) };
+}
+
+/** Hands on what runs say. */
+function runSinkOf(sink: ChunkSink): RunSink {
+  const pages: Uint8Array[] = [];
+  const labels = new Uint8Array(1024);
+  return {
+    labelView: new DataView(labels.buffer),
+    labelRoom: () => 3,
+    addPages: (added) => pages.push(...added) - added.length,
+    beginSeries: (bytes) => sink.beginSeries(labels, 3, 3 + bytes),
+    chunk: (page, encoding, minTimeMs, maxTimeMs, start, end) =>
+      sink.chunk(encoding, minTimeMs, maxTimeMs, pages[page]!, start, end),
+  };
+}
+
+function contentOfSink(fill: (sink: ChunkSink) => void): Map<string, Sample[]> {
   const content = new Map<string, Sample[]>();
   let columns = new SampleColumns(4);
   let labels: string | undefined;
@@ -118,6 +174,7 @@ export function contentOf(
       lastFirstMs = Number.NEGATIVE_INFINITY;
     },
     chunk(encoding, minTimeMs, maxTimeMs, bytes, start, end) {
+      if (encoding > CHUNK_COLUMNS) return;
       const before = columns.count;
       decodeChunk(encoding, bytes, start, end, columns);
       expect(columns.timestampsMs[before]).toBe(minTimeMs);
@@ -126,7 +183,7 @@ export function contentOf(
       lastFirstMs = minTimeMs;
     },
   };
-  drain(selectHead(head, { ...ALL, ...selection }, systemClock, sink), between);
+  fill(sink);
   finish();
   return content;
 }

@@ -2,8 +2,10 @@
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
 import { Turns } from '../../lib/core/turns.ts';
+import type { CallContext } from '../../lib/transport/rpc.ts';
 import { type HeadSelection, labelsOfHead, selectHead } from '../../lib/tsdb/head/head-select.ts';
 import { headStatistics, type TopEntry } from '../../lib/tsdb/head/head-statistics.ts';
+import { SeriesRunWriter } from '../../lib/tsdb/head/series-run-writer.ts';
 import type {
   Coverage,
   HeadStatisticsRequest,
@@ -50,8 +52,11 @@ export class Reads {
     this.#deps = deps;
   }
 
-  /** Frames as they fill; the last message has the coverage. */
-  async *select(request: WireSelectRequest, signal: AbortSignal): AsyncGenerator<SelectResponse> {
+  /** Frames as they fill, runs to a caller that takes them; the last message has the coverage. */
+  async *select(
+    request: WireSelectRequest,
+    { signal, takeRun }: CallContext,
+  ): AsyncGenerator<SelectResponse> {
     const { tenants, clock, metrics, seriesPerSelectMax } = this.#deps;
     const matchers = fromWireMatchers(request.matchers);
     if (matchers.length === 0) throw new AppError('bad_data', 'a select needs at least one matcher');
@@ -71,14 +76,19 @@ export class Reads {
         seriesMax: seriesMax > 0 ? Math.min(seriesMax, seriesPerSelectMax) : seriesPerSelectMax,
       };
       const writer = this.#writers.pop() ?? new SeriesFrameWriter();
+      const runs =
+        takeRun === undefined || labelsOnly ? undefined : new RunsOut(minTimeMs, maxTimeMs, takeRun);
       try {
-        const series = yield* this.#frames(selectHead(tenant.head, selection, clock, writer), writer, signal);
+        const steps = selectHead(tenant.head, selection, clock, writer, runs?.writer);
+        const series = yield* this.#frames(steps, writer, runs, signal);
         metrics.selectedSeries.inc(series);
         const isKept = this.#writers.length < IDLE_WRITERS_MAX && writer.bytesHeld <= IDLE_WRITER_BYTES_MAX;
         if (isKept) this.#writers.push(writer);
       } catch (caught) {
         if (caught instanceof AppError && caught.code === 'execution') metrics.limitHits.inc();
         throw caught;
+      } finally {
+        runs?.end();
       }
     }
     yield { frame: Buffer.alloc(0), coverage: this.#coverageOf(tenant, request, isComplete) };
@@ -87,6 +97,7 @@ export class Reads {
   async *#frames(
     steps: Generator<void, number>,
     writer: SeriesFrameWriter,
+    runs: RunsOut | undefined,
     signal: AbortSignal,
   ): AsyncGenerator<SelectResponse, number> {
     const turns = new Turns(this.#deps.clock);
@@ -94,6 +105,7 @@ export class Reads {
       for (;;) {
         throwIfAborted(signal);
         const step = steps.next();
+        runs?.hand(step.done === true);
         const frames = step.done ? writer.finish() : writer.takeFrames();
         for (const frame of frames) yield { frame: asBuffer(frame), coverage: undefined };
         if (step.done) return step.value;
@@ -162,6 +174,31 @@ export class Reads {
       memoryInBytesByLabelName: toCounts(statistics?.valueBytesByLabel),
       seriesCountByLabelValuePair: toCounts(statistics?.seriesByPair),
     };
+  }
+}
+
+/** Runs on their way to a caller in this process. */
+class RunsOut {
+  readonly writer: SeriesRunWriter;
+  readonly #take: NonNullable<CallContext['takeRun']>;
+  #isTaken = false;
+
+  constructor(minTimeMs: number, maxTimeMs: number, take: NonNullable<CallContext['takeRun']>) {
+    this.writer = new SeriesRunWriter(minTimeMs, maxTimeMs);
+    this.#take = take;
+  }
+
+  /** Hands over what there is. @param isLast  However little it is. */
+  hand(isLast: boolean): void {
+    const run = this.writer.take(isLast);
+    if (run === undefined) return;
+    this.#take(run, this.writer);
+    this.#isTaken = true;
+  }
+
+  /** What nobody took is held no longer. */
+  end(): void {
+    if (!this.#isTaken) this.writer.release();
   }
 }
 

@@ -110,8 +110,8 @@ function copyBytes(dst: Uint8Array, at: number, source: Uint8Array, start: numbe
   for (let i = start; i < end; i++) dst[shift + i] = source[i]!;
 }
 
-/** Hot! Eight bytes at a time: V8 makes no object of a word that is only carried. */
-function copyWords(dst: DataView, at: number, source: DataView, start: number, end: number): void {
+/** Hot! Copies source[start, end) to dst[at, …), eight bytes at a time: V8 makes no object of a word that is only carried. */
+export function copyWords(dst: DataView, at: number, source: DataView, start: number, end: number): void {
   const shift = at - start;
   let i = start;
   for (; i + 8 <= end; i += 8) dst.setBigUint64(shift + i, source.getBigUint64(i));

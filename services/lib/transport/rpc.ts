@@ -1,10 +1,19 @@
 // Calls between services, whatever carries them. A service implements `Handlers` of its definition (proto/), a caller
 // holds a `Client` of it; in-process channels and gRPC both connect the two.
 
+import type { RunHold, SeriesRun } from '../model/series-run.ts';
+
 /** What a handler knows of its call. */
 export interface CallContext {
   /** Aborts with an AppError when the caller cancels, its deadline passes, or the server stops. */
   readonly signal: AbortSignal;
+  /**
+   * Set by a caller that takes parts of the answer to a select as places in shared memory. In-process channels pass it on, others do
+   * not: a handler that cannot call it answers with frames.
+   *
+   * @param hold  The same for all runs of an answer. Whoever took one releases it.
+   */
+  readonly takeRun?: (run: SeriesRun, hold: RunHold) => void;
 }
 
 interface MethodDefinition {

@@ -1,6 +1,6 @@
 // What nodes answer to the planned selects of a query before it is decided where that is evaluated.
 import type { Transferable } from 'node:worker_threads';
-import type { ToEvaluation } from './evaluation-messages.ts';
+import { sentBytes, type ToEvaluation } from './evaluation-messages.ts';
 import { isSmall, type QueryPlan } from './planned-selects.ts';
 
 /** What nodes answered to a select, or a part of it. */
@@ -20,7 +20,7 @@ export class EarlyAnswers {
     return this.#plan;
   }
 
-  /** Bytes of frames. */
+  /** Bytes of frames and runs. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -43,7 +43,7 @@ export class EarlyAnswers {
       this.#open--;
       return;
     }
-    for (const { frame } of message.frames) this.#bytes += frame.length;
+    for (const sent of message.frames) this.#bytes += sentBytes(sent);
     if (message.gaps !== undefined) this.#open--;
   }
 

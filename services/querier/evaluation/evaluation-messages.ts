@@ -1,4 +1,5 @@
 // What the main thread and the thread that evaluates a query say to each other, in one task of the worker pool.
+import { runBytes, type SeriesRun } from '../../lib/model/series-run.ts';
 import type { Expr } from '../../lib/promql/ast.ts';
 import type { EngineOptions, QueryResult } from '../../lib/promql/engine/query.ts';
 import type { PackedError } from '../../lib/runtime/worker-tasks.ts';
@@ -48,11 +49,18 @@ export interface LocalOrder {
   readonly pool: MemoryPool;
 }
 
-/** A series frame, charged to the query's account already. */
+/** A series frame or a run of series, charged to the query's account already. */
 export interface SentFrame {
   /** The node's name. */
   readonly from: string;
+  /** Empty where there is a run. */
   readonly frame: Uint8Array;
+  readonly run?: SeriesRun;
+}
+
+/** What one takes of memory. */
+export function sentBytes({ frame, run }: SentFrame): number {
+  return run === undefined ? frame.length : runBytes(run);
 }
 
 export type ToEvaluation =

@@ -32,7 +32,13 @@ import {
   type United,
   UnitingQueryable,
 } from '../selection/uniting-queryable.ts';
-import type { EvaluationOrder, FromEvaluation, SentFrame, ToEvaluation } from './evaluation-messages.ts';
+import {
+  type EvaluationOrder,
+  type FromEvaluation,
+  type SentFrame,
+  sentBytes,
+  type ToEvaluation,
+} from './evaluation-messages.ts';
 import { MemoryBudget, MemoryLease, MemoryPool } from './memory-budget.ts';
 import { parseOrder, timesOf } from './order.ts';
 import { type AssistanceOrder, executeInParallel, executeRange, KeptSet } from './parallel.ts';
@@ -387,12 +393,14 @@ class EvaluationThread implements QueryContext {
     this.#channel.post({ kind: 'discarded', select, nodes });
   }
 
-  #addFrame({ sink, discarded }: OpenSelect, { frame, from }: SentFrame): void {
+  #addFrame({ sink, discarded }: OpenSelect, sent: SentFrame): void {
+    const { from, frame, run } = sent;
     this.block.throwIfCanceled();
-    this.#lease.adopt(frame.length);
+    this.#lease.adopt(sentBytes(sent));
     if (discarded.has(from)) return;
     try {
-      sink.addFrame(frame, from);
+      if (run === undefined) sink.addFrame(frame, from);
+      else sink.addRun!(run, from);
     } catch (caught) {
       const error = toAppError(caught);
       // Limits end the query; a node that answers nonsense did not answer.

@@ -78,7 +78,9 @@ function unreachableSeries(): never {
 export function isSmall(frames: readonly SentFrame[], shape: QueryShape, msMax: number): boolean {
   const weight = new FrameWeight();
   try {
-    for (const { frame } of frames) {
+    for (const { frame, run } of frames) {
+      // What is in a run is not known before it is read, and much.
+      if (run !== undefined) return false;
       readSeriesFrame(frame, weight);
       if (estimateMs(weight, shape) > msMax) return false;
     }

@@ -4,6 +4,7 @@
 import type { Transferable } from 'node:worker_threads';
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { type RunHold, runBytes, type SeriesRun } from '../../lib/model/series-run.ts';
 import { namesOfFeatures } from '../../lib/query/feature-list.ts';
 import type { ParsedQueries } from '../../lib/query/parsed-queries.ts';
 import { openLocalTask } from '../../lib/runtime/local-task.ts';
@@ -156,6 +157,8 @@ class RemoteEvaluation {
   readonly #early = new EarlyAnswers();
   /** Set while this thread evaluates the query. */
   #leaveMainThread: (() => void) | undefined;
+  /** What keeps the pages as they are that runs refer to. */
+  readonly #holds = new Set<RunHold>();
   /** Other threads that evaluate parts of the query. */
   readonly #assistants = new Set<WorkerTask<ToEvaluation>>();
   #order: EvaluationOrder;
@@ -223,6 +226,9 @@ class RemoteEvaluation {
       await Promise.all(this.#tasks().map((task) => task.endWithin(CANCEL_GRACE_MS)));
     }
     this.#leaveMainThread?.();
+    // No thread reads any more.
+    for (const hold of this.#holds) hold.release();
+    this.#holds.clear();
     if (this.#fetching > 0) this.#over.abort(new AppError('canceled', 'query is over'));
   }
 
@@ -342,6 +348,8 @@ class RemoteEvaluation {
   /** Has a thread that is free evaluate a part, and passes on what it answers. */
   async #assist({ assistance, order }: FromEvaluation & { kind: 'assist' }): Promise<void> {
     const { threads } = this.#deps;
+    // It would read what nobody holds any more.
+    if (this.#isClosed) return;
     if (threads.idle === 0) {
       threads.grow();
       this.#task?.post({ kind: 'assisted', assistance });
@@ -408,6 +416,12 @@ class RemoteEvaluation {
         this.#budget.charge(frame.length);
         batch.add(frame, from);
       },
+      addRun: (run: SeriesRun, from: string, hold?: RunHold) => {
+        if (this.#isClosed) throw new AppError('canceled', 'query is over');
+        if (hold !== undefined) this.#holds.add(hold);
+        this.#budget.charge(runBytes(run));
+        batch.addRun(run, from);
+      },
     };
     if (request.hasReplicas === true) this.#deps.onReplicas();
     this.#fetching++;
@@ -436,6 +450,8 @@ class RemoteEvaluation {
   }
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 type SendFrames = (
   frames: readonly SentFrame[],
   transfer: readonly Transferable[],
@@ -458,6 +474,14 @@ class FrameBatch {
     this.#frames.push({ from, frame: moved.bytes });
     this.#transfer.push(...moved.transfer);
     this.#bytes += frame.length;
+    if (this.#bytes >= FRAMES_BYTES_MIN) this.end(undefined);
+  }
+
+  /** Only what is the run's own is moved: the rest is in shared memory. */
+  addRun(run: SeriesRun, from: string): void {
+    this.#frames.push({ from, frame: NO_BYTES, run });
+    this.#transfer.push(run.words.buffer, run.open.buffer, run.openTimesMs.buffer);
+    this.#bytes += runBytes(run);
     if (this.#bytes >= FRAMES_BYTES_MIN) this.end(undefined);
   }
 

@@ -1,5 +1,6 @@
 // The cluster as a source of series frames: a select goes to every ingester and store.
 import { throwIfAborted } from '../../lib/core/errors.ts';
+import type { RunHold, SeriesRun } from '../../lib/model/series-run.ts';
 import type { CallContext } from '../../lib/transport/rpc.ts';
 import { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import type { Coverage, WireSelectRequest } from '../../lib/wire/contracts.ts';
@@ -68,8 +69,13 @@ async function fetchFrom(
 ): Promise<Coverage | undefined> {
   const name = nameOf(source);
   let coverage: Coverage | undefined;
+  const takeRun = (run: SeriesRun, hold: RunHold): void => {
+    throwIfAborted(context.signal);
+    sink.addRun!(run, name, hold);
+  };
+  const call = sink.addRun === undefined ? context : { ...context, takeRun };
   // Each call has its own copy: in this process messages pass by reference.
-  for await (const message of source.client.select({ ...request }, context)) {
+  for await (const message of source.client.select({ ...request }, call)) {
     // What was given may be in use already when the others' answers were enough.
     throwIfAborted(context.signal);
     const bytes = message.frame.length;

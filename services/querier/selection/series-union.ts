@@ -6,12 +6,12 @@ import {
   CHUNK_COLUMNS,
   CHUNK_HISTOGRAMS,
   CHUNK_START_TIMES,
-  type ChunkSink,
   isKnownEncoding,
 } from '../../lib/model/chunk-sink.ts';
 import { checkLabelBytes } from '../../lib/model/label-bytes.ts';
 import { ReplicaLabels } from '../../lib/model/replica-labels.ts';
 import type { SampleColumns } from '../../lib/model/sample-columns.ts';
+import type { RunHold, SeriesRun } from '../../lib/model/series-run.ts';
 import type { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { decodeInOrder } from '../../lib/tsdb/chunk/kernel/chunk-kernel.ts';
 import type { StartTimes } from '../../lib/tsdb/chunk/start-times.ts';
@@ -20,6 +20,7 @@ import type { MemoryBudget } from '../evaluation/memory-budget.ts';
 import { SharedArena } from '../evaluation/shared-buffers.ts';
 import { CHUNK_BYTES, ChunkTable } from './chunk-table.ts';
 import { growUint32 } from './grown-columns.ts';
+import { RunIntake, type RunUnion } from './run-intake.ts';
 import { type FrameList, NONE, SeriesTable } from './series-table.ts';
 import type { SharedUnion } from './shared-union.ts';
 
@@ -42,8 +43,8 @@ export interface UnionLimits {
   readonly expectsReplicas?: boolean;
 }
 
-/** Frames of several answers, united. Fill with `addFrame`, then `sort`; read by series index. */
-export class SeriesUnion implements ChunkSink {
+/** Frames and runs of several answers, united. Fill with `addFrame` and `addRun`, then `sort`; read by series index. */
+export class SeriesUnion implements RunUnion {
   readonly #limits: UnionLimits;
   readonly #budget: Pick<MemoryBudget, 'charge'>;
   readonly #frames: FrameList = { list: [] };
@@ -75,6 +76,12 @@ export class SeriesUnion implements ChunkSink {
 
   /** Chunks that are read one behind the other. */
   #inOrder: Uint32Array = new Uint32Array(16);
+
+  /** By the node. */
+  readonly #intakes = new Map<number, RunIntake>();
+  readonly #holds = new Set<RunHold>();
+  /** Who sent what is taken in. */
+  #node = NONE;
 
   #current = NONE;
   #hasExtras = false;
@@ -121,21 +128,60 @@ export class SeriesUnion implements ChunkSink {
    * @throws AppError `execution` over a limit, `internal` when the frame is malformed.
    */
   addFrame(frame: Uint8Array, from: string): void {
-    if (this.#isReleased) throw new AppError('canceled', `${from} answered after the query was over`);
-    this.#charge(frame.length);
-    this.#frame = this.#pushFrame(frame, this.#nodeOf(from));
-    this.#view = new DataView(frame.buffer, frame.byteOffset, frame.length);
-    const chunksBefore = this.#chunks.count;
-    // No series takes less than three bytes: the frame bounds what it announces.
-    if (frame.length >= 8) this.#series.reserve(Math.min(this.#view.getUint32(4, true), frame.length / 3));
-    try {
+    this.#take(from, () => {
+      this.#charge(frame.length);
+      const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
+      this.turnTo(this.#pushFrame(frame, this.#node), view);
+      // No series takes less than three bytes: the frame bounds what it announces.
+      if (frame.length >= 8) this.#series.reserve(Math.min(view.getUint32(4, true), frame.length / 3));
       readSeriesFrame(frame, this);
+    });
+  }
+
+  /**
+   * Takes a run of series, whose pages stay referenced until `release`. Runs of one node come in order.
+   *
+   * @param hold  Released with the union.
+   * @throws AppError as addFrame.
+   */
+  addRun(run: SeriesRun, from: string, hold?: RunHold): void {
+    this.#take(from, () => {
+      if (hold !== undefined) this.#holds.add(hold);
+      this.#charge(run.words.byteLength + run.openTimesMs.byteLength);
+      let intake = this.#intakes.get(this.#node);
+      if (intake === undefined) this.#intakes.set(this.#node, (intake = new RunIntake(this)));
+      this.#series.reserve(run.seriesCount);
+      intake.add(run);
+    });
+  }
+
+  #take(from: string, read: () => void): void {
+    if (this.#isReleased) throw new AppError('canceled', `${from} answered after the query was over`);
+    this.#node = this.#nodeOf(from);
+    const chunksBefore = this.#chunks.count;
+    try {
+      read();
     } catch (caught) {
       const error = toAppError(caught);
       if (error.code !== 'bad_data') throw error;
       this.#dropChunks(chunksBefore);
       throw new AppError('internal', `malformed answer from ${from}: ${error.message}`, { cause: error });
     }
+  }
+
+  pushFrame(frame: Uint8Array, isShared: boolean): number {
+    if (!isShared) this.#charge(frame.length);
+    return this.#pushFrame(frame, this.#node);
+  }
+
+  turnTo(frame: number, view: DataView): void {
+    this.#frame = frame;
+    this.#view = view;
+  }
+
+  hasLabelsBehind(frame: number, start: number): boolean {
+    const last = this.#series.count - 1;
+    return last >= 0 && this.#series.frame[last] === frame && this.#series.labelStart[last]! >= start;
   }
 
   #pushFrame(frame: Uint8Array, node: number): number {
@@ -282,12 +328,12 @@ export class SeriesUnion implements ChunkSink {
   }
 
   /**
-   * Copies all into shared memory, once sorted. The union itself goes on with the shared frames, whose copies take the place
-   * of what it got. Asked again, it answers the same.
+   * Copies all into shared memory that is not there, once sorted. The union itself goes on with the shared frames, whose copies take the
+   * place of what it got. Asked again, it answers the same.
    *
    * @param take  Makes the buffer; whatever is in it is overwritten.
    *
-   * Cost: a copy of the frames, 40 bytes per chunk and 20 per series.
+   * Cost: a copy of the frames that nodes sent and of labels, 40 bytes per chunk and 20 per series.
    */
   share(take: (bytes: number) => SharedArrayBuffer): SharedUnion {
     return (this.#shared ??= this.#copyToShared(take));
@@ -299,9 +345,12 @@ export class SeriesUnion implements ChunkSink {
     const sizeOf = (bytes: number) => SharedArena.sizeOf(bytes);
     const columnBytes = 5 * sizeOf(series.count * 4) + chunks.bytesShared(sizeOf);
     this.#charge(columnBytes);
-    const frameBytes = this.#frames.list.reduce((sum, { length }) => sum + sizeOf(length), 0);
+    const frameBytes = this.#frames.list.reduce(
+      (sum, frame) => (isShared(frame) ? sum : sum + sizeOf(frame.length)),
+      0,
+    );
     const arena = new SharedArena(take(columnBytes + frameBytes));
-    const frames = this.#frames.list.map((frame) => arena.bytes(frame));
+    const frames = this.#frames.list.map((frame) => (isShared(frame) ? frame : arena.bytes(frame)));
     this.#frames.list = frames;
     return {
       frames,
@@ -478,6 +527,9 @@ export class SeriesUnion implements ChunkSink {
     this.#isReleased = true;
     this.#frames.list = [];
     this.#shared = undefined;
+    this.#intakes.clear();
+    for (const hold of this.#holds) hold.release();
+    this.#holds.clear();
     this.#series.clear();
     this.#budget.charge(-this.#chargedBytes);
     this.#chargedBytes = 0;
@@ -516,4 +568,8 @@ export class SeriesUnion implements ChunkSink {
       else next[last] = NONE;
     }
   }
+}
+
+function isShared(frame: Uint8Array): frame is Uint8Array<SharedArrayBuffer> {
+  return frame.buffer instanceof SharedArrayBuffer;
 }

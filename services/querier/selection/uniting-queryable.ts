@@ -1,5 +1,6 @@
 // What PromQL reads from: series frames come from somewhere (FrameSource), are united here, and decoded as the engine asks.
 import type { Queryable, QueryContext, SelectRequest, SeriesSet } from '../../lib/model/queryable.ts';
+import type { RunHold, SeriesRun } from '../../lib/model/series-run.ts';
 import { WorkPacer } from '../../lib/tsdb/block/work-pacer.ts';
 import { REPLICA_REACH_MS } from '../../lib/tsdb/chunk/merge-replicas.ts';
 import { SeriesUnion, type UnionLimits } from './series-union.ts';
@@ -9,6 +10,12 @@ import { UnitedSeriesSet } from './united-series-set.ts';
 export interface FrameSink {
   /** @param from  Who sent it, for the error. */
   addFrame(frame: Uint8Array, from: string): void;
+  /**
+   * Takes a run of series of this process. Absent where frames are wanted only.
+   *
+   * @param hold  To be released when the runs are not read any more; absent where somebody else does.
+   */
+  addRun?(run: SeriesRun, from: string, hold?: RunHold): void;
 }
 
 /** What frames are asked for. */

@@ -45,6 +45,14 @@ export class ExtraSelect {
     this.#ranges = ranges.filter(({ extras }) => extras !== undefined);
   }
 
+  /** Whether a series has histograms or start times, wherever they are. */
+  concerns(id: number): boolean {
+    if (this.#head.startTimes.has(id)) return true;
+    return this.#ranges.some(({ extras }) => {
+      return extras!.histogramChunks.newestChunk(id) !== ABSENT || extras!.hasLooseHistograms(id);
+    });
+  }
+
   /** Finds the histograms of a series; false when none overlaps. */
   collectHistograms(id: number): boolean {
     this.#found = [];

@@ -20,6 +20,7 @@ import type { Head } from './head.ts';
 import type { LabelIndex } from './label-index.ts';
 import { type HeadMask, MaskedSeries } from './masked-series.ts';
 import type { RangeChunks } from './range-chunks.ts';
+import type { SeriesRunWriter } from './series-run-writer.ts';
 import { PAGE_MASK, PAGE_SHIFT, SLOT, STATE_WORDS } from './series-states.ts';
 
 export interface HeadSelection {
@@ -52,6 +53,7 @@ const LOOSE_CHUNK_SAMPLES = 120;
  * Hands the series with samples in the time range to the sink, each with all chunks that overlap it (which may hold
  * samples outside), ascending by first sample. Returns the number of series, which come in label order.
  *
+ * @param runs  Set: gets those series instead of which nothing but open and closed chunks is to be read, when they are many.
  * @throws AppError `execution` when more than `seriesMax` match, `bad_data` when a regular expression is malformed.
  */
 export function* selectHead(
@@ -59,16 +61,18 @@ export function* selectHead(
   selection: HeadSelection,
   clock: Clock,
   sink: ChunkSink,
+  runs?: SeriesRunWriter,
 ): Generator<void, number> {
   const labels = new ByteWriter(1024);
   let series = 0;
-  yield* walkSeries(head, selection, clock, (id, index, chunks) => {
+  yield* walkSeries(head, selection, clock, runs, (id, index, chunks) => {
     if (++series > selection.seriesMax) {
       throw new AppError(
         'execution',
         `the selector matches more than ${selection.seriesMax} series of an ingester (limit of series per select); use more specific matchers`,
       );
     }
+    if (chunks === undefined) return;
     labels.reset();
     index.writeLabels(id, labels);
     sink.beginSeries(labels.bytes, 0, labels.length);
@@ -200,7 +204,8 @@ function* walkSeries(
   head: Head,
   selection: HeadSelection,
   clock: Clock,
-  visit: (id: number, index: LabelIndex, chunks: { emit(sink: ChunkSink): void }) => void,
+  runs: SeriesRunWriter | undefined,
+  visit: (id: number, index: LabelIndex, chunks: Emitting | undefined) => void,
 ): Generator<void> {
   // Ids mean what they mean in this index until the selection ends.
   const { index } = head;
@@ -208,13 +213,20 @@ function* walkSeries(
   try {
     const found = yield* selectPostingsInSteps(index, selection.matchers);
     const ids = selection.isUnordered === true ? found : yield* index.order.sort(found);
-    yield* visitSeries(head, index, selection, clock, ids, readersOf(head, selection), (id, chunks) => {
+    const readers = readersOf(head, selection);
+    if (runs !== undefined) readers.chunks.useRuns(runs, index, ids.length);
+    yield* visitSeries(head, index, selection, clock, ids, readers, (id, chunks) => {
       visit(id, index, chunks);
       return false;
     });
   } finally {
     head.endSelection(token);
   }
+}
+
+/** The chunks of a series. */
+interface Emitting {
+  emit(sink: ChunkSink): void;
 }
 
 /** What reads one series after the other; costly to make for each of many small lists. */
@@ -230,7 +242,11 @@ function readersOf(head: Head, selection: HeadSelection): SeriesReaders {
   };
 }
 
-/** The same for given ids of an index, in their order, until `visit` says true. */
+/**
+ * The same for given ids of an index, in their order, until `visit` says true.
+ *
+ * @param visit  `chunks` is undefined of a series that is in a run.
+ */
 function* visitSeries(
   head: Head,
   index: LabelIndex,
@@ -238,7 +254,7 @@ function* visitSeries(
   clock: Clock,
   ids: ArrayLike<number>,
   { chunks, masked }: SeriesReaders,
-  visit: (id: number, chunks: { emit(sink: ChunkSink): void }) => boolean,
+  visit: (id: number, chunks: Emitting | undefined) => boolean,
 ): Generator<void> {
   let stepEndsMs = clock.monotonicMs() + STEP_MS;
   for (let i = 0; i < ids.length; i++) {
@@ -252,10 +268,19 @@ function* visitSeries(
     let isEnough = false;
     if (masked.concerns(id, index)) {
       if (chunks.collectMasked(id, masked)) isEnough = visit(id, masked);
-    } else if (chunks.collect(id)) isEnough = visit(id, chunks);
+    } else {
+      const found = chunks.collectForRun(id);
+      if (found === IN_RUN) isEnough = visit(id, undefined);
+      else if (found === NOT_FOR_RUN && chunks.collect(id)) isEnough = visit(id, chunks);
+    }
     if (isEnough) return;
   }
 }
+
+// What collectForRun() says of a series.
+const NOT_FOR_RUN = 0;
+const IN_RUN = 1;
+const NOTHING = 2;
 
 /** The chunks of one series after the other that overlap a time range. */
 class SeriesChunks {
@@ -273,12 +298,19 @@ class SeriesChunks {
   #ends: Float64Array = new Float64Array(64);
   #firstMs: Float64Array = new Float64Array(64);
   #lastMs: Float64Array = new Float64Array(64);
+  // The open chunk that was found last.
+  #openPage: Uint8Array = new Uint8Array(0);
+  #openStart = 0;
+  #openEnd = 0;
+  #openFirstMs = 0;
+  #openLastMs = 0;
   readonly #loose = new SampleColumns(64);
   readonly #encoded = new ByteWriter(1024);
   readonly #wantsExemplars: boolean;
   /** Undefined while the ranges hold floats only. */
   #extras: ExtraSelect | undefined;
   #id = 0;
+  #runs: SeriesRunWriter | undefined;
 
   constructor(head: Head, selection: HeadSelection) {
     this.#head = head;
@@ -298,6 +330,43 @@ class SeriesChunks {
     this.#extras = hasExtras
       ? new ExtraSelect(this.#head, this.#ranges, this.#minTimeMs, this.#maxTimeMs)
       : undefined;
+  }
+
+  /** From now on series go into runs, when there are so many of them that this pays. */
+  useRuns(runs: SeriesRunWriter, index: LabelIndex, seriesCount: number): void {
+    if (this.#wantsExemplars || !runs.isFor(seriesCount, this.#ranges)) return;
+    runs.begin(index);
+    this.#runs = runs;
+  }
+
+  /** Puts a series into a run, where there are runs and it has nothing else than open and closed chunks. */
+  collectForRun(id: number): typeof NOT_FOR_RUN | typeof IN_RUN | typeof NOTHING {
+    const runs = this.#runs;
+    if (runs === undefined || this.#extras?.concerns(id)) return NOT_FOR_RUN;
+    runs.beginSeries(id);
+    let isFound = this.#openOf(id);
+    if (isFound)
+      runs.openChunk(this.#openPage, this.#openStart, this.#openEnd, this.#openFirstMs, this.#openLastMs);
+    for (const range of this.#ranges) {
+      if (range.hasLoose(id)) {
+        runs.dropSeries();
+        return NOT_FOR_RUN;
+      }
+      const newest = range.newestChunk(id);
+      if (newest === ABSENT) continue;
+      runs.chain(runs.numberOf(range), newest);
+      isFound ||= this.#hasOverlap(range, newest);
+    }
+    if (isFound) runs.endSeries();
+    return isFound ? IN_RUN : NOTHING;
+  }
+
+  #hasOverlap(range: RangeChunks, newest: number): boolean {
+    if (range.startMs >= this.#minTimeMs && range.endMs <= this.#maxTimeMs) return true;
+    for (let c = newest; c !== ABSENT; c = range.olderChunk(c)) {
+      if (range.chunkLastMs(c) >= this.#minTimeMs && range.chunkFirstMs(c) <= this.#maxTimeMs) return true;
+    }
+    return false;
   }
 
   /** Finds the chunks of a series; false when none overlaps. */
@@ -360,20 +429,31 @@ class SeriesChunks {
   }
 
   #addOpen(id: number): void {
+    if (!this.#openOf(id)) return;
+    this.#add(CHUNK_XOR, this.#openPage, this.#openStart, this.#openEnd, this.#openFirstMs, this.#openLastMs);
+  }
+
+  /** Finds the open chunk of a series; false when there is none that overlaps. */
+  #openOf(id: number): boolean {
     const { states, slots } = this.#head;
     const words = states.words[id >>> PAGE_SHIFT]!;
     const base = (id & PAGE_MASK) * STATE_WORDS;
     const slot = words[base + SLOT]!;
-    if (slot === NO_SLOT) return;
+    if (slot === NO_SLOT) return false;
     const lastMs = states.lastMs(id);
-    if (lastMs < this.#minTimeMs) return;
+    if (lastMs < this.#minTimeMs) return false;
     const page = slots.pages[slotPageOf(slot)]!;
     const start = slotOffsetOf(slot);
     const end = start + xorStateBytes(words, base);
     const firstMs = xorFirstTimeMs(page, start, end);
-    if (firstMs > this.#maxTimeMs) return;
+    if (firstMs > this.#maxTimeMs) return false;
     putXorHeader(words, base, page, start);
-    this.#add(CHUNK_XOR, page, start, end, firstMs, lastMs);
+    this.#openPage = page;
+    this.#openStart = start;
+    this.#openEnd = end;
+    this.#openFirstMs = firstMs;
+    this.#openLastMs = lastMs;
+    return true;
   }
 
   /** Late samples become chunks of their own, of those in the range only. */

@@ -108,6 +108,15 @@ export class LabelIndex implements PostingsSource, PairedSeries {
     for (let i = 1; i <= count; i++) this.pairs.write(this.#refs[at + i]!, dst);
   }
 
+  /** Copies the pairs of a series to dst[at, …), names ascending, and answers how many; with less room than that none is copied. */
+  copyPairs(id: number, dst: Uint32Array, at: number): number {
+    const from = this.#seriesAt[id]!;
+    const count = this.#refs[from]!;
+    if (at + count > dst.length) return count;
+    for (let i = 0; i < count; i++) dst[at + i] = this.#refs[from + 1 + i]!;
+    return count;
+  }
+
   /** Adds a series of this index to another one, under the same id. */
   copyTo(other: LabelIndex, id: number): void {
     this.#copied.reset();
