@@ -44,6 +44,7 @@ import { Downsampler } from './compaction/downsampler.ts';
 import { expiredBlocks, retentionOf } from './compaction/retention.ts';
 import { RuleRetention } from './compaction/rule-retention.ts';
 import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './deletes/delete-series.ts';
+import { DoneDeletes } from './deletes/done-deletes.ts';
 import { Tombstones } from './deletes/tombstones.ts';
 import { ChunksUnreachableError } from './eviction/chunk-fetcher.ts';
 import { createEvictedStorage } from './eviction/evicted-storage.ts';
@@ -153,6 +154,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     policy: () => policy,
     onExpired: (meta) => leaves.retire(meta),
   });
+  const done = new DoneDeletes({ folder: options.dataDir }, { disk, clock });
+  const deleteDeps = { catalog, folders, tombstones, compactor, transit, done };
   const replication = createReplication(options, {
     ...{
       catalog,
@@ -168,6 +171,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       registry,
       evicted,
     },
+    deleting: deleteDeps,
     peers: deps.peers,
     objects: deps.objects,
     retentionMsOf: (resolutionMs) =>
@@ -175,7 +179,6 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   });
   const peerCalls = replication.handlers;
   const fence = new PublishFence(() => deps.peers?.control.placement()?.epoch ?? 0);
-  const deleteDeps = { catalog, folders, tombstones, compactor, transit };
   const versionDeps = {
     ...{ catalog, tombstones, awaited: replication.awaited },
     epoch: () => deps.peers?.control.placement()?.epoch ?? 0,
@@ -192,6 +195,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const stopping = new AbortController();
   let reconfigured = new AbortController();
   let ready = false;
+  /** What deletes were done is known. */
+  let isLoaded = false;
   let retention: Promise<void> = Promise.resolve();
   let compaction: Promise<void> = Promise.resolve();
   let upkeep: Promise<void> = Promise.resolve();
@@ -321,6 +326,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const call = async <T>(signal: AbortSignal, work: (signal: AbortSignal) => Promise<T>): Promise<T> => {
     gate.enter();
     try {
+      await replication.inOrder();
       return await work(signalOf(signal));
     } finally {
       gate.leave();
@@ -329,6 +335,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   async function* stream<T>(signal: AbortSignal, work: (signal: AbortSignal) => AsyncIterable<T>) {
     gate.enter();
     try {
+      await replication.inOrder();
       yield* work(signalOf(signal));
     } finally {
       gate.leave();
@@ -344,6 +351,11 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
         stream(signal, (own) => peerCalls.pullBlock(request, { signal: own })),
       blockDeletes: (request, { signal }) =>
         call(signal, (own) => peerCalls.blockDeletes(request, { signal: own })),
+      // Not through the gate: two stores may wait for each other's.
+      async *doneDeletes(request, context) {
+        if (!isLoaded) throw new AppError('unavailable', 'the store is still reading its deletes');
+        yield* peerCalls.doneDeletes(request, context);
+      },
       confirmBlocks: (request, { signal }) =>
         call(signal, (own) => peerCalls.confirmBlocks(request, { signal: own })),
       replicationStatus: (request, { signal }) =>
@@ -405,6 +417,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     async start() {
       await folders.prepare();
       await tombstones.load();
+      await done.load();
+      isLoaded = true;
       await catalog.load();
       await evicted.load();
       await removeLeftovers();

@@ -30,7 +30,9 @@ interface World {
 }
 
 /** @param onDelete  Called before an ingester is asked to delete. */
-async function startWorld(onDelete: (instance: string) => Promise<unknown>): Promise<World> {
+async function startWorld(
+  onDelete: (instance: string, request: DeleteSeriesRequest) => Promise<unknown>,
+): Promise<World> {
   const folder = await temporaryFolder();
   cleanUp.push(async () => folder[Symbol.asyncDispose]());
   const store = await startStoreRig(folder.path, systemClock);
@@ -47,7 +49,7 @@ async function startWorld(onDelete: (instance: string) => Promise<unknown>): Pro
       client: {
         ...client,
         deleteSeries: async (request, context) => {
-          await onDelete(instance);
+          await onDelete(instance, request);
           return await client.deleteSeries(request, context);
         },
       },
@@ -65,8 +67,10 @@ async function startWorld(onDelete: (instance: string) => Promise<unknown>): Pro
 test('what an ingester gets of others that have not done it yet is gone as well', async () => {
   const asked: string[] = [];
   const done = Promise.withResolvers<void>();
-  const { rig, cluster } = await startWorld(async (instance) => {
+  const { rig, cluster } = await startWorld(async (instance, request) => {
     asked.push(instance);
+    // So whoever is not among them knows later that it missed it.
+    expect(request.asked?.instances).toEqual(['a', 'b', 'c', 'store']);
     if (asked.filter((each) => each === instance).length > 1) return;
     if (instance !== 'c') {
       done.resolve();

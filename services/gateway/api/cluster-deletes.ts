@@ -20,8 +20,9 @@ export async function deleteEverywhere(
   requireAllNodes(cluster);
   // Ingesters first: what they seal before they answer is on a store by then, and what they seal later lacks the samples.
   const [ingesters, stores] = [cluster.ingesters(), cluster.stores()];
-  await hideTwice('ingester', ingesters, request, context);
-  await hideTwice('store', stores, request, context);
+  const asked = { instances: [...ingesters, ...stores].map(({ instance }) => instance) };
+  await hideTwice('ingester', ingesters, { ...request, asked }, context);
+  await hideTwice('store', stores, { ...request, asked }, context);
   const missed = missingOf(cluster, [...ingesters, ...stores]);
   if (missed.length === 0) return;
   throw new AppError(

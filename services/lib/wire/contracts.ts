@@ -129,6 +129,7 @@ export type {
   BucketStatus,
   ConfirmBlocksRequest,
   ConfirmBlocksResponse,
+  DoneDelete,
   HeldBlock as WireHeldBlock,
   InventoryRequest,
   InventoryResponse,

@@ -38,6 +38,9 @@ export function createBucketPeer({ bucket, contents, obstacle }: BucketPeerDeps)
       blockDeletes: async ({ tenant, blockId }, { signal }) => ({
         deletes: toPendingDeletes(await bucket.readDeletes({ tenant, blockId }, signal)),
       }),
+      async *doneDeletes() {
+        yield* [];
+      },
       confirmBlocks: () => Promise.resolve({ holdsAll: false }),
       replicationStatus: () => Promise.reject(new AppError('bad_data', 'a bucket has no status')),
     },

@@ -1,7 +1,7 @@
 // Answers the calls about deletes: hides samples of the blocks held now, shows them again, lists, takes them off the disk.
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
 import { compileMatcher } from '../../lib/model/matcher.ts';
-import { isBlockId } from '../../lib/tsdb/block/block-name.ts';
+import { isBlockId, isTenantName } from '../../lib/tsdb/block/block-name.ts';
 import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
 import type { Tombstone } from '../../lib/tsdb/tombstones/tombstone-file.ts';
 import type {
@@ -9,6 +9,7 @@ import type {
   ListDeletesResponse,
   PendingDelete,
   UndoDeleteRequest,
+  DoneDelete as WireDoneDelete,
 } from '../../lib/wire/contracts.ts';
 import { fromWireMatchers, toWireMatchers } from '../../lib/wire/matchers.ts';
 import type { BlockCatalog, BlockLease } from '../blocks/block-catalog.ts';
@@ -16,6 +17,7 @@ import type { BlockFolders } from '../blocks/block-folders.ts';
 import { leaseOverlapping } from '../blocks/select-blocks.ts';
 import type { Compactor } from '../compaction/compactor.ts';
 import type { BlocksInTransit } from '../replication/blocks-in-transit.ts';
+import type { DoneDelete, DoneDeletes } from './done-deletes.ts';
 import type { Tombstones } from './tombstones.ts';
 
 export interface DeleteDeps {
@@ -24,6 +26,8 @@ export interface DeleteDeps {
   readonly tombstones: Tombstones;
   readonly compactor: Compactor;
   readonly transit: BlocksInTransit;
+  /** What was done, for those that were away. */
+  readonly done: DoneDeletes;
 }
 
 /** A compaction may take a block away while the others are searched; it is over long before so many tries. */
@@ -41,23 +45,48 @@ export async function deleteSeries(
   deps: DeleteDeps,
   signal: AbortSignal,
 ): Promise<number> {
-  const { tenant, deleteId, minTimeMs, maxTimeMs, createdAtMs, actor } = request;
+  const one = deleteOfRequest(request);
+  const concerned = await hide(one, deps.transit, deps, signal);
+  await deps.folders.exclusively(() => deps.done.add([one]));
+  return concerned;
+}
+
+/** @throws AppError `bad_data` when the id or a matcher is malformed, or there is none. */
+function deleteOfRequest(request: DeleteSeriesRequest): DoneDelete {
+  const { tenant, deleteId, minTimeMs, maxTimeMs, createdAtMs, actor, asked } = request;
   if (!isBlockId(deleteId))
     throw new AppError('bad_data', `delete id ${JSON.stringify(deleteId)} is not 32 hexadecimal digits`);
   const matchers = fromWireMatchers(request.matchers);
   if (matchers.length === 0) throw new AppError('bad_data', 'a delete needs at least one matcher');
   for (const matcher of matchers) compileMatcher(matcher);
+  return {
+    ...{ tenant, id: deleteId, createdAtMs, actor, matchers, minTimeMs, maxTimeMs },
+    asked: [...(asked?.instances ?? [])],
+  };
+}
+
+/** @param transit  Of blocks that are on their way here those of them that are concerned; undefined: none is. */
+async function hide(
+  { tenant, id, createdAtMs, actor, matchers, minTimeMs, maxTimeMs }: DoneDelete,
+  transit: BlocksInTransit | undefined,
+  deps: DeleteDeps,
+  signal: AbortSignal,
+): Promise<number> {
   const deletion: Deletion = { matchers, minTimeMs, maxTimeMs };
   for (let tries = 0; tries < TRIES_MAX; tries++) {
     const searched = await search(tenant, deletion, deps, signal);
     const isDone = await deps.folders.exclusively(async () => {
-      deps.tombstones.mustNotBeUndone(tenant, deleteId);
+      deps.tombstones.mustNotBeUndone(tenant, id);
       // What took the place of a block that was searched was not.
-      if (!searched.all.every((id) => deps.catalog.has(tenant, id) || deps.catalog.isQuarantined(tenant, id)))
+      if (
+        !searched.all.every(
+          (block) => deps.catalog.has(tenant, block) || deps.catalog.isQuarantined(tenant, block),
+        )
+      )
         return false;
-      const coming = deps.transit.overlapping(tenant, deletion);
+      const coming = transit?.overlapping(tenant, deletion) ?? [];
       const blocks = [...searched.found, ...quarantinedIn(tenant, deletion, deps.catalog), ...coming];
-      await deps.tombstones.add(tenant, { id: deleteId, createdAtMs, actor, ...deletion, blocks });
+      await deps.tombstones.add(tenant, { id, createdAtMs, actor, ...deletion, blocks });
       return true;
     });
     if (isDone) return searched.found.length;
@@ -66,6 +95,60 @@ export async function deleteSeries(
     'unavailable',
     'blocks were compacted while the delete looked for its samples; try again',
   );
+}
+
+/** Deletes of the last 30 days, for those that were away meanwhile. */
+export function* doneDeletes({ done, tombstones }: DeleteDeps): Generator<WireDoneDelete> {
+  const undone = new Set(tombstones.undone().map(({ tenant, id }) => `${tenant}/${id}`));
+  for (const { tenant, id, matchers, asked, ...rest } of done.all) {
+    if (undone.has(`${tenant}/${id}`)) continue;
+    const request = {
+      tenant,
+      deleteId: id,
+      matchers: toWireMatchers(matchers),
+      asked: { instances: [...asked] },
+    };
+    yield { delete: { ...rest, ...request }, undone: false };
+  }
+  for (const { tenant, id } of tombstones.undone()) {
+    const nothing = { matchers: [], minTimeMs: 0, maxTimeMs: 0, createdAtMs: 0, actor: '' };
+    yield { delete: { tenant, deleteId: id, ...nothing }, undone: true };
+  }
+}
+
+/**
+ * Does what other stores have done and this one has not. Those that this one was asked for, too, are not done late: whoever asked was told that they failed,
+ * and samples may have come since.
+ *
+ * @param hides  Whether blocks here may be older than the deletes; else they are only noted.
+ * @returns Deletes that hide samples here from now on.
+ * @throws AppError as deleteSeries does.
+ */
+export async function makeMissed(
+  told: readonly WireDoneDelete[],
+  { hides, instance }: { readonly hides: boolean; readonly instance: string },
+  deps: DeleteDeps,
+  signal: AbortSignal,
+): Promise<number> {
+  const { done, folders, tombstones } = deps;
+  const undone = new Set(tombstones.undone().map(({ tenant, id }) => `${tenant}/${id}`));
+  const fresh = new Map<string, DoneDelete>();
+  for (const { delete: request, undone: isUndone } of told) {
+    if (request === undefined || !isTenantName(request.tenant) || !isBlockId(request.deleteId)) continue;
+    const { tenant, deleteId: id } = request;
+    const key = `${tenant}/${id}`;
+    if (isUndone && !undone.has(key)) {
+      undone.add(key);
+      await folders.exclusively(() => tombstones.undo(tenant, id, 'another store'));
+    }
+    if (!isUndone && !done.has({ tenant, id, createdAtMs: request.createdAtMs }))
+      fresh.set(key, deleteOfRequest(request));
+  }
+  const all = [...fresh].flatMap(([key, one]) => (undone.has(key) ? [] : [one]));
+  const missed = hides ? all.filter(({ asked }) => asked.length > 0 && !asked.includes(instance)) : [];
+  for (const one of missed) await hide(one, undefined, deps, signal);
+  await folders.exclusively(() => done.add(all));
+  return missed.length;
 }
 
 async function search(

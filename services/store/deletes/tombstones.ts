@@ -151,6 +151,11 @@ export class Tombstones {
     return this.#tableOf(tenant).erased.some((block) => block.blockId === blockId);
   }
 
+  /** Deletes that were taken back, all tenants. */
+  undone(): readonly { readonly tenant: string; readonly id: string }[] {
+    return this.#undone.all;
+  }
+
   /** @throws AppError `failed_precondition` for a delete that was taken back: who asks for it is behind. */
   mustNotBeUndone(tenant: string, id: string): void {
     this.#undone.mustNotBe(tenant, id);

@@ -43,6 +43,8 @@ export interface RepairerDeps extends PullBlockDeps {
   readonly transit: BlocksInTransit;
   readonly look: () => StoreView | undefined;
   readonly isExpired: (block: InventoryBlock) => boolean;
+  /** Whether no delete can have been missed here: else nothing is copied. */
+  readonly isInOrder: () => boolean;
   /** Blocks of which deletes left nothing here. */
   readonly erased: () => readonly BlockName[];
   /** Object storage as the place of chunks; absent without one. */
@@ -265,6 +267,7 @@ export class Repairer {
     isReplacement = false,
   ): Promise<boolean> {
     const { catalog, clock, eviction, folders, leaves, logger, metrics, transit } = this.#deps;
+    if (!this.#deps.isInOrder()) return false;
     if (!isReplacement && block.leaves.every((leaf) => leaves.isSettled(leaf))) return false;
     const { tenant, blockId } = block;
     if (catalog.has(tenant, blockId)) {

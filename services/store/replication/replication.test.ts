@@ -276,6 +276,92 @@ test('bytes that are damaged on the way or at the source are never taken over', 
   expect(await counter(damaged, 'tidemark_store_corrupt_blocks_total')).toBe(1);
 }, 60_000);
 
+test('a store that was given up does what was deleted meanwhile before it answers, and shows what came since', async () => {
+  const cluster = await startStores(['s-0', 's-1', 's-2'], { deleteDelayMs: 1e9 });
+  await fill(cluster);
+  const before = await unitedContent(cluster);
+  await cluster.stop('s-1');
+  await eventually(() => cluster.stores.map(({ instance }) => instance)).toEqual(['s-0', 's-2']);
+  const asked = { instances: ['s-0', 's-2'] };
+  const request = {
+    tenant: 'anonymous',
+    minTimeMs: 0,
+    maxTimeMs: NOW_MS,
+    createdAtMs: NOW_MS,
+    actor: 'test',
+    asked,
+  };
+  const remove = (deleteId: string, i: string) =>
+    Promise.all(
+      asked.instances.map((instance) =>
+        cluster
+          .node(instance)
+          .client.deleteSeries(
+            { ...request, deleteId, matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: i }] },
+            { signal },
+          ),
+      ),
+    );
+  await remove('a'.repeat(32), '3');
+  // Of one of them nothing is left on their disks, of another only they know that it was taken back.
+  for (const instance of asked.instances)
+    await cluster.node(instance).client.cleanTombstones({ tenant: 'anonymous', actor: 'test' }, { signal });
+  await remove('b'.repeat(32), '4');
+  await remove('c'.repeat(32), '5');
+  for (const instance of asked.instances)
+    await cluster
+      .node(instance)
+      .client.undoDelete({ tenant: 'anonymous', deleteId: 'c'.repeat(32), actor: 'test' }, { signal });
+  // The same series and times as before, written again.
+  const again = await blockOf(3840, 1, 30);
+  await cluster.ship(again);
+  const expected = new Map([...before].filter(([series]) => !/i="[34]"/.test(series)));
+  const isDeleted = (content: ReadonlyMap<string, unknown>) =>
+    [...content.keys()].filter((series) => /i="[34]"/.test(series) && !series.includes('partition="1"'));
+  const node = await cluster.start('s-1');
+  expect(isDeleted(await storedContent(node, everything))).toEqual([]);
+  await eventually(() => misplaced(cluster, [again])).toEqual([]);
+  const after = await unitedContent(cluster);
+  expect(isDeleted(after)).toEqual([]);
+  const timesOf = (samples: ReadonlyMap<number, string> = new Map()) => [...samples.keys()];
+  for (const [series, samples] of expected)
+    expect(timesOf(after.get(series)), series).toEqual(expect.arrayContaining(timesOf(samples)));
+  for (const i of [3, 4]) {
+    const series = [...after.keys()].find(
+      (each) => each.includes(`i="${i}"`) && each.includes('partition="1"'),
+    )!;
+    expect(after.get(series)?.size, series).toBe(30);
+  }
+  // Once: what is written after that stays, also where it starts again.
+  await cluster.stop('s-1');
+  await cluster.start('s-1');
+  expect(await unitedContent(cluster)).toEqual(after);
+});
+
+test('a delete that this store was asked for as well, and that failed, is not done late', async () => {
+  const cluster = await startStores(['s-0', 's-1']);
+  await fill(cluster, [3840]);
+  const before = await storedContent(cluster.node('s-1'), everything);
+  const deleteId = 'a'.repeat(32);
+  const request = {
+    tenant: 'anonymous',
+    minTimeMs: 0,
+    maxTimeMs: NOW_MS,
+    createdAtMs: NOW_MS,
+    actor: 'test',
+  };
+  await cluster.node('s-0').client.deleteSeries(
+    {
+      ...{ ...request, deleteId, asked: { instances: ['s-0', 's-1'] } },
+      matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: '3' }],
+    },
+    { signal },
+  );
+  await cluster.stop('s-1');
+  await cluster.start('s-1');
+  expect(await storedContent(cluster.node('s-1'), everything)).toEqual(before);
+});
+
 test('deletes come along with a block, and one that arrives while it is copied concerns it', async () => {
   const cluster = await startStores(['s-0']);
   const blocks = [await blockOf(3840, 1), await blockOf(3842, 1)];

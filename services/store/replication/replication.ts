@@ -24,7 +24,7 @@ import { fetchBlock } from '../blocks/fetch-block.ts';
 import type { BucketState } from '../bucket/bucket-keeper.ts';
 import { createBucketKeeping } from '../bucket/bucket-keeping.ts';
 import { everyTurn, LeasedTurns } from '../bucket/removal-turns.ts';
-import { toPendingDeletes } from '../deletes/delete-series.ts';
+import { type DeleteDeps, doneDeletes, makeMissed, toPendingDeletes } from '../deletes/delete-series.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
 import type { EvictedStorage, EvictionStatus } from '../eviction/evicted-storage.ts';
 import { Evictor } from '../eviction/evictor.ts';
@@ -34,6 +34,7 @@ import { ByteRate } from './byte-rate.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import { type InventoryBlock, leafKeyOf, leafKeysOf } from './inventory-block.ts';
 import { LostStores } from './lost-stores.ts';
+import { MissedDeletes } from './missed-deletes.ts';
 import { OwnInventory } from './own-inventory.ts';
 import { Promises } from './promises.ts';
 import { Repairer } from './repairer.ts';
@@ -67,14 +68,17 @@ export interface ReplicationDeps {
   readonly objects?: ObjectStore | undefined;
   /** Chunks of evicted blocks, and what was fetched of them. */
   readonly evicted: EvictedStorage;
+  readonly deleting: DeleteDeps;
 }
 
 export interface Replication {
   readonly handlers: Handlers<typeof StoreReplicationDefinition>;
   /** To be called for every block that comes or goes, after the leaves know of it. */
   changed(meta: BlockMeta): void;
-  /** Resolves when this store may answer: at once, or with an empty disk and a bucket once that could be listed. */
+  /** Resolves when this store may answer: once it has done the deletes that it missed, and with an empty disk and a bucket could list that. */
   begin(signal: AbortSignal): Promise<void>;
+  /** Resolves when no delete can have been missed meanwhile. */
+  inOrder(): Promise<void>;
   /** Repairs and scrubs until the signal aborts. */
   run(signal: AbortSignal): Promise<void>;
   /** Blocks of a tenant that this store should have, and that are nowhere but in the bucket. */
@@ -109,6 +113,16 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     const retentionMs = deps.retentionMsOf(resolutionMs);
     return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
   };
+  const missed =
+    peers === undefined
+      ? undefined
+      : new MissedDeletes(options, {
+          ...{ ...peers, clock, logger, done: deps.deleting.done },
+          make: (deletes, hides, signal) =>
+            makeMissed(deletes, { hides, instance: peers.instance }, deps.deleting, signal),
+        });
+  // What comes before a missed delete is done would be taken for what was here before it, and what hides samples there for what is left over.
+  const isInOrder = (): boolean => missed === undefined || missed.isInOrder();
   const { look, onSettled } = peers === undefined ? aloneOf() : among(peers);
   const instance = peers?.instance ?? ALONE;
   const bucket =
@@ -123,7 +137,8 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
             deleteGraceMs: options.bucketDeleteGraceMs,
           },
           {
-            ...{ ...deps, objects: deps.objects, look, isExpired, erased, damaged: deps.evicted.damaged },
+            ...{ ...deps, objects: deps.objects, isExpired, erased, damaged: deps.evicted.damaged },
+            look: () => (isInOrder() ? look() : undefined),
             uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
             isHeldByAnother: (block) => repairer?.isHeldByAnother(block) === true,
             turns: peers === undefined ? everyTurn() : new LeasedTurns({ control: peers.control, clock }),
@@ -161,7 +176,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       },
       {
         ...deps,
-        ...{ metrics, rate, promises, erased, isExpired, onSettled, eviction: evictor },
+        ...{ metrics, rate, promises, erased, isExpired, isInOrder, onSettled, eviction: evictor },
         chunksOf: (meta) => deps.evicted.chunks.open(meta),
         look: () => {
           const view = look();
@@ -220,7 +235,9 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
 
   return {
     changed: (meta) => inventory.changed(meta),
+    inOrder: async () => missed?.inOrder(),
     begin: async (signal) => {
+      await missed?.begin(signal);
       if (catalog.size > 0 || bucket === undefined) return;
       beganEmpty = true;
       await bucket.keeper.awaitListing(signal);
@@ -237,7 +254,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     },
     run: async (signal) => {
       await Promise.all([
-        ...[repairer?.run(signal), bucket?.keeper.run(signal)],
+        ...[missed?.run(signal), repairer?.run(signal), bucket?.keeper.run(signal)],
         ...[evictor?.run(signal), scrubber.run(signal)],
       ]);
     },
@@ -249,6 +266,9 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
         fetchBlock(request, catalog, signal, request.skipBytes),
       blockDeletes: ({ tenant, blockId }) =>
         Promise.resolve({ deletes: toPendingDeletes(tombstones.of(tenant, blockId)) }),
+      async *doneDeletes() {
+        yield* doneDeletes(deps.deleting);
+      },
       confirmBlocks: (request) => Promise.resolve({ holdsAll: confirm(request) }),
       replicationStatus: () => status(),
     },

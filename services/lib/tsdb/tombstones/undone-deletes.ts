@@ -62,6 +62,11 @@ export class UndoneDeletes {
     return this.#undone.has(keyOf({ tenant, id }));
   }
 
+  /** Oldest first. */
+  get all(): readonly UndoneDelete[] {
+    return [...this.#undone.values()];
+  }
+
   /** Notes that a delete was taken back. It counts at once; resolves when it would survive a restart. */
   add(tenant: string, id: string): Promise<void> {
     const nowMs = this.#clock.nowMs();

@@ -29,6 +29,13 @@ export interface DeleteSeriesRequest {
   createdAtMs: number;
   /** Who asked, for the audit record: a user, an address. */
   actor: string;
+  /** Absent: from a gateway of an earlier version. */
+  asked?: AskedNodes | undefined;
+}
+
+/** Ingesters and stores that a delete is asked of. A store that is not among them and has blocks of before misses it. */
+export interface AskedNodes {
+  instances: string[];
 }
 
 export interface DeleteSeriesResponse {
@@ -78,7 +85,16 @@ export interface ListDeletesResponse {
 }
 
 function createBaseDeleteSeriesRequest(): DeleteSeriesRequest {
-  return { tenant: "", deleteId: "", matchers: [], minTimeMs: 0, maxTimeMs: 0, createdAtMs: 0, actor: "" };
+  return {
+    tenant: "",
+    deleteId: "",
+    matchers: [],
+    minTimeMs: 0,
+    maxTimeMs: 0,
+    createdAtMs: 0,
+    actor: "",
+    asked: undefined,
+  };
 }
 
 export const DeleteSeriesRequest: MessageFns<DeleteSeriesRequest> = {
@@ -103,6 +119,9 @@ export const DeleteSeriesRequest: MessageFns<DeleteSeriesRequest> = {
     }
     if (message.actor !== "") {
       writer.uint32(58).string(message.actor);
+    }
+    if (message.asked !== undefined) {
+      AskedNodes.encode(message.asked, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -176,6 +195,14 @@ export const DeleteSeriesRequest: MessageFns<DeleteSeriesRequest> = {
             message.actor = reader.string();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.asked = AskedNodes.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -200,6 +227,64 @@ export const DeleteSeriesRequest: MessageFns<DeleteSeriesRequest> = {
     message.maxTimeMs = object.maxTimeMs ?? 0;
     message.createdAtMs = object.createdAtMs ?? 0;
     message.actor = object.actor ?? "";
+    message.asked = (object.asked !== undefined && object.asked !== null)
+      ? AskedNodes.fromPartial(object.asked)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseAskedNodes(): AskedNodes {
+  return { instances: [] };
+}
+
+export const AskedNodes: MessageFns<AskedNodes> = {
+  encode(message: AskedNodes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.instances) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AskedNodes {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAskedNodes();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.instances.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<AskedNodes>): AskedNodes {
+    return AskedNodes.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<AskedNodes>): AskedNodes {
+    const message = createBaseAskedNodes();
+    message.instances = object.instances?.map((e) => e) || [];
     return message;
   },
 };

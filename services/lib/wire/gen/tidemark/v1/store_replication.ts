@@ -6,7 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
-import { ListDeletesResponse } from "./deletion.ts";
+import { DeleteSeriesRequest, ListDeletesResponse } from "./deletion.ts";
 import { PutBlockRequest } from "./store.ts";
 
 export const protobufPackage = "tidemark.v1";
@@ -20,6 +20,18 @@ export interface BlockName {
   tenant: string;
   /** 32 lower-case hexadecimal digits. */
   blockId: string;
+}
+
+export interface DoneDeletesRequest {
+}
+
+export interface DoneDelete {
+  /** As it was asked for; of one that was taken back only tenant and id. */
+  delete:
+    | DeleteSeriesRequest
+    | undefined;
+  /** It was taken back. */
+  undone: boolean;
 }
 
 export interface InventoryRequest {
@@ -230,6 +242,118 @@ export const BlockName: MessageFns<BlockName> = {
     const message = createBaseBlockName();
     message.tenant = object.tenant ?? "";
     message.blockId = object.blockId ?? "";
+    return message;
+  },
+};
+
+function createBaseDoneDeletesRequest(): DoneDeletesRequest {
+  return {};
+}
+
+export const DoneDeletesRequest: MessageFns<DoneDeletesRequest> = {
+  encode(_: DoneDeletesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DoneDeletesRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDoneDeletesRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DoneDeletesRequest>): DoneDeletesRequest {
+    return DoneDeletesRequest.fromPartial(base ?? {});
+  },
+  fromPartial(_: DeepPartial<DoneDeletesRequest>): DoneDeletesRequest {
+    const message = createBaseDoneDeletesRequest();
+    return message;
+  },
+};
+
+function createBaseDoneDelete(): DoneDelete {
+  return { delete: undefined, undone: false };
+}
+
+export const DoneDelete: MessageFns<DoneDelete> = {
+  encode(message: DoneDelete, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.delete !== undefined) {
+      DeleteSeriesRequest.encode(message.delete, writer.uint32(10).fork()).join();
+    }
+    if (message.undone !== false) {
+      writer.uint32(16).bool(message.undone);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DoneDelete {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDoneDelete();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.delete = DeleteSeriesRequest.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.undone = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<DoneDelete>): DoneDelete {
+    return DoneDelete.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DoneDelete>): DoneDelete {
+    const message = createBaseDoneDelete();
+    message.delete = (object.delete !== undefined && object.delete !== null)
+      ? DeleteSeriesRequest.fromPartial(object.delete)
+      : undefined;
+    message.undone = object.undone ?? false;
     return message;
   },
 };
@@ -1432,6 +1556,15 @@ export const StoreReplicationDefinition = {
       requestStream: false,
       responseType: ConfirmBlocksResponse as typeof ConfirmBlocksResponse,
       responseStream: false,
+      options: {},
+    },
+    /** Deletes that were done or taken back in the last 30 days: who was away meanwhile does what it missed. */
+    doneDeletes: {
+      name: "DoneDeletes",
+      requestType: DoneDeletesRequest as typeof DoneDeletesRequest,
+      requestStream: false,
+      responseType: DoneDelete as typeof DoneDelete,
+      responseStream: true,
       options: {},
     },
     /** What this store moves, lacks and checks. */

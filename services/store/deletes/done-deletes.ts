@@ -1,0 +1,162 @@
+// Deletes that this store has done, or knows to be done by others, of the last 30 days: a store that was given up meanwhile and comes back with
+// its old disk learns from here what it missed. On disk as lib/tsdb/docs/format/tombstones.md says.
+import path from 'node:path';
+import { decodeUtf8, encodeUtf8 } from '../../lib/core/bytes.ts';
+import type { Clock } from '../../lib/core/clock.ts';
+import { type Disk, replaceFile, tryReadFile } from '../../lib/core/disk.ts';
+import { AppError } from '../../lib/core/errors.ts';
+import type { Matcher } from '../../lib/model/matcher.ts';
+import { isBlockId, isTenantName } from '../../lib/tsdb/block/block-name.ts';
+import { fieldOf, parseCheckedJson, renderCheckedJson } from '../../lib/tsdb/block/checked-json.ts';
+import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
+
+export const DONE_FILE = 'done-deletes.json';
+const VERSION = 1;
+const FILE_BYTES_MAX = 16 << 20;
+/** The oldest go when there are more: each delete writes the file anew. */
+export const DONE_MAX = 2_000;
+/** As long as a delete that was taken back is remembered: a disk that was away for longer is started empty. */
+const KEPT_MS = 30 * 86_400_000;
+
+export interface DoneDelete extends Deletion {
+  readonly tenant: string;
+  readonly id: string;
+  /** Unix ms, by the clock of who asked: the same on all nodes. */
+  readonly createdAtMs: number;
+  readonly actor: string;
+  /** Nodes that were asked; those that were not have missed it. */
+  readonly asked: readonly string[];
+}
+
+interface DoneTable {
+  readonly version: number;
+  /** Deletes of this time and before are not told any more, Unix ms. */
+  readonly forgottenMs: number;
+  readonly done: readonly DoneDelete[];
+}
+
+/** Changes are made one at a time by the owner. */
+export class DoneDeletes {
+  readonly #folder: string;
+  readonly #disk: Disk;
+  readonly #clock: Clock;
+  #done = new Map<string, DoneDelete>();
+  #forgottenMs = 0;
+  #isWhole = false;
+
+  constructor(options: { readonly folder: string }, deps: { readonly disk: Disk; readonly clock: Clock }) {
+    this.#folder = options.folder;
+    this.#disk = deps.disk;
+    this.#clock = deps.clock;
+  }
+
+  /** @throws AppError `internal` when the file is damaged: what was missed could not be told from what was done. */
+  async load(): Promise<void> {
+    if (!(await this.#disk.list(this.#folder)).includes(DONE_FILE)) return;
+    const file = path.join(this.#folder, DONE_FILE);
+    try {
+      const bytes = await tryReadFile(this.#disk, file, FILE_BYTES_MAX);
+      if (bytes === undefined) throw new AppError('bad_data', `larger than ${FILE_BYTES_MAX} bytes`);
+      const { done, forgottenMs } = parseDone(decodeUtf8(bytes, 0, bytes.length), file);
+      this.#done = new Map(done.map((each) => [keyOf(each), each]));
+      this.#forgottenMs = forgottenMs;
+      this.#isWhole = true;
+    } catch (cause) {
+      throw new AppError(
+        'internal',
+        `${file} is damaged, and deletes that this store missed would stay undone without it: bring it back from a copy, or remove it ` +
+          'if this store was never given up',
+        { cause },
+      );
+    }
+  }
+
+  /** Whether it is known what this store did: false on a disk that is new, or of an earlier version. */
+  get isWhole(): boolean {
+    return this.#isWhole;
+  }
+
+  /** Oldest first. */
+  get all(): readonly DoneDelete[] {
+    return [...this.#done.values()];
+  }
+
+  /** Whether it was done here, or is too old to be told about. */
+  has(one: Pick<DoneDelete, 'tenant' | 'id' | 'createdAtMs'>): boolean {
+    return this.#done.has(keyOf(one)) || one.createdAtMs <= this.#forgottenMs;
+  }
+
+  /** Durable when it resolves; the disk counts as whole from then on. */
+  async add(deletes: readonly DoneDelete[]): Promise<void> {
+    const fresh = deletes.filter((one) => !this.has(one));
+    if (fresh.length === 0 && this.#isWhole) return;
+    const all = [...this.#done.values(), ...fresh].sort(
+      (a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1),
+    );
+    const oldestMs = this.#clock.nowMs() - KEPT_MS;
+    const first = Math.max(
+      all.length - DONE_MAX,
+      all.filter(({ createdAtMs }) => createdAtMs < oldestMs).length,
+      0,
+    );
+    const forgottenMs = first === 0 ? this.#forgottenMs : all[first - 1]!.createdAtMs;
+    const done = all.filter(({ createdAtMs }) => createdAtMs > forgottenMs);
+    const bytes = encodeUtf8(renderDone({ version: VERSION, forgottenMs, done }));
+    if (bytes.length > FILE_BYTES_MAX)
+      throw new AppError(
+        'resource_exhausted',
+        `the deletes of the last 30 days take ${bytes.length} bytes, the limit is ${FILE_BYTES_MAX}; delete with shorter selectors`,
+      );
+    await replaceFile(this.#disk, this.#folder, DONE_FILE, bytes);
+    this.#done = new Map(done.map((each) => [keyOf(each), each]));
+    this.#forgottenMs = forgottenMs;
+    this.#isWhole = true;
+  }
+}
+
+const keyOf = ({ tenant, id }: Pick<DoneDelete, 'tenant' | 'id'>): string => `${tenant}/${id}`;
+
+export function renderDone({ forgottenMs, done }: DoneTable): string {
+  const list = done.map(({ tenant, id, createdAtMs, actor, matchers, minTimeMs, maxTimeMs, asked }) => ({
+    ...{ tenant, id, createdAtMs, actor },
+    matchers: matchers.map(({ name, operator, value }) => ({ name, operator, value })),
+    ...{ minTimeMs, maxTimeMs, asked },
+  }));
+  return renderCheckedJson('done', JSON.stringify({ version: VERSION, forgottenMs, done: list }));
+}
+
+/** @throws AppError `bad_data` when anything differs from what `renderDone` makes. */
+export function parseDone(text: string, where: string): DoneTable {
+  return parseCheckedJson<DoneTable>(text, where, {
+    key: 'done',
+    noun: 'done deletes',
+    version: VERSION,
+    isWellFormed: ({ done, forgottenMs }) =>
+      Number.isSafeInteger(forgottenMs) &&
+      Array.isArray(done) &&
+      done.length <= DONE_MAX &&
+      done.every(isDone),
+    render: renderDone,
+  });
+}
+
+function isDone(value: unknown): boolean {
+  const [tenant, id, actor] = ['tenant', 'id', 'actor'].map((name) => fieldOf(value, name));
+  const [matchers, asked] = ['matchers', 'asked'].map((name) => fieldOf(value, name));
+  const times = ['createdAtMs', 'minTimeMs', 'maxTimeMs'].map((name) => fieldOf(value, name));
+  const isNamed =
+    typeof tenant === 'string' && isTenantName(tenant) && typeof id === 'string' && isBlockId(id);
+  const isAsked = Array.isArray(asked) && asked.every((instance) => typeof instance === 'string');
+  const hasMatchers = Array.isArray(matchers) && matchers.every((one: unknown) => isMatcher(one));
+  return (
+    isNamed &&
+    isAsked &&
+    hasMatchers &&
+    typeof actor === 'string' &&
+    times.every((time) => Number.isSafeInteger(time))
+  );
+}
+
+function isMatcher(value: unknown): value is Matcher {
+  return ['name', 'operator', 'value'].every((name) => typeof fieldOf(value, name) === 'string');
+}

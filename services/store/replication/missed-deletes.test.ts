@@ -1,0 +1,125 @@
+// When a store asks the others which deletes it missed: time and membership are the test's, nothing else is there.
+import { expect, test } from 'vitest';
+import { FakeControlPlane, ManualClock } from '../../../test/support/fake-control-plane.ts';
+import { createSilentLogger } from '../../lib/runtime/logger.ts';
+import type { Client } from '../../lib/transport/rpc.ts';
+import type { DoneDelete, StoreReplicationDefinition } from '../../lib/wire/contracts.ts';
+import { MissedDeletes } from './missed-deletes.ts';
+
+const REBUILD_DELAY_MS = 600_000;
+const LAPSE_MS = REBUILD_DELAY_MS / 2;
+const signal = new AbortController().signal;
+const ONE: DoneDelete = {
+  delete: {
+    ...{ tenant: 't', deleteId: 'a'.repeat(32), matchers: [], minTimeMs: 0, maxTimeMs: 1, createdAtMs: 1 },
+    actor: 'test',
+  },
+  undone: false,
+};
+
+async function createWorld({ isWhole = true } = {}) {
+  const control = new FakeControlPlane();
+  const clock = new ManualClock();
+  const made: { readonly deletes: number; readonly hides: boolean }[] = [];
+  const peer = { asked: 0, isReachable: true };
+  const client = {
+    doneDeletes: async function* () {
+      peer.asked++;
+      if (!peer.isReachable) throw new Error('no route');
+      yield ONE;
+    },
+  } as unknown as Client<typeof StoreReplicationDefinition>;
+  const list = async (...instances: readonly string[]): Promise<void> => {
+    await control.replacePlacement({
+      ...{ epoch: (control.placement()?.epoch ?? 0) + 1, partitionCount: 8, replicationFactor: 3 },
+      ...{ ingesters: [], former: [], storeReplicationFactor: 2 },
+      stores: instances.map((instance) => ({ instance, zone: '' })),
+    });
+  };
+  const missed = new MissedDeletes(
+    { rebuildDelayMs: REBUILD_DELAY_MS },
+    {
+      ...{ instance: 'own', control, clock, logger: createSilentLogger(), done: { isWhole } },
+      cluster: { storeReplication: () => [{ instance: 'peer', client }] },
+      make: (deletes, hides) => {
+        made.push({ deletes: deletes.length, hides });
+        return Promise.resolve(0);
+      },
+    },
+  );
+  await list('own', 'peer');
+  return { control, clock, made, peer, list, missed };
+}
+
+test('a store asks at its start, and no more while it is there and listed', async () => {
+  const { clock, made, peer, missed } = await createWorld();
+  expect(missed.isInOrder()).toBe(false);
+  await missed.begin(signal);
+  for (let i = 0; i < 20; i++) {
+    await clock.advance(LAPSE_MS / 4, LAPSE_MS / 4);
+    expect(missed.isInOrder()).toBe(true);
+  }
+  expect(peer.asked).toBe(1);
+  expect(made).toEqual([{ deletes: 1, hides: true }]);
+});
+
+test('one that was stopped for long asks before it answers', async () => {
+  const { clock, peer, missed } = await createWorld();
+  await missed.begin(signal);
+  await clock.advance(LAPSE_MS + 1, LAPSE_MS + 1);
+  await Promise.all([missed.inOrder(), missed.inOrder()]);
+  expect(peer.asked).toBe(2);
+  await missed.inOrder();
+  expect(peer.asked).toBe(2);
+});
+
+test('one that was cut off from the control plane for long asks, however often it was looked at meanwhile', async () => {
+  const { clock, control, peer, missed } = await createWorld();
+  await missed.begin(signal);
+  control.isReachable = false;
+  for (let i = 0; i < 9; i++) {
+    await clock.advance(LAPSE_MS / 8, LAPSE_MS / 8);
+    await missed.inOrder();
+  }
+  expect(peer.asked).toBe(2);
+});
+
+test('one that is listed again asks at once', async () => {
+  const { list, peer, missed } = await createWorld();
+  await missed.begin(signal);
+  await list('peer');
+  missed.isInOrder();
+  await list('own', 'peer');
+  expect(missed.isInOrder()).toBe(false);
+  await missed.inOrder();
+  expect(peer.asked).toBe(2);
+});
+
+test('whoever is not reached is asked again soon, and no call waits for it a second time', async () => {
+  const { clock, made, peer, missed } = await createWorld();
+  peer.isReachable = false;
+  const begun = missed.begin(signal);
+  await clock.advance(6_000);
+  await begun;
+  const stop = new AbortController();
+  const running = missed.run(stop.signal);
+  const { asked } = peer;
+  await clock.advance(3_500);
+  expect(peer.asked).toBeGreaterThanOrEqual(asked + 2);
+  expect(missed.isInOrder()).toBe(true);
+  peer.isReachable = true;
+  await clock.advance(2_100);
+  expect(made.at(-1)).toEqual({ deletes: 1, hides: true });
+  const last = peer.asked;
+  await clock.advance(10_000);
+  expect(peer.asked).toBe(last);
+  stop.abort();
+  await clock.advance(100_000, 100_000);
+  await running;
+});
+
+test('on a new disk nothing is hidden: what is there came after the deletes', async () => {
+  const { made, missed } = await createWorld({ isWhole: false });
+  await missed.begin(signal);
+  expect(made).toEqual([{ deletes: 1, hides: false }]);
+});
