@@ -217,6 +217,11 @@ export async function runNemesis(
   const { world } = cluster;
   const all = cluster.bucket === undefined ? FAULTS : { ...FAULTS, ...BUCKET_FAULTS };
   const names = (options.faults ?? Object.keys(all)).filter((name) => name in all);
+  // Only faults of a bucket were asked for, and this run has none.
+  if (names.length === 0) {
+    await world.sleep(options.durationMs);
+    return;
+  }
   const open = new Set<() => void>();
   const endMs = world.nowMs + options.durationMs;
   while (world.nowMs < endMs) {
