@@ -4,6 +4,7 @@
 import { assert } from '../../core/assert.ts';
 import { ByteWriter, decodeUtf8 } from '../../core/bytes.ts';
 import { hash128 } from '../../core/hash128.ts';
+import { compareRanges } from '../block/byte-ranges.ts';
 import { ABSENT, grownU32, powerOfTwoFrom } from './columns.ts';
 import {
   PAIR_BYTES,
@@ -131,41 +132,48 @@ export class LabelPairs {
     dst.rawFrom(this.#views[address >>> PAIR_PAGE_SHIFT]!, start, start + places[at + PAIR_BYTES]!);
   }
 
-  /** The page that a pair stands in: positions of its name and value are in it. */
-  pageOf(pair: number): Uint8Array {
-    return this.#pages[this.#pageNumber(pair)]!;
-  }
-
-  nameStart(pair: number): number {
-    return behindVarint(this.pageOf(pair), this.#startOf(pair));
-  }
-
-  nameEnd(pair: number): number {
-    return textAt(this.pageOf(pair), this.#startOf(pair))[1];
-  }
-
-  valueStart(pair: number): number {
-    return behindVarint(this.pageOf(pair), this.nameEnd(pair));
-  }
-
-  endOf(pair: number): number {
-    return this.#startOf(pair) + this.#lengthOf(pair);
+  /** Order of two different pairs: by name, then by value. */
+  compare(x: number, y: number): number {
+    const pageX = this.#pageOf(x);
+    const pageY = this.#pageOf(y);
+    const startX = this.#startOf(x);
+    const startY = this.#startOf(y);
+    const nameX = behindVarint(pageX, startX);
+    const nameY = behindVarint(pageY, startY);
+    const nameEndX = nameX + varintAt(pageX, startX);
+    const nameEndY = nameY + varintAt(pageY, startY);
+    const order = compareRanges(pageX, nameX, nameEndX, pageY, nameY, nameEndY);
+    if (order !== 0) return order;
+    const endX = startX + this.#lengthOf(x);
+    const endY = startY + this.#lengthOf(y);
+    return compareRanges(
+      pageX,
+      behindVarint(pageX, nameEndX),
+      endX,
+      pageY,
+      behindVarint(pageY, nameEndY),
+      endY,
+    );
   }
 
   name(pair: number): string {
-    const page = this.pageOf(pair);
+    const page = this.#pageOf(pair);
     const [start, end] = textAt(page, this.#startOf(pair));
     return decodeUtf8(page, start, end);
   }
 
   value(pair: number): string {
-    const page = this.pageOf(pair);
-    const [start, end] = textAt(page, this.nameEnd(pair));
+    const page = this.#pageOf(pair);
+    const [start, end] = textAt(page, this.#nameEnd(pair));
     return decodeUtf8(page, start, end);
   }
 
-  #pageNumber(pair: number): number {
-    return this.#placeOf(pair, PAIR_PAGE) >>> PAIR_PAGE_SHIFT;
+  #nameEnd(pair: number): number {
+    return textAt(this.#pageOf(pair), this.#startOf(pair))[1];
+  }
+
+  #pageOf(pair: number): Uint8Array {
+    return this.#pages[this.#placeOf(pair, PAIR_PAGE) >>> PAIR_PAGE_SHIFT]!;
   }
 
   #startOf(pair: number): number {
@@ -218,7 +226,7 @@ export class LabelPairs {
   }
 
   #chain(pair: number): void {
-    const [start, end] = textAt(this.pageOf(pair), this.nameEnd(pair));
+    const [start, end] = textAt(this.#pageOf(pair), this.#nameEnd(pair));
     const name = this.name(pair);
     const entry = this.#names.get(name);
     if (entry === undefined) {
@@ -247,7 +255,7 @@ export class LabelPairs {
   #holds(pair: number, bytes: Uint8Array, start: number, end: number): boolean {
     if (this.#lengthOf(pair) !== end - start) return false;
     const at = this.#startOf(pair);
-    const own = this.pageOf(pair);
+    const own = this.#pageOf(pair);
     for (let i = 0; i < end - start; i++) if (own[at + i] !== bytes[start + i]) return false;
     return true;
   }
@@ -271,13 +279,17 @@ export class LabelPairs {
 
 /** Range of the text whose varint length stands at `at`. */
 function textAt(bytes: Uint8Array, at: number): [start: number, end: number] {
-  let length = 0;
+  const start = behindVarint(bytes, at);
+  return [start, start + varintAt(bytes, at)];
+}
+
+function varintAt(bytes: Uint8Array, at: number): number {
+  let value = 0;
   let factor = 1;
-  let position = at;
-  for (;;) {
-    const byte = bytes[position++]!;
-    length += (byte & 127) * factor;
-    if (byte < 128) return [position, position + length];
+  for (let position = at; ; position++) {
+    const byte = bytes[position]!;
+    value += (byte & 127) * factor;
+    if (byte < 128) return value;
     factor *= 128;
   }
 }

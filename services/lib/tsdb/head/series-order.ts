@@ -1,6 +1,5 @@
 // Prometheus' label order of a head's series, remembered: whoever merges answers wants them sorted, and comparing labels
 // anew for every query costs more than finding the series. Each series has a rank; sorting ranks is sorting numbers.
-import { compareRanges } from '../block/byte-ranges.ts';
 import { sortInSteps } from '../block/sort-in-steps.ts';
 import { ABSENT, grownU32 } from './columns.ts';
 import type { LabelPairs } from './label-pairs.ts';
@@ -119,23 +118,7 @@ export class SeriesOrder {
 function comparePairs(index: PairedSeries, x: number, y: number): number {
   if (x === ABSENT) return -1;
   if (y === ABSENT) return 1;
-  const { pairs } = index;
-  const pageX = pairs.pageOf(x);
-  const pageY = pairs.pageOf(y);
-  const nameX = pairs.nameStart(x);
-  const nameY = pairs.nameStart(y);
-  const nameEndX = pairs.nameEnd(x);
-  const nameEndY = pairs.nameEnd(y);
-  const order = compareRanges(pageX, nameX, nameEndX, pageY, nameY, nameEndY);
-  if (order !== 0) return order;
-  return compareRanges(
-    pageX,
-    pairs.valueStart(x),
-    pairs.endOf(x),
-    pageY,
-    pairs.valueStart(y),
-    pairs.endOf(y),
-  );
+  return index.pairs.compare(x, y);
 }
 
 /** What sorting so many costs, in comparisons. */
