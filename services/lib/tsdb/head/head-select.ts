@@ -232,13 +232,15 @@ interface Emitting {
 /** What reads one series after the other; costly to make for each of many small lists. */
 interface SeriesReaders {
   readonly chunks: SeriesChunks;
-  readonly masked: MaskedSeries;
+  /** Undefined while nothing is deleted. */
+  readonly masked: MaskedSeries | undefined;
 }
 
 function readersOf(head: Head, selection: HeadSelection): SeriesReaders {
+  const masks = selection.masks ?? [];
   return {
     chunks: new SeriesChunks(head, selection),
-    masked: new MaskedSeries(head, selection.masks ?? []),
+    masked: masks.length > 0 ? new MaskedSeries(head, masks) : undefined,
   };
 }
 
@@ -266,7 +268,7 @@ function* visitSeries(
     const id = ids[i]!;
     if (selection.partitions !== undefined && !selection.partitions.has(head.partitionOf(id))) continue;
     let isEnough = false;
-    if (masked.concerns(id, index)) {
+    if (masked?.concerns(id, index) === true) {
       if (chunks.collectMasked(id, masked)) isEnough = visit(id, masked);
     } else {
       const found = chunks.collectForRun(id);

@@ -50,7 +50,6 @@ export class MaskedSeries {
 
   /** True when deletes hide something of a series, wherever it may be. */
   concerns(id: number, index: LabelIndex): boolean {
-    if (this.#masks.length === 0) return false;
     this.#labels.reset();
     index.writeLabels(id, this.#labels);
     const { bytes, length } = this.#labels;
