@@ -35,6 +35,9 @@ async function runSimulation(args: readonly string[]): Promise<Simulated> {
 
 const lastLine = (output: string): string => output.trimEnd().split('\n').at(-1)!;
 
+/** A planted bug that so many seeds do not show is not found. */
+const SEEDS_PER_CANARY = 80;
+
 /** Two processes for the seeds of CI. */
 const SEEDS_PER_PROCESS = 100;
 
@@ -45,6 +48,39 @@ function piecesOf(seeds: string): string[] {
     pieces.push(`${at}..${Math.min(to, at + SEEDS_PER_PROCESS - 1)}`);
   return pieces;
 }
+
+interface Planted {
+  readonly canary: string;
+  /**
+   * A run begins with this seed, and ends with the first one that shows the bug, as the canary says (world/canaries.ts). It is what showed the
+   * bug when it was last looked for from 1 on: seeds go other ways as the code changes.
+   */
+  readonly from: number;
+  readonly faults: string;
+  readonly deletes?: boolean;
+}
+
+const PLANTED: readonly Planted[] = [
+  { canary: 'forget-syncs', from: 1, faults: 'power of all,power of one' },
+  {
+    canary: 'quorum-of-one',
+    from: 2,
+    faults: 'power of one,pause ingester,partition ingester,kill ingester',
+  },
+  { canary: 'trust-one-replica', from: 5, faults: 'pause ingester,partition ingester,kill ingester' },
+  { canary: 'drop-records', from: 4, faults: 'kill all,kill ingester' },
+  { canary: 'blind-trust', from: 44, faults: 'pause ingester,partition ingester,kill ingester' },
+  { canary: 'never-catch-up', from: 2, faults: 'pause ingester,partition ingester,kill ingester' },
+  { canary: 'never-repair', from: 1, faults: 'kill,partition,pause' },
+  { canary: 'blind-cache', from: 1, faults: 'pause ingester,partition ingester,kill ingester' },
+  { canary: 'no-fence', from: 2, faults: 'pause evaluator' },
+  { canary: 'trust-itself', from: 32, faults: 'pause evaluator' },
+  { canary: 'remove-any-time', from: 6, faults: 'pause store,kill,bucket fails' },
+  { canary: 'forget-deletes', from: 3, faults: 'kill all,kill ingester', deletes: true },
+  { canary: 'deletes-stay-home', from: 24, faults: 'kill,power of one,pause', deletes: true },
+  { canary: 'leave-at-once', from: 1, faults: 'kill ingester,power of one,power of a zone' },
+  { canary: 'trust-uploads', from: 1, faults: 'damaged uploads,kill,pause' },
+];
 
 describe('R9', { concurrent: true, timeout: HOUR_MS }, () => {
   test.each(piecesOf(SEEDS))('R9: seeds %s of the simulated cluster', async (seeds) => {
@@ -68,26 +104,18 @@ describe('R9', { concurrent: true, timeout: HOUR_MS }, () => {
     expect(lastLine(output), output).toMatch(/^seeds=1 acked=[1-9]\d* lost=0 wrong=0$/);
   });
 
-  // Each run ends with the first seed that shows it, as the canary says (world/canaries.ts).
-  test.each([
-    ['forget-syncs', 'power of all,power of one'],
-    ['quorum-of-one', 'power of one,pause ingester,partition ingester,kill ingester'],
-    ['trust-one-replica', 'pause ingester,partition ingester,kill ingester'],
-    ['drop-records', 'kill all,kill ingester'],
-    ['blind-trust', 'pause ingester,partition ingester,kill ingester'],
-    ['never-catch-up', 'pause ingester,partition ingester,kill ingester'],
-    ['never-repair', 'kill,partition,pause'],
-    ['blind-cache', 'pause ingester,partition ingester,kill ingester'],
-    ['no-fence', 'pause evaluator'],
-    ['trust-itself', 'pause evaluator'],
-    ['remove-any-time', 'pause store,kill,bucket fails'],
-    ['forget-deletes', 'kill all,kill ingester', '--deletes'],
-    ['deletes-stay-home', 'kill,power of one,pause', '--deletes'],
-    ['leave-at-once', 'kill ingester,power of one,power of a zone'],
-    ['trust-uploads', 'damaged uploads,kill,pause'],
-  ])('R9: the planted bug %s is found', async (canary, faults, ...more) => {
-    const args = ['--seeds', '1..80', '--canary', canary, '--faults', faults, ...more];
-    const { status, output } = await simulate(...args);
+  test.each(PLANTED)('R9: the planted bug $canary is found', async ({ canary, from, faults, deletes }) => {
+    const seeds = `${from}..${from + SEEDS_PER_CANARY - 1}`;
+    const more = deletes === true ? ['--deletes'] : [];
+    const { status, output } = await simulate(
+      '--seeds',
+      seeds,
+      '--canary',
+      canary,
+      '--faults',
+      faults,
+      ...more,
+    );
     expect(output).toContain(`the planted bug ${canary} is found`);
     expect(status).toBe(1);
   });
