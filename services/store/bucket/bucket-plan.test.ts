@@ -84,11 +84,12 @@ test('what was deleted or expired whole goes; what is only missing here stays', 
   expect(plan([], [x])).toEqual(NOTHING);
   expect(plan([], [x], { erased: new Set([`t/${x.blockId}`]) }).superseded).toEqual([x]);
   expect(plan([], [x], { isSettled: () => true }).superseded).toEqual([x]);
-  // Another store has it yet, its chunks maybe there only; what took its place counts nevertheless.
+  // Another store has it yet, its chunks maybe there only.
   const isHeldByAnother = ({ blockId }: BlockMeta) => blockId === x.blockId;
   expect(plan([], [x], { isHeldByAnother, erased: new Set([`t/${x.blockId}`]) }).superseded).toEqual([]);
   const merged = block('M', 'x');
-  expect(plan([merged], [x, merged], { isHeldByAnother }).superseded).toEqual([x]);
+  expect(plan([merged], [x, merged], { isHeldByAnother }).superseded).toEqual([]);
+  expect(plan([merged], [x, merged]).superseded).toEqual([x]);
   expect(plan([], [x], { isExpired: () => true })).toEqual({ ...NOTHING, expired: [x] });
 });
 

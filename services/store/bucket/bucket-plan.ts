@@ -67,8 +67,8 @@ export function planBucket(input: BucketPlanInput): BucketPlan {
     else if (
       !own.has(nameOf(meta)) &&
       block.leaves.every((leaf) => isCovered(leaf, block.tenant, covered, input)) &&
-      // What is gone here another store may have yet: it has not left it out so far, or was sent it after the delete.
-      (block.leaves.every((leaf) => covered.has(leaf)) || !input.isHeldByAnother(meta))
+      // Another store reads it there until it holds what it was merged into, or has left out what is deleted here.
+      !input.isHeldByAnother(meta)
     )
       superseded.push(meta);
   }

@@ -33,6 +33,7 @@ import {
   startStoreRig,
   storedContent,
 } from '../../../test/support/store-rig.ts';
+import { AppError } from '../../lib/core/errors.ts';
 import type { ObjectStore } from '../../lib/objstore/object-store.ts';
 import { GroupPlacement, groupOf } from '../../lib/placement/block-groups.ts';
 import type { BuiltBlock } from '../../lib/tsdb/block/block-writer.ts';
@@ -178,6 +179,43 @@ describe.skipIf(!hasS3Gateway())('blocks past the local age', { timeout: 120_000
     expect(await storedContent(cluster.node('c'), everything)).toEqual(before);
   });
 
+  test('what is taken from the bucket in place of other blocks hides what a holder knows to be deleted, before the bucket says so', async () => {
+    const gateway = await startS3Gateway();
+    const folder = await temporaryFolder();
+    const options = { ...EVICTING, bucketDeleteGraceMs: 1e9 };
+    const cluster = new StoreCluster(folder.path, new HandClock(NOW_MS), 2, options);
+    cluster.objects = withoutDeletes(objectStoreOf(gateway));
+    onTestFinished(async () => {
+      await cluster.stopAll();
+      await folder[Symbol.asyncDispose]();
+    });
+    for (const name of ['a', 'b']) await cluster.start(name);
+    const blocks = [await blockOf(3840), await blockOf(3841)];
+    for (const block of blocks) await cluster.ship(block);
+    for (const name of ['a', 'b'])
+      await eventually(() => blocks.map((block) => filesOf(cluster.node(name), block))).toEqual([
+        EVICTED,
+        EVICTED,
+      ]);
+    const [keeper, follower] = new GroupPlacement(cluster.stores, 2).ownersOf(groupOf(blocks[0]!.meta)) as [
+      string,
+      string,
+    ];
+    await cluster.stop(follower);
+    await cluster.stop(keeper);
+    await cluster.start(keeper, { compactionRangesMs: [2 * HOUR_MS] });
+    await eventually(() => blocksIn(gateway).length).toBe(3);
+    const remove = { tenant: 'anonymous', deleteId: '7'.repeat(32), actor: 'test', createdAtMs: NOW_MS };
+    await cluster
+      .node(keeper)
+      .client.deleteSeries({ ...remove, matchers: only('d'), minTimeMs: -1e15, maxTimeMs: 1e15 }, { signal });
+    const left = await storedContent(cluster.node(keeper), everything);
+    expect(left.size).toBe(jobs.length - 1);
+    await cluster.start(follower);
+    await eventually(async () => (await listedBlocks(cluster.node(follower))).length).toBe(1);
+    expect(await storedContent(cluster.node(follower), everything)).toEqual(left);
+  });
+
   test.each(['killed', 'without power'])(
     'a store that is %s at any operation of an eviction or a fetch has whole blocks',
     async (how) => {
@@ -209,6 +247,20 @@ describe.skipIf(!hasS3Gateway())('blocks past the local age', { timeout: 120_000
     },
   );
 });
+
+/** Refuses to be told what is deleted of a block. */
+function withoutDeletes(objects: ObjectStore): ObjectStore {
+  return new Proxy(objects, {
+    get: (target, name) => {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== 'function') return value;
+      return (...args: readonly unknown[]): unknown =>
+        name === 'put' && String(args[0]).endsWith('deletes.json')
+          ? Promise.reject(new AppError('unavailable', 'not now'))
+          : value.apply(target, args);
+    },
+  });
+}
 
 /** Evicts the block and reads it through the cache; true when the disk did not die before. */
 async function evictAndDie(

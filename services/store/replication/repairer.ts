@@ -115,10 +115,15 @@ export class Repairer {
   }
 
   /** Whether another store, not the bucket, said when it was last asked that it holds a block. */
-  isHeldByAnother({ tenant, blockId }: BlockName): boolean {
+  isHeldByAnother(block: BlockName): boolean {
+    return this.#holdersOf(block).length > 0;
+  }
+
+  /** The stores that said when they were last asked that they hold a block, without the bucket. */
+  #holdersOf({ tenant, blockId }: BlockName): string[] {
     const { bucket } = this.#options;
-    return [...this.#inventories.entries()].some(
-      ([instance, { blocks }]) => instance !== bucket && blocks.has(`${tenant}/${blockId}`),
+    return [...this.#inventories.entries()].flatMap(([instance, { blocks }]) =>
+      instance !== bucket && blocks.has(`${tenant}/${blockId}`) ? [instance] : [],
     );
   }
 
@@ -255,7 +260,9 @@ export class Repairer {
       const isRested =
         this.#deps.clock.monotonicMs() - failedAtMs >= RETRY_INTERVALS * this.#options.intervalMs;
       if (!isRested || !view.placement.ownersOf(block.group).includes(instance)) continue;
-      await this.#pull({ block, from: [bucket], copies: 1 }, view, signal, true);
+      // Those who hold it, too: they may know of deletes that are not beside it in the bucket yet.
+      const from = [bucket, ...this.#holdersOf(block)];
+      await this.#pull({ block, from, copies: 1 }, view, signal, true);
     }
   }
 
