@@ -26,7 +26,8 @@ function crash(cluster: SimCluster, doomed: readonly SimNode[], isPowerCut: bool
     if (isPowerCut) node.host.disk.cutPower(cluster.world.chance(0.3) ? undefined : cluster.world.random);
   }
   return () => {
-    for (const node of doomed) cluster.start(node);
+    // One that another fault's end had started may have left since, and is thrown away.
+    for (const node of doomed) if (cluster.nodes.includes(node)) cluster.start(node);
   };
 }
 
