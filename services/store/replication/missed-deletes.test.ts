@@ -3,7 +3,9 @@ import { expect, test } from 'vitest';
 import { FakeControlPlane, ManualClock } from '../../../test/support/fake-control-plane.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import type { Client } from '../../lib/transport/rpc.ts';
+import { UNDONE_MAX } from '../../lib/tsdb/tombstones/undone-deletes.ts';
 import type { DoneDelete, StoreReplicationDefinition } from '../../lib/wire/contracts.ts';
+import { DONE_MAX } from '../deletes/done-deletes.ts';
 import { MissedDeletes } from './missed-deletes.ts';
 
 const REBUILD_DELAY_MS = 600_000;
@@ -21,12 +23,12 @@ async function createWorld({ isWhole = true } = {}) {
   const control = new FakeControlPlane();
   const clock = new ManualClock();
   const made: { readonly deletes: number; readonly hides: boolean }[] = [];
-  const peer = { asked: 0, isReachable: true };
+  const peer = { asked: 0, isReachable: true, told: 1 };
   const client = {
     doneDeletes: async function* () {
       peer.asked++;
       if (!peer.isReachable) throw new Error('no route');
-      yield ONE;
+      for (let i = 0; i < peer.told; i++) yield ONE;
     },
   } as unknown as Client<typeof StoreReplicationDefinition>;
   const list = async (...instances: readonly string[]): Promise<void> => {
@@ -50,6 +52,13 @@ async function createWorld({ isWhole = true } = {}) {
   await list('own', 'peer');
   return { control, clock, made, peer, list, missed };
 }
+
+test('who names more deletes than a store remembers is listened to no longer', async () => {
+  const { made, peer, missed } = await createWorld();
+  peer.told = DONE_MAX + UNDONE_MAX + 1;
+  await missed.inOrder();
+  expect(made).toEqual([{ deletes: DONE_MAX + UNDONE_MAX, hides: true }]);
+});
 
 test('a store asks at its start, and no more while it is there and listed', async () => {
   const { clock, made, peer, missed } = await createWorld();

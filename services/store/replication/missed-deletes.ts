@@ -6,8 +6,9 @@ import { AppError, toAppError } from '../../lib/core/errors.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { ControlPlane } from '../../lib/transport/control-plane.ts';
+import { UNDONE_MAX } from '../../lib/tsdb/tombstones/undone-deletes.ts';
 import type { DoneDelete } from '../../lib/wire/contracts.ts';
-import type { DoneDeletes } from '../deletes/done-deletes.ts';
+import { DONE_MAX, type DoneDeletes } from '../deletes/done-deletes.ts';
 
 export interface MissedDeletesOptions {
   /** Others give up a store that is gone for longer. */
@@ -31,6 +32,8 @@ export interface MissedDeletesDeps {
   readonly make: (deletes: readonly DoneDelete[], hides: boolean, signal: AbortSignal) => Promise<number>;
 }
 
+/** Deletes that a store remembers, taken back or not. */
+const TOLD_MAX = DONE_MAX + UNDONE_MAX;
 /** Others that are there answer within this. */
 const ANSWER_MS = 3_000;
 /** A start waits so long for others that do not answer. */
@@ -132,7 +135,11 @@ export class MissedDeletes {
       peers.map(async ({ instance: peer, client }) => {
         const deletes: DoneDelete[] = [];
         try {
-          for await (const one of client.doneDeletes({}, { signal: either })) deletes.push(one);
+          for await (const one of client.doneDeletes({}, { signal: either })) {
+            if (deletes.length === TOLD_MAX)
+              throw new AppError('resource_exhausted', `store ${peer} names over ${TOLD_MAX} deletes`);
+            deletes.push(one);
+          }
         } catch (caught) {
           // A store of an earlier version knows of none.
           if (UNKNOWN_CALL.test(String(caught))) return deletes;
@@ -142,6 +149,7 @@ export class MissedDeletes {
             'a store did not say which deletes were done',
           );
         }
+        // What was heard before is true.
         return deletes;
       }),
     );
