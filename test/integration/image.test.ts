@@ -58,24 +58,32 @@ beforeAll(() => {
   }
   mkdirSync(path.dirname(node()), { recursive: true });
   cpSync(path.join(repositoryRoot, 'node_modules/node/bin/node'), node());
-  const data = path.join(root, 'data');
-  mkdirSync(data);
-  if (process.getuid?.() === 0) chownSync(data, ...(image.user.split(':').map(Number) as [number, number]));
-}, 60_000);
+  for (const folder of [path.join(root, 'data'), path.join(root, image.compileCache)]) {
+    mkdirSync(folder);
+    if (process.getuid?.() === 0)
+      chownSync(folder, ...(image.user.split(':').map(Number) as [number, number]));
+  }
+  for (const line of image.userRuns) {
+    const [program, args] = asUser('sh', ['-c', line]);
+    const run = spawnSync(program, args, { cwd: app(), env: environment(), encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`${line}: ${run.stderr}`);
+  }
+}, 180_000);
 
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
 /** The command as the image's user, where this process may choose; else as it is. */
-function asUser(args: readonly string[]): [string, string[]] {
+function asUser(program: string, args: readonly string[]): [string, string[]] {
   const setpriv = findProgram('setpriv');
-  if (process.getuid?.() !== 0 || setpriv === undefined) return [node(), [...args]];
+  if (process.getuid?.() !== 0 || setpriv === undefined) return [program, [...args]];
   const [uid = '', gid = ''] = image.user.split(':');
-  return [setpriv, ['--reuid', uid, '--regid', gid, '--clear-groups', '--no-new-privs', node(), ...args]];
+  return [setpriv, ['--reuid', uid, '--regid', gid, '--clear-groups', '--no-new-privs', program, ...args]];
 }
 
 const environment = (): Record<string, string> => ({
-  PATH: '/usr/bin:/bin',
+  PATH: `${path.dirname(node())}:/usr/bin:/bin`,
   ...image.environment,
+  NODE_COMPILE_CACHE: path.join(root, image.compileCache),
   TIDEMARK_CONFIG_FILE: path.join(root, image.environment.TIDEMARK_CONFIG_FILE!),
   TIDEMARK_DATA_DIR: path.join(root, image.environment.TIDEMARK_DATA_DIR!),
 });
@@ -105,22 +113,31 @@ test('the image has neither tests nor development dependencies', () => {
 
 describe('each service loads with what the image has', () => {
   test.each([...SERVICES, 'all-in-one'])('%s', (service) => {
-    const [program, args] = asUser([`services/${service}/main.ts`, '--help']);
+    const [program, args] = asUser(node(), [`services/${service}/main.ts`, '--help']);
     const run = spawnSync(program, args, { cwd: app(), env: environment(), encoding: 'utf8' });
     expect(run.stderr).toBe('');
     expect(run.status).toBe(0);
   });
 });
 
+test('services start with code that was compiled when the image was built', () => {
+  const [program, args] = asUser(node(), ['services/ingester/main.ts', '--help']);
+  const env = { ...environment(), NODE_DEBUG_NATIVE: 'COMPILE_CACHE' };
+  const { stderr } = spawnSync(program, args, { cwd: app(), env, encoding: 'utf8', maxBuffer: 2 ** 26 });
+  const found = stderr.split('\n').filter((line) => line.includes('retrieving transpile cache for'));
+  expect(found.length).toBeGreaterThan(100);
+  expect(found.filter((line) => !line.endsWith('success'))).toEqual([]);
+});
+
 test("the default command runs as the image's user, writes to /data only, passes HEALTHCHECK and ends with SIGTERM", async () => {
   const port = await freePort();
   const env = { ...environment(), TIDEMARK_WEB_LISTEN_ADDRESS: `127.0.0.1:${port}` };
   const healthcheck = (): number | null => {
-    const [program, args] = asUser(['deploy/docker/healthcheck.mjs']);
+    const [program, args] = asUser(node(), ['deploy/docker/healthcheck.mjs']);
     return spawnSync(program, args, { cwd: app(), env, encoding: 'utf8' }).status;
   };
   expect(healthcheck()).toBe(1);
-  const [program, args] = asUser(image.command);
+  const [program, args] = asUser(node(), image.command);
   const running = startProcess(program, args, { cwd: app(), env });
   const url = `http://127.0.0.1:${port}`;
   await waitFor('ready', () => answers(`${url}/-/ready`), { describe: running.output });
