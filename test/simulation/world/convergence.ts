@@ -109,7 +109,10 @@ function addSamples(content: Content, series: string, { floats }: SeriesSamples)
     content.add(`${series} at ${timestampsMs[i]! - WORLD_START_MS}: ${words[2 * i + 1]}/${words[2 * i]}`);
 }
 
-/** Every owner of a group has what any store has of it. */
+/**
+ * Every owner of a group has what any store has of it, in whichever block: what deletes leave of a block may be of fewer partitions, and so of another
+ * group than where it was merged before.
+ */
 function storeDivergence(
   { stores, storeReplicationFactor }: PlacementRecord,
   found: ReadonlyMap<string, ReadonlyMap<string, readonly StoredBlock[]>>,
@@ -117,9 +120,9 @@ function storeDivergence(
 ): string | undefined {
   const placement = new GroupPlacement(stores, storeReplicationFactor);
   const groups = new Set([...found.values()].flatMap((blocks) => [...blocks.keys()]));
+  const held = new Map([...found].map(([name, blocks]) => [name, contentOf([...blocks.values()].flat())]));
   for (const group of groups) {
-    const held = new Map([...found].map(([name, blocks]) => [name, contentOf(blocks.get(group) ?? [])]));
-    const all = union([...held.values()]);
+    const all = contentOf([...found.values()].flatMap((blocks) => blocks.get(group) ?? []));
     for (const owner of placement.ownersOf(group)) {
       const lack = lackOf(held.get(owner) ?? new Set(), all, ledgers);
       if (lack !== undefined) return `${owner} lacks ${lack} in blocks of group ${group}`;
@@ -200,7 +203,6 @@ function union(all: readonly Content[]): Content {
 
 /** How many of `all` are not there, and which is the first; undefined when none. */
 function lackOf(content: Content, all: Content, ledgers: readonly Ledger[]): string | undefined {
-  if (content.size === all.size) return undefined;
   const lacking = [...all].filter((sample) => !content.has(sample) && !isTouched(sample, ledgers));
   if (lacking.length === 0) return undefined;
   return `${lacking.length} of ${all.size} samples, ${lacking[0]},`;
