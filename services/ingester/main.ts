@@ -70,6 +70,7 @@ runServiceProcess({
           instance,
           peers: () => cluster.ingesterReplication?.() ?? [],
           isInformed,
+          membership: { control, absenceMs: flags['cluster.absence'] },
           onStatus: (status) => {
             replica = status;
             announceAgain();

@@ -36,6 +36,7 @@ import { evaluatePart, type PartEvaluationDeps } from './reads/part-evaluation.t
 import { rangeVersions } from './reads/range-versions.ts';
 import { Reads } from './reads/reads.ts';
 import { unsealed } from './reads/unsealed.ts';
+import { MissedHeadDeletes } from './replication/missed-head-deletes.ts';
 import { Replica } from './replication/replication.ts';
 import { createReplicationMetrics } from './replication/replication-metrics.ts';
 import type { ReplicationDeps } from './replication/replication-options.ts';
@@ -114,6 +115,8 @@ class DurableIngester implements Ingester {
   readonly #seriesGrants = new SeriesGrants();
   readonly #undone: UndoneDeletes;
   readonly #replica: Replica | undefined;
+  /** Undefined where nobody gives this ingester up. */
+  readonly #missed: MissedHeadDeletes | undefined;
   /** Of append streams and of fetches from other replicas. */
   readonly #tables = new Set<WriterTable>();
   readonly #streams = new Set<AppendStream>();
@@ -154,6 +157,7 @@ class DurableIngester implements Ingester {
     this.handlers = this.#createHandlers();
     this.partHandlers = this.#createPartHandlers();
     this.versionHandlers = this.#createVersionHandlers();
+    this.#missed = this.#createMissed();
     this.#replica = this.#createReplica();
   }
 
@@ -168,8 +172,24 @@ class DurableIngester implements Ingester {
       ...replication,
       ...{ cluster, clock, logger: this.#logger, table: this.#held, fences: this.#fences },
       metrics: createReplicationMetrics(registry, () => replica.status),
+      isInOrder: () => this.#isInOrder(),
     });
     return replica;
+  }
+
+  #createMissed(): MissedHeadDeletes | undefined {
+    const { replication, cluster, clock } = this.#deps;
+    if (replication?.membership === undefined) return undefined;
+    const { instance, membership } = replication;
+    const { dataDir } = this.#options;
+    return new MissedHeadDeletes({
+      ...{ ...membership, instance, dataDir, cluster, clock },
+      ...{ disk: this.#disk, logger: this.#logger, undone: this.#undone },
+    });
+  }
+
+  #isInOrder(): boolean {
+    return this.#missed?.isInOrder() ?? true;
   }
 
   /** Undefined where nobody else could seal. */
@@ -264,11 +284,13 @@ class DurableIngester implements Ingester {
       held: this.#held,
       keepsPartition: (partition) => this.#replica?.isCountedOn(partition) ?? true,
       shares: this.#createShares(),
+      isInOrder: () => this.#isInOrder(),
       onSeriesLeft: (tenant, left) => {
         for (const table of this.#tables) table.forget(tenant, left);
         reader.seriesLeft();
       },
     });
+    await this.#missed?.begin(sealer);
     await this.#replica?.start(
       {
         ...{ log, tenants: this.#tenants, writes, reader, tables: this.#tables },
@@ -306,16 +328,16 @@ class DurableIngester implements Ingester {
       ownedPartitions: () => this.#ownedPartitions(),
       completePartitions: () => this.#completePartitions(true),
     };
-    const evaluate = (request: EvaluatePartRequest, signal: AbortSignal) => {
-      this.#mustRead();
+    const evaluate = async (request: EvaluatePartRequest, signal: AbortSignal) => {
+      await this.#mustRead();
       return evaluatePart(request, deps, signal);
     };
     return {
       evaluatePart: async function* (request, { signal }) {
-        yield* evaluate(request, signal);
+        yield* await evaluate(request, signal);
       },
       unsealed: async (request) => {
-        this.#mustRead();
+        await this.#mustRead();
         return unsealed(request, this.#tenants);
       },
     };
@@ -329,7 +351,7 @@ class DurableIngester implements Ingester {
     };
     return {
       versions: async (request) => {
-        this.#mustRead();
+        await this.#mustRead();
         return rangeVersions(request, deps);
       },
     };
@@ -337,6 +359,7 @@ class DurableIngester implements Ingester {
 
   async #stopRunning(): Promise<void> {
     await this.#parts.stop();
+    await this.#missed?.stop();
     await this.#replica?.stop();
     await Promise.all([this.#running?.sealer.stop(), this.#running?.imageLoop.stop()]);
     if (this.#running !== undefined) await this.#writeLastImage(this.#running.images);
@@ -395,9 +418,16 @@ class DurableIngester implements Ingester {
     return this.#running;
   }
 
-  /** @throws AppError `unavailable` while something that was acknowledged here is missing: an answer would be taken for all of it. */
-  #mustRead(): Running {
+  /** Resolves once what others deleted without this ingester is deleted here. @throws AppError `unavailable` while the log is replayed. */
+  async #mustBeInOrder(): Promise<Running> {
     const running = this.#mustRun();
+    if (!this.#isInOrder()) await this.#missed?.inOrder();
+    return running;
+  }
+
+  /** @throws AppError `unavailable` while something that was acknowledged here is missing: an answer would be taken for all of it. */
+  async #mustRead(): Promise<Running> {
+    const running = await this.#mustBeInOrder();
     if (this.#replica?.isRecovering !== true) return running;
     throw new AppError(
       'unavailable',
@@ -410,7 +440,7 @@ class DurableIngester implements Ingester {
       append: (requests, { signal }) => this.#append(requests, signal),
       select: (request, context) => this.#select(request, context),
       labels: async (request, { signal }) => {
-        this.#mustRead();
+        await this.#mustRead();
         return await this.#reads.labels(request, signal);
       },
       metadata: async (request) => {
@@ -430,7 +460,7 @@ class DurableIngester implements Ingester {
         return answerFence(request, this.#fences, this.#replica);
       },
       deleteSeries: async (request) => {
-        const { sealer } = this.#mustRun();
+        const { sealer } = await this.#mustBeInOrder();
         this.#undone.mustNotBe(request.tenant, request.deleteId);
         await this.#mustLackNothing();
         // What others took out of their logs before they knew of the delete.
@@ -438,7 +468,7 @@ class DurableIngester implements Ingester {
         return { concerned: await sealer.deleteSamples(markOfRequest(request)) };
       },
       undoDelete: async ({ tenant, deleteId }) => {
-        const { sealer } = this.#mustRun();
+        const { sealer } = await this.#mustBeInOrder();
         // First: a delete that comes from now on is refused, one that came before is taken back behind it.
         await this.#undone.add(tenant, deleteId);
         return { undone: await sealer.undoDelete(tenant, deleteId) };
@@ -448,13 +478,13 @@ class DurableIngester implements Ingester {
         return { deletes: pendingDeletes(this.#tenants.get(tenant)) };
       },
       seal: async ({ tenant }, { signal }) => ({
-        blockIds: await this.#mustRun().sealer.sealNow(tenant, signal),
+        blockIds: await (await this.#mustBeInOrder()).sealer.sealNow(tenant, signal),
       }),
     };
   }
 
   async *#select(request: WireSelectRequest, context: CallContext): AsyncGenerator<SelectResponse> {
-    this.#mustRead();
+    await this.#mustRead();
     yield* this.#reads.select(request, context);
   }
 
@@ -469,6 +499,7 @@ class DurableIngester implements Ingester {
         apply: (request, table, writer) => {
           if (this.#draining)
             throw new AppError('unavailable', 'the ingester is shutting down; try another replica');
+          this.#mustTakeWrites();
           return this.#applyFenced(request, () => writes.apply(request, table, writer));
         },
         metrics: this.#metrics,
@@ -483,6 +514,13 @@ class DurableIngester implements Ingester {
       this.#streams.delete(stream);
       this.#tables.delete(stream.table);
     }
+  }
+
+  /** @throws AppError `unavailable` while samples that come now would be taken for what others deleted without this ingester. */
+  #mustTakeWrites(): void {
+    if (this.#isInOrder()) return;
+    void this.#missed?.inOrder();
+    throw new AppError('unavailable', 'the ingester was away and asks which deletes were done meanwhile');
   }
 
   /** Samples that were made under a lease are kept only while nobody is known who took it later, and acknowledged once that is on disk. */

@@ -15,6 +15,7 @@ import type { Handlers } from '../lib/transport/rpc.ts';
 import type { BlockMeta } from '../lib/tsdb/block/block-meta.ts';
 import { PageCache } from '../lib/tsdb/block/page-cache.ts';
 import { replacedBlocks } from '../lib/tsdb/compact/replaced.ts';
+import { DoneDeletes } from '../lib/tsdb/tombstones/done-deletes.ts';
 import type {
   BlockHorizonDefinition,
   BlockSummary,
@@ -44,7 +45,6 @@ import { Downsampler } from './compaction/downsampler.ts';
 import { expiredBlocks, retentionOf } from './compaction/retention.ts';
 import { RuleRetention } from './compaction/rule-retention.ts';
 import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './deletes/delete-series.ts';
-import { DoneDeletes } from './deletes/done-deletes.ts';
 import { Tombstones } from './deletes/tombstones.ts';
 import { ChunksUnreachableError } from './eviction/chunk-fetcher.ts';
 import { createEvictedStorage } from './eviction/evicted-storage.ts';

@@ -89,6 +89,7 @@ async function main(): Promise<number> {
     removals: 0,
     deletes: 0,
     undone: 0,
+    missed: 0,
   };
   const faults = new Map<string, number>();
   let worldMs = 0;
@@ -113,6 +114,7 @@ async function main(): Promise<number> {
     sums.refused += tally.refused;
     sums.deletes += tally.deletes;
     sums.undone += tally.undone;
+    sums.missed += tally.missed;
     sums.retries += tally.retries;
     sums.events += result.events;
     sums.effects += result.effects;
@@ -135,7 +137,7 @@ async function main(): Promise<number> {
   const counts = [...faults].map(([name, count]) => `${name} ${count}`).join(', ');
   process.stdout.write(`faults: ${counts}\n`);
   process.stdout.write(
-    `queries=${sums.queries} complete=${sums.complete} refused=${sums.refused} retries=${sums.retries} effects=${sums.effects} fenced=${sums.fenced} removals=${sums.removals} deletes=${sums.deletes} undone=${sums.undone} events=${sums.events} ` +
+    `queries=${sums.queries} complete=${sums.complete} refused=${sums.refused} retries=${sums.retries} effects=${sums.effects} fenced=${sums.fenced} removals=${sums.removals} deletes=${sums.deletes} undone=${sums.undone} missed=${sums.missed} events=${sums.events} ` +
       `world=${Math.round(worldMs / 1000)}s cpu=${((user + system) / 1e6).toFixed(1)}s\n`,
   );
   process.stdout.write(`seeds=${sums.seeds} acked=${sums.acked} lost=${sums.lost} wrong=${sums.wrong}\n`);

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { Registry } from 'prom-client';
 import type { IngesterOptions } from '../../services/ingester/options.ts';
+import type { Membership } from '../../services/ingester/replication/replication-options.ts';
 import { createIngester, type Ingester } from '../../services/ingester/service.ts';
 import { ByteWriter, encodeUtf8 } from '../../services/lib/core/bytes.ts';
 import { systemClock } from '../../services/lib/core/clock.ts';
@@ -28,10 +29,12 @@ import {
   type AppendOutcome,
   type AppendRequest,
   type Coverage,
+  type DoneDelete,
   IngesterDefinition,
   IngesterReplicationDefinition,
   MatchType,
   type MetricMetadata,
+  type StoreReplicationDefinition,
 } from '../../services/lib/wire/contracts.ts';
 import { collectLedger, LEDGER_METRIC, type LedgerContent } from './ledger.ts';
 
@@ -67,6 +70,8 @@ export interface ReplicaRigOptions {
   readonly diskOf?: (instance: string) => Disk;
   /** Stores that take blocks. Default: none. */
   readonly stores?: Cluster['stores'];
+  /** Who gives ingesters up, and what stores say of deletes that were done meanwhile. Default: nobody does. */
+  readonly absences?: Membership & { readonly told: () => readonly DoneDelete[] };
 }
 
 interface Running {
@@ -87,6 +92,7 @@ export class ReplicaRig {
   readonly #options: Partial<IngesterOptions>;
   readonly #diskOf: ((instance: string) => Disk) | undefined;
   readonly #stores: Cluster['stores'];
+  readonly #absences: ReplicaRigOptions['absences'];
   readonly #running = new Map<string, Running>();
   readonly #distributor: ReturnType<typeof createDistributor>;
   #epoch = 0;
@@ -96,11 +102,13 @@ export class ReplicaRig {
   /** Series name → time → value, of every acknowledged sample. */
   readonly acknowledged: Map<string, Map<number, number>> = new Map();
 
-  constructor({ instances, replicationFactor = 3, ingester = {}, diskOf, stores }: ReplicaRigOptions) {
+  constructor(options: ReplicaRigOptions) {
+    const { instances, replicationFactor = 3, ingester = {}, diskOf, stores, absences } = options;
     this.replicationFactor = replicationFactor;
     this.#options = ingester;
     this.#diskOf = diskOf;
     this.#stores = stores ?? (() => []);
+    this.#absences = absences;
     this.placement = this.place(instances);
     this.#distributor = createDistributor(
       { outOfOrderWindowMs: 2 ** 50, writeTimeoutMs: 2_000, backoffMinMs: 5, backoffMaxMs: 20 },
@@ -179,6 +187,7 @@ export class ReplicaRig {
               client: replication,
             })).filter((peer) => this.reachable.has(peer.instance) && this.reachable.has(instance)),
           isInformed: () => true,
+          ...(this.#absences === undefined ? {} : { membership: this.#absences }),
         },
       },
     );
@@ -344,7 +353,14 @@ export class ReplicaRig {
 
   #clusterOf(reachable: () => ReadonlySet<string>, placement: () => Placement | undefined): Cluster {
     const running = this.#running;
+    const absences = this.#absences;
+    const teller = {
+      doneDeletes: async function* () {
+        yield* absences?.told() ?? [];
+      },
+    } as unknown as Client<typeof StoreReplicationDefinition>;
     return {
+      ...(absences === undefined ? {} : { storeReplication: () => [{ instance: 'store', client: teller }] }),
       placement,
       replicationFactor: this.replicationFactor,
       ingesters: () =>

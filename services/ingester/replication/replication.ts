@@ -40,6 +40,8 @@ export interface ReplicaDeps extends ReplicationDeps {
   readonly table: HeldTable;
   readonly fences: Pick<Fences, 'all' | 'learn' | 'isForgetful' | 'recall'>;
   readonly metrics: ReplicationMetrics;
+  /** Whether no delete can have been missed: until then nothing is taken from others, given to them or proven. */
+  readonly isInOrder: () => boolean;
 }
 
 /** What is there once the log is open. */
@@ -272,6 +274,7 @@ export class Replica {
     const placement = cluster.placement();
     // Somebody knows a newer one: owners that we have not heard of may acknowledge.
     if (placement === undefined || placement.epoch < this.#seenEpoch) return undefined;
+    if (!this.#deps.isInOrder()) return undefined;
     return {
       placement,
       instance,
@@ -302,7 +305,9 @@ export class Replica {
 
   async *#fetchWrites(wanted: Uint8Array, signal: AbortSignal) {
     const { metrics } = this.#deps;
+    this.#mustBeInOrder();
     for await (const message of this.#mustRun().reader.fetch(decodeHeldWrites(wanted), signal)) {
+      this.#mustBeInOrder();
       if (message.part?.$case === 'write')
         metrics.servedSamples.inc(samplesOfBatch(message.part.value.batch));
       yield message;
@@ -313,6 +318,12 @@ export class Replica {
     const partitionCount = this.#deps.cluster.placement()?.partitionCount;
     if (partitionCount === undefined) throw new AppError('unavailable', 'no placement is known here yet');
     yield* metadataOf(this.#mustRun().tenants, new Set(partitions), partitionCount);
+  }
+
+  /** @throws AppError `unavailable` when samples of the log may be deleted elsewhere. */
+  #mustBeInOrder(): void {
+    if (!this.#deps.isInOrder())
+      throw new AppError('unavailable', 'the ingester was away and asks which deletes were done meanwhile');
   }
 
   #mustRun(): ReplicaParts {

@@ -57,6 +57,8 @@ export interface SealerDeps {
   readonly keepsPartition: (partition: number) => boolean;
   /** Who else seals; absent where there is nobody else. */
   readonly shares?: SealShares | undefined;
+  /** Whether no delete can have been missed: until then nothing is sealed. */
+  readonly isInOrder: () => boolean;
   /** Series left a head: what refers to them by id has to forget it, now. */
   readonly onSeriesLeft: (tenant: Tenant, left: LeftSeries) => void;
 }
@@ -214,7 +216,7 @@ export class Sealer {
     while (!signal.aborted) {
       try {
         await clock.sleep(waitMs, signal);
-        await this.#work.run(() => this.#sealClosed());
+        if (this.#deps.isInOrder()) await this.#work.run(() => this.#sealClosed());
         waitMs = this.#options.sealCheckIntervalMs;
         backoffMs = BACKOFF_MIN_MS;
       } catch (caught) {
@@ -417,6 +419,11 @@ export class Sealer {
       for await (const block of blocks.finish(signal)) {
         const shipping = { replicas: this.#options.storeReplicas, epoch: shares?.epoch };
         failpoint('block-ship-before');
+        if (!this.#deps.isInOrder())
+          throw new AppError(
+            'unavailable',
+            'the block may have samples that were deleted meanwhile; it is made anew',
+          );
         await shipBlock(block, shipping, cluster, logger, signal);
         failpoint('block-ship-after');
         sum.series += block.meta.seriesCount;

@@ -1,8 +1,8 @@
 // Answers the calls about deletes: hides samples of the blocks held now, shows them again, lists, takes them off the disk.
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
-import { compileMatcher } from '../../lib/model/matcher.ts';
-import { isBlockId, isTenantName } from '../../lib/tsdb/block/block-name.ts';
+import { isBlockId } from '../../lib/tsdb/block/block-name.ts';
 import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
+import type { DoneDelete, DoneDeletes } from '../../lib/tsdb/tombstones/done-deletes.ts';
 import type { Tombstone } from '../../lib/tsdb/tombstones/tombstone-file.ts';
 import type {
   DeleteSeriesRequest,
@@ -11,13 +11,13 @@ import type {
   UndoDeleteRequest,
   DoneDelete as WireDoneDelete,
 } from '../../lib/wire/contracts.ts';
-import { fromWireMatchers, toWireMatchers } from '../../lib/wire/matchers.ts';
+import { toWireMatchers } from '../../lib/wire/matchers.ts';
+import { deleteOfRequest, newsOf } from '../../lib/wire/told-deletes.ts';
 import type { BlockCatalog, BlockLease } from '../blocks/block-catalog.ts';
 import type { BlockFolders } from '../blocks/block-folders.ts';
 import { leaseOverlapping } from '../blocks/select-blocks.ts';
 import type { Compactor } from '../compaction/compactor.ts';
 import type { BlocksInTransit } from '../replication/blocks-in-transit.ts';
-import type { DoneDelete, DoneDeletes } from './done-deletes.ts';
 import type { Tombstones } from './tombstones.ts';
 
 export interface DeleteDeps {
@@ -49,20 +49,6 @@ export async function deleteSeries(
   const concerned = await hide(one, deps.transit, deps, signal);
   await deps.folders.exclusively(() => deps.done.add([one]));
   return concerned;
-}
-
-/** @throws AppError `bad_data` when the id or a matcher is malformed, or there is none. */
-function deleteOfRequest(request: DeleteSeriesRequest): DoneDelete {
-  const { tenant, deleteId, minTimeMs, maxTimeMs, createdAtMs, actor, asked } = request;
-  if (!isBlockId(deleteId))
-    throw new AppError('bad_data', `delete id ${JSON.stringify(deleteId)} is not 32 hexadecimal digits`);
-  const matchers = fromWireMatchers(request.matchers);
-  if (matchers.length === 0) throw new AppError('bad_data', 'a delete needs at least one matcher');
-  for (const matcher of matchers) compileMatcher(matcher);
-  return {
-    ...{ tenant, id: deleteId, createdAtMs, actor, matchers, minTimeMs, maxTimeMs },
-    asked: [...(asked?.instances ?? [])],
-  };
 }
 
 /** @param transit  Of blocks that are on their way here those of them that are concerned; undefined: none is. */
@@ -117,8 +103,7 @@ export function* doneDeletes({ done, tombstones }: DeleteDeps): Generator<WireDo
 }
 
 /**
- * Does what other stores have done and this one has not. Those that this one was asked for, too, are not done late: whoever asked was told that they failed,
- * and samples may have come since.
+ * Does what other stores have done and this one has not.
  *
  * @param hides  Whether blocks here may be older than the deletes; else they are only noted.
  * @returns Deletes that hide samples here from now on.
@@ -131,23 +116,12 @@ export async function makeMissed(
   signal: AbortSignal,
 ): Promise<number> {
   const { done, folders, tombstones } = deps;
-  const undone = new Set(tombstones.undone().map(({ tenant, id }) => `${tenant}/${id}`));
-  const fresh = new Map<string, DoneDelete>();
-  for (const { delete: request, undone: isUndone } of told) {
-    if (request === undefined || !isTenantName(request.tenant) || !isBlockId(request.deleteId)) continue;
-    const { tenant, deleteId: id } = request;
-    const key = `${tenant}/${id}`;
-    if (isUndone && !undone.has(key)) {
-      undone.add(key);
-      await folders.exclusively(() => tombstones.undo(tenant, id, 'another store'));
-    }
-    if (!isUndone && !done.has({ tenant, id, createdAtMs: request.createdAtMs }))
-      fresh.set(key, deleteOfRequest(request));
-  }
-  const all = [...fresh].flatMap(([key, one]) => (undone.has(key) ? [] : [one]));
-  const missed = hides ? all.filter(({ asked }) => asked.length > 0 && !asked.includes(instance)) : [];
+  const news = newsOf(told, { instance, done, undone: tombstones.undone() });
+  for (const { tenant, id } of news.undone)
+    await folders.exclusively(() => tombstones.undo(tenant, id, 'another store'));
+  const missed = hides ? news.missed : [];
   for (const one of missed) await hide(one, undefined, deps, signal);
-  await folders.exclusively(() => done.add(all));
+  await folders.exclusively(() => done.add(news.done));
   return missed.length;
 }
 

@@ -6,6 +6,7 @@ import type { ObjectStore } from '../../lib/objstore/object-store.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
 import type { ControlPlane } from '../../lib/transport/control-plane.ts';
+import { MissedDeletes } from '../../lib/transport/members/missed-deletes.ts';
 import type { CallContext, Handlers } from '../../lib/transport/rpc.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
@@ -16,6 +17,7 @@ import type {
   ReplicationStatusResponse,
   StoreReplicationDefinition,
 } from '../../lib/wire/contracts.ts';
+import { TOLD_MAX } from '../../lib/wire/told-deletes.ts';
 import type { BlockCatalog } from '../blocks/block-catalog.ts';
 import type { BlockFolders } from '../blocks/block-folders.ts';
 import { unpackIds } from '../blocks/block-ids.ts';
@@ -34,7 +36,6 @@ import { ByteRate } from './byte-rate.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import { type InventoryBlock, leafKeyOf, leafKeysOf } from './inventory-block.ts';
 import { LostStores } from './lost-stores.ts';
-import { MissedDeletes } from './missed-deletes.ts';
 import { OwnInventory } from './own-inventory.ts';
 import { Promises } from './promises.ts';
 import { Repairer } from './repairer.ts';
@@ -113,14 +114,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     const retentionMs = deps.retentionMsOf(resolutionMs);
     return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
   };
-  const missed =
-    peers === undefined
-      ? undefined
-      : new MissedDeletes(options, {
-          ...{ ...peers, clock, logger, done: deps.deleting.done },
-          make: (deletes, hides, signal) =>
-            makeMissed(deletes, { hides, instance: peers.instance }, deps.deleting, signal),
-        });
+  const missed = peers === undefined ? undefined : missedAmong(peers);
   // What comes before a missed delete is done would be taken for what was here before it, and what hides samples there for what is left over.
   const isInOrder = (): boolean => missed === undefined || missed.isInOrder();
   const { look, onSettled } = peers === undefined ? aloneOf() : among(peers);
@@ -183,6 +177,18 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
           return view === undefined ? undefined : { ...view, peers: [...view.peers, ...extra] };
         },
         isSettled: (block) => block.leaves.every((leaf) => leaves.isSettled(leaf)),
+      },
+    );
+  }
+
+  function missedAmong({ instance: name, cluster, control }: ReplicationPeers): MissedDeletes {
+    return new MissedDeletes(
+      { absenceMs: options.rebuildDelayMs, toldMax: TOLD_MAX },
+      {
+        ...{ control, clock, logger, done: deps.deleting.done },
+        isListed: () => control.placement()?.stores.some((store) => store.instance === name) === true,
+        stores: () => (cluster.storeReplication?.() ?? []).filter((peer) => peer.instance !== name),
+        make: (told, hides, signal) => makeMissed(told, { hides, instance: name }, deps.deleting, signal),
       },
     );
   }

@@ -34,6 +34,8 @@ export interface Tally {
   /** Deletes that were acknowledged, and those of them that were taken back. */
   deletes: number;
   undone: number;
+  /** Deletes that were done while an ingester was gone. */
+  missed: number;
   queries: number;
   /** Answers that called themselves complete. */
   complete: number;
@@ -47,7 +49,7 @@ export interface Tally {
 
 export function newTally(): Tally {
   return {
-    ...{ requests: 0, retries: 0, acked: 0, deletes: 0, undone: 0 },
+    ...{ requests: 0, retries: 0, acked: 0, deletes: 0, undone: 0, missed: 0 },
     ...{ queries: 0, complete: 0, partial: 0, refused: 0 },
     ...{ lost: [], wrong: [] },
   };

@@ -1,5 +1,5 @@
 // A client that deletes some series of a writer over some time, at a moment that the seed says, and at times takes it back: through a gateway, by the
-// admin API's own code. It asks again until it is told that it was done.
+// admin API's own code. It asks again until it is told that it was done. At times an ingester's machine is gone before, until the delete was done without it.
 import { deleteEverywhere, undoEverywhere } from '../../../services/gateway/api/cluster-deletes.ts';
 import { AppError } from '../../../services/lib/core/errors.ts';
 import { toWireMatchers } from '../../../services/lib/wire/matchers.ts';
@@ -11,6 +11,10 @@ const RETRY_MS = 500;
 /** As the admin API's, but for the faults of a run. */
 const TIMEOUT_MS = 20_000;
 const UNDO_SHARE = 0.25;
+/** Deletes for which an ingester is gone, and given up before they can be done. */
+const AWAY_SHARE = 0.4;
+/** By then it comes back, whatever became of the delete: others may need it. */
+const AWAY_MS_MAX = 35_000;
 /** Slots that a delete reaches back at most. */
 const SLOTS_MAX = 8_000;
 
@@ -19,6 +23,8 @@ export class Deleter {
   readonly #ledger: Ledger;
   readonly #tally: Tally;
   #isRunning = true;
+  /** An ingester is away for the delete: it is not done before that one is given up. */
+  #isWaiting = false;
 
   constructor(cluster: SimCluster, ledger: Ledger, tally: Tally) {
     this.#cluster = cluster;
@@ -28,6 +34,28 @@ export class Deleter {
 
   stop(): void {
     this.#isRunning = false;
+  }
+
+  /** Waits for its moment, then deletes. */
+  async runOnce(withinMs: number): Promise<void> {
+    const { world } = this.#cluster;
+    const isAlone = !world.chance(AWAY_SHARE);
+    await world.sleep(world.random() * withinMs);
+    if (isAlone) await this.run();
+    else await this.#runWithout(world.between(0, this.#cluster.of('ingester').length - 1));
+  }
+
+  /** Deletes while one of the ingesters is gone. */
+  async #runWithout(index: number): Promise<void> {
+    const cluster = this.#cluster;
+    const node = cluster.of('ingester')[index]!;
+    cluster.takeAway(node);
+    this.#isWaiting = true;
+    const deleting = this.run();
+    await Promise.race([deleting, cluster.world.sleep(AWAY_MS_MAX)]);
+    this.#isWaiting = false;
+    cluster.bringBack(node);
+    await deleting;
   }
 
   /** One delete. Resolves when it was done, was taken back, or is given up because the run is over. */
@@ -60,6 +88,7 @@ export class Deleter {
     if (!isDone) return;
     one.acknowledge(ledger.sent);
     this.#tally.deletes++;
+    if (this.#isWaiting) this.#tally.missed++;
     if (!world.chance(UNDO_SHARE)) return;
     await world.sleep(world.random() * 2 * RETRY_MS);
     one.takeBack();
@@ -81,7 +110,7 @@ export class Deleter {
   }
 
   async #untilDone(attempt: () => Promise<boolean | undefined>): Promise<boolean> {
-    while (this.#isRunning) {
+    while (this.#isRunning || this.#isWaiting) {
       if ((await attempt()) === true) return true;
       await this.#cluster.world.sleep(RETRY_MS);
     }

@@ -85,6 +85,8 @@ export interface SimNode {
   placement: () => PlacementRecord | undefined;
   /** Whether somebody starts it again when it dies. */
   isWanted: boolean;
+  /** Nobody can start it: its machine is gone, and its disk comes back with it. */
+  isAway: boolean;
 }
 
 /** Whether stores keep a bucket, and whether their disks are its cache. */
@@ -170,6 +172,7 @@ export class SimCluster {
         view: undefined,
         isReady: false,
         isWanted: false,
+        isAway: false,
         placement: () => undefined,
       },
     };
@@ -179,6 +182,7 @@ export class SimCluster {
 
   /** Starts a node's process; from then on whoever finds it dead starts it again. */
   start(node: SimNode): void {
+    if (node.isAway) return;
     node.isWanted = true;
     const { host } = node;
     if (host.process !== undefined) return;
@@ -198,6 +202,18 @@ export class SimCluster {
   kill(node: SimNode): void {
     node.isWanted = false;
     if (node.host.process !== undefined) this.world.kill(node.host.process);
+  }
+
+  /** Its machine is gone, for as long as the caller likes. */
+  takeAway(node: SimNode): void {
+    this.kill(node);
+    node.isAway = true;
+  }
+
+  /** It is there again, with its old disk. */
+  bringBack(node: SimNode): void {
+    node.isAway = false;
+    if (this.nodes.includes(node)) this.start(node);
   }
 
   /** Takes a host away for good, with its disk. */
@@ -369,6 +385,7 @@ function replicationOf(instance: string, base: Base) {
   return {
     instance,
     peers: () => view.ingesterReplication(),
+    membership: { control, absenceMs: ABSENCE_MS },
     isInformed: () =>
       control
         .members()

@@ -19,7 +19,7 @@ export interface RunOptions {
   readonly canary?: Canary | undefined;
   readonly isVerbose: boolean;
   readonly faults?: readonly string[] | undefined;
-  /** Series are deleted while everything else happens: not all that it finds is fixed yet (README.md). */
+  /** Series are deleted while everything else happens. */
   readonly deletes: boolean;
 }
 
@@ -139,7 +139,7 @@ class Run {
     const writing = this.#writers.map((writer) => writer.run(WRITE_PAUSE_MS));
     const asking = this.#askForever();
     const { faults, deletes } = this.#options;
-    const deleting = deletes ? this.#deleters.map((deleter) => this.#deleteOnce(deleter)) : [];
+    const deleting = deletes ? this.#deleters.map((deleter) => deleter.runOnce(FAULT_MS)) : [];
     const changing = this.#changeMembers();
     await runNemesis(
       cluster,
@@ -176,11 +176,6 @@ class Run {
     await this.#checkAll('after the last power cut');
     await this.#untilConverged('after the last power cut');
     if (cluster.bucket !== undefined) await this.#startFrom(cluster.bucket);
-  }
-
-  async #deleteOnce(deleter: Deleter): Promise<void> {
-    await this.#world.sleep(this.#world.random() * FAULT_MS);
-    await deleter.run();
   }
 
   /** In some runs, one change for each role. */

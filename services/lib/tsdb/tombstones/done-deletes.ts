@@ -1,14 +1,15 @@
-// Deletes that this store has done, or knows to be done by others, of the last 30 days: a store that was given up meanwhile and comes back with
-// its old disk learns from here what it missed. On disk as lib/tsdb/docs/format/tombstones.md says.
+// Deletes that a node has done, or knows to be done by others, of the last 30 days: who was given up meanwhile and comes back with
+// its old disk learns from a store's list what it missed, and finds in its own what it has heard before. On disk as
+// ../docs/format/tombstones.md says.
 import path from 'node:path';
-import { decodeUtf8, encodeUtf8 } from '../../lib/core/bytes.ts';
-import type { Clock } from '../../lib/core/clock.ts';
-import { type Disk, replaceFile, tryReadFile } from '../../lib/core/disk.ts';
-import { AppError } from '../../lib/core/errors.ts';
-import type { Matcher } from '../../lib/model/matcher.ts';
-import { isBlockId, isTenantName } from '../../lib/tsdb/block/block-name.ts';
-import { fieldOf, parseCheckedJson, renderCheckedJson } from '../../lib/tsdb/block/checked-json.ts';
-import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
+import { decodeUtf8, encodeUtf8 } from '../../core/bytes.ts';
+import type { Clock } from '../../core/clock.ts';
+import { type Disk, replaceFile, tryReadFile } from '../../core/disk.ts';
+import { AppError } from '../../core/errors.ts';
+import type { Matcher } from '../../model/matcher.ts';
+import { isBlockId, isTenantName } from '../block/block-name.ts';
+import { fieldOf, parseCheckedJson, renderCheckedJson } from '../block/checked-json.ts';
+import type { Deletion } from './deletion.ts';
 
 export const DONE_FILE = 'done-deletes.json';
 const VERSION = 1;
@@ -64,14 +65,14 @@ export class DoneDeletes {
     } catch (cause) {
       throw new AppError(
         'internal',
-        `${file} is damaged, and deletes that this store missed would stay undone without it: bring it back from a copy, or remove it ` +
-          'if this store was never given up',
+        `${file} is damaged, and deletes that this node missed would stay undone without it: bring it back from a copy, or remove it ` +
+          'if this node was never given up',
         { cause },
       );
     }
   }
 
-  /** Whether it is known what this store did: false on a disk that is new, or of an earlier version. */
+  /** Whether it is known what this node did: false on a disk that is new, or of an earlier version. */
   get isWhole(): boolean {
     return this.#isWhole;
   }

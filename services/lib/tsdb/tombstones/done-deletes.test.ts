@@ -1,10 +1,10 @@
-// Which deletes a store remembers to have done, and for how long.
+// Which deletes a node remembers to have done, and for how long.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { temporaryFolder } from '../../../test/support/blocks.ts';
-import { ManualClock } from '../../../test/support/fake-control-plane.ts';
-import { systemDisk } from '../../lib/core/disk.ts';
+import { temporaryFolder } from '../../../../test/support/blocks.ts';
+import { ManualClock } from '../../../../test/support/fake-control-plane.ts';
+import { systemDisk } from '../../core/disk.ts';
 import { DONE_FILE, DONE_MAX, type DoneDelete, DoneDeletes, parseDone, renderDone } from './done-deletes.ts';
 
 const DAY_MS = 86_400_000;
