@@ -9,6 +9,7 @@ import type { Logger } from '../lib/runtime/logger.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import { WorkerPool } from '../lib/runtime/worker-pool.ts';
 import type { Cluster } from '../lib/transport/cluster.ts';
+import { NewerPlacement } from '../lib/transport/members/newer-placement.ts';
 import type { CallContext, Handlers } from '../lib/transport/rpc.ts';
 import type { QuerierDefinition, QueryRequest, QueryResponse } from '../lib/wire/contracts.ts';
 import { ActiveQueries } from './evaluation/active-queries.ts';
@@ -98,6 +99,7 @@ class Querier implements Service {
   readonly #replicated = new Set<string>();
   readonly #stopping = new AbortController();
   readonly #pushDown: PushDown;
+  readonly #newerPlacement: NewerPlacement;
   /** Undefined where it is off. */
   readonly #resultCache: ResultCache | undefined;
   readonly #active: ActiveQueries;
@@ -124,6 +126,7 @@ class Querier implements Service {
       hashSeed: options.hashSeed ?? randomInt(2 ** 32),
       replicaLabels: options.replicaLabels,
     };
+    this.#newerPlacement = new NewerPlacement(deps.cluster, deps.clock);
     this.#pushDown = new PushDown({
       ...{ cluster: deps.cluster, clock: deps.clock, latencies: this.#latencies },
       onRefused: (instance, partitions, reason) => {
@@ -333,6 +336,7 @@ class Querier implements Service {
     return {
       cluster,
       isPartialAllowed,
+      newerPlacement: () => this.#newerPlacement.find(),
       hedge: {
         clock,
         latencies: this.#latencies,

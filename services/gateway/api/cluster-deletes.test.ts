@@ -107,3 +107,16 @@ test('an owner before that may still have samples has to take part, and one that
   ).rejects.toMatchObject({ code: 'unavailable', message: expect.stringMatching(/^d joined meanwhile/) });
   expect(asked).toBe(6);
 });
+
+test('who is cut off from the control plane does not know all nodes, and deletes nothing', async () => {
+  let asked = 0;
+  const { cluster } = await startWorld(() => Promise.resolve(asked++));
+  await expect(
+    deleteEverywhere({ ...cluster, isCurrent: () => false }, REQUEST, { signal }),
+  ).rejects.toMatchObject({ code: 'unavailable', message: expect.stringMatching(/nothing was done/) });
+  expect(asked).toBe(0);
+  await expect(
+    deleteEverywhere({ ...cluster, isCurrent: () => asked < 6 }, REQUEST, { signal }),
+  ).rejects.toMatchObject({ code: 'unavailable', message: expect.stringMatching(/send the delete again/) });
+  expect(asked).toBe(6);
+});

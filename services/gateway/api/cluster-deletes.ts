@@ -24,6 +24,11 @@ export async function deleteEverywhere(
   await hideTwice('ingester', ingesters, { ...request, asked }, context);
   await hideTwice('store', stores, { ...request, asked }, context);
   const missed = missingOf(cluster, [...ingesters, ...stores]);
+  if (cluster.isCurrent?.() === false)
+    throw new AppError(
+      'unavailable',
+      'the control plane is out of reach since the delete began, and nodes may have joined unseen; send the delete again',
+    );
   if (missed.length === 0) return;
   throw new AppError(
     'unavailable',
@@ -61,8 +66,13 @@ export async function undoEverywhere(
   return [...heads, ...blocks].filter((answer) => answer.undone).length;
 }
 
-/** A delete that misses a node would let its samples be seen again when it comes back. */
+/** A delete that misses a node would let its samples be seen again when it comes back, or from one that joined unseen. */
 export function requireAllNodes(cluster: Cluster): void {
+  if (cluster.isCurrent?.() === false)
+    throw new AppError(
+      'unavailable',
+      'the control plane is out of reach here, and nodes may have joined of which nothing is known; nothing was done, try again later',
+    );
   const missing = missingOf(cluster, [...cluster.stores(), ...cluster.ingesters()]);
   if (missing.length === 0 && cluster.stores().length > 0 && cluster.ingesters().length > 0) return;
   throw new AppError(

@@ -45,6 +45,8 @@ export interface StoreSet {
 export interface Cluster {
   /** Undefined until the first placement is known; writes then answer `unavailable`. */
   placement(): Placement | undefined;
+  /** Whether the control plane was heard of lately: what is known of members and placement may be old otherwise. Absent: they never change. */
+  isCurrent?(): boolean;
   /** Copies that a sample should have: `--cluster.replication-factor`. */
   readonly replicationFactor: number;
   ingesters(): readonly Peer<Client<typeof IngesterDefinition>>[];

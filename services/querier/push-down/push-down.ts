@@ -42,9 +42,10 @@ export class PushDown {
     this.stores = new StorePushDown(deps);
   }
 
-  /** Whether there are other processes to push anything to. */
+  /** Whether there are other processes to push anything to, and all of them are known: a select finds out whether that is so. */
   get isPossible(): boolean {
     const { cluster } = this.#deps;
+    if (cluster.isCurrent?.() === false) return false;
     return (cluster.partEvaluators?.().length ?? 0) > 0 && cluster.placement() !== undefined;
   }
 

@@ -27,6 +27,8 @@ export interface FanOutOptions {
   readonly onFailure: (source: Source, error: AppError) => void;
   /** Absent: every node is waited for. */
   readonly hedge?: Hedge;
+  /** Says why the nodes that are known may not be all, undefined when they are. Never rejects. Absent: they always are. */
+  readonly newerPlacement?: () => Promise<string | undefined>;
 }
 
 /** What decides that a node is late. */
@@ -101,6 +103,7 @@ async function askAll(
   const storeSet = cluster.storeSet?.();
   // Likewise: when the placement comes in the meantime, nobody had known whom to ask.
   const wasPlacementUnknown = isPlacementUnknown(cluster);
+  const asking = options.newerPlacement?.();
   const isLastCopy = {
     ingester: cluster.replicationFactor === 1,
     store: (storeSet?.replicationFactor ?? 1) === 1,
@@ -133,8 +136,10 @@ async function askAll(
   };
 
   const sources = sourcesOf(cluster);
+  let newer: string | undefined;
   const gapsOf = (answers: readonly (SourceAnswer | undefined)[]): string[] => [
     ...(wasPlacementUnknown ? ['which ingesters own the partitions is not known yet'] : []),
+    ...(newer === undefined ? [] : [newer]),
     ...findGaps(allOf(answers), cluster.placement(), cluster.replicationFactor, storeSet),
   ];
   const allOf = (answers: readonly (SourceAnswer | undefined)[]): SourceAnswer[] =>
@@ -155,6 +160,7 @@ async function askAll(
     throwIfAborted(over.signal);
     throw toAppError(caught);
   });
+  newer = await asking;
   throwIfAborted(signal);
   isEnough = true;
   for (const [i, source] of sources.entries()) {

@@ -179,6 +179,10 @@ export class GrpcCluster implements Cluster {
     return this.#computed.placement;
   }
 
+  isCurrent(): boolean {
+    return this.#control.isConnected();
+  }
+
   storeSet(): StoreSet | undefined {
     const record = this.#control.placement();
     if (record === undefined) return undefined;
