@@ -80,7 +80,7 @@ export async function accumulateAll(
   grid: Grid,
 ): Promise<Accumulated> {
   const groups = groupSeries(expr, input.series);
-  const cells = makeCells(session, operator, groups.labels.length * grid.steps);
+  const cells = makeCells(session, operator, groups.labels.length, grid.steps);
   const order = new GroupOrder(groups);
   const histograms = new HistogramCells(operator, unwrap(expr.expr).pos, session.annotations);
   const column = new StepColumn(grid.steps);

@@ -237,7 +237,7 @@ async function mergeCells(
   const before = session.samplesCurrent;
   use.settle();
   const groups = new RowGroups(rows);
-  const cells = makeCells(session, operator, groups.groups.length * grid.steps);
+  const cells = makeCells(session, operator, groups.groups.length, grid.steps);
   const histograms = new HistogramCells(operator, unwrap(expr.expr).pos, session.annotations);
   const width = cellColumns(operator, cells).length;
   for (let i = 0; i < rows.length; i++) {
