@@ -39,10 +39,16 @@ const WINDOWS_MAX = 500_000;
 export interface QueryShape {
   /** Most steps at which some part of the expression is evaluated. */
   readonly steps: number;
-  /** For each step of a series, in all nodes together. */
-  readonly stepNs: number;
-  /** For each sample at each step, in functions that look at whole windows: the share of samples that is in one, times what that takes. */
-  readonly windowNs: number;
+  /** For each series, at all steps of all nodes together. */
+  readonly seriesNs: number;
+  /** For each sample, in functions that look at whole windows: steps, times the share of samples that is in one, times what that takes. */
+  readonly sampleNs: number;
+}
+
+/** Where a part of an expression is evaluated: the query's steps, or those of a subquery. */
+interface StepScope {
+  readonly spanMs: number;
+  readonly steps: number;
 }
 
 /**
@@ -52,34 +58,39 @@ export interface QueryShape {
  */
 export function shapeOf(expr: Expr, order: EvaluationOrder): QueryShape | undefined {
   const { request, engine } = order;
-  const querySpanMs = request.endMs - request.startMs;
-  let spanMs = querySpanMs;
-  let stepMs = request.stepMs > 0 ? request.stepMs : Number.POSITIVE_INFINITY;
   let nodes = 0;
-  let stepNs = 0;
-  let windowNs = 0;
+  let steps = 0;
+  let seriesNs = 0;
+  let sampleNs = 0;
   const rangeOf = ({ range }: MatrixSelector | Subquery) => evaluateDuration({ request }, range, false);
   const subqueryStepMs = ({ step }: Subquery) =>
     step === undefined ? engine.noStepSubqueryIntervalMs : evaluateDuration({ request }, step, false);
-  const addCall = (call: Call): void => {
+  const addCall = (call: Call, scope: StepScope): void => {
     const matrix = matrixArgument(call);
-    const sampleNs = WINDOW_NS.get(call.func);
-    if (matrix === undefined || sampleNs === undefined) return;
+    const windowNs = WINDOW_NS.get(call.func);
+    if (matrix === undefined || windowNs === undefined) return;
     const rangeMs = rangeOf(matrix);
-    if (matrix.kind === 'subquery') stepNs += (sampleNs * rangeMs) / subqueryStepMs(matrix);
-    else windowNs += (sampleNs * rangeMs) / (rangeMs + querySpanMs);
+    if (matrix.kind === 'subquery') seriesNs += (scope.steps * windowNs * rangeMs) / subqueryStepMs(matrix);
+    else sampleNs += (scope.steps * windowNs * rangeMs) / (rangeMs + scope.spanMs);
   };
-  visitExpr(expr, (node) => {
-    nodes++;
-    if (node.kind !== 'number' && node.kind !== 'string') stepNs += STEP_NS;
-    if (node.kind === 'call') addCall(node);
-    if (node.kind !== 'subquery') return undefined;
-    spanMs += rangeOf(node);
-    stepMs = Math.min(stepMs, subqueryStepMs(node));
-    return undefined;
-  });
-  const steps = Math.floor(spanMs / stepMs) + 2;
-  return steps * nodes <= STEPS_MAX ? { steps, stepNs, windowNs } : undefined;
+  const addAll = (top: Expr, scope: StepScope): void => {
+    steps = Math.max(steps, scope.steps);
+    visitExpr(top, (node) => {
+      nodes++;
+      if (node.kind !== 'number' && node.kind !== 'string') seriesNs += scope.steps * STEP_NS;
+      if (node.kind === 'call') addCall(node, scope);
+      if (node.kind !== 'subquery') return undefined;
+      addAll(node.expr, scopeOf(scope.spanMs + rangeOf(node), subqueryStepMs(node)));
+      return 'skip';
+    });
+  };
+  const stepMs = request.stepMs > 0 ? request.stepMs : Number.POSITIVE_INFINITY;
+  addAll(expr, scopeOf(request.endMs - request.startMs, stepMs));
+  return steps * nodes <= STEPS_MAX ? { steps, seriesNs, sampleNs } : undefined;
+}
+
+function scopeOf(spanMs: number, stepMs: number): StepScope {
+  return { spanMs, steps: Math.floor(spanMs / stepMs) + 2 };
 }
 
 /** Counts what is in series frames. */
@@ -112,9 +123,8 @@ export class FrameWeight implements ChunkSink {
 /** Milliseconds that evaluation takes; infinite where a series would hold its thread on its own, and where floats are not all. */
 export function estimateMs(
   { series, samples, longest, isStrange }: FrameWeight,
-  { steps, stepNs, windowNs }: QueryShape,
+  { steps, seriesNs, sampleNs }: QueryShape,
 ): number {
   if (isStrange || longest * steps > WINDOWS_MAX) return Number.POSITIVE_INFINITY;
-  const perSeriesNs = SERIES_NS + steps * stepNs;
-  return (series * perSeriesNs + samples * (SAMPLE_NS + steps * windowNs)) / 1e6;
+  return (series * (SERIES_NS + seriesNs) + samples * (SAMPLE_NS + sampleNs)) / 1e6;
 }
