@@ -69,6 +69,11 @@ export class SeriesWalker {
     return this.#labels.bytes;
   }
 
+  /** Over `labelBytes`. */
+  get labelView(): DataView {
+    return this.#labels.view;
+  }
+
   get labelLength(): number {
     return this.#labels.length;
   }
@@ -126,8 +131,11 @@ export class SeriesWalker {
       );
     }
     if (after > before) labels.reserve(after - before);
-    if (after !== before) labels.bytes.copyWithin(after - suffix, before - suffix, before);
-    labels.bytes.set(reader.raw(middle), prefix);
+    if (after !== before && suffix > 0) labels.bytes.copyWithin(after - suffix, before - suffix, before);
+    const at = reader.position;
+    reader.skip(middle);
+    labels.length = prefix;
+    labels.raw(reader.bytes, at, at + middle);
     labels.length = after;
   }
 

@@ -22,6 +22,9 @@ export class SeriesFrameWriter implements ChunkSink {
   /** The buffer that the last labels came from, and a view of it. */
   #labels: Uint8Array = NO_LABELS;
   #labelsView: DataView = new DataView(NO_LABELS.buffer);
+  /** The same of the last chunk. */
+  #chunks: Uint8Array = NO_LABELS;
+  #chunksView: DataView = new DataView(NO_LABELS.buffer);
 
   constructor() {
     this.#begin();
@@ -61,7 +64,12 @@ export class SeriesFrameWriter implements ChunkSink {
     out.f64(minTimeMs);
     out.f64(maxTimeMs);
     out.varint(end - start);
-    out.raw(bytes, start, end);
+    // Chunks of a block stand in its pages, one behind the other.
+    if (bytes !== this.#chunks) {
+      this.#chunks = bytes;
+      this.#chunksView = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    }
+    out.rawFrom(this.#chunksView, start, end);
     this.#chunkCount++;
   }
 
@@ -77,6 +85,7 @@ export class SeriesFrameWriter implements ChunkSink {
     this.#closeSeries();
     if (this.#series > 0) this.#closeFrame();
     this.#labels = NO_LABELS;
+    this.#chunks = NO_LABELS;
     return this.takeFrames();
   }
 
