@@ -15,8 +15,10 @@ export interface StoreOptions {
   readonly storagePolicy?: StoragePolicy;
   /** How often retention is applied, milliseconds. Default: a minute. */
   readonly retentionCheckMs?: number;
-  /** Memory for expanded index pages of all blocks, bytes. Default: 64 MiB. */
+  /** Memory for expanded index pages of all blocks, and for what selectors found there, bytes. Default: 64 MiB. */
   readonly indexCacheBytes?: number;
+  /** Memory for expanded pages of chunks that selects read from this disk, bytes. Default: 64 MiB, a 32nd of the memory where that is less. */
+  readonly chunkCacheBytes?: number;
   /** Blocks whose files are kept open while nobody reads them; each takes two descriptors. Default: 128. */
   readonly openBlocksMax?: number;
   /** Most series of one select that names no limit itself. Default: 5 million. */
@@ -67,6 +69,7 @@ export function withDefaults(options: StoreOptions): Required<StoreOptions> {
     storagePolicy: NO_STORAGE_POLICY,
     retentionCheckMs: 60_000,
     indexCacheBytes: 64 << 20,
+    chunkCacheBytes: memoryShare(1 / 32, 64 << 20),
     openBlocksMax: 128,
     seriesMax: 5_000_000,
     blockBytesMax: 256 * 2 ** 30,

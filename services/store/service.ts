@@ -127,6 +127,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     cacheBytes: () => cache.bytesHeld,
     cacheHits: () => cache.hits,
     cacheMisses: () => cache.misses,
+    chunkCache: () => catalog.chunkCache,
     pendingDeletes: () => tombstones.count,
     compactionRunning: () => Number(compactor.isRunning),
     compactionSeries: () => compactor.seriesWritten,

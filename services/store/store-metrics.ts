@@ -10,6 +10,7 @@ export interface StoreGauges {
   readonly cacheBytes: () => number;
   readonly cacheHits: () => number;
   readonly cacheMisses: () => number;
+  readonly chunkCache: () => { readonly bytesHeld: number; readonly hits: number; readonly misses: number };
   readonly pendingDeletes: () => number;
   readonly compactionRunning: () => number;
   readonly compactionSeries: () => number;
@@ -71,6 +72,20 @@ export function createStoreMetrics(registry: Registry, gauges: StoreGauges): Sto
     'tidemark_store_index_cache_misses_total',
     'Index pages read from disk.',
     gauges.cacheMisses,
+  );
+  const { chunkCache } = gauges;
+  gauge('tidemark_store_page_cache_bytes', 'Expanded chunk pages in memory.', () => chunkCache().bytesHeld);
+  registerReadCounter(
+    registry,
+    'tidemark_store_page_cache_hits_total',
+    'Chunk pages that selects found in memory.',
+    () => chunkCache().hits,
+  );
+  registerReadCounter(
+    registry,
+    'tidemark_store_page_cache_misses_total',
+    'Chunk pages that selects read.',
+    () => chunkCache().misses,
   );
   gauge(
     'tidemark_store_pending_deletes',

@@ -8,7 +8,7 @@ import { type BlockMeta, META_BYTES_MAX, renderBlockMeta } from '../../lib/tsdb/
 import { blockFolder, isBlockId, isTenantName } from '../../lib/tsdb/block/block-name.ts';
 import { BlockReader, readBlockMeta } from '../../lib/tsdb/block/block-reader.ts';
 import type { ChunkSource } from '../../lib/tsdb/block/chunk-source.ts';
-import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
+import { PageCache } from '../../lib/tsdb/block/page-cache.ts';
 import { CorruptBlockError } from '../../lib/tsdb/block/page-codec.ts';
 import { leavesOf } from '../../lib/tsdb/compact/merge-blocks.ts';
 import { isEvictedFolder, writeMarker } from '../eviction/eviction-marker.ts';
@@ -89,6 +89,7 @@ export class BlockCatalog {
   readonly #folders: BlockFolders;
   readonly #disk: Disk;
   readonly #cache: PageCache;
+  readonly #chunkCache: PageCache;
   readonly #logger: Logger;
   readonly #openBlocksMax: number;
   readonly #onCorrupt: () => void;
@@ -108,7 +109,11 @@ export class BlockCatalog {
   #bytes = 0;
 
   constructor(
-    options: { readonly openBlocksMax: number },
+    options: {
+      readonly openBlocksMax: number;
+      /** Expanded chunk pages that are kept for further selects. */
+      readonly chunkCacheBytes: number;
+    },
     deps: {
       readonly folders: BlockFolders;
       readonly disk: Disk;
@@ -131,6 +136,7 @@ export class BlockCatalog {
     this.#folders = deps.folders;
     this.#disk = deps.disk;
     this.#cache = deps.cache;
+    this.#chunkCache = new PageCache({ bytesMax: options.chunkCacheBytes });
     this.#logger = deps.logger;
     this.#onCorrupt = deps.onCorrupt;
     this.#holdsAll = deps.holdsAll ?? (() => false);
@@ -143,6 +149,11 @@ export class BlockCatalog {
 
   get size(): number {
     return this.#entries.size;
+  }
+
+  /** What of chunks is kept in memory. */
+  get chunkCache(): Pick<PageCache, 'bytesHeld' | 'hits' | 'misses'> {
+    return this.#chunkCache;
   }
 
   /** Bytes of all blocks. */
@@ -367,7 +378,12 @@ export class BlockCatalog {
         entry.usedAtMs = this.#monotonicMs();
         const chunksOf = isEvicted ? (meta: BlockMeta) => this.#evicted.open(meta) : undefined;
         try {
-          entry.opened ??= BlockReader.open(entry.dir, { cache: this.#cache, chunksOf });
+          entry.opened ??= BlockReader.open(entry.dir, {
+            cache: this.#cache,
+            // What left the disk has a cache there, which must see what is used.
+            chunkCache: isEvicted ? undefined : this.#chunkCache,
+            chunksOf,
+          });
           return await entry.opened;
         } catch (caught) {
           entry.opened = undefined;

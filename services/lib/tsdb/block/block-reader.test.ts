@@ -19,9 +19,10 @@ import type { BlockSelectRequest } from './block-select.ts';
 import { BlockBuilder } from './block-writer.ts';
 import { PageCache } from './page-cache.ts';
 import { CorruptBlockError } from './page-codec.ts';
+import { WorkPacer } from './work-pacer.ts';
 
 const openBlock = (dir: string, bytesMax = 1 << 20) =>
-  BlockReader.open(dir, { cache: new PageCache({ bytesMax }) });
+  BlockReader.open(dir, { cache: new PageCache({ bytesMax }), chunkCache: new PageCache({ bytesMax }) });
 
 const ALL = { matchers: [], minTimeMs: Number.MIN_SAFE_INTEGER, maxTimeMs: Number.MAX_SAFE_INTEGER };
 
@@ -213,7 +214,8 @@ test('a block of many pages: lookups, prefixes, batches, chunks across pages', a
     { ...ALL, matchers: [{ name: 'id', operator: '=', value: 'zzzz' }] },
     { ...ALL, matchers: [{ name: 'id', operator: '=', value: '!' }] },
   ];
-  for (const one of requests) {
+  // The second time from what the first one kept.
+  for (const one of [...requests, ...requests]) {
     const sink = new CollectingSink();
     await reader.select(one, sink);
     const expected = modelSelect(all, one);
@@ -232,6 +234,51 @@ test('one series over the limit is an error, the limit itself is not', async () 
   expect(sink.series).toHaveLength(100);
   const over = reader.select({ ...ALL, seriesMax: 99 }, new CollectingSink());
   await expect(over).rejects.toMatchObject({ code: 'execution', message: expect.stringContaining('99') });
+  await reader.close();
+});
+
+test('selects read a page of chunks once while it is kept; what checks the block reads the disk, and closing forgets', async () => {
+  await using folder = await temporaryFolder();
+  const dir = path.join(folder.path, 'b');
+  const all = largeSeries(40);
+  await buildBlock(dir, all);
+  const [cache, chunkCache] = [new PageCache({ bytesMax: 1 << 20 }), new PageCache({ bytesMax: 1 << 20 })];
+  const reader = await BlockReader.open(dir, { cache, chunkCache });
+  const first = new CollectingSink();
+  await reader.select(ALL, first);
+  expect(first.series).toEqual(modelSelect(all, ALL));
+  const good = await readFile(path.join(dir, 'chunks'));
+  const bad = Buffer.from(good);
+  bad[40]! ^= 1;
+  await writeFile(path.join(dir, 'chunks'), bad);
+  const second = new CollectingSink();
+  await reader.select(ALL, second);
+  expect(second.series).toEqual(first.series);
+  await expect(reader.verifyId(new WorkPacer(undefined))).rejects.toThrow(CorruptBlockError);
+  await reader.close();
+  expect([cache.bytesHeld, chunkCache.bytesHeld]).toEqual([0, 0]);
+  const again = await BlockReader.open(dir, { cache, chunkCache });
+  await expect(again.select(ALL, new CollectingSink())).rejects.toThrow(CorruptBlockError);
+  // Nothing is kept of a page that was found damaged.
+  await writeFile(path.join(dir, 'chunks'), good);
+  const healed = new CollectingSink();
+  await again.select(ALL, healed);
+  expect(healed.series).toEqual(first.series);
+  await again.close();
+});
+
+test('what a selector found is another one’s only where name, operator and value are the same', async () => {
+  await using folder = await temporaryFolder();
+  const dir = path.join(folder.path, 'b');
+  const all = largeSeries(200);
+  await buildBlock(dir, all);
+  const reader = await openBlock(dir);
+  for (const operator of ['=', '!=', '=~', '!~', '='] as const) {
+    const one = { ...ALL, matchers: [{ name: 'job', operator, value: 'db' }] };
+    const sink = new CollectingSink();
+    await reader.select(one, sink);
+    expect(sink.series.map(render)).toEqual(modelSelect(all, one).map(render));
+  }
   await reader.close();
 });
 

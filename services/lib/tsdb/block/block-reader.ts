@@ -87,7 +87,9 @@ export class BlockReader {
   readonly #chunks: ChunkSource;
   readonly #directory: BlockDirectory;
   readonly #cache: PageCache;
+  readonly #chunkCache: PageCache | undefined;
   readonly #owner: number;
+  readonly #chunkOwner: number;
   readonly #sections: Readonly<Record<SectionName, SectionReader>>;
   readonly #tables: LabelTables;
   readonly #chunksWhere: string;
@@ -100,14 +102,17 @@ export class BlockReader {
     readonly chunks: ChunkSource;
     readonly directory: BlockDirectory;
     readonly cache: PageCache;
+    readonly chunkCache: PageCache | undefined;
   }) {
-    const { dir, index, directory, cache } = options;
+    const { dir, index, directory, cache, chunkCache } = options;
     this.meta = options.meta;
     this.#index = index;
     this.#chunks = options.chunks;
     this.#directory = directory;
     this.#cache = cache;
     this.#owner = cache.addOwner();
+    this.#chunkCache = chunkCache;
+    this.#chunkOwner = chunkCache?.addOwner() ?? 0;
     this.#chunksWhere = path.join(dir, 'chunks');
     const section = (name: SectionName) =>
       new SectionReader({
@@ -133,12 +138,18 @@ export class BlockReader {
   /**
    * Opens the block in `dir`.
    *
-   * @param deps.chunksOf  Gives the block's chunks where they are not in `dir`; closed with the reader. Nothing is read of them yet.
+   * @param deps.cache       Of its index.
+   * @param deps.chunkCache  Of chunks that selects read. Absent: each of them reads anew.
+   * @param deps.chunksOf    Gives the block's chunks where they are not in `dir`; closed with the reader. Nothing is read of them yet.
    * @throws CorruptBlockError when meta.json, a header, the directory or a file's size is wrong.
    */
   static async open(
     dir: string,
-    deps: { readonly cache: PageCache; readonly chunksOf?: ((meta: BlockMeta) => ChunkSource) | undefined },
+    deps: {
+      readonly cache: PageCache;
+      readonly chunkCache?: PageCache | undefined;
+      readonly chunksOf?: ((meta: BlockMeta) => ChunkSource) | undefined;
+    },
   ): Promise<BlockReader> {
     const meta = await readBlockMeta(dir);
     const index = await openFile(path.join(dir, 'index'));
@@ -147,7 +158,8 @@ export class BlockReader {
       chunks = deps.chunksOf?.(meta) ?? (await openChunks(meta, path.join(dir, 'chunks')));
       await checkFile(index, INDEX_MAGIC, meta.files.index.sizeBytes, path.join(dir, 'index'));
       const directory = await loadDirectory(index, meta, path.join(dir, 'index'));
-      return new BlockReader({ dir, meta, index, chunks, directory, cache: deps.cache });
+      const { cache, chunkCache } = deps;
+      return new BlockReader({ dir, meta, index, chunks, directory, cache, chunkCache });
     } catch (caught) {
       await index.close();
       await chunks?.close();
@@ -157,10 +169,13 @@ export class BlockReader {
 
   /** Starts a select; see BlockSelect.advance. */
   openSelect(request: BlockSelectRequest): BlockSelect {
+    const map = this.#directory.sections.chunks;
+    const cache = this.#chunkCache?.pagesOf(this.#chunkOwner, map.number);
     return new BlockSelect(request, {
       postings: this.#tables,
       walker: this.#walker(),
-      pages: new ChunkPages(this.#chunks, this.#directory.sections.chunks, this.#chunksWhere, request.signal),
+      pages: new ChunkPages(this.#chunks, map, this.#chunksWhere, { signal: request.signal, cache }),
+      found: this.#cache.foundIn(this.#owner),
       where: this.#chunksWhere,
     });
   }
@@ -264,6 +279,7 @@ export class BlockReader {
   /** Closes the files. No select may be running. */
   async close(): Promise<void> {
     this.#cache.dropOwner(this.#owner);
+    this.#chunkCache?.dropOwner(this.#chunkOwner);
     await this.#index.close();
     await this.#chunks.close();
   }

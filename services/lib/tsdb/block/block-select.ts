@@ -7,6 +7,7 @@ import type { Matcher } from '../../model/matcher.ts';
 import { type PostingsSource, selectPostingsInSteps } from '../postings/select-postings.ts';
 import type { ChunkPages } from './chunk-pages.ts';
 import { Float64Column, Uint32Column } from './columns.ts';
+import type { FoundSeries } from './page-cache.ts';
 import { corruptBlock } from './page-codec.ts';
 import type { SeriesWalker } from './series-walker.ts';
 import { WorkPacer } from './work-pacer.ts';
@@ -38,6 +39,8 @@ export interface SelectParts {
   readonly postings: PostingsSource;
   readonly walker: SeriesWalker;
   readonly pages: ChunkPages;
+  /** What selectors found in the block before. */
+  readonly found: FoundSeries;
   readonly where: string;
 }
 
@@ -74,10 +77,17 @@ export class BlockSelect {
   }
 
   async #selectIds(): Promise<Uint32Array> {
-    const steps = selectPostingsInSteps(this.#parts.postings, this.#request.matchers);
+    const { postings, found } = this.#parts;
+    const selector = selectorOf(this.#request.matchers);
+    const known = found.get(selector);
+    if (known !== undefined) return known;
+    const steps = selectPostingsInSteps(postings, this.#request.matchers);
     for (;;) {
       const step = steps.next();
-      if (step.done) return step.value;
+      if (step.done) {
+        found.put(selector, step.value);
+        return step.value;
+      }
       if (this.#pacer.spend(1000)) await this.#pacer.pause();
     }
   }
@@ -97,7 +107,7 @@ export class BlockSelect {
       walker.seek(ids[this.#position++]!);
       if (partitions !== undefined && !partitions.has(walker.partition)) continue;
       if (!this.#gatherChunks(walker, pages)) continue;
-      batch.labels.raw(walker.labelBytes, 0, walker.labelLength);
+      batch.labels.rawFrom(walker.labelView, 0, walker.labelLength);
       batch.series.push(batch.labels.length);
       batch.chunkEnds.push(batch.positions.length);
       this.#countSeries();
@@ -165,6 +175,11 @@ export class BlockSelect {
       }
     }
   }
+}
+
+/** Equal for matchers that find the same. */
+function selectorOf(matchers: readonly Matcher[]): string {
+  return JSON.stringify(matchers.map(({ name, operator, value }) => [name, operator, value]));
 }
 
 /** Series and chunk places of one batch, as columns that are reused. */

@@ -1,6 +1,8 @@
-// Reads chunk pages from wherever a block's chunks are: neighbours with one positioned read, each checked and expanded.
+// Reads chunk pages from wherever a block's chunks are: neighbours with one positioned read, each checked and expanded. Selects keep them
+// for each other in a cache; what reads a block through does not.
 import { rawBytesOfPage, type SectionMap } from './block-directory.ts';
 import type { ChunkSource } from './chunk-source.ts';
+import type { SectionPages } from './page-cache.ts';
 import { CorruptBlockError, corruptBlock, decodePage } from './page-codec.ts';
 
 /** A hole between wanted pages that is read over rather than skipped: a read costs more than these bytes. */
@@ -13,16 +15,26 @@ export class ChunkPages {
   readonly #map: SectionMap;
   readonly #where: string;
   readonly #signal: AbortSignal | undefined;
+  readonly #cache: SectionPages | undefined;
   /** Expanded pages of the current batch. */
   #pages = new Map<number, Uint8Array>();
   #joined = new Uint8Array(0);
 
-  /** @param signal  Ends reads that wait for an answer. */
-  constructor(source: ChunkSource, map: SectionMap, where: string, signal?: AbortSignal) {
+  /**
+   * @param how.signal  Ends reads that wait for an answer.
+   * @param how.cache   Pages that were read before, and are to be kept.
+   */
+  constructor(
+    source: ChunkSource,
+    map: SectionMap,
+    where: string,
+    how: { readonly signal?: AbortSignal | undefined; readonly cache?: SectionPages | undefined } = {},
+  ) {
     this.#source = source;
     this.#map = map;
     this.#where = where;
-    this.#signal = signal;
+    this.#signal = how.signal;
+    this.#cache = how.cache;
   }
 
   /** First and last page of a range of the section. */
@@ -47,7 +59,7 @@ export class ChunkPages {
     const kept = new Map<number, Uint8Array>();
     const missing: number[] = [];
     for (const page of wanted) {
-      const raw = this.#pages.get(page);
+      const raw = this.#pages.get(page) ?? this.#cache?.get(page);
       if (raw === undefined) missing.push(page);
       else kept.set(page, raw);
     }
@@ -128,11 +140,10 @@ export class ChunkPages {
       throw new CorruptBlockError(`${this.#where} is corrupt: it ends at ${start + count}`);
     for (const page of pages) {
       const where = `${this.#where}, page ${page}`;
-      const raw = rawBytesOfPage(this.#map, page);
-      this.#pages.set(
-        page,
-        decodePage(bytes, offsets[page]! - start, offsets[page + 1]! - start, raw, where),
-      );
+      const rawBytes = rawBytesOfPage(this.#map, page);
+      const raw = decodePage(bytes, offsets[page]! - start, offsets[page + 1]! - start, rawBytes, where);
+      this.#pages.set(page, raw);
+      this.#cache?.put(page, raw);
     }
   }
 }
