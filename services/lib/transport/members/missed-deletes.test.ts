@@ -93,6 +93,18 @@ test('one that was cut off from the control plane for long asks, however often i
   expect(peer.asked).toBe(2);
 });
 
+test('one that is not listed asks for each answer: the next delete is done without it (simulation, seed 187 with deletes)', async () => {
+  const { clock, list, peer, missed } = await createWorld();
+  await list('peer');
+  await missed.begin(signal);
+  for (let answers = 1; answers <= 3; answers++) {
+    const { asked } = peer;
+    await clock.advance(1, 1);
+    await missed.inOrder();
+    expect(peer.asked).toBe(asked + 1);
+  }
+});
+
 test('one that is listed again asks at once', async () => {
   const { list, peer, missed } = await createWorld();
   await missed.begin(signal);

@@ -43,7 +43,7 @@ const ANSWER_MS = 3_000;
 /** A start waits so long for stores that do not answer. */
 const START_MS = 5_000;
 const RETRY_MS = 250;
-/** While stores are not reached, or the placement does not list this node, they are asked so often. */
+/** While stores are not reached they are asked so often. */
 const OUT_OF_ORDER_MS = 1_000;
 /** A node that is gone for this share of the time may be given up soon. */
 const LAPSE_SHARE = 0.5;
@@ -185,12 +185,12 @@ export class MissedDeletes {
         logger.error({ err: toAppError(caught) }, 'missed deletes could not be done; tried again');
     }
     this.isInOrder();
-    // Whoever is not listed can miss another one at any moment, and who is only just listed may have.
+    // Whoever is not listed can miss another one at any moment, so it asks for each answer; who is only just listed may have.
     this.#isSettled = isWhole && wasListed && this.#wasListed;
     const isNews = this.#wasListed && !wasListed;
     const nowMs = clock.monotonicMs();
     this.#againAtMs = isWhole ? Number.POSITIVE_INFINITY : nowMs + OUT_OF_ORDER_MS;
-    const restMs = isNews ? Number.NEGATIVE_INFINITY : this.#wasListed ? this.#lapseMs : OUT_OF_ORDER_MS;
+    const restMs = isNews ? Number.NEGATIVE_INFINITY : this.#wasListed ? this.#lapseMs : 0;
     this.#knownUntilMs = nowMs + restMs;
     return isWhole;
   }
