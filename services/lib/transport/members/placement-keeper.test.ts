@@ -71,6 +71,21 @@ test('a restart moves nothing; who stays away loses its partitions and counts as
   expect([owners(), former()]).toEqual([['a', 'b', 'c'], []]);
 });
 
+test('an absence counts from the first of looks that were not interrupted: who came back unseen is not given up', async () => {
+  const { control, clock, owners } = keep();
+  control.set(ingesters('a', 'b', 'c', 'd'));
+  await clock.advance(1_000);
+  control.set(ingesters('a', 'b', 'c'));
+  await clock.advance(ABSENCE_MS / 2);
+  control.isReachable = false;
+  await clock.advance(ABSENCE_MS);
+  control.isReachable = true;
+  await clock.advance(ABSENCE_MS / 2);
+  expect(owners()).toEqual(['a', 'b', 'c', 'd']);
+  await clock.advance(ABSENCE_MS / 2 + 2_000);
+  expect(owners()).toEqual(['a', 'b', 'c']);
+});
+
 test('a store that was ever ready stays known', async () => {
   const { control, clock, stores } = keep();
   control.set([...ingesters('a'), { service: 'store', instance: 's' }]);

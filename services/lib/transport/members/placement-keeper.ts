@@ -39,6 +39,7 @@ export class PlacementKeeper {
   readonly #control: ControlPlane;
   readonly #clock: Clock;
   readonly #logger: Logger;
+  /** Ingesters that were absent at each look since, monotonic ms. */
   readonly #absentSinceMs = new Map<string, number>();
   readonly #stopping = new AbortController();
   #lease: Lease | undefined;
@@ -77,9 +78,11 @@ export class PlacementKeeper {
   }
 
   async #step(): Promise<void> {
-    if (!this.#control.isConnected()) return;
-    if (this.#lease?.isHeld() !== true) this.#lease = await this.#control.tryAcquire('placement');
-    if (this.#lease === undefined) return;
+    if (!(await this.#isInCharge())) {
+      // Who was absent may come back unseen.
+      this.#absentSinceMs.clear();
+      return;
+    }
     if (this.#clock.monotonicMs() - this.#refusedAtMs < RETRY_REFUSED_MS) return;
     const next = this.#next();
     if (next === undefined) return;
@@ -87,6 +90,12 @@ export class PlacementKeeper {
       const ingesters = next.ingesters.map((member) => member.instance);
       this.#logger.info({ epoch: next.epoch, ingesters }, 'placement changed');
     }
+  }
+
+  async #isInCharge(): Promise<boolean> {
+    if (!this.#control.isConnected()) return false;
+    if (this.#lease?.isHeld() !== true) this.#lease = await this.#control.tryAcquire('placement');
+    return this.#lease !== undefined;
   }
 
   /** The record that should stand, or undefined when the one that stands will do. */
