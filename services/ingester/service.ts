@@ -496,6 +496,7 @@ class DurableIngester implements Ingester {
     const stream = new AppendStream(
       { requestsMax: this.#options.streamRequestsMax },
       {
+        ready: () => (this.#isInOrder() ? undefined : this.#inOrderAtLast()),
         apply: (request, table, writer) => {
           if (this.#draining)
             throw new AppError('unavailable', 'the ingester is shutting down; try another replica');
@@ -516,10 +517,15 @@ class DurableIngester implements Ingester {
     }
   }
 
+  /** Once more where the placement came to count on this ingester while it asked. */
+  async #inOrderAtLast(): Promise<void> {
+    await this.#missed?.inOrder();
+    await this.#missed?.inOrder();
+  }
+
   /** @throws AppError `unavailable` while samples that come now would be taken for what others deleted without this ingester. */
   #mustTakeWrites(): void {
     if (this.#isInOrder()) return;
-    void this.#missed?.inOrder();
     throw new AppError('unavailable', 'the ingester was away and asks which deletes were done meanwhile');
   }
 

@@ -31,9 +31,6 @@ test('an ingester that was given up does what was deleted meanwhile before it an
   for (const instance of ABC) await rig.start(instance);
   rig.isPlaced = true;
   const replicas = rig;
-  // Who is listed anew asks the stores before it takes anything; whoever asks it waits for that.
-  const settled = () => Promise.all(ABC.map((instance) => replicas.contentOf(instance)));
-  await settled();
   const seen = async () =>
     [...(await replicas.contentOf('c')).keys()].map((key) => key.replace('w/', '')).sort();
   for (let i = 0; i < 10; i++) await rig.write(SERIES, START_MS + i * 1000, i);
@@ -58,8 +55,8 @@ test('an ingester that was given up does what was deleted meanwhile before it an
   told.push({ delete: { ...deleteOf(TAKEN_BACK, '3', []), matchers: [] }, undone: true });
   await rig.start('c');
   expect(await seen()).toEqual([TAKEN_BACK, FAILED, KEPT]);
+  // Who is listed anew asks the stores before it takes anything; who writes waits for that.
   rig.place(ABC);
-  await settled();
   // The same series and a time of before, written again.
   await rig.write([DELETED], START_MS + 5_500, 5);
   await waitFor('c has it', async () => (await seen()).includes(DELETED));

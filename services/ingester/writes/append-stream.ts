@@ -15,6 +15,8 @@ export interface AppendStreamOptions {
 }
 
 export interface AppendStreamDeps {
+  /** Undefined when requests may be applied now; else resolves when they may, or cannot be for long. Never rejects. */
+  readonly ready?: () => Promise<void> | undefined;
   readonly apply: (request: AppendRequest, table: WriterTable, writer: number) => Applied;
   readonly metrics: IngesterMetrics;
   readonly signal: AbortSignal;
@@ -75,6 +77,11 @@ export class AppendStream {
       while (!this.#ended) {
         const next = await iterator.next();
         if (next.done || this.#ended) break;
+        const ready = this.#deps.ready?.();
+        if (ready !== undefined) {
+          await ready;
+          if (this.#ended) break;
+        }
         this.#take(next.value);
         while (this.#waiting + this.#answers.length >= this.#options.requestsMax && !this.#ended) {
           await new Promise<void>((resolve) => {
