@@ -113,19 +113,8 @@ test('a delete waits until all is here that others acknowledged, and a write tha
   expect([...(await rig.contentOf('c')).keys()]).toEqual([`w/${name}`]);
 });
 
-test('what another replica took out of its log before a delete is not taken after it', async () => {
-  const rig = await startRig();
-  const name = SERIES[0]!;
-  const remove = (instance: string) =>
-    rig.of(instance).client.deleteSeries(
-      {
-        ...{ tenant: 'anonymous', deleteId: '7'.repeat(32), createdAtMs: 1, actor: 'test', seriesMax: 0 },
-        matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'series', value: name }],
-        ...{ minTimeMs: 0, maxTimeMs: 2 ** 40 },
-      },
-      { signal: new AbortController().signal },
-    );
-  // On its way from c, and nobody needs it for a proof: one replica alone has it.
+/** A write that c alone has, and that others take out of its log only when `arrive` is called. */
+async function leaveUnderway(rig: ReplicaRig, series: string): Promise<{ arrive(): void }> {
   const underway = Promise.withResolvers<void>();
   const arrives = Promise.withResolvers<void>();
   const { replication } = rig.of('c');
@@ -141,13 +130,51 @@ test('what another replica took out of its log before a delete is not taken afte
       }
     },
   });
-  await rig.append('c', rig.placement.epoch, name);
+  await rig.append('c', rig.placement.epoch, series);
   await underway.promise;
+  return { arrive: () => arrives.resolve() };
+}
+
+test('a replica that was slow once is asked again when the one that was asked in its place has more than a quorum', async () => {
+  const rig = await startRig();
+  const { arrive } = await leaveUnderway(rig, SERIES[0]!);
+  const { replication } = rig.of('b');
+  const { heldWrites } = replication;
+  let isSlow = true;
+  Object.assign(replication, {
+    heldWrites: async (...call: Parameters<typeof heldWrites>) => {
+      if (isSlow) await new Promise((resolve) => setTimeout(resolve, 700));
+      return heldWrites(...call);
+    },
+  });
+  try {
+    expect(await rig.completeAt('a')).not.toHaveLength(PARTITIONS);
+    isSlow = false;
+    await waitFor('a has all', async () => (await rig.completeAt('a')).length === PARTITIONS);
+  } finally {
+    arrive();
+  }
+});
+
+test('what another replica took out of its log before a delete is not taken after it', async () => {
+  const rig = await startRig();
+  const name = SERIES[0]!;
+  const remove = (instance: string) =>
+    rig.of(instance).client.deleteSeries(
+      {
+        ...{ tenant: 'anonymous', deleteId: '7'.repeat(32), createdAtMs: 1, actor: 'test', seriesMax: 0 },
+        matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'series', value: name }],
+        ...{ minTimeMs: 0, maxTimeMs: 2 ** 40 },
+      },
+      { signal: new AbortController().signal },
+    );
+  // On its way from c, and nobody needs it for a proof: one replica alone has it.
+  const { arrive } = await leaveUnderway(rig, name);
   try {
     // A proof that takes too long is asked for again, as whoever deletes does.
     for (const instance of ['c', 'a', 'b']) await waitFor(`${instance} has deleted`, () => remove(instance));
   } finally {
-    arrives.resolve();
+    arrive();
   }
   for (const instance of ABC)
     await waitFor(
