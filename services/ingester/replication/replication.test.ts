@@ -114,7 +114,7 @@ test('a delete waits until all is here that others acknowledged, and a write tha
 });
 
 /** A write that c alone has, and that others take out of its log only when `arrive` is called. */
-async function leaveUnderway(rig: ReplicaRig, series: string): Promise<{ arrive(): void }> {
+async function leaveUnderway(rig: ReplicaRig, series: string): Promise<{ arrive: () => void }> {
   const underway = Promise.withResolvers<void>();
   const arrives = Promise.withResolvers<void>();
   const { replication } = rig.of('c');
