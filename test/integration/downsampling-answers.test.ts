@@ -222,6 +222,16 @@ describe('over aligned windows, aggregates answer to the last bit', () => {
   });
 });
 
+test.each([
+  ['no reset', [0, 5, 7, -0, -0]],
+  ['a reset from zero', [0, -703, -80, -0]],
+  ['a reset from what is hardly zero', [0, -0, -3, -0]],
+  ['resets that add up to zero', [0, 5, -5, -7, -0]],
+])('an increase of nothing keeps its sign: %s', async (_what, values) => {
+  const samples = values.map((value, i) => [3_310_000 + i * 15_000, value] as const);
+  for (const query of ['increase(x_total[5m])', 'rate(x_total[15m])']) await expectSame(query, samples);
+});
+
 describe('native histograms', () => {
   const histogramSeries = samplesOf(
     fc.oneof(

@@ -18,7 +18,10 @@ export class AggregateCells {
   mins: Float64Array<ArrayBuffer>;
   maxs: Float64Array<ArrayBuffer>;
   sums: Float64Array<ArrayBuffer>;
-  /** Sum of the values before each reset within the cell: what a counter's increase is larger than last − first. */
+  /**
+   * Sum of the values before each reset within the cell: what a counter's increase is larger than last − first. 0 without resets, −0
+   * where they add up to zero.
+   */
   corrections: Float64Array<ArrayBuffer>;
 
   constructor(capacity = 64) {
@@ -90,4 +93,12 @@ function grown(column: Float64Array<ArrayBuffer>, size: number): Float64Array<Ar
   const larger = new Float64Array(size);
   larger.set(column);
   return larger;
+}
+
+/**
+ * What stands for a sum of values before resets in the columns, and back: zeros are swapped, so that the usual cell, which has no
+ * resets and the sum −0, is all zero bits.
+ */
+export function storedCorrection(sum: number): number {
+  return sum === 0 ? -sum : sum;
 }

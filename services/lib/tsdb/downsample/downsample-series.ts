@@ -1,7 +1,7 @@
 // Makes of one series' samples what stands for them at a coarser resolution: cells of floats, histograms thinned out with their
 // weights, staleness markers where they end something. What it makes answers exactly, over windows whose bounds are multiples of
 // the resolution, what the samples answer (../docs/format/chunk-aggregates.md).
-import type { AggregateCells } from '../../model/aggregate-cells.ts';
+import { type AggregateCells, storedCorrection } from '../../model/aggregate-cells.ts';
 import type { FloatHistogram } from '../../model/float-histogram.ts';
 import { isStaleHistogram } from '../../model/histogram-codec.ts';
 import { isStaleAt, putStale, type SampleColumns, wordsOf } from '../../model/sample-columns.ts';
@@ -60,7 +60,8 @@ function addCell(
   let last = -1;
   let least = -1;
   let greatest = -1;
-  let correction = 0;
+  // What a sum of nothing is: added to any number, -0 too, it leaves that as it is.
+  let correction = -0;
   let sum = 0;
   let compensation = 0;
   for (let i = from; i < to; i++) {
@@ -93,7 +94,7 @@ function addCell(
   cells.mins.set(values.subarray(least, least + 1), at);
   cells.maxs.set(values.subarray(greatest, greatest + 1), at);
   cells.sums[at] = Math.abs(sum) === Number.POSITIVE_INFINITY ? sum : sum + compensation;
-  cells.corrections[at] = correction;
+  cells.corrections[at] = storedCorrection(correction);
   return count;
 }
 

@@ -1,7 +1,7 @@
 // Range functions over columns of which some entries are aggregates. Where the bounds of a window are multiples of the aggregates'
 // resolution, cells are in it or not, and the result is that of the samples: to the last bit, but for sums of what is not whole,
 // which are added up in another order. Other windows are widened to such bounds; what adds up over time is scaled down again.
-import type { AggregateCells } from '../../../model/aggregate-cells.ts';
+import { type AggregateCells, storedCorrection } from '../../../model/aggregate-cells.ts';
 import { ABSENT, FLOAT, type StepColumn } from '../operand.ts';
 import { extrapolationFactor } from './kernels-rate.ts';
 import type { WindowCounts, WindowPass } from './windows.ts';
@@ -168,7 +168,7 @@ function change(
   if (isCounter) {
     for (let i = from; i < to; i++) {
       if (i > from && firsts[i]! < lasts[i - 1]!) result += lasts[i - 1]!;
-      if (corrections[i] !== 0) result += corrections[i]!;
+      result += storedCorrection(corrections[i]!);
     }
   }
   const startMs = windows.startsMs[k]!;
