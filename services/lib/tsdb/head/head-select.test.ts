@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import {
   ALL,
   appendNumbers,
@@ -7,6 +7,7 @@ import {
   drain,
   NAMES,
   newHead,
+  RANGE_MS,
   SERIES,
   wordsOfNumber,
 } from '../../../../test/support/head-rig.ts';
@@ -86,6 +87,25 @@ test('label names and values, with and without matchers, cut at the limit', () =
     truncated: false,
   });
   expect(labels('unknown', [])).toEqual({ values: [], truncated: false });
+});
+
+test('where no range of the head has the times, no posting is looked at', () => {
+  const head = newHead();
+  for (const entries of SERIES) appendNumbers(head, define(head, entries), [[RANGE_MS + 1, 1]]);
+  const postings = vi.spyOn(head.index, 'postings');
+  const matchers: Matcher[] = [{ name: 'job', operator: '=', value: 'a' }];
+  const labelsIn = (minTimeMs: number, maxTimeMs: number) =>
+    drain(labelsOfHead(head, { ...ALL, matchers, minTimeMs, maxTimeMs }, 'job', 0, systemClock)).values;
+  for (const [minTimeMs, maxTimeMs] of [
+    [0, RANGE_MS - 1],
+    [2 * RANGE_MS, 9 * RANGE_MS],
+  ] as const) {
+    expect([...contentOf(head, { matchers, minTimeMs, maxTimeMs })]).toEqual([]);
+    expect(labelsIn(minTimeMs, maxTimeMs)).toEqual([]);
+  }
+  expect(postings).not.toHaveBeenCalled();
+  expect(labelsIn(RANGE_MS, 2 * RANGE_MS)).toEqual(['a']);
+  expect(postings).toHaveBeenCalled();
 });
 
 test('labels of most series are those that a look at each series finds', () => {

@@ -54,7 +54,8 @@ const LOOSE_CHUNK_SAMPLES = 120;
  * samples outside), ascending by first sample. Returns the number of series, which come in label order.
  *
  * @param runs  Set: gets those series instead of which nothing but open and closed chunks is to be read, when they are many.
- * @throws AppError `execution` when more than `seriesMax` match, `bad_data` when a regular expression is malformed.
+ * @throws AppError `execution` when more than `seriesMax` match, `bad_data` when a regular expression is malformed, should the head
+ *         have samples in the time range: otherwise nothing is looked at.
  */
 export function* selectHead(
   head: Head,
@@ -108,15 +109,18 @@ export function* labelsOfHead(
         : [...index.labelValues(labelName)];
     return cut(all, limit);
   }
+  const readers = readersOf(head, selection);
+  if (readers.chunks.isEmpty) return { values: [], truncated: false };
   // Ids mean what they mean in this index until the selection ends.
   const { index } = head;
   const token = head.beginSelection();
   try {
     const ids = yield* selectPostingsInSteps(index, selection.matchers);
+    readers.chunks.refreshRanges();
     const isBroad = ids.length * BROAD_FACTOR > index.seriesCount && ids.length > BROAD_SERIES_MIN;
     const found = isBroad
-      ? yield* textsOfMany(head, index, selection, clock, ids, labelName)
-      : yield* textsOfFew(head, index, selection, clock, ids, labelName);
+      ? yield* textsOfMany(head, index, selection, clock, ids, labelName, readers)
+      : yield* textsOfFew(head, index, selection, clock, ids, labelName, readers);
     return cut([...found], limit);
   } finally {
     head.endSelection(token);
@@ -135,9 +139,10 @@ function* textsOfFew(
   clock: Clock,
   ids: Uint32Array,
   labelName: string,
+  readers: SeriesReaders,
 ): Generator<void, Set<string>> {
   const pairs = new Set<number>();
-  yield* visitSeries(head, index, selection, clock, ids, readersOf(head, selection), (id) => {
+  yield* visitSeries(head, index, selection, clock, ids, readers, (id) => {
     index.forEachPair(id, (pair) => pairs.add(pair));
     return false;
   });
@@ -158,12 +163,12 @@ function* textsOfMany(
   clock: Clock,
   ids: Uint32Array,
   labelName: string,
+  readers: SeriesReaders,
 ): Generator<void, Set<string>> {
   const isSelected = new Uint32Array((head.idEnd >>> 5) + 1);
   for (const id of ids) isSelected[id >>> 5]! |= 1 << (id & 31);
   const found = new Set<string>();
   const names = labelName === '' ? Array.from(index.pairs.names(), ({ name }) => name) : [labelName];
-  const readers = readersOf(head, selection);
   let stepEndsMs = clock.monotonicMs() + STEP_MS;
   for (const name of names) {
     for (const value of index.labelValues(name)) {
@@ -207,13 +212,16 @@ function* walkSeries(
   runs: SeriesRunWriter | undefined,
   visit: (id: number, index: LabelIndex, chunks: Emitting | undefined) => void,
 ): Generator<void> {
+  const readers = readersOf(head, selection);
+  // Queries of what only stores have left come here, too.
+  if (readers.chunks.isEmpty) return;
   // Ids mean what they mean in this index until the selection ends.
   const { index } = head;
   const token = head.beginSelection();
   try {
     const found = yield* selectPostingsInSteps(index, selection.matchers);
     const ids = selection.isUnordered === true ? found : yield* index.order.sort(found);
-    const readers = readersOf(head, selection);
+    readers.chunks.refreshRanges();
     if (runs !== undefined) readers.chunks.useRuns(runs, index, ids.length);
     yield* visitSeries(head, index, selection, clock, ids, readers, (id, chunks) => {
       visit(id, index, chunks);
@@ -320,6 +328,11 @@ class SeriesChunks {
     this.#minTimeMs = selection.minTimeMs;
     this.#maxTimeMs = selection.maxTimeMs;
     this.refreshRanges();
+  }
+
+  /** Whether no series has anything in the time range: what is in an open chunk is in a range as well. */
+  get isEmpty(): boolean {
+    return this.#ranges.length === 0;
   }
 
   /** Ranges come and go between slices. */
