@@ -68,6 +68,8 @@ const PATTERNS = [
   '^',
   'a$b|c',
   'a^b|c',
+  'a\\Q\\E*',
+  'ab\\Q\\E?c',
 ];
 
 test('the fast paths decide as the engine does', () => {

@@ -148,8 +148,8 @@ function engineRegex(source: string): CompiledRegex {
 /** The plain characters that every match of a well-formed expression begins with. */
 function prefixOf(source: string): string {
   const stop = source.search(META);
-  // Flags may stand between a character and its repetition: `a(?i)*`.
-  if (stop < 0 || source.includes('|') || source.includes('(?')) return '';
+  // Flags may stand between a character and its repetition, and so may an empty quotation: `a(?i)*`, `a\Q\E*`.
+  if (stop < 0 || /\||\(\?|\\Q/.test(source)) return '';
   if (stop === 0 || !/[*?+{]/.test(source[stop]!)) return source.slice(0, stop);
   // The last character is repeated, perhaps not at all. It may be a pair of code units.
   const isPair = /[\udc00-\udfff]/.test(source[stop - 1]!);
