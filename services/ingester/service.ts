@@ -25,13 +25,14 @@ import type {
   SelectResponse,
   WireSelectRequest,
 } from '../lib/wire/contracts.ts';
+import { deleteOfRequest } from '../lib/wire/told-deletes.ts';
 import { createIngesterMetrics, type IngesterMetrics } from './ingest-metrics.ts';
 import { createDiskGauges, shareOfDisk } from './log/disk-gauges.ts';
 import { HeadImages } from './log/head-images.ts';
 import { ImageLoop } from './log/image-loop.ts';
 import { openHeads } from './log/open-heads.ts';
 import { type IngesterOptions, type ResolvedOptions, withDefaults } from './options.ts';
-import { markOfRequest, pendingDeletes } from './reads/delete-requests.ts';
+import { markOfDelete, pendingDeletes } from './reads/delete-requests.ts';
 import { evaluatePart, type PartEvaluationDeps } from './reads/part-evaluation.ts';
 import { rangeVersions } from './reads/range-versions.ts';
 import { Reads } from './reads/reads.ts';
@@ -465,7 +466,7 @@ class DurableIngester implements Ingester {
         await this.#mustLackNothing();
         // What others took out of their logs before they knew of the delete.
         this.#replica?.breakOffFetches();
-        return { concerned: await sealer.deleteSamples(markOfRequest(request)) };
+        return { concerned: await sealer.deleteSamples(markOfDelete(deleteOfRequest(request))) };
       },
       undoDelete: async ({ tenant, deleteId }) => {
         const { sealer } = await this.#mustBeInOrder();

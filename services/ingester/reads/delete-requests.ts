@@ -1,28 +1,17 @@
 // Deletes between their wire form and the head's.
-import { AppError } from '../../lib/core/errors.ts';
-import { compileMatcher } from '../../lib/model/matcher.ts';
-import { isBlockId } from '../../lib/tsdb/block/block-name.ts';
-import type { DeleteSeriesRequest, PendingDelete } from '../../lib/wire/contracts.ts';
-import { fromWireMatchers, toWireMatchers } from '../../lib/wire/matchers.ts';
+import type { DoneDelete } from '../../lib/tsdb/tombstones/done-deletes.ts';
+import type { PendingDelete } from '../../lib/wire/contracts.ts';
+import { toWireMatchers } from '../../lib/wire/matchers.ts';
 import type { DeleteMark } from '../log/delete-records.ts';
 import { type Tenant, TIME_MS_MAX } from '../tenants.ts';
 
-/** @throws AppError `bad_data` when the id or a matcher is malformed, or there is none. */
-export function markOfRequest(request: DeleteSeriesRequest): Omit<DeleteMark, 'generationMax'> {
-  const { tenant, deleteId, createdAtMs, actor } = request;
-  if (!isBlockId(deleteId))
-    throw new AppError('bad_data', `delete id ${JSON.stringify(deleteId)} is not 32 hexadecimal digits`);
-  const matchers = fromWireMatchers(request.matchers);
-  if (matchers.length === 0) throw new AppError('bad_data', 'a delete needs at least one matcher');
-  for (const matcher of matchers) compileMatcher(matcher);
+/** A delete as heads take it. */
+export function markOfDelete(done: DoneDelete): Omit<DeleteMark, 'generationMax'> {
+  const { tenant, id, createdAtMs, actor, matchers } = done;
   return {
-    tenant,
-    id: deleteId,
-    matchers,
-    minTimeMs: Math.max(request.minTimeMs, -TIME_MS_MAX),
-    maxTimeMs: Math.min(request.maxTimeMs, TIME_MS_MAX),
-    createdAtMs,
-    actor,
+    ...{ tenant, id, createdAtMs, actor, matchers },
+    minTimeMs: Math.max(done.minTimeMs, -TIME_MS_MAX),
+    maxTimeMs: Math.min(done.maxTimeMs, TIME_MS_MAX),
   };
 }
 

@@ -12,8 +12,8 @@ import { DoneDeletes } from '../../lib/tsdb/tombstones/done-deletes.ts';
 import type { UndoneDeletes } from '../../lib/tsdb/tombstones/undone-deletes.ts';
 import type { DoneDelete as WireDoneDelete } from '../../lib/wire/contracts.ts';
 import { newsOf, TOLD_MAX } from '../../lib/wire/told-deletes.ts';
+import { markOfDelete } from '../reads/delete-requests.ts';
 import type { Sealer } from '../sealing/sealer.ts';
-import { TIME_MS_MAX } from '../tenants.ts';
 import type { Membership } from './replication-options.ts';
 
 export interface MissedHeadDeletesDeps extends Membership {
@@ -98,13 +98,7 @@ export class MissedHeadDeletes {
       await this.#sealer!.undoDelete(tenant, id);
     }
     const missed = hides ? news.missed : [];
-    for (const { asked: _, minTimeMs, maxTimeMs, ...one } of missed) {
-      const range = {
-        minTimeMs: Math.max(minTimeMs, -TIME_MS_MAX),
-        maxTimeMs: Math.min(maxTimeMs, TIME_MS_MAX),
-      };
-      await this.#sealer!.deleteSamples({ ...one, ...range });
-    }
+    for (const one of missed) await this.#sealer!.deleteSamples(markOfDelete(one));
     await this.#done.add(news.done);
     return missed.length;
   }
