@@ -1,6 +1,7 @@
 // One owner of a partition seals a range, the others take its word for it: real ingesters and a real store in this process, calls
 // between them in it, too. What happens to it under faults is in test/simulation.
 import { afterEach, expect, test } from 'vitest';
+import type { IngesterOptions } from '../../services/ingester/options.ts';
 import { systemClock } from '../../services/lib/core/clock.ts';
 import { temporaryFolder } from '../support/blocks.ts';
 import { waitFor } from '../support/programs.ts';
@@ -25,13 +26,13 @@ interface World {
   readonly store: StoreRig;
 }
 
-async function startWorld(sealWaitMs: number): Promise<World> {
+async function startWorld(sealWaitMs: number, more: Partial<IngesterOptions> = {}): Promise<World> {
   const folder = await temporaryFolder();
   cleanUp.push(async () => folder[Symbol.asyncDispose]());
   const store = await startStoreRig(folder.path, systemClock);
   cleanUp.push(() => store.store.stop());
   const stores = () => [{ instance: 'store', client: store.client }];
-  const rig = new ReplicaRig({ instances: ABC, ingester: { ...QUICK, sealWaitMs }, stores });
+  const rig = new ReplicaRig({ instances: ABC, ingester: { ...QUICK, sealWaitMs, ...more }, stores });
   cleanUp.push(() => rig.close());
   for (const instance of ABC) await rig.start(instance);
   rig.isPlaced = true;
@@ -51,6 +52,11 @@ async function sealedSamples(rig: ReplicaRig): Promise<number> {
 async function haveLetGo(rig: ReplicaRig, instances: readonly string[]): Promise<boolean> {
   const contents = await Promise.all(instances.map((instance) => rig.contentOf(instance)));
   return contents.every(({ size }) => size === 0);
+}
+
+async function refusedPuts({ registry }: StoreRig): Promise<number> {
+  const { values } = await registry.getSingleMetric('tidemark_store_block_puts_total')!.get();
+  return values.find(({ labels }) => labels.result === 'failed')?.value ?? 0;
 }
 
 async function storedSamples({ client }: StoreRig): Promise<number> {
@@ -93,4 +99,25 @@ test('nobody waits where it is turned off', async () => {
   await write(rig);
   await waitFor('all ingesters let go', () => haveLetGo(rig, ABC), { timeoutMs: 40_000 });
   expect(await sealedSamples(rig)).toBe(3 * SAMPLES);
+});
+
+test('who is asked to seal does so by the placement that stores know of, as soon as it knows it, too', async () => {
+  const { rig, store } = await startWorld(60_000, { sealCheckIntervalMs: 1e9 });
+  const { signal } = new AbortController();
+  const seal = () => rig.of('a').client.seal({ tenant: '' }, { signal });
+  const older = rig.placement;
+  const newer = rig.place(ABC);
+  await write(rig);
+  expect((await seal()).blockIds).toHaveLength(1);
+  await rig.write(SERIES, START_MS + TIMES * 1000, TIMES);
+  rig.placement = older;
+  await expect(seal()).rejects.toMatchObject({
+    code: 'unavailable',
+    message: expect.stringContaining(`placement ${newer.epoch} is known here`),
+  });
+  const asked = seal();
+  await waitFor('it is refused', async () => (await refusedPuts(store)) > 1);
+  rig.placement = newer;
+  expect((await asked).blockIds).toHaveLength(1);
+  expect(await storedSamples(store)).toBe(SAMPLES + SERIES.length);
 });

@@ -20,7 +20,8 @@ export interface Shipping {
 /**
  * Puts the block on `replicas` stores, in different zones where it can; others take the place of those that fail.
  *
- * @throws AppError `unavailable` when fewer stores than that have it. Sending it again is harmless.
+ * @throws AppError `unavailable` when fewer stores than that have it; its cause is `failed_precondition` where a store knows of a newer
+ *         placement. Sending it again is harmless.
  */
 export async function shipBlock(
   block: BuiltBlock,
@@ -40,6 +41,7 @@ export async function shipBlock(
     .filter((instance) => peers.has(instance));
   let copies = 0;
   const failures: string[] = [];
+  let outdated: AppError | undefined;
   for (const instance of ordered) {
     if (copies >= replicas) break;
     try {
@@ -48,6 +50,7 @@ export async function shipBlock(
     } catch (caught) {
       const error = toAppError(caught);
       failures.push(`${instance}: ${error.message}`);
+      if (error.code === 'failed_precondition') outdated = error;
       logger.warn({ store: instance, blockId, err: error }, 'store did not take a block');
     }
   }
@@ -55,7 +58,14 @@ export async function shipBlock(
   throw new AppError(
     'unavailable',
     `block ${blockId} is on ${copies} of ${replicas} stores (${failures.join('; ') || `${ordered.length} stores are known`}); it is tried again`,
+    { cause: outdated },
   );
+}
+
+/** Whether it is what shipBlock throws where a store knows of a newer placement. */
+export function isOutdated(caught: unknown): boolean {
+  const { cause } = toAppError(caught);
+  return cause instanceof AppError && cause.code === 'failed_precondition';
 }
 
 /** The block as PutBlock takes it. */

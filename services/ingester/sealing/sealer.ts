@@ -36,7 +36,7 @@ import { HEAD_DELETES_MAX } from '../reads/head-deletes.ts';
 import { logHeld } from '../replication/catch-up.ts';
 import type { Tenant, Tenants } from '../tenants.ts';
 import type { HeldTable } from '../writes/held-table.ts';
-import { shipBlock } from './block-shipper.ts';
+import { isOutdated, shipBlock } from './block-shipper.ts';
 import type { SealedRange, SealShares } from './seal-shares.ts';
 import { SealedBlocks } from './sealed-blocks.ts';
 
@@ -66,6 +66,10 @@ export interface SealerDeps {
 /** Waits between attempts while stores do not take blocks. */
 const BACKOFF_MIN_MS = 1000;
 const BACKOFF_MAX_MS = 60_000;
+
+/** How long a placement is waited for that stores know already. */
+const PLACEMENT_WAIT_MS = 5_000;
+const PLACEMENT_POLL_MS = 50;
 
 /** A frozen range that is not sealed yet. */
 interface Unsealed {
@@ -122,11 +126,37 @@ export class Sealer {
           for (const startMs of tenant.head.closedRangeStarts(Number.POSITIVE_INFINITY))
             this.#cut(tenant, startMs);
         });
-        blockIds.push(...(await this.#sealFrozen(tenant, signal, false)));
+        await this.#sealAtOnce(tenant, signal, blockIds);
       }
       await this.#deps.still.run(() => this.#truncate());
       return blockIds;
     });
+  }
+
+  /** Seals what is frozen; when stores know of a newer placement, again by that. */
+  async #sealAtOnce(tenant: Tenant, signal: AbortSignal, blockIds: string[]): Promise<void> {
+    for (;;) {
+      const epoch = this.#deps.shares?.epoch;
+      try {
+        await this.#sealFrozen(tenant, signal, false, blockIds);
+        return;
+      } catch (caught) {
+        if (!isOutdated(caught) || !(await this.#learnsOfAnother(epoch, signal))) throw caught;
+      }
+    }
+  }
+
+  /** Whether a placement with another epoch is known here, now or soon. */
+  async #learnsOfAnother(epoch: number | undefined, signal: AbortSignal): Promise<boolean> {
+    const { clock, shares } = this.#deps;
+    if (shares === undefined) return false;
+    const either = AbortSignal.any([signal, this.#abort.signal]);
+    const untilMs = clock.monotonicMs() + PLACEMENT_WAIT_MS;
+    while (shares.epoch === epoch) {
+      if (clock.monotonicMs() >= untilMs) return false;
+      await clock.sleep(PLACEMENT_POLL_MS, either);
+    }
+    return true;
   }
 
   /**
@@ -288,9 +318,16 @@ export class Sealer {
     });
   }
 
-  /** @param waits  Whether other owners are let seal what is theirs to seal. */
-  async #sealFrozen(tenant: Tenant, signal: AbortSignal, waits: boolean): Promise<string[]> {
-    const blockIds: string[] = [];
+  /**
+   * @param waits     Whether other owners are let seal what is theirs to seal.
+   * @param blockIds  Takes the ids of the blocks made, those before an error, too.
+   */
+  async #sealFrozen(
+    tenant: Tenant,
+    signal: AbortSignal,
+    waits: boolean,
+    blockIds: string[] = [],
+  ): Promise<void> {
     for (const range of tenant.head.frozenRanges()) {
       if (tenant.sealed.has(range.generation)) continue;
       throwIfAborted(signal);
@@ -304,7 +341,6 @@ export class Sealer {
         throw toAppError(caught);
       }
     }
-    return blockIds;
   }
 
   /** Partitions of a range that this ingester is to seal now; undefined while others are waited for. */
