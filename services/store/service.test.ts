@@ -88,6 +88,7 @@ test('selects unite blocks, filter by partition and time, and keep tenants apart
   for (const startHour of [10, 12, 14]) await put(one, await twoHours(startHour * HOUR_MS));
   await put(one, await twoHours(10 * HOUR_MS, 2, 'other'));
   expect((await select(one)).series).toHaveLength(12);
+  expect(await one.registry.getSingleMetricAsString('tidemark_store_selected_series_total')).toMatch(/ 12$/m);
   expect((await select(one, { minTimeMs: 12 * HOUR_MS, maxTimeMs: 13 * HOUR_MS })).series).toHaveLength(4);
   const first = await select(one, { partitions: [0], maxTimeMs: 11 * HOUR_MS });
   expect(first.series.map(({ labels }) => labels.get('instance'))).toEqual(['host-0', 'host-3']);

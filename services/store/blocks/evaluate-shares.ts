@@ -10,7 +10,6 @@ import { SeriesFrameWriter } from '../../lib/wire/frames/series-frame.ts';
 import { ChunksUnreachableError } from '../eviction/chunk-fetcher.ts';
 import type { BlockLease } from './block-catalog.ts';
 import { LimitedSink, leaseOverlapping, readBlock, type SelectDeps } from './select-blocks.ts';
-import { SeriesCounter } from './series-counter.ts';
 import { hasAggregates, wholePartitions } from './window-leaves.ts';
 
 export interface EvaluateSharesDeps extends Omit<SelectDeps, 'resolutions' | 'awaited'> {
@@ -117,14 +116,10 @@ function* runsOf(
   deps: EvaluateSharesDeps,
   signal: AbortSignal,
 ): Generator<AsyncGenerator<Uint8Array>> {
-  const { seriesMax, metrics, clock } = deps;
+  const { seriesMax, clock } = deps;
   const writer = new SeriesFrameWriter();
-  const sink = new LimitedSink(
-    writer,
-    request.seriesMax > 0 ? Math.min(request.seriesMax, seriesMax) : seriesMax,
-    leases.length > 1 ? new SeriesCounter(deps.hashSeed) : undefined,
-    metrics,
-  );
+  const limit = request.seriesMax > 0 ? Math.min(request.seriesMax, seriesMax) : seriesMax;
+  const sink = new LimitedSink(writer, limit, leases, deps);
   const turns = new Turns(clock);
   const { minTimeMs, maxTimeMs } = request;
   for (const [i, lease] of leases.entries()) {

@@ -113,17 +113,12 @@ async function* framesOf(
   deps: SelectDeps,
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  const { clock, metrics } = deps;
+  const { clock } = deps;
   const matchers = fromWireMatchers(request.matchers);
   if (matchers.length === 0) throw new AppError('bad_data', 'a select needs at least one matcher');
   const seriesMax = request.seriesMax > 0 ? request.seriesMax : nodeSeriesMax;
   const writer = new SeriesFrameWriter();
-  const sink = new LimitedSink(
-    writer,
-    seriesMax,
-    leases.length > 1 ? new SeriesCounter(deps.hashSeed) : undefined,
-    metrics,
-  );
+  const sink = new LimitedSink(writer, seriesMax, leases, deps);
   const turns = new Turns(clock);
   const { minTimeMs, maxTimeMs, labelsOnly, exemplars, partitions } = request;
   const selection: BlockSelection = {
@@ -167,7 +162,7 @@ export async function* readBlock(
     sink,
     writer,
     turns,
-  }: { readonly sink: ChunkSink; readonly writer: SeriesFrameWriter; readonly turns: Turns },
+  }: { readonly sink: LimitedSink; readonly writer: SeriesFrameWriter; readonly turns: Turns },
   signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
   try {
@@ -192,6 +187,8 @@ export async function* readBlock(
     }
   } catch (caught) {
     throw caught instanceof ChunksUnreachableError ? caught : await lease.examine(caught);
+  } finally {
+    sink.report();
   }
 }
 
@@ -203,21 +200,30 @@ function maskedSink(sink: ChunkSink, mask: DeletionMask, labelsOnly: boolean): C
 export class LimitedSink implements ChunkSink {
   readonly #target: ChunkSink;
   readonly #seriesMax: number;
-  /** Counts distinct series where several blocks may hold the same one. */
+  /** Counts distinct series: several blocks may hold the same one. Undefined where there cannot be too many, or none comes twice. */
   readonly #counter: SeriesCounter | undefined;
   readonly #metrics: StoreMetrics;
   #given = 0;
+  #reported = 0;
 
+  /** @param leases  The blocks that are read. */
   constructor(
     target: ChunkSink,
     seriesMax: number,
-    counter: SeriesCounter | undefined,
-    metrics: StoreMetrics,
+    leases: readonly BlockLease[],
+    { hashSeed, metrics }: Pick<SelectDeps, 'hashSeed' | 'metrics'>,
   ) {
     this.#target = target;
     this.#seriesMax = seriesMax;
-    this.#counter = counter;
     this.#metrics = metrics;
+    const seriesOfAll = leases.reduce((sum, { meta }) => sum + meta.seriesCount, 0);
+    if (leases.length > 1 && seriesOfAll > seriesMax) this.#counter = new SeriesCounter(hashSeed);
+  }
+
+  /** Counts in the metrics what was passed on since the last time. */
+  report(): void {
+    this.#metrics.selectedSeries.inc(this.#given - this.#reported);
+    this.#reported = this.#given;
   }
 
   beginSeries(bytes: Uint8Array, start: number, end: number): void {
@@ -230,7 +236,6 @@ export class LimitedSink implements ChunkSink {
         `the selector matches more than ${this.#seriesMax} series; narrow it by more matchers or a shorter range`,
       );
     }
-    this.#metrics.selectedSeries.inc();
     this.#target.beginSeries(bytes, start, end);
   }
 
