@@ -25,6 +25,8 @@ export interface Machine {
 const SYNC_SLOW_FACTOR = 8;
 const READ_MS_MAX = 0.2;
 const FIRST_DESCRIPTOR = 1_000_000;
+/** Written under these names, then renamed. */
+const KEPT_FOR_STARTS = /\/(placement|done-deletes|undone-deletes)\.json\.tmp$/;
 
 /** Replaces the machine. There is no way back. */
 export function installMachine(first: World): Machine {
@@ -225,8 +227,8 @@ class FileSystem {
     const { file, path } = this.mustBeOpen(descriptor);
     const { disk } = this.hostOf(path)!;
     if (disk.find(path) instanceof Map) disk.syncFolder(path);
-    // Without their placement ingesters would not start, and the canary would find nothing but that.
-    else if (disk.forgetsSyncs && path.endsWith('placement.json.tmp')) file.sync();
+    // With a damaged placement or list of deletes nodes would not start, and the canary would find nothing but that.
+    else if (disk.forgetsSyncs && KEPT_FOR_STARTS.test(path)) file.sync();
     else disk.syncFile(file);
   }
 

@@ -134,7 +134,7 @@ export class SimDisk {
   reservedBytes = 0;
   /** The nth sync of a file from now fails, once; 0: none does. */
   failingSync = 0;
-  /** For the canary: syncs of files do nothing, but for the placement's. */
+  /** For the canary: syncs of files do nothing, but for what nodes do not start without (machine.ts). */
   forgetsSyncs = false;
   /** Of a sync of a file, milliseconds. */
   syncMs = 1;
