@@ -74,11 +74,15 @@ const PLANTED: readonly Planted[] = [
   { canary: 'never-repair', from: 1, faults: 'kill,partition,pause' },
   { canary: 'blind-cache', from: 1, faults: 'pause ingester,partition ingester,kill ingester' },
   { canary: 'no-fence', from: 2, faults: 'pause evaluator' },
-  { canary: 'trust-itself', from: 32, faults: 'pause evaluator' },
+  { canary: 'trust-itself', from: 116, faults: 'pause evaluator' },
   { canary: 'remove-any-time', from: 6, faults: 'pause store,kill,bucket fails' },
   { canary: 'forget-deletes', from: 16, faults: 'kill all,kill ingester', deletes: true },
   { canary: 'deletes-stay-home', from: 36, faults: 'kill,power of one,pause', deletes: true },
-  { canary: 'leave-at-once', from: 1, faults: 'kill ingester,power of one,power of a zone' },
+  {
+    canary: 'leave-at-once',
+    from: 22,
+    faults: 'slow disk,failing sync,full disk,kill ingester,power of one',
+  },
   { canary: 'trust-uploads', from: 1, faults: 'damaged uploads,kill,pause' },
 ];
 
