@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { COMPILE_CACHE } from '../test/support/process.ts';
 import { repositoryRoot } from '../test/support/programs.ts';
 
 const folder = path.join(repositoryRoot, 'load-tests');
@@ -17,7 +18,11 @@ function takesFlags(name: string): boolean {
 describe('programs', () => {
   test.each(programs)('%s explains itself, and starts nothing with a flag that it does not know', (name) => {
     const run = (flag: string) =>
-      spawnSync(process.execPath, [path.join(folder, name), flag], { encoding: 'utf8', timeout: 20_000 });
+      spawnSync(process.execPath, [path.join(folder, name), flag], {
+        env: { ...COMPILE_CACHE, ...process.env },
+        encoding: 'utf8',
+        timeout: 60_000,
+      });
     const help = run('--help');
     expect(help).toMatchObject({ status: 0, stderr: '' });
     expect(help.stdout).toMatch(/usage: .*\n\n {2}--/);

@@ -1,11 +1,16 @@
 // What `tidemark doctor` says of a cluster, as a person asks it.
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
+import { COMPILE_CACHE } from './process.ts';
 import { repositoryRoot } from './programs.ts';
 
 /** @param url  Of a gateway. */
 export async function askDoctor(url: string): Promise<string> {
   const args = ['services/gateway/tidemark.ts', 'doctor', `--url=${url}`];
-  const child = spawn(process.execPath, args, { cwd: repositoryRoot, stdio: ['ignore', 'pipe', 'ignore'] });
+  const child = spawn(process.execPath, args, {
+    cwd: repositoryRoot,
+    env: { ...COMPILE_CACHE, ...process.env },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
   return await text(child.stdout);
 }

@@ -18,8 +18,8 @@ export function hasPrograms(...names: readonly string[]): boolean {
   return false;
 }
 
-/** Node compiles modules once for all processes of all tests: a service starts with 0.2 s of CPU instead of 0.55. */
-const COMPILE_CACHE = { NODE_COMPILE_CACHE: path.join(tmpdir(), 'tidemark-test-compile-cache') };
+/** Variables with which Node compiles modules once for all processes of all tests: a service starts with 0.6 s of CPU instead of 1.2. */
+export const COMPILE_CACHE = { NODE_COMPILE_CACHE: path.join(tmpdir(), 'tidemark-test-compile-cache') };
 
 export interface RunningProcess {
   readonly pid: number;

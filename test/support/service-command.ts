@@ -1,6 +1,7 @@
 // Whether a service's real main.ts takes a command line and an environment, without starting it: for the tests of what deploys it.
 import { spawnSync } from 'node:child_process';
 import { environmentNameOf } from '../../services/lib/runtime/flags.ts';
+import { COMPILE_CACHE } from './process.ts';
 import { repositoryRoot } from './programs.ts';
 
 export const SERVICES = ['scraper', 'ingester', 'store', 'querier', 'alert-evaluator', 'gateway'] as const;
@@ -16,7 +17,7 @@ export function refusalOf(
 ): string {
   const run = spawnSync(process.execPath, [...args, '--help'], {
     cwd: repositoryRoot,
-    env: { PATH: process.env.PATH ?? '', ...environment },
+    env: { PATH: process.env.PATH ?? '', ...COMPILE_CACHE, ...environment },
     encoding: 'utf8',
   });
   return run.status === 0 ? '' : `exit ${run.status}: ${run.stderr}`;
@@ -28,6 +29,7 @@ export function knownEnvironment(): ReadonlySet<string> {
   for (const service of SERVICES) {
     const { stdout } = spawnSync(process.execPath, [`services/${service}/main.ts`, '--help'], {
       cwd: repositoryRoot,
+      env: { ...COMPILE_CACHE, ...process.env },
       encoding: 'utf8',
     });
     for (const [, flag] of stdout.matchAll(/(?:^ {2}|, )--([a-z][-.a-z0-9]*)/gm))

@@ -3,6 +3,7 @@
 // string, as the Go decoder of Prometheus does. Size, depth and the growth by aliases are bounded before anything is built.
 import { isUtf8 } from 'node:buffer';
 import {
+  type Alias,
   type Document,
   isAlias,
   isMap,
@@ -91,11 +92,31 @@ export function parseConfigDocument(yamlText: string, file: string | undefined):
     const problem =
       first.code === 'MULTIPLE_DOCS'
         ? 'a second YAML document starts here; only one is read, so put everything into the first'
-        : `malformed YAML: ${first.message}`;
+        : `malformed YAML: ${isStackOverflow(first.message) ? 'nested too deeply' : first.message}`;
     throw new ConfigError(file, placeOf(first.pos[0]), '', problem);
   }
   const build = new Builder(document, file, placeOf);
   return { root: build.node(document.contents, 0, start, []), document };
+}
+
+/** Whether the parser, which gives way to brackets by recursion, says that the stack was not deep enough for it. */
+const isStackOverflow = (message: string): boolean => message.includes('call stack');
+
+/** What each alias stands for: the last node before it with its anchor. Found in one walk, since `Alias.resolve` takes one for each. */
+function aliasTargets(document: Document.Parsed): ReadonlyMap<Alias, ParsedNode> {
+  const anchors = new Map<string, ParsedNode>();
+  const targets = new Map<Alias, ParsedNode>();
+  visit(document, {
+    Node: (_, node) => {
+      if (isAlias(node)) {
+        const target = anchors.get(node.source);
+        if (target !== undefined) targets.set(node, target);
+      } else if (node.anchor !== undefined) {
+        anchors.set(node.anchor, node as ParsedNode);
+      }
+    },
+  });
+  return targets;
 }
 
 /** The document as text without comments, scalars replaced as told. The document is changed. */
@@ -121,13 +142,13 @@ export function printRedacted(document: Document.Parsed, replacements: ReadonlyM
 }
 
 class Builder {
-  readonly #document: Document.Parsed;
+  readonly #targets: ReadonlyMap<Alias, ParsedNode>;
   readonly #file: string | undefined;
   readonly #placeOf: (offset: number) => Place;
   #nodes = 0;
 
   constructor(document: Document.Parsed, file: string | undefined, placeOf: (offset: number) => Place) {
-    this.#document = document;
+    this.#targets = aliasTargets(document);
     this.#file = file;
     this.#placeOf = placeOf;
   }
@@ -154,13 +175,12 @@ class Builder {
     return this.#scalar(source as unknown as Scalar, place);
   }
 
-  #alias(source: ParsedNode, depth: number, place: Place, open: readonly unknown[]): ConfigNode {
-    if (!isAlias(source)) return { kind: 'null', ...place };
-    const target = source.resolve(this.#document);
+  #alias(source: Alias, depth: number, place: Place, open: readonly unknown[]): ConfigNode {
+    const target = this.#targets.get(source);
     if (target === undefined) throw this.#fail(place, `alias *${source.source} has no anchor before it`);
     if (open.includes(target))
       throw this.#fail(place, `alias *${source.source} stands inside its own anchor`);
-    return this.node(target as ParsedNode, depth + 1, place, open);
+    return this.node(target, depth + 1, place, open);
   }
 
   #map(source: ParsedNode, depth: number, place: Place, open: readonly unknown[]): MapNode {

@@ -134,6 +134,13 @@ describe('values', () => {
     expect(scrapeConfigs[2]!.params.get('x')).toEqual(['y']);
   });
 
+  test('an alias is the last node before it with its anchor', () => {
+    const { scrapeConfigs } = load(
+      'scrape_configs: [{job_name: &n /a}, {job_name: &n /b}, {job_name: c, metrics_path: *n}, {job_name: &n /d}]\n',
+    );
+    expect(scrapeConfigs[2]!.metricsPath).toBe('/b');
+  });
+
   test('relabelling steps with their defaults', () => {
     const { relabelConfigs } = job(
       'relabel_configs: [{source_labels: [a, b], target_label: c}, {action: Drop, regex: x}]',
