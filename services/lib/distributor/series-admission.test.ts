@@ -12,7 +12,7 @@ import { WITHHELD_MAX } from './series-admission.ts';
 const NOW = 1_800_000_000_000;
 const { signal } = new AbortController();
 /** Long beside what a busy machine stands still for. */
-const WRITE_TIMEOUT_MS = 2_000;
+const WRITE_TIMEOUT_MS = 4_000;
 
 const stops: (() => Promise<void>)[] = [];
 afterEach(async () => {

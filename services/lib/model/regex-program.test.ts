@@ -25,7 +25,7 @@ test.each<[string, string]>([
       ),
     }),
   );
-  expect(performance.now() - started).toBeLessThan(100);
+  expect(performance.now() - started).toBeLessThan(1000);
 });
 
 test.each([
