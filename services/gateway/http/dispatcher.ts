@@ -124,12 +124,9 @@ export class Dispatcher {
         ? new Parameters([])
         : await readParameters(request, search, this.#limits);
     const { stallTimeoutMs } = this.#limits;
-    await route.handle({
-      ...{ request, response, parameters, stallTimeoutMs, pathValue, slowReaders: this.#slowReaders },
-      get signal() {
-        return departure.signal;
-      },
-    });
+    const slowReaders = this.#slowReaders;
+    const known = { request, response, parameters, stallTimeoutMs, pathValue, slowReaders };
+    await route.handle(new DispatchedExchange(known, departure));
   }
 
   async #fail(
@@ -156,6 +153,31 @@ export class Dispatcher {
     if (retryAfter !== undefined) response.setHeader('Retry-After', String(retryAfter));
     if (isApi) await sendJson({ request, response }, status, errorEnvelope(error));
     else await sendText({ request, response }, status, `${error.message}\n`);
+  }
+}
+
+/** An exchange whose signal is made when somebody asks for it. A class: an accessor of a literal is defined anew for each request. */
+class DispatchedExchange implements Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly parameters: Parameters;
+  readonly stallTimeoutMs: number;
+  readonly slowReaders: SlowReaders;
+  readonly pathValue: string;
+  readonly #departure: Departure;
+
+  constructor(known: Omit<Exchange, 'signal'>, departure: Departure) {
+    this.request = known.request;
+    this.response = known.response;
+    this.parameters = known.parameters;
+    this.stallTimeoutMs = known.stallTimeoutMs;
+    this.slowReaders = known.slowReaders;
+    this.pathValue = known.pathValue;
+    this.#departure = departure;
+  }
+
+  get signal(): AbortSignal {
+    return this.#departure.signal;
   }
 }
 

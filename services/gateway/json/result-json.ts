@@ -17,12 +17,17 @@ import {
   type TimeColumns,
 } from './kernel/text-kernel.ts';
 import type { Repeats } from './repeats.ts';
+import { putTime } from './time-text.ts';
 
 /** Range queries have at most 11,001 steps; instant queries over ranges may be longer, and are not cached beyond. */
 const CACHED_TIMES_MAX = 11_001;
 
 /** Between two samples, before the bracket of the second. */
 const PAIR_END = '"],';
+/** What stands before and behind the time of a sample. */
+const TIME_BEGIN = Buffer.from(`${PAIR_END}[`);
+const TIME_END = Buffer.from(',"');
+const TIME_ROOM = SLOT_TEXT_MAX - TIME_BEGIN.length - TIME_END.length;
 
 /** Fewer samples are written one by one. */
 const PAIRS_MIN = 4;
@@ -143,12 +148,12 @@ export class ResultJson {
   /** `[1435781430.781,"1"]`, with commas between. */
   #writePairs(timestampsMs: Float64Array, values: Float64Array, count: number): void {
     const json = this.#json;
-    this.#growTimes(Math.min(count, CACHED_TIMES_MAX));
+    this.#learnTimes(timestampsMs, count);
     for (let i = 0; i < count; ) {
       const known = this.#knownTimes(timestampsMs, i, count);
       const written = known < PAIRS_MIN ? 0 : this.#writeKnown(values, i, i + known);
       i += written;
-      // A value with an exponent, a time that is new here, or too few samples to be worth a call.
+      // A value with an exponent, a time that is not of the grid, or too few samples to be worth a call.
       if (written < known || known === 0) {
         this.#writeTime(i, timestampsMs[i]!, values[i]!);
         json.value(values[i]!);
@@ -157,6 +162,15 @@ export class ResultJson {
       if (json.length >= PIECE_BYTES) this.#hand();
     }
     if (count > 0) json.text('"]');
+  }
+
+  /** Keeps the texts of times by which a series is longer than all before it. */
+  #learnTimes(timestampsMs: Float64Array, count: number): void {
+    const end = Math.min(count, CACHED_TIMES_MAX);
+    this.#growTimes(end);
+    while (this.#timeCount < end && this.#keepTime(this.#timeCount, timestampsMs[this.#timeCount]!)) {
+      this.#timeCount++;
+    }
   }
 
   /** How many samples from `from` on have the times whose texts are kept, PAIRS_MAX at most. */
@@ -177,38 +191,38 @@ export class ResultJson {
     return pairs.samples;
   }
 
-  /** Writes the time of one sample, and keeps its text where it is the next of the grid. */
+  /** Writes the time of one sample. */
   #writeTime(index: number, timeMs: number, value: number): void {
     const json = this.#json;
-    const at = this.#handed + json.length;
     if (index < this.#timeCount && this.#times[index] === timeMs) {
-      const { slots } = this.#columns;
+      const { slots, places, values } = this.#columns;
       const slot = SLOT_BYTES * index;
+      places[index] = this.#handed + json.length;
+      values[index] = value;
       json.copy(slots, index === 0 ? slot + PAIR_END.length : slot, slot + slots[slot + SLOT_LENGTH]!);
     } else {
-      const text = `${PAIR_END}[${formatTimestamp(timeMs)},"`;
-      json.text(index === 0 ? text.slice(PAIR_END.length) : text);
-      if (index !== this.#timeCount || index >= CACHED_TIMES_MAX || text.length > SLOT_TEXT_MAX) return;
-      this.#growTimes(index + 1);
-      this.#times[index] = timeMs;
-      this.#keepText(index, text);
-      this.#timeCount = index + 1;
+      json.text(`${index === 0 ? '' : PAIR_END}[${formatTimestamp(timeMs)},"`);
     }
-    this.#columns.places[index] = at;
-    this.#columns.values[index] = value;
   }
 
-  #keepText(index: number, text: string): void {
+  /** Makes the text of the time at a place of the grid; false where a slot has no room for it. */
+  #keepTime(index: number, timeMs: number): boolean {
     const { slots } = this.#columns;
     const slot = SLOT_BYTES * index;
+    const at = slot + TIME_BEGIN.length;
+    const end = putTime(slots, at, TIME_ROOM, timeMs);
+    if (end === at) return false;
+    for (let i = 0; i < TIME_BEGIN.length; i++) slots[slot + i] = TIME_BEGIN[i]!;
+    for (let i = 0; i < TIME_END.length; i++) slots[end + i] = TIME_END[i]!;
+    const length = end + TIME_END.length - slot;
     let common = 0;
-    for (let i = 0; i < text.length; i++) {
-      slots[slot + i] = text.charCodeAt(i);
-      if (common === i && index > 0 && slots[slot + i] === slots[slot + i - SLOT_BYTES]) common++;
-    }
-    slots[slot + SLOT_LENGTH] = text.length;
     // The first of a series begins otherwise than all that follow.
-    slots[slot + SLOT_COMMON] = index > 1 ? common : 0;
+    if (index > 1)
+      while (common < length && slots[slot + common] === slots[slot + common - SLOT_BYTES]) common++;
+    slots[slot + SLOT_LENGTH] = length;
+    slots[slot + SLOT_COMMON] = common;
+    this.#times[index] = timeMs;
+    return true;
   }
 
   #growTimes(needed: number): void {
