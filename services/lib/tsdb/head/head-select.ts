@@ -310,6 +310,7 @@ class SeriesChunks {
   #lastMs: Float64Array = new Float64Array(64);
   // The open chunk that was found last.
   #openPage: Uint8Array = new Uint8Array(0);
+  #openView: DataView = new DataView(new ArrayBuffer(0));
   #openStart = 0;
   #openEnd = 0;
   #openFirstMs = 0;
@@ -350,7 +351,7 @@ class SeriesChunks {
   /** From now on series go into runs, when there are so many of them that this pays. */
   useRuns(runs: SeriesRunWriter, index: LabelIndex, seriesCount: number): void {
     if (this.#wantsExemplars || !runs.isFor(seriesCount, this.#ranges)) return;
-    runs.begin(index);
+    runs.begin(index, seriesCount);
     this.#runs = runs;
   }
 
@@ -361,7 +362,7 @@ class SeriesChunks {
     runs.beginSeries(id);
     let isFound = this.#openOf(id);
     if (isFound)
-      runs.openChunk(this.#openPage, this.#openStart, this.#openEnd, this.#openFirstMs, this.#openLastMs);
+      runs.openChunk(this.#openView, this.#openStart, this.#openEnd, this.#openFirstMs, this.#openLastMs);
     for (const range of this.#ranges) {
       if (range.hasLoose(id)) {
         runs.dropSeries();
@@ -464,6 +465,7 @@ class SeriesChunks {
     if (firstMs > this.#maxTimeMs) return false;
     putXorHeader(words, base, page, start);
     this.#openPage = page;
+    this.#openView = slots.views[slotPageOf(slot)]!;
     this.#openStart = start;
     this.#openEnd = end;
     this.#openFirstMs = firstMs;
