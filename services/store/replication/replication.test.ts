@@ -5,7 +5,7 @@ import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
 import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.ts';
-import { StoreCluster, type StoreNode } from '../../../test/support/store-cluster.ts';
+import { type Meddle, StoreCluster, type StoreNode } from '../../../test/support/store-cluster.ts';
 import { HandClock, listedBlocks, putBuilt, storedContent } from '../../../test/support/store-rig.ts';
 import { AppError } from '../../lib/core/errors.ts';
 import { Labels } from '../../lib/model/labels.ts';
@@ -245,6 +245,14 @@ test('a copy that breaks off goes on where it was, also after a restart, and is 
 test('bytes that are damaged on the way or at the source are never taken over', async () => {
   const cluster = await startStores(['s-0', 's-1']);
   const block = await blockOf(3840, 1);
+  const away: Meddle = (client) => ({
+    ...client,
+    inventory: () => {
+      throw new AppError('unavailable', 'away');
+    },
+  });
+  // Nobody copies what is shipped to him a moment later.
+  cluster.meddle = away;
   await cluster.ship(block);
   const damaged = cluster.node('s-0');
   const file = path.join(damaged.dataDir, 'blocks', 'anonymous', block.meta.blockId, 'chunks');
@@ -254,14 +262,7 @@ test('bytes that are damaged on the way or at the source are never taken over', 
   // Owners change until the newcomer is one: it can only copy from the damaged store, then from the sound one.
   let isOnlyDamaged = true;
   cluster.meddle = (client, instance) =>
-    instance === 's-1' && isOnlyDamaged
-      ? {
-          ...client,
-          inventory: () => {
-            throw new AppError('unavailable', 'away');
-          },
-        }
-      : client;
+    instance === 's-1' && isOnlyDamaged ? away(client, instance) : client;
   const newcomer = await cluster.start('s-2');
   const isOwner = new GroupPlacement(cluster.stores, 2).ownersOf(groupOf(block.meta)).includes('s-2');
   if (!isOwner) await cluster.leave(new GroupPlacement(cluster.stores, 2).ownersOf(groupOf(block.meta))[0]!);
