@@ -99,7 +99,7 @@ export function parseConfigDocument(yamlText: string, file: string | undefined):
   return { root: build.node(document.contents, 0, start, []), document };
 }
 
-/** Whether the parser, which gives way to brackets by recursion, says that the stack was not deep enough for it. */
+/** Whether the parser, which calls itself for each level of nesting, says that its stack was not deep enough. */
 const isStackOverflow = (message: string): boolean => message.includes('call stack');
 
 /** What each alias stands for: the last node before it with its anchor. Found in one walk, since `Alias.resolve` takes one for each. */
