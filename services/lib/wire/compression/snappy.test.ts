@@ -105,6 +105,19 @@ test('several fragments: 300,000 bytes with far repetitions', () => {
   expect(Buffer.compare(decompress(packed), bytes)).toBe(0);
 });
 
+test('blocks that no memory is kept for come out whole one after the other, whatever the size of the one before', () => {
+  for (const [length, step] of [
+    [9_000_000, 7],
+    [5_000_000, 11],
+    [12_000_000, 13],
+  ] as const) {
+    const source = Uint8Array.from({ length }, (_, i) => (i * step) >>> 8);
+    const dst = new Uint8Array(length + SNAPPY_SLACK_BYTES);
+    expect(decompressSnappy(compressSnappy(source), dst)).toBe(length);
+    expect(Buffer.compare(dst.subarray(0, length), source)).toBe(0);
+  }
+});
+
 test('mutated blocks are refused or decode to the declared length; nothing else happens', () => {
   const edit = fc.record({ at: fc.nat(), value: fc.integer({ min: 0, max: 255 }), cut: fc.boolean() });
   let refused = 0;

@@ -22,6 +22,9 @@ const SCRATCH_BYTES = 4 << 20;
 /** Holds nothing from one call to the next. */
 const scratch = new WireKernel(SCRATCH_BYTES);
 
+/** For blocks that are larger, one after the other: a memory for each would be garbage faster than it is collected. */
+let large: WeakRef<WireKernel> | undefined;
+
 /**
  * The decoded length that a block declares, without decoding it.
  *
@@ -68,13 +71,21 @@ export function decompressSnappy(src: Uint8Array, dst: Uint8Array): number {
  * Decompresses one block into a kernel's memory.
  *
  * @param kernel     Its room is overwritten.
- * @param roomBytes  So much of it at most. A block that needs more gets a kernel of its own.
- * @returns          The decoded bytes, valid until the kernel is used again.
+ * @param roomBytes  So much of it at most. A block that needs more is decoded in a memory that goes when none has come for a while.
+ * @returns          The decoded bytes, valid until the next block is decoded.
  * @throws AppError `bad_data` as `decompressSnappy`.
  */
 export function decompressSnappyIn(kernel: WireKernel, roomBytes: number, src: Uint8Array): Uint8Array {
   const needed = snappyRoomBytes(src);
-  return decodeIn(needed <= roomBytes ? kernel : new WireKernel(needed), src, plausibleBytes(src));
+  return decodeIn(needed <= roomBytes ? kernel : largeKernel(needed), src, plausibleBytes(src));
+}
+
+function largeKernel(roomBytes: number): WireKernel {
+  const kept = large?.deref();
+  if (kept !== undefined && kept.bytes.length - kept.room >= roomBytes) return kept;
+  const kernel = new WireKernel(roomBytes);
+  large = new WeakRef(kernel);
+  return kernel;
 }
 
 /** Room of a kernel that a block needs. @throws AppError `bad_data` when it cannot hold what it declares. */
