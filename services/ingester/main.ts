@@ -4,7 +4,7 @@ import { checkClusterIdentity, lockDataDirectory } from '../lib/runtime/data-dir
 import { memoryShare } from '../lib/runtime/memory-limit.ts';
 import type { Service } from '../lib/runtime/service.ts';
 import type { ReplicaRecord } from '../lib/transport/control-plane.ts';
-import { PlacementKeeper } from '../lib/transport/members/placement-keeper.ts';
+import { FOUNDING_DELAY_MS, PlacementKeeper } from '../lib/transport/members/placement-keeper.ts';
 import { runServiceProcess } from '../lib/transport/service-process.ts';
 import {
   IngesterDefinition,
@@ -86,6 +86,7 @@ runServiceProcess({
         absenceMs: flags['cluster.absence'],
         formerMs: FORMER_OWNERS_MS,
         storeReplicationFactor,
+        foundingDelayMs: FOUNDING_DELAY_MS,
       },
       { control, clock, logger },
     );

@@ -156,7 +156,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
     onExpired: (meta) => leaves.retire(meta),
   });
   const done = new DoneDeletes({ folder: options.dataDir }, { disk, clock });
-  const deleteDeps = { catalog, folders, tombstones, compactor, transit, done };
+  const askers = { newestEpoch: 0 };
+  const deleteDeps = { catalog, folders, tombstones, compactor, transit, done, askers };
   const replication = createReplication(options, {
     ...{
       catalog,
@@ -181,7 +182,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   const peerCalls = replication.handlers;
   const fence = new PublishFence(() => deps.peers?.control.placement()?.epoch ?? 0);
   const versionDeps = {
-    ...{ catalog, tombstones, awaited: replication.awaited },
+    ...{ catalog, tombstones, lacking: replication.lacking },
     epoch: () => deps.peers?.control.placement()?.epoch ?? 0,
   };
   const parts = new PartEvaluator(
@@ -366,7 +367,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       newestSample: (request, { signal }) =>
         call(signal, () => Promise.resolve(newestSample(request, catalog))),
       heldLeaves: (request, { signal }) =>
-        call(signal, async () => heldLeaves(request, { catalog, tombstones, awaited: replication.awaited })),
+        call(signal, async () => heldLeaves(request, { catalog, tombstones, lacking: replication.lacking })),
       evaluateShares: (request, { signal }) =>
         stream(signal, (own) =>
           evaluateShares(
@@ -394,7 +395,7 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
           selectBlocks(
             request,
             options.seriesMax,
-            { catalog, resolutions, tombstones, clock, metrics, hashSeed, awaited: replication.awaited },
+            { catalog, resolutions, tombstones, clock, metrics, hashSeed, lacking: replication.lacking },
             own,
           ),
         ),
@@ -413,7 +414,9 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
       snapshot: ({ name }, { signal }) =>
         call(signal, async (own) => ({ blocks: await takeSnapshot(name, { catalog, folders, disk }, own) })),
       labels: (request, { signal }) =>
-        call(signal, (own) => labelsOfBlocks(request, { catalog, resolutions, tombstones }, own)),
+        call(signal, (own) =>
+          labelsOfBlocks(request, { catalog, resolutions, tombstones, lacking: replication.lacking }, own),
+        ),
     },
     async start() {
       await folders.prepare();

@@ -70,7 +70,7 @@ test('what an ingester gets of others that have not done it yet is gone as well'
   const { rig, cluster } = await startWorld(async (instance, request) => {
     asked.push(instance);
     // So whoever is not among them knows later that it missed it.
-    expect(request.asked?.instances).toEqual(['a', 'b', 'c', 'store']);
+    expect(request.asked).toEqual({ instances: ['a', 'b', 'c', 'store'], epoch: rig.placement?.epoch });
     if (asked.filter((each) => each === instance).length > 1) return;
     if (instance !== 'c') {
       done.resolve();

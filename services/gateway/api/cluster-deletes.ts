@@ -20,7 +20,8 @@ export async function deleteEverywhere(
   requireAllNodes(cluster);
   // Ingesters first: what they seal before they answer is on a store by then, and what they seal later lacks the samples.
   const [ingesters, stores] = [cluster.ingesters(), cluster.stores()];
-  const asked = { instances: [...ingesters, ...stores].map(({ instance }) => instance) };
+  const instances = [...ingesters, ...stores].map(({ instance }) => instance);
+  const asked = { instances, epoch: cluster.placement()?.epoch ?? 0 };
   await hideTwice('ingester', ingesters, { ...request, asked }, context);
   await hideTwice('store', stores, { ...request, asked }, context);
   const missed = missingOf(cluster, [...ingesters, ...stores]);

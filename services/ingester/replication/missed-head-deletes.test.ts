@@ -15,10 +15,10 @@ const { signal } = new AbortController();
 let rig: ReplicaRig | undefined;
 afterEach(() => rig?.close());
 
-const deleteOf = (series: string, digit: string, instances: readonly string[]) => ({
+const deleteOf = (series: string, digit: string, instances: readonly string[], epoch = 2) => ({
   ...{ tenant: DEFAULT_TENANT, deleteId: digit.repeat(32), createdAtMs: 1, actor: 'test' },
   matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'series', value: series }],
-  ...{ minTimeMs: 0, maxTimeMs: 2 ** 52, asked: { instances: [...instances] } },
+  ...{ minTimeMs: 0, maxTimeMs: 2 ** 52, asked: { instances: [...instances], epoch } },
 });
 
 test('an ingester that was given up does what was deleted meanwhile before it answers, once, and shows what came since', async () => {
@@ -35,7 +35,7 @@ test('an ingester that was given up does what was deleted meanwhile before it an
     [...(await replicas.contentOf('c')).keys()].map((key) => key.replace('w/', '')).sort();
   for (let i = 0; i < 10; i++) await rig.write(SERIES, START_MS + i * 1000, i);
   // Asked for while it was a member, and failed elsewhere: whoever asked knows that it is not done.
-  told.push({ delete: deleteOf(FAILED, '1', ABC), undone: false });
+  told.push({ delete: deleteOf(FAILED, '1', ABC), undone: false, complete: false });
   await rig.stop('c');
   rig.place(['a', 'b']);
   rig.forgetFormer();
@@ -50,9 +50,9 @@ test('an ingester that was given up does what was deleted meanwhile before it an
           () => false,
         ),
     );
-  told.push({ delete: missed, undone: false });
-  told.push({ delete: deleteOf(TAKEN_BACK, '3', ['a', 'b']), undone: false });
-  told.push({ delete: { ...deleteOf(TAKEN_BACK, '3', []), matchers: [] }, undone: true });
+  told.push({ delete: missed, undone: false, complete: false });
+  told.push({ delete: deleteOf(TAKEN_BACK, '3', ['a', 'b']), undone: false, complete: false });
+  told.push({ delete: { ...deleteOf(TAKEN_BACK, '3', []), matchers: [] }, undone: true, complete: false });
   await rig.start('c');
   expect(await seen()).toEqual([TAKEN_BACK, FAILED, KEPT]);
   // Who is listed anew asks the stores before it takes anything; who writes waits for that.

@@ -7,7 +7,7 @@ import { countsOn } from '../../lib/placement/owner-sets.ts';
 import type { Placement } from '../../lib/placement/placement.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { Cluster } from '../../lib/transport/cluster.ts';
-import { MissedDeletes } from '../../lib/transport/members/missed-deletes.ts';
+import { type Listing, type MakeHow, MissedDeletes } from '../../lib/transport/members/missed-deletes.ts';
 import { DoneDeletes } from '../../lib/tsdb/tombstones/done-deletes.ts';
 import type { UndoneDeletes } from '../../lib/tsdb/tombstones/undone-deletes.ts';
 import type { DoneDelete as WireDoneDelete } from '../../lib/wire/contracts.ts';
@@ -34,8 +34,8 @@ export class MissedHeadDeletes {
   readonly #stopping = new AbortController();
   #sealer: Pick<Sealer, 'deleteSamples' | 'undoDelete'> | undefined;
   #running: Promise<void> | undefined;
-  /** Whether the placement that was looked at last counts on this ingester. */
-  #looked: { readonly placement: Placement; readonly isListed: boolean } | undefined;
+  /** What was looked at last, at each write. */
+  #looked: { readonly placement: Placement; readonly listing: Listing | undefined } | undefined;
 
   constructor(deps: MissedHeadDeletesDeps) {
     this.#deps = deps;
@@ -45,12 +45,12 @@ export class MissedHeadDeletes {
       { absenceMs, toldMax: TOLD_MAX },
       {
         ...{ control, clock, logger, done: this.#done },
-        isListed: () => this.#isListed(),
+        listing: () => this.#listing(),
         stores: () => {
           const stores = cluster.storeReplication?.() ?? [];
           return stores.length > 0 ? stores : undefined;
         },
-        make: (told, hides) => this.#make(told, hides),
+        make: (told, how) => this.#make(told, how),
       },
     );
   }
@@ -78,19 +78,20 @@ export class MissedHeadDeletes {
     return this.#missed.inOrder();
   }
 
-  #isListed(): boolean {
+  #listing(): Listing | undefined {
     const { cluster, instance } = this.#deps;
     const placement = cluster.placement();
-    if (placement === undefined) return false;
+    if (placement === undefined) return undefined;
     if (this.#looked?.placement !== placement) {
       const isListed = placement.replicas.some((_, partition) => countsOn(placement, partition, instance));
-      this.#looked = { placement, isListed };
+      const stores = cluster.storeSet?.()?.instances ?? [];
+      this.#looked = { placement, listing: isListed ? { epoch: placement.epoch, stores } : undefined };
     }
-    return this.#looked.isListed;
+    return this.#looked.listing;
   }
 
   /** Whatever is in the heads now is older than what was missed. */
-  async #make(told: readonly WireDoneDelete[], hides: boolean): Promise<number> {
+  async #make(told: readonly WireDoneDelete[], { hides, heardEpoch }: MakeHow): Promise<number> {
     const { instance, undone } = this.#deps;
     const news = newsOf(told, { instance, done: this.#done, undone: undone.all });
     for (const { tenant, id } of news.undone) {
@@ -99,7 +100,7 @@ export class MissedHeadDeletes {
     }
     const missed = hides ? news.missed : [];
     for (const one of missed) await this.#sealer!.deleteSamples(markOfDelete(one));
-    await this.#done.add(news.done);
+    await this.#done.add(news.done, heardEpoch);
     return missed.length;
   }
 }

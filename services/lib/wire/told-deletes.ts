@@ -20,7 +20,7 @@ export function deleteOfRequest(request: DeleteSeriesRequest): DoneDelete {
   for (const matcher of matchers) compileMatcher(matcher);
   return {
     ...{ tenant, id: deleteId, createdAtMs, actor, matchers, minTimeMs, maxTimeMs },
-    asked: [...(asked?.instances ?? [])],
+    ...{ asked: [...(asked?.instances ?? [])], epoch: asked?.epoch ?? 0 },
   };
 }
 
@@ -31,8 +31,8 @@ export interface DeleteNews {
   /** Done and not taken back. */
   readonly done: readonly DoneDelete[];
   /**
-   * Those of them that this node was not asked for. The others are not done late: whoever asked was told that they failed, and samples may have
-   * come since.
+   * Those of them that this node was not asked for, by a placement after the one by which it heard of all. The others are not done late: whoever
+   * asked was told that they failed, and samples may have come since.
    */
   readonly missed: readonly DoneDelete[];
 }
@@ -42,7 +42,7 @@ export function newsOf(
   told: readonly WireDoneDelete[],
   known: {
     readonly instance: string;
-    readonly done: Pick<DoneDeletes, 'has'>;
+    readonly done: Pick<DoneDeletes, 'has' | 'heardEpoch'>;
     readonly undone: readonly Pick<UndoneDelete, 'tenant' | 'id'>[];
   },
 ): DeleteNews {
@@ -61,6 +61,7 @@ export function newsOf(
     if (!isUndone && !known.done.has({ tenant, id, createdAtMs })) fresh.set(key, deleteOfRequest(request));
   }
   const done = [...fresh].flatMap(([key, one]) => (takenBack.has(key) ? [] : [one]));
-  const missed = done.filter(({ asked }) => asked.length > 0 && !asked.includes(known.instance));
+  const { heardEpoch } = known.done;
+  const missed = done.filter(({ asked, epoch }) => epoch > heardEpoch && !asked.includes(known.instance));
   return { undone, done, missed };
 }

@@ -6,7 +6,7 @@ import { fromWireMatchers } from '../../lib/wire/matchers.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
 import type { BlockCatalog } from './block-catalog.ts';
 import type { BlockResolutions } from './block-resolutions.ts';
-import { coverageOf } from './coverage.ts';
+import { coverageOf, type Lacking } from './coverage.ts';
 import { leaseChosen } from './select-blocks.ts';
 
 /**
@@ -18,6 +18,7 @@ export async function labelsOfBlocks(
     readonly catalog: BlockCatalog;
     readonly resolutions: BlockResolutions;
     readonly tombstones: Tombstones;
+    readonly lacking: (tenant: string) => Lacking;
   },
   signal: AbortSignal,
 ): Promise<LabelsResponse> {
@@ -30,6 +31,7 @@ export async function labelsOfBlocks(
     { minTimeMs: request.minTimeMs, maxTimeMs: request.maxTimeMs, partitions: [] },
     leases.map(({ meta }) => meta),
     catalog.quarantinedOf(request.tenant),
+    deps.lacking(request.tenant),
   );
   const pacer = new WorkPacer(signal);
   let united: readonly string[] = [];

@@ -18,6 +18,16 @@ export interface UnreachableBlock {
   readonly why: string;
 }
 
+/** What a store is to have, and has not. */
+export interface Lacking {
+  /** Blocks that are nowhere but in object storage, and on their way. */
+  readonly awaited: readonly BlockMeta[];
+  /** Why more may be missing of which nothing is known here; undefined where nothing is. */
+  readonly unknown: string | undefined;
+}
+
+const NOTHING_LACKING: Lacking = { awaited: [], unknown: undefined };
+
 /** Blocks named in `missing` at most. */
 const NAMED_MAX = 3;
 
@@ -25,14 +35,14 @@ const NAMED_MAX = 3;
  * One range per partition that was asked for and is held, from the oldest to the newest sample of the blocks that were
  * read; `complete` is false where a block of that partition and range is in quarantine, and `missing` names the block.
  *
- * @param awaited      Blocks that are nowhere but in object storage, and on their way: as good as missing.
+ * @param lacking      As good as in quarantine.
  * @param unreachable  Of the blocks that were read: those whose chunks are in object storage and could not be had, or not all.
  */
 export function coverageOf(
   question: CoverageQuestion,
   read: readonly BlockMeta[],
   missing: readonly QuarantinedBlock[],
-  awaited: readonly BlockMeta[] = [],
+  { awaited, unknown }: Lacking = NOTHING_LACKING,
   unreachable: readonly UnreachableBlock[] = [],
 ): Coverage {
   const asked = question.partitions.length > 0 ? new Set(question.partitions) : undefined;
@@ -64,11 +74,16 @@ export function coverageOf(
   for (const { minTimeMs, maxTimeMs, partitions } of late) {
     for (const partition of partitions) cover(partition, minTimeMs, maxTimeMs, false);
   }
+  if (unknown !== undefined) {
+    const anywhere = asked ?? [...byPartition.keys()];
+    for (const partition of anywhere) cover(partition, question.minTimeMs, question.maxTimeMs, false);
+  }
   for (const { meta } of unreachable) {
     for (const partition of meta.partitions) cover(partition, meta.minTimeMs, meta.maxTimeMs, false);
   }
   const partitions = [...byPartition.values()].sort((a, b) => a.partition - b.partition);
   const reasons = [
+    ...(unknown === undefined ? [] : [unknown]),
     ...describe(lost, 'corrupt ', 'in quarantine'),
     ...describe(late.map(asMissing), '', 'still being fetched from object storage'),
     ...describe(

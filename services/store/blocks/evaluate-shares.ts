@@ -12,7 +12,7 @@ import type { BlockLease } from './block-catalog.ts';
 import { LimitedSink, leaseOverlapping, readBlock, type SelectDeps } from './select-blocks.ts';
 import { hasAggregates, wholePartitions } from './window-leaves.ts';
 
-export interface EvaluateSharesDeps extends Omit<SelectDeps, 'resolutions' | 'awaited'> {
+export interface EvaluateSharesDeps extends Omit<SelectDeps, 'resolutions' | 'lacking'> {
   readonly evaluator: PartEvaluator;
   /** Most series that a selector may find here. */
   readonly seriesMax: number;

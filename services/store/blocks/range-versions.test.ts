@@ -43,7 +43,7 @@ function ask(
     {
       catalog: { list: () => [...blocks], quarantinedOf: () => [] },
       tombstones: { list: () => tombstones },
-      ...{ awaited: () => [], epoch: () => 7 },
+      ...{ lacking: () => ({ awaited: [], unknown: undefined }), epoch: () => 7 },
       ...more,
     },
   );
@@ -115,7 +115,7 @@ test('ranges without ends, and too many of them, are refused', () => {
   const deps = {
     catalog: { list: () => [], quarantinedOf: () => [] },
     tombstones: { list: () => [] },
-    ...{ awaited: () => [], epoch: () => 0 },
+    ...{ lacking: () => ({ awaited: [], unknown: undefined }), epoch: () => 0 },
   };
   expect(() => rangeVersions({ tenant: 't', minTimesMs: [1], maxTimesMs: [] }, deps)).toThrow(
     /1 ranges with 0/,

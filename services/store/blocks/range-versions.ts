@@ -2,11 +2,10 @@
 // concern them. Blocks are named by their content, so the same sum is the same samples, after a restart and whatever came about it;
 // sealing and compaction change it, although no sample changes.
 import { AppError } from '../../lib/core/errors.ts';
-import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { VersionsRequest, VersionsResponse } from '../../lib/wire/contracts.ts';
 import type { Tombstones } from '../deletes/tombstones.ts';
 import type { BlockCatalog } from './block-catalog.ts';
-import { coverageOf } from './coverage.ts';
+import { coverageOf, type Lacking } from './coverage.ts';
 
 /** Ranges of one question: more than a query may have parts. */
 const RANGES_MAX = 1000;
@@ -14,8 +13,8 @@ const RANGES_MAX = 1000;
 export interface RangeVersionsDeps {
   readonly catalog: Pick<BlockCatalog, 'list' | 'quarantinedOf'>;
   readonly tombstones: Pick<Tombstones, 'list'>;
-  /** Blocks of a tenant that are nowhere but in object storage, and on their way. */
-  readonly awaited: (tenant: string) => readonly BlockMeta[];
+  /** What the store is to have of a tenant, and has not. */
+  readonly lacking: (tenant: string) => Lacking;
   /** 0 while no placement is known, and where there is one process only. */
   readonly epoch: () => number;
 }
@@ -51,7 +50,7 @@ export function rangeVersions(request: VersionsRequest, deps: RangeVersionsDeps)
     maxTimeMs: Math.max(...maxTimesMs),
     partitions: [],
   };
-  const { missing } = coverageOf(whole, [], deps.catalog.quarantinedOf(tenant), deps.awaited(tenant));
+  const { missing } = coverageOf(whole, [], deps.catalog.quarantinedOf(tenant), deps.lacking(tenant));
   return { origin: '', versions, epoch: deps.epoch(), ...(missing === undefined ? {} : { missing }) };
 }
 

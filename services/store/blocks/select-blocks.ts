@@ -16,7 +16,7 @@ import { ChunksUnreachableError } from '../eviction/chunk-fetcher.ts';
 import type { StoreMetrics } from '../store-metrics.ts';
 import type { BlockCatalog, BlockLease } from './block-catalog.ts';
 import type { BlockResolutions } from './block-resolutions.ts';
-import { coverageOf } from './coverage.ts';
+import { coverageOf, type Lacking } from './coverage.ts';
 import { SeriesCounter } from './series-counter.ts';
 
 export interface SelectDeps {
@@ -27,8 +27,8 @@ export interface SelectDeps {
   readonly metrics: StoreMetrics;
   /** Seed of the hashes that count series. */
   readonly hashSeed: number;
-  /** Blocks of a tenant that are nowhere but in object storage, and on their way. Default: none. */
-  readonly awaited?: (tenant: string) => readonly BlockMeta[];
+  /** What this store is to have of a tenant, and has not. Default: nothing. */
+  readonly lacking?: (tenant: string) => Lacking;
 }
 
 /**
@@ -48,7 +48,7 @@ export async function* selectBlocks(
   const masks = leases.map(({ meta }) => tombstones.maskOf(meta.tenant, meta.blockId));
   const unreachable: ChunksUnreachableError[] = [];
   try {
-    const [quarantined, awaited] = [catalog.quarantinedOf(request.tenant), deps.awaited?.(request.tenant)];
+    const [quarantined, lacking] = [catalog.quarantinedOf(request.tenant), deps.lacking?.(request.tenant)];
     // The last frame is held back: it carries the coverage.
     let held: Uint8Array | undefined;
     for await (const frame of framesOf(leases, masks, request, seriesMax, unreachable, deps, signal)) {
@@ -57,7 +57,7 @@ export async function* selectBlocks(
       held = frame;
     }
     const metas = leases.map(({ meta }) => meta);
-    const coverage = coverageOf(request, metas, quarantined, awaited, unreachable);
+    const coverage = coverageOf(request, metas, quarantined, lacking, unreachable);
     yield { frame: held ?? emptySeriesFrame(), coverage };
   } finally {
     for (const lease of leases) await lease.release();

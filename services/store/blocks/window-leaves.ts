@@ -7,7 +7,7 @@ import type { HeldLeavesRequest, HeldLeavesResponse, PartShare } from '../../lib
 import type { Tombstones } from '../deletes/tombstones.ts';
 import type { BlockCatalog } from './block-catalog.ts';
 import { packIds, unpackIds } from './block-ids.ts';
-import { coverageOf } from './coverage.ts';
+import { coverageOf, type Lacking } from './coverage.ts';
 
 /** Sealed blocks of an answer, 16 bytes each: eight years of ranges of two hours, half a year in sixteen shares. */
 const LEAVES_MAX = 35_000;
@@ -15,8 +15,8 @@ const LEAVES_MAX = 35_000;
 export interface WindowLeavesDeps {
   readonly catalog: Pick<BlockCatalog, 'list' | 'quarantinedOf'>;
   readonly tombstones: Pick<Tombstones, 'list'>;
-  /** Blocks of a tenant that are nowhere but in object storage, and on their way. */
-  readonly awaited: (tenant: string) => readonly BlockMeta[];
+  /** What the store is to have of a tenant, and has not. */
+  readonly lacking: (tenant: string) => Lacking;
 }
 
 /**
@@ -26,7 +26,7 @@ export interface WindowLeavesDeps {
  */
 export function heldLeaves(request: HeldLeavesRequest, deps: WindowLeavesDeps): HeldLeavesResponse {
   const { tenant } = request;
-  const { catalog, tombstones, awaited } = deps;
+  const { catalog, tombstones, lacking } = deps;
   const metas = blocksOf(catalog.list(tenant), request);
   const samples = metas.filter(({ resolutionMs }) => resolutionMs === undefined);
   const count = samples.reduce((sum, meta) => sum + leavesOf(meta).length, 0);
@@ -43,7 +43,7 @@ export function heldLeaves(request: HeldLeavesRequest, deps: WindowLeavesDeps): 
     { ...request, partitions: [] },
     [],
     catalog.quarantinedOf(tenant),
-    awaited(tenant),
+    lacking(tenant),
   );
   return {
     blocks: samples.map((meta) => ({

@@ -236,6 +236,27 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 120_000 }, () => {
     expect(elsewhere.missing).toBeUndefined();
   });
 
+  test('a store that began empty lacks what is there, until it knows what others have (simulation, seed 412)', async () => {
+    const gateway = await startS3Gateway();
+    const first = await startStores(gateway, ['x', 'y']);
+    const block = await blockOf(3840);
+    await first.ship(block);
+    await eventually(() => blocksIn(gateway).length).toBe(1);
+    await first.stopAll();
+
+    const second = await startStores(gateway, []);
+    // It is there, and does not answer: it waits for the bucket.
+    const refuse = () => {
+      throw new Error('the store is still looking through its blocks');
+    };
+    const starting = new Proxy({}, { get: () => refuse }) as StoreNode['replication'];
+    second.nodes.set('y', { instance: 'y', replication: starting } as StoreNode);
+    onTestFinished(() => void second.nodes.delete('y'));
+    const x = await second.start('x', { repairIntervalMs: 3_600_000 });
+    expect((await coverageOf(x)).missing).toMatch(block.meta.blockId);
+    second.nodes.delete('y');
+  });
+
   test('with an empty disk a store does not answer before it knows what is in the bucket', async () => {
     const gateway = await startS3Gateway();
     const first = await startAlone(gateway);

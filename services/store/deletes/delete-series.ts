@@ -1,5 +1,6 @@
 // Answers the calls about deletes: hides samples of the blocks held now, shows them again, lists, takes them off the disk.
 import { AppError, throwIfAborted } from '../../lib/core/errors.ts';
+import type { MakeHow } from '../../lib/transport/members/missed-deletes.ts';
 import { isBlockId } from '../../lib/tsdb/block/block-name.ts';
 import type { Deletion } from '../../lib/tsdb/tombstones/deletion.ts';
 import type { DoneDelete, DoneDeletes } from '../../lib/tsdb/tombstones/done-deletes.ts';
@@ -28,6 +29,13 @@ export interface DeleteDeps {
   readonly transit: BlocksInTransit;
   /** What was done, for those that were away. */
   readonly done: DoneDeletes;
+  readonly askers: Askers;
+}
+
+/** Nodes that came, and asked which deletes were done. */
+export interface Askers {
+  /** Of the placements that list them; 0: nobody asked since the start. */
+  newestEpoch: number;
 }
 
 /** A compaction may take a block away while the others are searched; it is over long before so many tries. */
@@ -38,7 +46,7 @@ const TRIES_MAX = 10;
  *
  * @returns Blocks concerned.
  * @throws AppError `bad_data` on a malformed id or matcher, `failed_precondition` for one that was taken back, `resource_exhausted` when too many deletes wait, `unavailable`
- *         when blocks change all the time.
+ *         when blocks change all the time, and when a node came that the delete leaves out and was not told of it.
  */
 export async function deleteSeries(
   request: DeleteSeriesRequest,
@@ -48,6 +56,13 @@ export async function deleteSeries(
   const one = deleteOfRequest(request);
   const concerned = await hide(one, deps.transit, deps, signal);
   await deps.folders.exclusively(() => deps.done.add([one]));
+  // Who asks from now on is told of it.
+  const { newestEpoch } = deps.askers;
+  if (one.asked.length > 0 && one.epoch < newestEpoch)
+    throw new AppError(
+      'unavailable',
+      `the delete goes by placement ${one.epoch}, and a node of placement ${newestEpoch} has come meanwhile; send the delete again`,
+    );
   return concerned;
 }
 
@@ -83,35 +98,44 @@ async function hide(
   );
 }
 
-/** Deletes of the last 30 days, for those that were away meanwhile. */
-export function* doneDeletes({ done, tombstones }: DeleteDeps): Generator<WireDoneDelete> {
+/**
+ * Deletes of the last 30 days, for those that were away meanwhile.
+ *
+ * @param epoch       Of the placement that lists who asks; 0: none does.
+ * @param isComplete  Every delete that was acknowledged is known here.
+ */
+export function* doneDeletes(
+  { epoch, isComplete }: { readonly epoch: number; readonly isComplete: boolean },
+  { askers, done, tombstones }: DeleteDeps,
+): Generator<WireDoneDelete> {
+  askers.newestEpoch = Math.max(askers.newestEpoch, epoch);
   const undone = new Set(tombstones.undone().map(({ tenant, id }) => `${tenant}/${id}`));
-  for (const { tenant, id, matchers, asked, ...rest } of done.all) {
+  for (const { tenant, id, matchers, asked, epoch: askedEpoch, ...rest } of done.all) {
     if (undone.has(`${tenant}/${id}`)) continue;
     const request = {
       tenant,
       deleteId: id,
       matchers: toWireMatchers(matchers),
-      asked: { instances: [...asked] },
+      asked: { instances: [...asked], epoch: askedEpoch },
     };
-    yield { delete: { ...rest, ...request }, undone: false };
+    yield { delete: { ...rest, ...request }, undone: false, complete: false };
   }
   for (const { tenant, id } of tombstones.undone()) {
     const nothing = { matchers: [], minTimeMs: 0, maxTimeMs: 0, createdAtMs: 0, actor: '' };
-    yield { delete: { tenant, deleteId: id, ...nothing }, undone: true };
+    yield { delete: { tenant, deleteId: id, ...nothing }, undone: true, complete: false };
   }
+  if (isComplete) yield { delete: undefined, undone: false, complete: true };
 }
 
 /**
  * Does what other stores have done and this one has not.
  *
- * @param hides  Whether blocks here may be older than the deletes; else they are only noted.
  * @returns Deletes that hide samples here from now on.
  * @throws AppError as deleteSeries does.
  */
 export async function makeMissed(
   told: readonly WireDoneDelete[],
-  { hides, instance }: { readonly hides: boolean; readonly instance: string },
+  { hides, heardEpoch, instance }: MakeHow & { readonly instance: string },
   deps: DeleteDeps,
   signal: AbortSignal,
 ): Promise<number> {
@@ -121,7 +145,7 @@ export async function makeMissed(
     await folders.exclusively(() => tombstones.undo(tenant, id, 'another store'));
   const missed = hides ? news.missed : [];
   for (const one of missed) await hide(one, undefined, deps, signal);
-  await folders.exclusively(() => done.add(news.done));
+  await folders.exclusively(() => done.add(news.done, heardEpoch));
   return missed.length;
 }
 

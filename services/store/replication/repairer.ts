@@ -13,6 +13,7 @@ import type { BlocksInTransit } from './blocks-in-transit.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import { fromMeta, type InventoryBlock, leafIdOf } from './inventory-block.ts';
 import { lookForever } from './look-forever.ts';
+import type { LostDisk } from './lost-disk.ts';
 import { PeerInventories } from './peer-inventories.ts';
 import type { Promises } from './promises.ts';
 import { type PullBlockDeps, pullBlock } from './pull-block.ts';
@@ -47,6 +48,8 @@ export interface RepairerDeps extends PullBlockDeps {
   readonly isInOrder: () => boolean;
   /** Blocks of which deletes left nothing here. */
   readonly erased: () => readonly BlockName[];
+  /** Told when all is here that this store is to have. */
+  readonly lostDisk?: Pick<LostDisk, 'reason' | 'restored'> | undefined;
   /** Object storage as the place of chunks; absent without one. */
   readonly eviction?:
     | {
@@ -181,6 +184,8 @@ export class Repairer {
     await this.#takeReplacements(view, signal);
     if (plan.wanted.length === 0 && silent.length === 0) {
       this.#settledWithout = view.uncounted;
+      if (this.#deps.lostDisk?.reason !== undefined && this.#hasAll(view))
+        await this.#deps.lostDisk.restored();
       await this.#tidy(before, view);
       await this.#deps.onSettled(view, this.#inventories, signal);
       return given;
@@ -194,10 +199,17 @@ export class Repairer {
     return instance === this.#options.instance || this.#inventories.of(instance)?.isFresh === true;
   }
 
-  #plan(view: StoreView): RepairPlan {
+  /** Whether all that stores ever said they hold, and this one is to have, is here, and each of them did say. */
+  #hasAll(view: StoreView): boolean {
+    const others = view.known.filter(({ instance }) => instance !== this.#options.instance);
+    const isHeard = others.every(({ instance }) => this.#inventories.of(instance) !== undefined);
+    return isHeard && this.#plan(view, others).wanted.length === 0;
+  }
+
+  #plan(view: StoreView, sources: readonly { readonly instance: string }[] = view.peers): RepairPlan {
     const { catalog, leaves, isExpired, erased } = this.#deps;
     const peers = new Map(
-      view.peers.flatMap(({ instance }) => {
+      sources.flatMap(({ instance }) => {
         const inventory = this.#inventories.of(instance);
         return inventory === undefined ? [] : [[instance, inventory] as const];
       }),

@@ -1,124 +1,28 @@
 // Stores that share blocks out among themselves: one joins, leaves, dies, loses a block, gets a damaged one. After each of it every
 // block is on as many stores as it should be, on those that should have it, and every answer is what it was.
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { expect, onTestFinished, test } from 'vitest';
-import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
-import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.ts';
-import { type Meddle, StoreCluster, type StoreNode } from '../../../test/support/store-cluster.ts';
-import { HandClock, listedBlocks, putBuilt, storedContent } from '../../../test/support/store-rig.ts';
+import { expect, test } from 'vitest';
+import {
+  blockOf,
+  everything,
+  fill,
+  HOUR_MS,
+  holders,
+  misplaced,
+  NOW_MS,
+  startStores,
+  unitedContent,
+} from '../../../test/support/replicated-stores.ts';
+import type { Meddle, StoreNode } from '../../../test/support/store-cluster.ts';
+import { listedBlocks, putBuilt, storedContent } from '../../../test/support/store-rig.ts';
 import { AppError } from '../../lib/core/errors.ts';
-import { Labels } from '../../lib/model/labels.ts';
 import { GroupPlacement, groupOf } from '../../lib/placement/block-groups.ts';
 import type { BuiltBlock } from '../../lib/tsdb/block/block-writer.ts';
-import { MatchType, type PutBlockRequest } from '../../lib/wire/contracts.ts';
-import type { StoreOptions } from '../options.ts';
+import type { PutBlockRequest } from '../../lib/wire/contracts.ts';
 
-const HOUR_MS = 3_600_000;
-const NOW_MS = 4000 * HOUR_MS;
 const signal = new AbortController().signal;
-const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__', value: '.+' }];
 const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 30_000, interval: 20 });
-
-async function startStores(
-  instances: readonly string[],
-  options: Partial<StoreOptions> = {},
-): Promise<StoreCluster> {
-  const folder = await temporaryFolder();
-  const cluster = new StoreCluster(folder.path, new HandClock(NOW_MS), 2, options);
-  onTestFinished(async () => {
-    await cluster.stopAll();
-    await folder[Symbol.asyncDispose]();
-  });
-  for (const instance of instances) await cluster.start(instance);
-  return cluster;
-}
-
-/** Two hours of eight series of one partition, with values that tell the block; only the first `kept` samples of each when given. */
-async function blockOf(
-  startHour: number,
-  partition: number,
-  samples = 60,
-  kept = samples,
-): Promise<BuiltBlock> {
-  const folder = await temporaryFolder();
-  onTestFinished(() => folder[Symbol.asyncDispose]());
-  const words = new Uint32Array(Float64Array.of(startHour * 100 + partition + 0.1).buffer);
-  const stepMs = (2 * HOUR_MS) / samples;
-  const series = Array.from({ length: 8 }, (_, i) => {
-    const labels = Labels.from([
-      ['__name__', 'up'],
-      ['partition', `${partition}`],
-      ['i', `${i}`],
-    ]);
-    const points = Array.from({ length: kept }, (_unused, at): TestSample => {
-      const timeMs = startHour * HOUR_MS + Math.round(at * stepMs);
-      return [timeMs, (words[0]! + Math.imul(at * (i + 1), 0x9e3779b1)) >>> 0, words[1]!];
-    });
-    return { ...seriesOf(labels, points, 40), partition };
-  });
-  return buildBlock(path.join(folder.path, 'built'), series);
-}
-
-/** Blocks of two windows and eight partitions, put where they belong. */
-async function fill(
-  cluster: StoreCluster,
-  hours: readonly number[] = [3840, 3842, 3890],
-): Promise<BuiltBlock[]> {
-  const blocks: BuiltBlock[] = [];
-  for (const hour of hours)
-    for (let partition = 0; partition < 8; partition++) blocks.push(await blockOf(hour, partition));
-  for (const block of blocks) await cluster.ship(block);
-  return blocks;
-}
-
-/** Instance → sealed blocks held. */
-async function holders(cluster: StoreCluster): Promise<Map<string, Set<string>>> {
-  const held = new Map<string, Set<string>>();
-  for (const [instance, node] of cluster.nodes) {
-    const leaves = new Set<string>();
-    for await (const { held: part } of node.replication.inventory({ session: '', version: 0 }, { signal })) {
-      for (const { blockId, sources } of part) {
-        const ids = Buffer.from(sources).toString('hex').match(/.{32}/g) ?? [blockId];
-        for (const id of ids) leaves.add(id);
-      }
-    }
-    held.set(instance, leaves);
-  }
-  return held;
-}
-
-/** What is not where it belongs, a line each. */
-async function misplaced(
-  cluster: StoreCluster,
-  blocks: readonly BuiltBlock[],
-  without: readonly string[] = [],
-) {
-  const held = await holders(cluster);
-  const placement = new GroupPlacement(
-    cluster.stores.filter(({ instance }) => !without.includes(instance)),
-    2,
-  );
-  return blocks.flatMap(({ meta }) => {
-    const owners = placement.ownersOf(groupOf(meta)).toSorted();
-    const at = [...held].filter(([, leaves]) => leaves.has(meta.blockId)).map(([instance]) => instance);
-    const isRight = at.toSorted().join() === owners.join();
-    return isRight ? [] : [`${meta.blockId} should be on ${owners.join()}, is on ${at.join()}`];
-  });
-}
-
-/** All samples of all stores. */
-async function unitedContent(cluster: StoreCluster): Promise<Map<string, Map<number, string>>> {
-  const united = new Map<string, Map<number, string>>();
-  for (const node of cluster.nodes.values()) {
-    for (const [series, samples] of await storedContent(node, everything)) {
-      const known = united.get(series) ?? new Map<number, string>();
-      for (const [timeMs, bits] of samples) known.set(timeMs, bits);
-      united.set(series, known);
-    }
-  }
-  return united;
-}
 
 const statusOf = (node: StoreNode) => node.replication.replicationStatus({}, { signal });
 const counter = async (node: StoreNode, line: string): Promise<number> => {
@@ -277,140 +181,47 @@ test('bytes that are damaged on the way or at the source are never taken over', 
   expect(await counter(damaged, 'tidemark_store_corrupt_blocks_total')).toBe(1);
 }, 60_000);
 
-test('a store that was given up does what was deleted meanwhile before it answers, and shows what came since', async () => {
-  const cluster = await startStores(['s-0', 's-1', 's-2'], { deleteDelayMs: 1e9 });
+test('a store that lost its disk says that its answers lack samples until its blocks are here again (simulation, seed 412)', async () => {
+  const cluster = await startStores(['s-0', 's-1', 's-2'], { rebuildDelayMs: 600_000 });
   await fill(cluster);
-  const before = await unitedContent(cluster);
-  await cluster.stop('s-1');
-  await eventually(() => cluster.stores.map(({ instance }) => instance)).toEqual(['s-0', 's-2']);
-  const asked = { instances: ['s-0', 's-2'] };
-  const request = {
-    tenant: 'anonymous',
-    minTimeMs: 0,
-    maxTimeMs: NOW_MS,
-    createdAtMs: NOW_MS,
-    actor: 'test',
-    asked,
+  const missingAt = async (instance: string): Promise<string | undefined> => {
+    const { client } = cluster.node(instance);
+    const request = { tenant: 'anonymous', matchers: everything, minTimeMs: 0, maxTimeMs: NOW_MS };
+    const rest = { labelsOnly: true, partitions: [], seriesMax: 0 };
+    let missing: string | undefined;
+    for await (const { coverage } of client.select({ ...request, ...rest }, { signal }))
+      missing = coverage?.missing ?? missing;
+    return missing;
   };
-  const remove = (deleteId: string, i: string) =>
-    Promise.all(
-      asked.instances.map((instance) =>
-        cluster
-          .node(instance)
-          .client.deleteSeries(
-            { ...request, deleteId, matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: i }] },
-            { signal },
-          ),
-      ),
-    );
-  await remove('a'.repeat(32), '3');
-  // Of one of them nothing is left on their disks, of another only they know that it was taken back.
-  for (const instance of asked.instances)
-    await cluster.node(instance).client.cleanTombstones({ tenant: 'anonymous', actor: 'test' }, { signal });
-  await remove('b'.repeat(32), '4');
-  await remove('c'.repeat(32), '5');
-  for (const instance of asked.instances)
-    await cluster
-      .node(instance)
-      .client.undoDelete({ tenant: 'anonymous', deleteId: 'c'.repeat(32), actor: 'test' }, { signal });
-  // The same series and times as before, written again.
-  const again = await blockOf(3840, 1, 30);
-  await cluster.ship(again);
-  const expected = new Map([...before].filter(([series]) => !/i="[34]"/.test(series)));
-  const isDeleted = (content: ReadonlyMap<string, unknown>) =>
-    [...content.keys()].filter((series) => /i="[34]"/.test(series) && !series.includes('partition="1"'));
-  const node = await cluster.start('s-1');
-  expect(isDeleted(await storedContent(node, everything))).toEqual([]);
-  await eventually(() => misplaced(cluster, [again])).toEqual([]);
-  const after = await unitedContent(cluster);
-  expect(isDeleted(after)).toEqual([]);
-  const timesOf = (samples: ReadonlyMap<number, string> = new Map()) => [...samples.keys()];
-  for (const [series, samples] of expected)
-    expect(timesOf(after.get(series)), series).toEqual(expect.arrayContaining(timesOf(samples)));
-  for (const i of [3, 4]) {
-    const series = [...after.keys()].find(
-      (each) => each.includes(`i="${i}"`) && each.includes('partition="1"'),
-    )!;
-    expect(after.get(series)?.size, series).toBe(30);
-  }
-  // Once: what is written after that stays, also where it starts again.
+  const { dataDir } = cluster.node('s-1');
   await cluster.stop('s-1');
-  await cluster.start('s-1');
-  expect(await unitedContent(cluster)).toEqual(after);
-});
-
-test('a delete that this store was asked for as well, and that failed, is not done late', async () => {
-  const cluster = await startStores(['s-0', 's-1']);
-  await fill(cluster, [3840]);
-  const before = await storedContent(cluster.node('s-1'), everything);
-  const deleteId = 'a'.repeat(32);
-  const request = {
-    tenant: 'anonymous',
-    minTimeMs: 0,
-    maxTimeMs: NOW_MS,
-    createdAtMs: NOW_MS,
-    actor: 'test',
-  };
-  await cluster.node('s-0').client.deleteSeries(
-    {
-      ...{ ...request, deleteId, asked: { instances: ['s-0', 's-1'] } },
-      matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: '3' }],
-    },
-    { signal },
-  );
-  await cluster.stop('s-1');
-  await cluster.start('s-1');
-  expect(await storedContent(cluster.node('s-1'), everything)).toEqual(before);
-});
-
-test('deletes come along with a block, and one that arrives while it is copied concerns it', async () => {
-  const cluster = await startStores(['s-0']);
-  const blocks = [await blockOf(3840, 1), await blockOf(3842, 1)];
-  for (const block of blocks) await cluster.ship(block);
-  const first = cluster.node('s-0');
-  const remove = (node: StoreNode, deleteId: string, i: string) =>
-    node.client.deleteSeries(
-      {
-        ...{
-          tenant: 'anonymous',
-          deleteId,
-          minTimeMs: 0,
-          maxTimeMs: NOW_MS,
-          createdAtMs: NOW_MS,
-          actor: 'test',
-        },
-        matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: i }],
-      },
-      { signal },
-    );
-  await remove(first, 'a'.repeat(32), '3');
-  const reached = Promise.withResolvers<void>();
-  const goOn = Promise.withResolvers<void>();
+  rmSync(dataDir, { recursive: true });
+  let isCopying = false;
   cluster.meddle = (client) => ({
     ...client,
-    // The source was asked for its deletes before the second one reached it, and that is here before the block is.
-    blockDeletes: async (request, context) => {
-      const answer = await client.blockDeletes(request, context);
-      reached.resolve();
-      await goOn.promise;
-      return answer;
+    pullBlock: (request, context) => {
+      if (!isCopying) throw new AppError('unavailable', 'not yet');
+      return client.pullBlock(request, context);
     },
   });
-  const second = await cluster.start('s-1');
-  await reached.promise;
-  await remove(second, 'b'.repeat(32), '4');
-  await remove(first, 'b'.repeat(32), '4');
-  goOn.resolve();
-  await eventually(async () => (await listedBlocks(second)).length).toBe(2);
-  const content = await storedContent(second, everything);
-  expect(content.size).toBe(6);
-  await eventually(() => storedContent(second, everything)).toEqual(await storedContent(first, everything));
-  // Both can still be taken back.
-  for (const node of [first, second]) {
-    for (const deleteId of ['a'.repeat(32), 'b'.repeat(32)])
-      await node.client.undoDelete({ tenant: 'anonymous', deleteId, actor: 'test' }, { signal });
-    expect((await storedContent(node, everything)).size).toBe(8);
-  }
+  await cluster.start('s-1');
+  expect(await missingAt('s-1')).toMatch(/the disk of this store was lost/);
+  expect(await missingAt('s-0')).toBeUndefined();
+  // It knows so after a restart; and what only a store has that is away is missing still.
+  await cluster.stop('s-1');
+  await cluster.stop('s-0');
+  isCopying = true;
+  await cluster.start('s-1');
+  await eventually(async () => (await listedBlocks(cluster.node('s-1'))).length).toBeGreaterThan(1);
+  expect(await missingAt('s-1')).toMatch(/the disk of this store was lost/);
+  await cluster.start('s-0');
+  await eventually(() => missingAt('s-1')).toBeUndefined();
+  await cluster.stop('s-1');
+  await cluster.start('s-1');
+  expect(await missingAt('s-1')).toBeUndefined();
+  // Nothing is missing where nothing was.
+  await cluster.start('s-3');
+  expect(await missingAt('s-3')).toBeUndefined();
 });
 
 test('stores that merge each in their own time do not copy from one another what they have', async () => {

@@ -21,6 +21,7 @@ import { TOLD_MAX } from '../../lib/wire/told-deletes.ts';
 import type { BlockCatalog } from '../blocks/block-catalog.ts';
 import type { BlockFolders } from '../blocks/block-folders.ts';
 import { unpackIds } from '../blocks/block-ids.ts';
+import type { Lacking } from '../blocks/coverage.ts';
 import type { DiskBudget } from '../blocks/disk-budget.ts';
 import { fetchBlock } from '../blocks/fetch-block.ts';
 import type { BucketState } from '../bucket/bucket-keeper.ts';
@@ -35,6 +36,7 @@ import type { BlocksInTransit } from './blocks-in-transit.ts';
 import { ByteRate } from './byte-rate.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import { type InventoryBlock, leafKeyOf, leafKeysOf } from './inventory-block.ts';
+import { LostDisk } from './lost-disk.ts';
 import { LostStores } from './lost-stores.ts';
 import { OwnInventory } from './own-inventory.ts';
 import { Promises } from './promises.ts';
@@ -82,8 +84,8 @@ export interface Replication {
   inOrder(): Promise<void>;
   /** Repairs and scrubs until the signal aborts. */
   run(signal: AbortSignal): Promise<void>;
-  /** Blocks of a tenant that this store should have, and that are nowhere but in the bucket. */
-  readonly awaited: (tenant: string) => readonly BlockMeta[];
+  /** What this store should have of a tenant, and has not. */
+  readonly lacking: (tenant: string) => Lacking;
 }
 
 export function createReplication(options: Required<StoreOptions>, deps: ReplicationDeps): Replication {
@@ -115,6 +117,13 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     return retentionMs > 0 && maxTimeMs < clock.nowMs() - retentionMs;
   };
   const missed = peers === undefined ? undefined : missedAmong(peers);
+  const lostDisk =
+    peers === undefined
+      ? undefined
+      : new LostDisk(
+          { dataDir: options.dataDir, instance: peers.instance },
+          { disk, control: peers.control, logger },
+        );
   // What comes before a missed delete is done would be taken for what was here before it, and what hides samples there for what is left over.
   const isInOrder = (): boolean => missed === undefined || missed.isInOrder();
   const { look, onSettled } = peers === undefined ? aloneOf() : among(peers);
@@ -170,7 +179,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       },
       {
         ...deps,
-        ...{ metrics, rate, promises, erased, isExpired, isInOrder, onSettled, eviction: evictor },
+        ...{ metrics, rate, promises, erased, isExpired, isInOrder, onSettled, lostDisk, eviction: evictor },
         chunksOf: (meta) => deps.evicted.chunks.open(meta),
         look: () => {
           const view = look();
@@ -186,9 +195,14 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       { absenceMs: options.rebuildDelayMs, toldMax: TOLD_MAX },
       {
         ...{ control, clock, logger, done: deps.deleting.done },
-        isListed: () => control.placement()?.stores.some((store) => store.instance === name) === true,
+        listing: () => {
+          const placement = control.placement();
+          const stores = placement?.stores.map((store) => store.instance) ?? [];
+          if (placement === undefined || !stores.includes(name)) return undefined;
+          return { epoch: placement.epoch, stores: stores.filter((store) => store !== name) };
+        },
         stores: () => (cluster.storeReplication?.() ?? []).filter((peer) => peer.instance !== name),
-        make: (told, hides, signal) => makeMissed(told, { hides, instance: name }, deps.deleting, signal),
+        make: (told, how, signal) => makeMissed(told, { ...how, instance: name }, deps.deleting, signal),
       },
     );
   }
@@ -239,30 +253,36 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
     };
   };
 
+  /** Blocks that this store should have, and that are nowhere but in the bucket. */
+  const awaitedOf = (tenant: string): readonly BlockMeta[] => {
+    if (bucket === undefined) return [];
+    const only = repairer?.state.onlyInBucket;
+    if (only !== undefined)
+      return only.flatMap((block) => (block.tenant === tenant ? bucket.find(block) : []));
+    // Nothing is known yet but the bucket: another store may have it all, or wait for the bucket as this one did.
+    if (!beganEmpty) return [];
+    return bucket.list(tenant).filter((meta) => !leafKeysOf(meta).every((leaf) => leaves.isSettled(leaf)));
+  };
+
   return {
     changed: (meta) => inventory.changed(meta),
     inOrder: async () => missed?.inOrder(),
     begin: async (signal) => {
+      const isNew =
+        catalog.size === 0 && catalog.quarantinedCount === 0 && deps.deleting.done.heardEpoch === 0;
       await missed?.begin(signal);
+      await lostDisk?.begin(isNew, signal);
       if (catalog.size > 0 || bucket === undefined) return;
       beganEmpty = true;
       await bucket.keeper.awaitListing(signal);
     },
-    awaited: (tenant) => {
-      if (bucket === undefined) return [];
-      const only = repairer?.state.onlyInBucket;
-      if (only !== undefined)
-        return only.flatMap((block) => (block.tenant === tenant ? bucket.find(block) : []));
-      // Nothing is known yet but the bucket. Where there are other stores, they answer.
-      const others = peers?.cluster.storeReplication?.() ?? [];
-      if (!beganEmpty || others.some((peer) => peer.instance !== instance)) return [];
-      return bucket.list(tenant).filter((meta) => !leafKeysOf(meta).every((leaf) => leaves.isSettled(leaf)));
-    },
+    lacking: (tenant) => ({ awaited: awaitedOf(tenant), unknown: lostDisk?.reason }),
     run: async (signal) => {
       await Promise.all([
         ...[missed?.run(signal), repairer?.run(signal), bucket?.keeper.run(signal)],
         ...[evictor?.run(signal), scrubber.run(signal)],
       ]);
+      await lostDisk?.idle();
     },
     handlers: {
       async *inventory(request) {
@@ -272,8 +292,8 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
         fetchBlock(request, catalog, signal, request.skipBytes),
       blockDeletes: ({ tenant, blockId }) =>
         Promise.resolve({ deletes: toPendingDeletes(tombstones.of(tenant, blockId)) }),
-      async *doneDeletes() {
-        yield* doneDeletes(deps.deleting);
+      async *doneDeletes({ epoch }) {
+        yield* doneDeletes({ epoch, isComplete: missed?.isComplete() !== false }, deps.deleting);
       },
       confirmBlocks: (request) => Promise.resolve({ holdsAll: confirm(request) }),
       replicationStatus: () => status(),

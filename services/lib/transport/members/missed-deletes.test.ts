@@ -4,7 +4,7 @@ import { FakeControlPlane, ManualClock } from '../../../../test/support/fake-con
 import { createSilentLogger } from '../../runtime/logger.ts';
 import type { DoneDelete, StoreReplicationDefinition } from '../../wire/contracts.ts';
 import type { Client } from '../rpc.ts';
-import { MissedDeletes } from './missed-deletes.ts';
+import { type MakeHow, MissedDeletes } from './missed-deletes.ts';
 
 const ABSENCE_MS = 600_000;
 const LAPSE_MS = ABSENCE_MS / 2;
@@ -16,18 +16,20 @@ const ONE: DoneDelete = {
     actor: 'test',
   },
   undone: false,
+  complete: false,
 };
 
-async function createWorld({ isWhole = true } = {}) {
+async function createWorld({ heardEpoch = 1 } = {}) {
   const control = new FakeControlPlane();
   const clock = new ManualClock();
-  const made: { readonly deletes: number; readonly hides: boolean }[] = [];
-  const peer = { asked: 0, isReachable: true, isThere: true, told: 1 };
+  const made: (MakeHow & { readonly deletes: number })[] = [];
+  const peer = { asked: 0, isReachable: true, isThere: true, told: 1, isComplete: false };
   const client = {
     doneDeletes: async function* () {
       peer.asked++;
       if (!peer.isReachable) throw new Error('no route');
       for (let i = 0; i < peer.told; i++) yield ONE;
+      if (peer.isComplete) yield { undone: false, complete: true };
     },
   } as unknown as Client<typeof StoreReplicationDefinition>;
   const list = async (...instances: readonly string[]): Promise<void> => {
@@ -40,11 +42,15 @@ async function createWorld({ isWhole = true } = {}) {
   const missed = new MissedDeletes(
     { absenceMs: ABSENCE_MS, toldMax: TOLD_MAX },
     {
-      ...{ control, clock, logger: createSilentLogger(), done: { isWhole } },
-      isListed: () => control.placement()?.stores.some(({ instance }) => instance === 'own') === true,
+      ...{ control, clock, logger: createSilentLogger(), done: { heardEpoch } },
+      listing: () => {
+        const { epoch, stores } = control.placement()!;
+        const names = stores.map(({ instance }) => instance);
+        return names.includes('own') ? { epoch, stores: names.filter((name) => name !== 'own') } : undefined;
+      },
       stores: () => (peer.isThere ? [{ instance: 'peer', client }] : undefined),
-      make: (deletes, hides) => {
-        made.push({ deletes: deletes.length, hides });
+      make: (deletes, how) => {
+        made.push({ deletes: deletes.length, ...how });
         return Promise.resolve(0);
       },
     },
@@ -57,7 +63,7 @@ test('who names more deletes than a store remembers is listened to no longer', a
   const { made, peer, missed } = await createWorld();
   peer.told = TOLD_MAX + 1;
   await missed.inOrder();
-  expect(made).toEqual([{ deletes: TOLD_MAX, hides: true }]);
+  expect(made).toEqual([{ deletes: TOLD_MAX, hides: true, heardEpoch: 0 }]);
 });
 
 test('a store asks at its start, and no more while it is there and listed', async () => {
@@ -69,7 +75,7 @@ test('a store asks at its start, and no more while it is there and listed', asyn
     expect(missed.isInOrder()).toBe(true);
   }
   expect(peer.asked).toBe(1);
-  expect(made).toEqual([{ deletes: 1, hides: true }]);
+  expect(made).toEqual([{ deletes: 1, hides: true, heardEpoch: 1 }]);
 });
 
 test('one that was stopped for long asks before it answers', async () => {
@@ -130,7 +136,7 @@ test('whoever is not reached is asked again soon, and no call waits for it a sec
   expect(missed.isInOrder()).toBe(true);
   peer.isReachable = true;
   await clock.advance(2_100);
-  expect(made.at(-1)).toEqual({ deletes: 1, hides: true });
+  expect(made.at(-1)).toEqual({ deletes: 1, hides: true, heardEpoch: 1 });
   const last = peer.asked;
   await clock.advance(10_000);
   expect(peer.asked).toBe(last);
@@ -140,21 +146,21 @@ test('whoever is not reached is asked again soon, and no call waits for it a sec
 });
 
 test('on a new disk nothing is hidden: what is there came after the deletes', async () => {
-  const { made, missed } = await createWorld({ isWhole: false });
+  const { made, missed } = await createWorld({ heardEpoch: 0 });
   await missed.begin(signal);
-  expect(made).toEqual([{ deletes: 1, hides: false }]);
+  expect(made).toEqual([{ deletes: 1, hides: false, heardEpoch: 1 }]);
 });
 
 test('a new disk does not wait for stores that are not there yet, and asks them when they are', async () => {
-  const { clock, made, peer, missed } = await createWorld({ isWhole: false });
+  const { clock, made, peer, missed } = await createWorld({ heardEpoch: 0 });
   peer.isThere = false;
   await missed.begin(signal);
-  expect(made).toEqual([]);
+  expect(made).toEqual([{ deletes: 0, hides: false, heardEpoch: 0 }]);
   const stop = new AbortController();
   const running = missed.run(stop.signal);
   peer.isThere = true;
   await clock.advance(2_000);
-  expect(made).toEqual([{ deletes: 1, hides: false }]);
+  expect(made.at(-1)).toEqual({ deletes: 1, hides: false, heardEpoch: 1 });
   stop.abort();
   await clock.advance(100_000, 100_000);
   await running;
@@ -189,4 +195,52 @@ test('without the control plane it asks ahead of time, so that no call waits', a
   stop.abort();
   await clock.advance(100_000, 100_000);
   await running;
+});
+
+test('all was heard where each listed store was, or one that knows all; it is asked again until then', async () => {
+  const { clock, list, made, peer, missed } = await createWorld();
+  await list('own', 'peer', 'gone');
+  await missed.begin(signal);
+  expect(made.at(-1)).toEqual({ deletes: 1, hides: true, heardEpoch: 0 });
+  expect(missed.isComplete()).toBe(false);
+  const stop = new AbortController();
+  const running = missed.run(stop.signal);
+  peer.isComplete = true;
+  await clock.advance(LAPSE_MS / 5, 1_000);
+  expect(made.at(-1)).toEqual({ deletes: 1, hides: true, heardEpoch: 2 });
+  expect(missed.isComplete()).toBe(true);
+  const { asked } = peer;
+  await clock.advance(LAPSE_MS, 1_000);
+  expect(peer.asked).toBe(asked);
+  stop.abort();
+  await clock.advance(100_000, 100_000);
+  await running;
+});
+
+test('one that is not listed hears nothing of deletes that are done without it, whoever answers', async () => {
+  const { control, list, made, peer, missed } = await createWorld();
+  peer.isComplete = true;
+  await list('peer');
+  await missed.begin(signal);
+  expect(made.at(-1)).toEqual({ deletes: 1, hides: true, heardEpoch: 0 });
+  await list('own', 'peer');
+  expect(missed.isComplete()).toBe(false);
+  await missed.inOrder();
+  expect(missed.isComplete()).toBe(true);
+  control.isReachable = false;
+  expect(missed.isComplete()).toBe(false);
+});
+
+test('one that is left out and listed again while it asks asks once more', async () => {
+  const { list, peer, missed } = await createWorld();
+  const asking = missed.inOrder();
+  await list('peer');
+  expect(missed.isInOrder()).toBe(false);
+  await list('own', 'peer');
+  expect(missed.isInOrder()).toBe(false);
+  await asking;
+  expect(missed.isInOrder()).toBe(false);
+  await missed.inOrder();
+  expect(missed.isInOrder()).toBe(true);
+  expect(peer.asked).toBe(2);
 });

@@ -22,20 +22,33 @@ export interface MissedDeletesDeps {
   readonly stores: () =>
     | readonly Peer<Pick<Client<typeof StoreReplicationDefinition>, 'doneDeletes'>>[]
     | undefined;
-  /** Whether a delete needs this node, by the placement that is known here. */
-  readonly isListed: () => boolean;
+  /** The placement that is known here, where a delete needs this node by it; else undefined. */
+  readonly listing: () => Listing | undefined;
   readonly control: Pick<ControlPlane, 'isConnected' | 'onChange'>;
-  /** Whether it is known which deletes were done here: what a new disk holds came after them. */
-  readonly done: { readonly isWhole: boolean };
+  /** What was heard by now; 0: nothing yet, and what a new disk holds came after the deletes. */
+  readonly done: { readonly heardEpoch: number };
   readonly clock: Clock;
   readonly logger: Logger;
   /**
    * Does of the deletes of stores what is missing here.
    *
-   * @param hides  Whether those that were done without this node hide samples that it holds; else they are only noted.
    * @returns How many were done without it.
    */
-  readonly make: (deletes: readonly DoneDelete[], hides: boolean, signal: AbortSignal) => Promise<number>;
+  readonly make: (deletes: readonly DoneDelete[], how: MakeHow, signal: AbortSignal) => Promise<number>;
+}
+
+/** A placement that counts on a node. */
+export interface Listing {
+  readonly epoch: number;
+  /** Stores in it. */
+  readonly stores: readonly string[];
+}
+
+export interface MakeHow {
+  /** Whether those that were done without this node hide samples that it holds; else they are only noted. */
+  readonly hides: boolean;
+  /** Epoch of the placement that lists this node, where all deletes of before are among them; else 0. */
+  readonly heardEpoch: number;
 }
 
 /** Stores that are there answer within this. */
@@ -61,9 +74,13 @@ export class MissedDeletes {
   #knownUntilMs = Number.NEGATIVE_INFINITY;
   /** When it was asked last this node was listed, and all stores answered: it stays so while it is there. */
   #isSettled = false;
+  /** When it was asked last this node was listed, and was told of all deletes that had been acknowledged. */
+  #isComplete = false;
   /** Not all could be heard: they are asked again then, and nobody waits for it. Monotonic ms. */
   #againAtMs = Number.POSITIVE_INFINITY;
   #wasListed = false;
+  /** How often it came to be listed or left out. */
+  #turns = 0;
   #signal: AbortSignal = new AbortController().signal;
   #asking: Promise<boolean> | undefined;
 
@@ -77,12 +94,20 @@ export class MissedDeletes {
   isInOrder(): boolean {
     const { clock, control } = this.#deps;
     const nowMs = clock.monotonicMs();
-    const isListed = this.#deps.isListed();
-    if (isListed !== this.#wasListed) this.#knownUntilMs = Number.NEGATIVE_INFINITY;
+    const isListed = this.#deps.listing() !== undefined;
+    if (isListed !== this.#wasListed) {
+      this.#knownUntilMs = Number.NEGATIVE_INFINITY;
+      this.#turns++;
+    }
     this.#wasListed = isListed;
     if (nowMs > this.#knownUntilMs) return false;
     if (this.#isSettled && isListed && control.isConnected()) this.#knownUntilMs = nowMs + this.#lapseMs;
     return true;
+  }
+
+  /** Whether every delete that was acknowledged is known here: this node was told of all, and is asked for each since. */
+  isComplete(): boolean {
+    return this.#isComplete && this.isInOrder() && this.#deps.control.isConnected();
   }
 
   /** Resolves when nothing can have been missed, or those who know cannot be reached. */
@@ -101,10 +126,10 @@ export class MissedDeletes {
       // Before it is connected members may not be known, and the placement may be an old one.
       if (isWhole && control.isConnected()) return;
       // A new disk in a cluster that is only just made.
-      if (!done.isWhole && stores() === undefined) return;
+      if (done.heardEpoch === 0 && stores() === undefined) return;
       const isOver = clock.monotonicMs() - startedMs >= START_MS;
       // Nobody counts on one that was given up, and what it takes from now on must not be taken for what it had before.
-      const isGivenUp = control.isConnected() && !this.#deps.isListed() && done.isWhole;
+      const isGivenUp = control.isConnected() && this.#deps.listing() === undefined && done.heardEpoch > 0;
       if (isOver && !isGivenUp) {
         if (!isWhole)
           logger.warn(
@@ -116,7 +141,7 @@ export class MissedDeletes {
     }
   }
 
-  /** Until the signal aborts. */
+  /** Until the signal aborts, and nothing is written any more. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, control } = this.#deps;
     const unsubscribe = control.onChange(() => void this.inOrder());
@@ -128,6 +153,7 @@ export class MissedDeletes {
       await clock.sleep(Math.min(OUT_OF_ORDER_MS, this.#lapseMs * TICK_SHARE), signal).catch(() => undefined);
     }
     unsubscribe();
+    await this.#asking;
   }
 
   /** True when all stores that are there were heard. */
@@ -140,8 +166,11 @@ export class MissedDeletes {
 
   async #askAll(signal: AbortSignal): Promise<boolean> {
     const { clock, done, logger, make, stores } = this.#deps;
-    const wasListed = this.#wasListed;
-    const hides = done.isWhole;
+    this.isInOrder();
+    const turns = this.#turns;
+    const listing = this.#deps.listing();
+    const epoch = listing?.epoch ?? 0;
+    const hides = done.heardEpoch > 0;
     const over = new AbortController();
     const limit = clock.sleep(ANSWER_MS, over.signal).then(
       () => over.abort(new AppError('timeout', `no answer within ${ANSWER_MS} ms`)),
@@ -150,15 +179,22 @@ export class MissedDeletes {
     const either = AbortSignal.any([signal, over.signal]);
     const peers = stores();
     let isWhole = peers !== undefined;
+    const heard = new Set<string>();
+    let hasComplete = false;
     const answers = await Promise.all(
       (peers ?? []).map(async ({ instance: store, client }) => {
         const deletes: DoneDelete[] = [];
         try {
-          for await (const one of client.doneDeletes({}, { signal: either })) {
+          for await (const one of client.doneDeletes({ epoch }, { signal: either })) {
+            if (one.complete) {
+              hasComplete = true;
+              continue;
+            }
             if (deletes.length === this.#toldMax)
               throw new AppError('resource_exhausted', `store ${store} names over ${this.#toldMax} deletes`);
             deletes.push(one);
           }
+          heard.add(store);
         } catch (caught) {
           // A store of an earlier version knows of none.
           if (UNKNOWN_CALL.test(String(caught))) return deletes;
@@ -172,8 +208,11 @@ export class MissedDeletes {
     over.abort();
     await limit;
     try {
-      // A new disk takes over what all stores know, or nothing yet.
-      const made = !hides && !isWhole ? 0 : await make(answers.flat(), hides, signal);
+      const isComplete =
+        hasComplete || (isWhole && listing?.stores.every((store) => heard.has(store)) === true);
+      const heardEpoch = isComplete ? epoch : 0;
+      const made = await make(answers.flat(), { hides, heardEpoch }, signal);
+      this.#isComplete = heardEpoch > 0;
       if (made > 0)
         logger.warn(
           { deletes: made },
@@ -181,15 +220,17 @@ export class MissedDeletes {
         );
     } catch (caught) {
       isWhole = false;
+      this.#isComplete = false;
       if (!signal.aborted)
         logger.error({ err: toAppError(caught) }, 'missed deletes could not be done; tried again');
     }
     this.isInOrder();
     // Whoever is not listed can miss another one at any moment, so it asks for each answer; who is only just listed may have.
-    this.#isSettled = isWhole && wasListed && this.#wasListed;
-    const isNews = this.#wasListed && !wasListed;
+    const isNews = turns !== this.#turns;
+    this.#isSettled = isWhole && this.#wasListed && !isNews;
     const nowMs = clock.monotonicMs();
-    this.#againAtMs = isWhole ? Number.POSITIVE_INFINITY : nowMs + OUT_OF_ORDER_MS;
+    this.#againAtMs = this.#isComplete ? Number.POSITIVE_INFINITY : nowMs + this.#lapseMs * TICK_SHARE;
+    if (!isWhole) this.#againAtMs = nowMs + OUT_OF_ORDER_MS;
     const restMs = isNews ? Number.NEGATIVE_INFINITY : this.#wasListed ? this.#lapseMs : 0;
     this.#knownUntilMs = nowMs + restMs;
     return isWhole;

@@ -9,13 +9,13 @@ const FORMER_MS = 600_000;
 
 const ingesters = (...names: string[]): Partial<MemberRecord>[] => names.map((instance) => ({ instance }));
 
-function keep() {
+function keep({ foundingDelayMs = 0 } = {}) {
   const control = new FakeControlPlane();
   const clock = new ManualClock();
   const keeper = new PlacementKeeper(
     {
       ...{ partitionCount: 8, replicationFactor: 3, storeReplicationFactor: 2, intervalMs: 500 },
-      ...{ absenceMs: ABSENCE_MS, formerMs: FORMER_MS },
+      ...{ absenceMs: ABSENCE_MS, formerMs: FORMER_MS, foundingDelayMs },
     },
     { control, clock, logger: createSilentLogger() },
   );
@@ -53,6 +53,25 @@ test('a newcomer at an emptied NATS makes no first placement while others know o
   control.set(ingesters('a', 'new'));
   await clock.advance(1_000);
   expect([control.placement()?.epoch, owners()]).toEqual([1, ['a', 'new']]);
+});
+
+test('few that are new wait for others that may know a placement; as many as it has replicas do not (simulation, seed 418)', async () => {
+  const few = keep({ foundingDelayMs: 5_000 });
+  few.control.set(ingesters('new'));
+  await few.clock.advance(4_000);
+  expect(few.control.placement()).toBeUndefined();
+  // It counts from when NATS is there again.
+  few.control.isReachable = false;
+  await few.clock.advance(10_000);
+  few.control.isReachable = true;
+  await few.clock.advance(4_000);
+  expect(few.control.placement()).toBeUndefined();
+  await few.clock.advance(2_000);
+  expect([few.control.placement()?.epoch, few.owners()]).toEqual([1, ['new']]);
+  const enough = keep({ foundingDelayMs: 5_000 });
+  enough.control.set(ingesters('a', 'b', 'c'));
+  await enough.clock.advance(1_000);
+  expect(enough.owners()).toEqual(['a', 'b', 'c']);
 });
 
 test('a restart moves nothing; who stays away loses its partitions and counts as a former owner for a while', async () => {

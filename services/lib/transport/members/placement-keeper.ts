@@ -24,7 +24,15 @@ export interface PlacementKeeperOptions {
   readonly formerMs: number;
   /** Copies of a sealed block. */
   readonly storeReplicationFactor: number;
+  /** A first placement of fewer ingesters than it has replicas waits so long, milliseconds: see FOUNDING_DELAY_MS. */
+  readonly foundingDelayMs: number;
 }
+
+/**
+ * An ingester that is new finds an emptied NATS before those that know the placement have found it again: a placement of its own would say that
+ * nobody else has anything. They try again every few seconds.
+ */
+export const FOUNDING_DELAY_MS = 5_000;
 
 /** Bounds the record: more changes than this within `formerMs` are nobody's intention. */
 const FORMER_MAX = 16;
@@ -43,6 +51,8 @@ export class PlacementKeeper {
   readonly #absentSinceMs = new Map<string, number>();
   readonly #stopping = new AbortController();
   #lease: Lease | undefined;
+  /** Since when there could be a first placement, monotonic ms. */
+  #foundingSinceMs: number | undefined;
   /** When a record was last refused for its size, monotonic ms: to work one out costs too much to try it at every look. */
   #refusedAtMs = Number.NEGATIVE_INFINITY;
   #loop: Promise<void> | undefined;
@@ -81,6 +91,7 @@ export class PlacementKeeper {
     if (!(await this.#isInCharge())) {
       // Who was absent may come back unseen.
       this.#absentSinceMs.clear();
+      this.#foundingSinceMs = undefined;
       return;
     }
     if (this.#clock.monotonicMs() - this.#refusedAtMs < RETRY_REFUSED_MS) return;
@@ -104,7 +115,7 @@ export class PlacementKeeper {
     const { partitionCount, replicationFactor, storeReplicationFactor } = this.#options;
     const ingesters = this.#wantedIngesters(current);
     if (ingesters.length === 0) return undefined;
-    if (current === undefined && this.#isKnownToOthers()) return undefined;
+    if (current === undefined && (this.#isKnownToOthers() || this.#isTooEarly(ingesters))) return undefined;
     const former = this.#formerIngesters(current, ingesters);
     const fence = fenceAfter(current, former);
     const stores = this.#knownStores(current);
@@ -126,6 +137,13 @@ export class PlacementKeeper {
   /** NATS was emptied before this process, which is new, had read it: somebody who knows the placement writes it again. */
   #isKnownToOthers(): boolean {
     return this.#control.members().some(({ replica }) => (replica?.settledEpoch ?? 0) > 0);
+  }
+
+  #isTooEarly({ length }: readonly OwnerMember[]): boolean {
+    const { foundingDelayMs, replicationFactor } = this.#options;
+    const nowMs = this.#clock.monotonicMs();
+    this.#foundingSinceMs ??= nowMs;
+    return length < replicationFactor && nowMs - this.#foundingSinceMs < foundingDelayMs;
   }
 
   /** A record that is too large waits until former owners are not needed any more. */

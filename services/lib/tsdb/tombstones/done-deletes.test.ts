@@ -11,6 +11,7 @@ const DAY_MS = 86_400_000;
 const one = (number: number, createdAtMs: number): DoneDelete => ({
   ...{ tenant: 't', id: number.toString(16).padStart(32, '0'), createdAtMs, actor: 'somebody' },
   ...{ matchers: [{ name: 'job', operator: '=', value: 'a' }], minTimeMs: 1, maxTimeMs: 2, asked: ['s-0'] },
+  epoch: 3,
 });
 
 async function createWorld() {
@@ -28,12 +29,15 @@ async function createWorld() {
 test('what was done is known after a restart, on a new disk nothing is', async () => {
   const { open } = await createWorld();
   const fresh = await open();
-  expect(fresh.isWhole).toBe(false);
-  await fresh.add([]);
-  expect((await open()).isWhole).toBe(true);
+  expect(fresh.heardEpoch).toBe(0);
+  await fresh.add([one(1, 10)]);
+  expect((await open()).heardEpoch).toBe(0);
+  await fresh.add([], 7);
+  expect((await open()).heardEpoch).toBe(7);
   await fresh.add([one(2, 20), one(1, 10)]);
-  await fresh.add([one(2, 20)]);
+  await fresh.add([one(2, 20)], 6);
   const again = await open();
+  expect(again.heardEpoch).toBe(7);
   expect(again.all).toEqual([one(1, 10), one(2, 20)]);
   expect(again.has(one(2, 20))).toBe(true);
   expect(again.has(one(3, 20))).toBe(false);
@@ -58,7 +62,7 @@ test('the oldest go, by number and by age, and are not taken for missed ones the
 test('a damaged file ends the start', async () => {
   const { open, file } = await createWorld();
   await (await open()).add([one(1, 10)]);
-  const text = renderDone({ version: 1, forgottenMs: 0, done: [one(1, 10)] });
+  const text = renderDone({ version: 1, heardEpoch: 2, forgottenMs: 0, done: [one(1, 10)] });
   expect(parseDone(text, 'x').done).toEqual([one(1, 10)]);
   writeFileSync(file, text.replace('"job"', '"jab"'));
   await expect(open()).rejects.toThrow(/done-deletes\.json is damaged/);

@@ -25,12 +25,15 @@ export interface DoneDelete extends Deletion {
   /** Unix ms, by the clock of who asked: the same on all nodes. */
   readonly createdAtMs: number;
   readonly actor: string;
-  /** Nodes that were asked; those that were not have missed it. */
+  /** Nodes that were asked; those that were not have missed it, unless they came later. */
   readonly asked: readonly string[];
+  /** Of the placement that names them; 0: none is known. */
+  readonly epoch: number;
 }
 
 interface DoneTable {
   readonly version: number;
+  readonly heardEpoch: number;
   /** Deletes of this time and before are not told any more, Unix ms. */
   readonly forgottenMs: number;
   readonly done: readonly DoneDelete[];
@@ -43,7 +46,7 @@ export class DoneDeletes {
   readonly #clock: Clock;
   #done = new Map<string, DoneDelete>();
   #forgottenMs = 0;
-  #isWhole = false;
+  #heardEpoch = 0;
 
   constructor(options: { readonly folder: string }, deps: { readonly disk: Disk; readonly clock: Clock }) {
     this.#folder = options.folder;
@@ -58,10 +61,10 @@ export class DoneDeletes {
     try {
       const bytes = await tryReadFile(this.#disk, file, FILE_BYTES_MAX);
       if (bytes === undefined) throw new AppError('bad_data', `larger than ${FILE_BYTES_MAX} bytes`);
-      const { done, forgottenMs } = parseDone(decodeUtf8(bytes, 0, bytes.length), file);
+      const { done, forgottenMs, heardEpoch } = parseDone(decodeUtf8(bytes, 0, bytes.length), file);
       this.#done = new Map(done.map((each) => [keyOf(each), each]));
       this.#forgottenMs = forgottenMs;
-      this.#isWhole = true;
+      this.#heardEpoch = heardEpoch;
     } catch (cause) {
       throw new AppError(
         'internal',
@@ -72,9 +75,12 @@ export class DoneDeletes {
     }
   }
 
-  /** Whether it is known what this node did: false on a disk that is new, or of an earlier version. */
-  get isWhole(): boolean {
-    return this.#isWhole;
+  /**
+   * Of the newest placement that lists this node, by which it was told of all deletes: one of an earlier placement that it hears of later failed.
+   * 0: it was never told; its disk is new, and holds nothing from before a delete.
+   */
+  get heardEpoch(): number {
+    return this.#heardEpoch;
   }
 
   /** Oldest first. */
@@ -87,10 +93,11 @@ export class DoneDeletes {
     return this.#done.has(keyOf(one)) || one.createdAtMs <= this.#forgottenMs;
   }
 
-  /** Durable when it resolves; the disk counts as whole from then on. */
-  async add(deletes: readonly DoneDelete[]): Promise<void> {
+  /** Durable when it resolves. @param heardEpoch  Where they are all that there are; else 0. */
+  async add(deletes: readonly DoneDelete[], heardEpoch = 0): Promise<void> {
     const fresh = deletes.filter((one) => !this.has(one));
-    if (fresh.length === 0 && this.#isWhole) return;
+    if (fresh.length === 0 && heardEpoch <= this.#heardEpoch) return;
+    const newestEpoch = Math.max(heardEpoch, this.#heardEpoch);
     const all = [...this.#done.values(), ...fresh].sort(
       (a, b) => a.createdAtMs - b.createdAtMs || (a.id < b.id ? -1 : 1),
     );
@@ -102,7 +109,7 @@ export class DoneDeletes {
     );
     const forgottenMs = first === 0 ? this.#forgottenMs : all[first - 1]!.createdAtMs;
     const done = all.filter(({ createdAtMs }) => createdAtMs > forgottenMs);
-    const bytes = encodeUtf8(renderDone({ version: VERSION, forgottenMs, done }));
+    const bytes = encodeUtf8(renderDone({ version: VERSION, heardEpoch: newestEpoch, forgottenMs, done }));
     if (bytes.length > FILE_BYTES_MAX)
       throw new AppError(
         'resource_exhausted',
@@ -111,19 +118,21 @@ export class DoneDeletes {
     await replaceFile(this.#disk, this.#folder, DONE_FILE, bytes);
     this.#done = new Map(done.map((each) => [keyOf(each), each]));
     this.#forgottenMs = forgottenMs;
-    this.#isWhole = true;
+    this.#heardEpoch = newestEpoch;
   }
 }
 
 const keyOf = ({ tenant, id }: Pick<DoneDelete, 'tenant' | 'id'>): string => `${tenant}/${id}`;
 
-export function renderDone({ forgottenMs, done }: DoneTable): string {
-  const list = done.map(({ tenant, id, createdAtMs, actor, matchers, minTimeMs, maxTimeMs, asked }) => ({
-    ...{ tenant, id, createdAtMs, actor },
-    matchers: matchers.map(({ name, operator, value }) => ({ name, operator, value })),
-    ...{ minTimeMs, maxTimeMs, asked },
-  }));
-  return renderCheckedJson('done', JSON.stringify({ version: VERSION, forgottenMs, done: list }));
+export function renderDone({ heardEpoch, forgottenMs, done }: DoneTable): string {
+  const list = done.map(
+    ({ tenant, id, createdAtMs, actor, matchers, minTimeMs, maxTimeMs, asked, epoch }) => ({
+      ...{ tenant, id, createdAtMs, actor },
+      matchers: matchers.map(({ name, operator, value }) => ({ name, operator, value })),
+      ...{ minTimeMs, maxTimeMs, asked, epoch },
+    }),
+  );
+  return renderCheckedJson('done', JSON.stringify({ version: VERSION, heardEpoch, forgottenMs, done: list }));
 }
 
 /** @throws AppError `bad_data` when anything differs from what `renderDone` makes. */
@@ -132,8 +141,8 @@ export function parseDone(text: string, where: string): DoneTable {
     key: 'done',
     noun: 'done deletes',
     version: VERSION,
-    isWellFormed: ({ done, forgottenMs }) =>
-      Number.isSafeInteger(forgottenMs) &&
+    isWellFormed: ({ done, forgottenMs, heardEpoch }) =>
+      [forgottenMs, heardEpoch].every(Number.isSafeInteger) &&
       Array.isArray(done) &&
       done.length <= DONE_MAX &&
       done.every(isDone),
@@ -144,7 +153,7 @@ export function parseDone(text: string, where: string): DoneTable {
 function isDone(value: unknown): boolean {
   const [tenant, id, actor] = ['tenant', 'id', 'actor'].map((name) => fieldOf(value, name));
   const [matchers, asked] = ['matchers', 'asked'].map((name) => fieldOf(value, name));
-  const times = ['createdAtMs', 'minTimeMs', 'maxTimeMs'].map((name) => fieldOf(value, name));
+  const numbers = ['createdAtMs', 'minTimeMs', 'maxTimeMs', 'epoch'].map((name) => fieldOf(value, name));
   const isNamed =
     typeof tenant === 'string' && isTenantName(tenant) && typeof id === 'string' && isBlockId(id);
   const isAsked = Array.isArray(asked) && asked.every((instance) => typeof instance === 'string');
@@ -154,7 +163,7 @@ function isDone(value: unknown): boolean {
     isAsked &&
     hasMatchers &&
     typeof actor === 'string' &&
-    times.every((time) => Number.isSafeInteger(time))
+    numbers.every((number) => Number.isSafeInteger(number))
   );
 }
 

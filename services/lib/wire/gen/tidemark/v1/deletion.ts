@@ -36,6 +36,8 @@ export interface DeleteSeriesRequest {
 /** Ingesters and stores that a delete is asked of. A store that is not among them and has blocks of before misses it. */
 export interface AskedNodes {
   instances: string[];
+  /** Epoch of the placement that names them. */
+  epoch: number;
 }
 
 export interface DeleteSeriesResponse {
@@ -235,13 +237,16 @@ export const DeleteSeriesRequest: MessageFns<DeleteSeriesRequest> = {
 };
 
 function createBaseAskedNodes(): AskedNodes {
-  return { instances: [] };
+  return { instances: [], epoch: 0 };
 }
 
 export const AskedNodes: MessageFns<AskedNodes> = {
   encode(message: AskedNodes, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.instances) {
       writer.uint32(10).string(v!);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
     }
     return writer;
   },
@@ -267,6 +272,14 @@ export const AskedNodes: MessageFns<AskedNodes> = {
             message.instances.push(reader.string());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -285,6 +298,7 @@ export const AskedNodes: MessageFns<AskedNodes> = {
   fromPartial(object: DeepPartial<AskedNodes>): AskedNodes {
     const message = createBaseAskedNodes();
     message.instances = object.instances?.map((e) => e) || [];
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };

@@ -23,6 +23,8 @@ export interface BlockName {
 }
 
 export interface DoneDeletesRequest {
+  /** Epoch of the placement that lists whoever asks; 0: it is not listed. From then on deletes by earlier placements fail here, since they leave it out. */
+  epoch: number;
 }
 
 export interface DoneDelete {
@@ -32,6 +34,8 @@ export interface DoneDelete {
     | undefined;
   /** It was taken back. */
   undone: boolean;
+  /** Stands alone, in the last message: every delete that was acknowledged before the call is named, in the last 30 days. */
+  complete: boolean;
 }
 
 export interface InventoryRequest {
@@ -247,11 +251,14 @@ export const BlockName: MessageFns<BlockName> = {
 };
 
 function createBaseDoneDeletesRequest(): DoneDeletesRequest {
-  return {};
+  return { epoch: 0 };
 }
 
 export const DoneDeletesRequest: MessageFns<DoneDeletesRequest> = {
-  encode(_: DoneDeletesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: DoneDeletesRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.epoch !== 0) {
+      writer.uint32(8).uint64(message.epoch);
+    }
     return writer;
   },
 
@@ -268,6 +275,14 @@ export const DoneDeletesRequest: MessageFns<DoneDeletesRequest> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -283,14 +298,15 @@ export const DoneDeletesRequest: MessageFns<DoneDeletesRequest> = {
   create(base?: DeepPartial<DoneDeletesRequest>): DoneDeletesRequest {
     return DoneDeletesRequest.fromPartial(base ?? {});
   },
-  fromPartial(_: DeepPartial<DoneDeletesRequest>): DoneDeletesRequest {
+  fromPartial(object: DeepPartial<DoneDeletesRequest>): DoneDeletesRequest {
     const message = createBaseDoneDeletesRequest();
+    message.epoch = object.epoch ?? 0;
     return message;
   },
 };
 
 function createBaseDoneDelete(): DoneDelete {
-  return { delete: undefined, undone: false };
+  return { delete: undefined, undone: false, complete: false };
 }
 
 export const DoneDelete: MessageFns<DoneDelete> = {
@@ -300,6 +316,9 @@ export const DoneDelete: MessageFns<DoneDelete> = {
     }
     if (message.undone !== false) {
       writer.uint32(16).bool(message.undone);
+    }
+    if (message.complete !== false) {
+      writer.uint32(24).bool(message.complete);
     }
     return writer;
   },
@@ -333,6 +352,14 @@ export const DoneDelete: MessageFns<DoneDelete> = {
             message.undone = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.complete = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -354,6 +381,7 @@ export const DoneDelete: MessageFns<DoneDelete> = {
       ? DeleteSeriesRequest.fromPartial(object.delete)
       : undefined;
     message.undone = object.undone ?? false;
+    message.complete = object.complete ?? false;
     return message;
   },
 };
