@@ -20,6 +20,7 @@ const USAGE = `usage: npm run simulate -- --seeds A..B [options]
   --faults a,b     only these faults: ${Object.keys({ ...FAULTS, ...BUCKET_FAULTS }).join(', ')}
   --canary NAME    plants a bug that must be found, and ends when it is: ${Object.keys(CANARIES).join(', ')}
   --deletes        series are deleted, too
+  --scale-in       an ingester joins, and two leave, in every run
   --twice          runs each seed twice and compares the two
   --verbose        logs of all processes and faults, on standard error
 `;
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     faults: { type: 'string' },
     canary: { type: 'string' },
     deletes: { type: 'boolean', default: false },
+    'scale-in': { type: 'boolean', default: false },
     twice: { type: 'boolean', default: false },
     verbose: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
@@ -97,7 +99,7 @@ async function main(): Promise<number> {
     const options = {
       ...{ seed, canary, isVerbose: values.verbose },
       faults: values.faults?.split(','),
-      deletes: values.deletes,
+      ...{ deletes: values.deletes, scaleIn: values['scale-in'] },
     };
     const result = await runSeed(options, machine);
     const { tally } = result;

@@ -17,9 +17,9 @@ import { SIM_ROOT } from './world.ts';
 
 const META = '/meta.json';
 
-/** A sealed block that a store holds and no whole block of the bucket has; undefined when there is none. */
+/** A sealed block that a store holds and no whole block of the bucket has, unless deletes left nothing of it; undefined when there is none. */
 export function lackOfBucket(cluster: SimCluster, bucket: SimBucket): string | undefined {
-  const there = new Set(wholeBlocks(bucket).flatMap(leafKeys));
+  const there = new Set([...wholeBlocks(bucket).flatMap(leafKeys), ...erasedLeaves(cluster)]);
   for (const { host } of cluster.of('store')) {
     const root = `${SIM_ROOT}${host.name}/data/blocks/`;
     for (const [file, content] of host.disk.files()) {

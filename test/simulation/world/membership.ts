@@ -15,11 +15,12 @@ const LEAVE_AFTER_MS_MAX = 15_000;
 
 export type MemberRole = 'ingester' | 'store';
 
-/** What an operator does: a new member comes, and in some runs an old one goes. */
+/** What an operator does: a new member comes, and in some runs old ones go. */
 export interface MemberChange {
   readonly role: MemberRole;
   readonly atMs: number;
-  readonly leaves: boolean;
+  /** How many go, one after the other. */
+  readonly leaves: number;
 }
 
 /**
@@ -42,16 +43,17 @@ export async function changeMembers(
   const joins = cluster.add(role);
   cluster.start(joins);
   note(`${role} joins`, joins);
-  if (!leaves) return;
-  await world.sleep(world.random() * LEAVE_AFTER_MS_MAX);
-  // At times the one that has only just come.
-  const members = cluster.of(role);
-  const goes = members[world.between(0, members.length - 1)]!;
-  note(`${role} leaves`, goes);
-  while (!(await (role === 'ingester' ? isIngesterReleased(cluster, goes) : isStoreReleased(cluster, goes))))
-    await world.sleep(ASK_PAUSE_MS);
-  log(`${goes.host.name} is released`);
-  cluster.remove(goes);
+  const isReleased = role === 'ingester' ? isIngesterReleased : isStoreReleased;
+  for (let gone = 0; gone < leaves; gone++) {
+    await world.sleep(world.random() * LEAVE_AFTER_MS_MAX);
+    // At times the one that has only just come.
+    const members = cluster.of(role);
+    const goes = members[world.between(0, members.length - 1)]!;
+    note(`${role} leaves`, goes);
+    while (!(await isReleased(cluster, goes))) await world.sleep(ASK_PAUSE_MS);
+    log(`${goes.host.name} is released`);
+    cluster.remove(goes);
+  }
 }
 
 async function isIngesterReleased({ network }: SimCluster, { address }: SimNode): Promise<boolean> {

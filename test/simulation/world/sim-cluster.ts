@@ -20,7 +20,10 @@ import {
   createPlacementFile,
   type PlacementMemory,
 } from '../../../services/lib/transport/members/placement-file.ts';
-import { PlacementKeeper } from '../../../services/lib/transport/members/placement-keeper.ts';
+import {
+  FOUNDING_DELAY_MS,
+  PlacementKeeper,
+} from '../../../services/lib/transport/members/placement-keeper.ts';
 import { NatsControlPlane } from '../../../services/lib/transport/nats/nats-control-plane.ts';
 import {
   BlockHorizonDefinition,
@@ -330,6 +333,7 @@ export class SimCluster {
       {
         ...{ partitionCount: PARTITIONS, replicationFactor: REPLICATION_FACTOR, intervalMs: HEARTBEAT_MS },
         ...{ absenceMs: ABSENCE_MS, formerMs: FORMER_MS, storeReplicationFactor: STORE_REPLICATION_FACTOR },
+        foundingDelayMs: FOUNDING_DELAY_MS,
       },
       { control, clock: deps.clock, logger: deps.logger },
     );

@@ -21,6 +21,8 @@ export interface RunOptions {
   readonly faults?: readonly string[] | undefined;
   /** Series are deleted while everything else happens. */
   readonly deletes: boolean;
+  /** An ingester joins and two leave, one after the other, instead of what the seed says. */
+  readonly scaleIn: boolean;
 }
 
 export interface RunResult {
@@ -181,9 +183,16 @@ class Run {
   /** In some runs, one change for each role. */
   async #changeMembers(): Promise<void> {
     const world = this.#world;
-    const changes = (['ingester', 'store'] as const)
-      .filter(() => world.chance(CHANGE_SHARE))
-      .map((role) => ({ role, atMs: world.random() * (FAULT_MS / 2), leaves: world.chance(0.6) }));
+    const { scaleIn } = this.#options;
+    const changes = scaleIn
+      ? [{ role: 'ingester' as const, atMs: world.random() * (FAULT_MS / 2), leaves: 2 }]
+      : (['ingester', 'store'] as const)
+          .filter(() => world.chance(CHANGE_SHARE))
+          .map((role) => ({
+            role,
+            atMs: world.random() * (FAULT_MS / 2),
+            leaves: Number(world.chance(0.6)),
+          }));
     await Promise.all(
       changes.map((change) => changeMembers(this.cluster, change, this.faults, (line) => this.#log(line))),
     );
