@@ -11,10 +11,23 @@ import {
 } from '../../../test/support/replicated-stores.ts';
 import type { StoreNode } from '../../../test/support/store-cluster.ts';
 import { listedBlocks, storedContent } from '../../../test/support/store-rig.ts';
-import { MatchType } from '../../lib/wire/contracts.ts';
+import { type DeleteSeriesRequest, MatchType } from '../../lib/wire/contracts.ts';
 
 const signal = new AbortController().signal;
 const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 30_000, interval: 20 });
+
+/** Deletes what one of eight series has in all time, under an id of 32 times the digit. */
+const remove = ({ client }: StoreNode, digit: string, i: string, asked?: DeleteSeriesRequest['asked']) =>
+  client.deleteSeries(
+    {
+      ...{ tenant: 'anonymous', deleteId: idOf(digit), minTimeMs: 0, maxTimeMs: NOW_MS, createdAtMs: NOW_MS },
+      ...(asked === undefined ? {} : { asked }),
+      actor: 'test',
+      matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: i }],
+    },
+    { signal },
+  );
+const idOf = (digit: string): string => digit.repeat(32);
 
 test('a store that was given up does what was deleted meanwhile before it answers, and shows what came since', async () => {
   const cluster = await startStores(['s-0', 's-1', 's-2'], { deleteDelayMs: 1e9 });
@@ -23,35 +36,18 @@ test('a store that was given up does what was deleted meanwhile before it answer
   await cluster.stop('s-1');
   await eventually(() => cluster.stores.map(({ instance }) => instance)).toEqual(['s-0', 's-2']);
   const asked = { instances: ['s-0', 's-2'], epoch: cluster.control.placement()!.epoch };
-  const request = {
-    tenant: 'anonymous',
-    minTimeMs: 0,
-    maxTimeMs: NOW_MS,
-    createdAtMs: NOW_MS,
-    actor: 'test',
-    asked,
-  };
-  const remove = (deleteId: string, i: string) =>
-    Promise.all(
-      asked.instances.map((instance) =>
-        cluster
-          .node(instance)
-          .client.deleteSeries(
-            { ...request, deleteId, matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: i }] },
-            { signal },
-          ),
-      ),
-    );
-  await remove('a'.repeat(32), '3');
+  const removeAtAll = (digit: string, i: string) =>
+    Promise.all(asked.instances.map((instance) => remove(cluster.node(instance), digit, i, asked)));
+  await removeAtAll('a', '3');
   // Of one of them nothing is left on their disks, of another only they know that it was taken back.
   for (const instance of asked.instances)
     await cluster.node(instance).client.cleanTombstones({ tenant: 'anonymous', actor: 'test' }, { signal });
-  await remove('b'.repeat(32), '4');
-  await remove('c'.repeat(32), '5');
+  await removeAtAll('b', '4');
+  await removeAtAll('c', '5');
   for (const instance of asked.instances)
     await cluster
       .node(instance)
-      .client.undoDelete({ tenant: 'anonymous', deleteId: 'c'.repeat(32), actor: 'test' }, { signal });
+      .client.undoDelete({ tenant: 'anonymous', deleteId: idOf('c'), actor: 'test' }, { signal });
   // The same series and times as before, written again.
   const again = await blockOf(3840, 1, 30);
   await cluster.ship(again);
@@ -82,21 +78,7 @@ test('a delete that this store was asked for as well, and that failed, is not do
   const cluster = await startStores(['s-0', 's-1']);
   await fill(cluster, [3840]);
   const before = await storedContent(cluster.node('s-1'), everything);
-  const deleteId = 'a'.repeat(32);
-  const request = {
-    tenant: 'anonymous',
-    minTimeMs: 0,
-    maxTimeMs: NOW_MS,
-    createdAtMs: NOW_MS,
-    actor: 'test',
-  };
-  await cluster.node('s-0').client.deleteSeries(
-    {
-      ...{ ...request, deleteId, asked: { instances: ['s-0', 's-1'], epoch: 2 } },
-      matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: '3' }],
-    },
-    { signal },
-  );
+  await remove(cluster.node('s-0'), 'a', '3', { instances: ['s-0', 's-1'], epoch: 2 });
   await cluster.stop('s-1');
   await cluster.start('s-1');
   expect(await storedContent(cluster.node('s-1'), everything)).toEqual(before);
@@ -105,15 +87,7 @@ test('a delete that this store was asked for as well, and that failed, is not do
 test('a delete that failed before this store came is not done late (simulation, seed 8 with deletes)', async () => {
   const cluster = await startStores(['s-0', 's-1', 's-2']);
   const { epoch } = cluster.control.placement()!;
-  await cluster.node('s-0').client.deleteSeries(
-    {
-      ...{ tenant: 'anonymous', deleteId: 'a'.repeat(32), actor: 'test' },
-      ...{ minTimeMs: 0, maxTimeMs: NOW_MS, createdAtMs: NOW_MS },
-      asked: { instances: ['s-0', 's-1', 's-2'], epoch },
-      matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: '3' }],
-    },
-    { signal },
-  );
+  await remove(cluster.node('s-0'), 'a', '3', { instances: ['s-0', 's-1', 's-2'], epoch });
   await cluster.stop('s-0');
   await eventually(() => cluster.stores.map(({ instance }) => instance)).toEqual(['s-1', 's-2']);
   const newcomer = await cluster.start('s-3');
@@ -131,35 +105,22 @@ test('a delete that failed before this store came is not done late (simulation, 
 
 test('a delete by a placement that leaves out who has come since fails', async () => {
   const cluster = await startStores(['s-0']);
-  const { client, replication } = cluster.node('s-0');
-  const remove = (digit: string, epoch: number) =>
-    client.deleteSeries(
-      {
-        ...{
-          tenant: 'anonymous',
-          deleteId: digit.repeat(32),
-          minTimeMs: 0,
-          maxTimeMs: 1,
-          createdAtMs: NOW_MS,
-        },
-        ...{ actor: 'test', asked: { instances: ['s-0'], epoch } },
-        matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: '3' }],
-      },
-      { signal },
-    );
+  const node = cluster.node('s-0');
+  const removeBy = (epoch: number, digit: string) => remove(node, digit, '3', { instances: ['s-0'], epoch });
   const told = async (epoch: number) => {
     const ids: (string | undefined)[] = [];
-    for await (const one of replication.doneDeletes({ epoch }, { signal })) ids.push(one.delete?.deleteId);
+    for await (const one of node.replication.doneDeletes({ epoch }, { signal }))
+      ids.push(one.delete?.deleteId);
     return ids;
   };
-  await remove('a', 1);
+  await removeBy(1, 'a');
   await told(0);
-  await remove('b', 1);
-  expect(await told(2)).toEqual(['a'.repeat(32), 'b'.repeat(32), undefined]);
-  await expect(remove('c', 1)).rejects.toThrow(
+  await removeBy(1, 'b');
+  expect(await told(2)).toEqual([idOf('a'), idOf('b'), undefined]);
+  await expect(removeBy(1, 'c')).rejects.toThrow(
     /by placement 1, and a node of placement 2 has come meanwhile/,
   );
-  await remove('c', 2);
+  await removeBy(2, 'c');
 });
 
 test('deletes come along with a block, and one that arrives while it is copied concerns it', async () => {
@@ -167,22 +128,7 @@ test('deletes come along with a block, and one that arrives while it is copied c
   const blocks = [await blockOf(3840, 1), await blockOf(3842, 1)];
   for (const block of blocks) await cluster.ship(block);
   const first = cluster.node('s-0');
-  const remove = (node: StoreNode, deleteId: string, i: string) =>
-    node.client.deleteSeries(
-      {
-        ...{
-          tenant: 'anonymous',
-          deleteId,
-          minTimeMs: 0,
-          maxTimeMs: NOW_MS,
-          createdAtMs: NOW_MS,
-          actor: 'test',
-        },
-        matchers: [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'i', value: i }],
-      },
-      { signal },
-    );
-  await remove(first, 'a'.repeat(32), '3');
+  await remove(first, 'a', '3');
   const reached = Promise.withResolvers<void>();
   const goOn = Promise.withResolvers<void>();
   cluster.meddle = (client) => ({
@@ -197,8 +143,8 @@ test('deletes come along with a block, and one that arrives while it is copied c
   });
   const second = await cluster.start('s-1');
   await reached.promise;
-  await remove(second, 'b'.repeat(32), '4');
-  await remove(first, 'b'.repeat(32), '4');
+  await remove(second, 'b', '4');
+  await remove(first, 'b', '4');
   goOn.resolve();
   await eventually(async () => (await listedBlocks(second)).length).toBe(2);
   const content = await storedContent(second, everything);
@@ -206,7 +152,7 @@ test('deletes come along with a block, and one that arrives while it is copied c
   await eventually(() => storedContent(second, everything)).toEqual(await storedContent(first, everything));
   // Both can still be taken back.
   for (const node of [first, second]) {
-    for (const deleteId of ['a'.repeat(32), 'b'.repeat(32)])
+    for (const deleteId of [idOf('a'), idOf('b')])
       await node.client.undoDelete({ tenant: 'anonymous', deleteId, actor: 'test' }, { signal });
     expect((await storedContent(node, everything)).size).toBe(8);
   }
