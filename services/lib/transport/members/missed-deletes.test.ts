@@ -23,6 +23,7 @@ async function createWorld({ heardEpoch = 1 } = {}) {
   const control = new FakeControlPlane();
   const clock = new ManualClock();
   const made: (MakeHow & { readonly deletes: number })[] = [];
+  const making: { promise: Promise<void> } = { promise: Promise.resolve() };
   const peer = { asked: 0, isReachable: true, isThere: true, told: 1, isComplete: false };
   const client = {
     doneDeletes: async function* () {
@@ -49,14 +50,15 @@ async function createWorld({ heardEpoch = 1 } = {}) {
         return names.includes('own') ? { epoch, stores: names.filter((name) => name !== 'own') } : undefined;
       },
       stores: () => (peer.isThere ? [{ instance: 'peer', client }] : undefined),
-      make: (deletes, how) => {
+      make: async (deletes, how) => {
         made.push({ deletes: deletes.length, ...how });
-        return Promise.resolve(0);
+        await making.promise;
+        return 0;
       },
     },
   );
   await list('own', 'peer');
-  return { control, clock, made, peer, list, missed };
+  return { control, clock, made, making, peer, list, missed };
 }
 
 test('who names more deletes than a store remembers is listened to no longer', async () => {
@@ -229,6 +231,28 @@ test('one that is not listed hears nothing of deletes that are done without it, 
   expect(missed.isComplete()).toBe(true);
   control.isReachable = false;
   expect(missed.isComplete()).toBe(false);
+});
+
+test('who is told to end while deletes are being done ends when they are', async () => {
+  const { clock, list, made, making, missed } = await createWorld();
+  const stopping = new AbortController();
+  await missed.begin(stopping.signal);
+  let hasEnded = false;
+  const running = missed.run(stopping.signal).then(() => {
+    hasEnded = true;
+  });
+  const { promise, resolve } = Promise.withResolvers<void>();
+  making.promise = promise;
+  // The change has it ask at once, and it is not the loop that waits for the answer.
+  await list('peer');
+  await list('own', 'peer');
+  await clock.advance(1, 1);
+  expect(made).toHaveLength(2);
+  stopping.abort();
+  await clock.advance(1, 1);
+  expect(hasEnded).toBe(false);
+  resolve();
+  await running;
 });
 
 test('one that is left out and listed again while it asks asks once more', async () => {
