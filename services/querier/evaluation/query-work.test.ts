@@ -25,11 +25,11 @@ test('nodes are counted, each at its own steps', () => {
 test('functions that walk whole windows take longer, the longer these are', () => {
   expect(shape('rate(x[1h])')).toEqual({ steps: 62, seriesNs: 24 * 62, sampleNs: 0 });
   // Half of the two hours that are read are in each window.
-  expect(shape('sum_over_time(x[1h])')).toEqual({ steps: 62, seriesNs: 24 * 62, sampleNs: 2 * 62 });
+  expect(shape('sum_over_time(x[1h])')).toEqual({ steps: 62, seriesNs: 24 * 62, sampleNs: 62 });
   expect(shape('quantile_over_time(0.5, x[20m])')?.sampleNs).toBeCloseTo((62 * 30) / 4);
   expect(shape('sum_over_time(x[1h:1m])')).toEqual({
     steps: 122,
-    seriesNs: (16 + 4 * 60) * 62 + 8 * 122,
+    seriesNs: (16 + 2 * 60) * 62 + 8 * 122,
     sampleNs: 0,
   });
 });

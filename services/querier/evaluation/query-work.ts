@@ -18,8 +18,8 @@ const STEP_NS = 8;
 const WINDOW_NS: ReadonlyMap<string, number> = new Map([
   ['changes', 1],
   ['resets', 1],
-  ['sum_over_time', 4],
-  ['avg_over_time', 4],
+  ['sum_over_time', 2],
+  ['avg_over_time', 2],
   ['stddev_over_time', 6],
   ['stdvar_over_time', 6],
   ['deriv', 6],

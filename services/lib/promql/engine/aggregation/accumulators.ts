@@ -1,6 +1,7 @@
 // What sum, avg, min, max, count, group, stddev and stdvar keep per group and step, and how a column is added to it.
 // Cells of group g are [g·steps, (g + 1)·steps). The order of additions is Prometheus', and so are the bits.
 import type { Aggregation } from '../../ast.ts';
+import { errorOfSum } from '../kahan.ts';
 import { ABSENT, FLOAT, type StepColumn } from '../operand.ts';
 import type { QuerySession } from '../session.ts';
 
@@ -179,17 +180,6 @@ function areFinite(values: Float64Array, from: number, to: number): boolean {
   let zero = 0;
   for (let i = from; i < to; i++) zero += values[i]! - values[i]!;
   return zero === 0;
-}
-
-/**
- * By how much the rounded sum of two numbers missed them: what Prometheus gets by asking which one is larger, without a branch that
- * nobody can foretell. NaN where one of them is, or where their sum is infinite.
- *
- * Source: Knuth, TAOCP 2, 4.2.2, theorem B.
- */
-function errorOfSum(a: number, b: number, sum: number): number {
-  const roundedB = sum - a;
-  return a - (sum - roundedB) + (b - roundedB);
 }
 
 function noteOverflow(cells: Cells, a: number, b: number): void {

@@ -2,6 +2,7 @@
 // resolution, cells are in it or not, and the result is that of the samples: to the last bit, but for sums of what is not whole,
 // which are added up in another order. Other windows are widened to such bounds; what adds up over time is scaled down again.
 import { type AggregateCells, storedCorrection } from '../../../model/aggregate-cells.ts';
+import { compensatedSum } from '../kahan.ts';
 import { ABSENT, FLOAT, type StepColumn } from '../operand.ts';
 import { extrapolationFactor } from './kernels-rate.ts';
 import type { WindowCounts, WindowPass } from './windows.ts';
@@ -22,9 +23,18 @@ const KERNELS: ReadonlyMap<string, CellKernel> = new Map<string, CellKernel>([
   ['rate', (windows, k, from, to) => change(windows, k, from, to, true, true)],
   ['increase', (windows, k, from, to) => change(windows, k, from, to, true, false)],
   ['delta', (windows, k, from, to) => change(windows, k, from, to, false, false)],
-  ['sum_over_time', (windows, k, from, to) => sumOf(windows.cells.sums, from, to) * shareOf(windows, k)],
-  ['avg_over_time', ({ cells }, _, from, to) => sumOf(cells.sums, from, to) / sumOf(cells.counts, from, to)],
-  ['count_over_time', (windows, k, from, to) => sumOf(windows.cells.counts, from, to) * shareOf(windows, k)],
+  [
+    'sum_over_time',
+    (windows, k, from, to) => compensatedSum(windows.cells.sums, from, to) * shareOf(windows, k),
+  ],
+  [
+    'avg_over_time',
+    ({ cells }, _, from, to) => compensatedSum(cells.sums, from, to) / compensatedSum(cells.counts, from, to),
+  ],
+  [
+    'count_over_time',
+    (windows, k, from, to) => compensatedSum(windows.cells.counts, from, to) * shareOf(windows, k),
+  ],
   ['min_over_time', ({ cells }, _, from, to) => extreme(cells.mins, from, to, -1)],
   ['max_over_time', ({ cells }, _, from, to) => extreme(cells.maxs, from, to, 1)],
   ['present_over_time', () => 1],
@@ -123,21 +133,6 @@ function countUntil(times: Float64Array, count: number, timeMs: number): number 
     else high = middle;
   }
   return low;
-}
-
-/** As sum_over_time adds up samples; of whole numbers exact. */
-function sumOf(column: Float64Array, from: number, to: number): number {
-  let sum = 0;
-  let compensation = 0;
-  for (let i = from; i < to; i++) {
-    const value = column[i]!;
-    const total = sum + value;
-    if (Math.abs(total) === Number.POSITIVE_INFINITY) compensation = 0;
-    else if (Math.abs(sum) >= Math.abs(value)) compensation += sum - total + value;
-    else compensation += value - total + sum;
-    sum = total;
-  }
-  return Math.abs(sum) === Number.POSITIVE_INFINITY ? sum : sum + compensation;
 }
 
 /** NaN only where there is nothing else. */

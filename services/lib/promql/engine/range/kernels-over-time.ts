@@ -2,6 +2,7 @@
 // Prometheus' own, except where all values are integers: then any order gives the same bits and prefix sums will do.
 
 import { quantileOf } from '../aggregation/quantile.ts';
+import { compensatedSum, errorOfSum, KahanSum } from '../kahan.ts';
 import { ABSENT, FLOAT, type StepColumn } from '../operand.ts';
 import { indexesOf, scratchOf, type WindowPass } from './windows.ts';
 
@@ -81,22 +82,8 @@ export function sumOverTime(pass: WindowPass, out: StepColumn): void {
     out.kinds[k] = to > from ? FLOAT : ABSENT;
     if (to <= from) continue;
     if (!exact) pass.spend?.(to - from);
-    out.values[k] = exact ? sums[to]! - sums[from]! : sumWindow(pass.values, from, to);
+    out.values[k] = exact ? sums[to]! - sums[from]! : compensatedSum(pass.values, from, to);
   }
-}
-
-function sumWindow(values: Float64Array, from: number, to: number): number {
-  let sum = 0;
-  let compensation = 0;
-  for (let i = from; i < to; i++) {
-    const value = values[i]!;
-    const total = sum + value;
-    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) compensation = 0;
-    else if (Math.abs(sum) >= Math.abs(value)) compensation += sum - total + value;
-    else compensation += value - total + sum;
-    sum = total;
-  }
-  return sum === Number.POSITIVE_INFINITY || sum === Number.NEGATIVE_INFINITY ? sum : sum + compensation;
 }
 
 export function avgOverTime(pass: WindowPass, out: StepColumn): void {
@@ -112,22 +99,32 @@ export function avgOverTime(pass: WindowPass, out: StepColumn): void {
   }
 }
 
-/** Compensated mean; from where the sum would overflow, an incremental one. */
+/** Hot! Compensated mean; from where the sum would overflow, an incremental one. */
 function averageWindow(values: Float64Array, from: number, to: number): number {
   let sum = values[from]!;
   let compensation = 0;
   for (let i = from + 1; i < to; i++) {
     const value = values[i]!;
     const total = sum + value;
-    if (total === Number.POSITIVE_INFINITY || total === Number.NEGATIVE_INFINITY) {
-      return incrementalMean(values, from, i, to, sum, compensation);
-    }
-    if (Math.abs(sum) >= Math.abs(value)) compensation += sum - total + value;
-    else compensation += value - total + sum;
+    compensation += errorOfSum(sum, value, total);
     sum = total;
   }
   const count = to - from;
-  return sum / count + compensation / count;
+  return Number.isFinite(sum + compensation)
+    ? sum / count + compensation / count
+    : averageWithInfinities(values, from, to);
+}
+
+function averageWithInfinities(values: Float64Array, from: number, to: number): number {
+  const sum = new KahanSum();
+  sum.add(values[from]!);
+  for (let i = from + 1; i < to; i++) {
+    if (Math.abs(sum.sum + values[i]!) === Number.POSITIVE_INFINITY)
+      return incrementalMean(values, from, i, to, sum.sum, sum.compensation);
+    sum.add(values[i]!);
+  }
+  const count = to - from;
+  return sum.sum / count + sum.compensation / count;
 }
 
 function incrementalMean(
