@@ -91,7 +91,7 @@ export function createGateway(options: GatewayOptions, deps: GatewayDeps): Gatew
     start: async () => {
       await server.listen(options.listenAddress);
       arrivals.start();
-      logger.info({ address: server.address() }, 'gateway listens');
+      logger.info({ ...server.address() }, 'gateway listens');
     },
     isReady: () => server.isListening && !server.isClosing,
     drain: close,
