@@ -23,11 +23,13 @@ import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.t
 import { StoreCluster, type StoreNode } from '../../../test/support/store-cluster.ts';
 import {
   HandClock,
+  listedBlocks,
   putBuilt,
   type StoreRig,
   startStoreRig,
   storedContent,
 } from '../../../test/support/store-rig.ts';
+import { AppError } from '../../lib/core/errors.ts';
 import { Labels } from '../../lib/model/labels.ts';
 import { renderDeletes } from '../../lib/objstore/block-bucket.ts';
 import type { ObjectStore } from '../../lib/objstore/object-store.ts';
@@ -131,6 +133,20 @@ async function coverageOf({ client }: StoreRig, change: Partial<WireSelectReques
 async function metricOf({ registry }: StoreRig, name: string): Promise<number> {
   const { values } = await registry.getSingleMetric(name)!.get();
   return values.reduce((sum, { value }) => sum + value, 0);
+}
+
+/** Object storage of which only some calls are answered. */
+function limited(objects: ObjectStore, isAnswered: (method: string) => boolean): ObjectStore {
+  return new Proxy(objects, {
+    get: (target, key) => {
+      const value: unknown = Reflect.get(target, key, target);
+      if (typeof value !== 'function') return value;
+      return (...call: unknown[]): unknown => {
+        if (!isAnswered(String(key))) throw new AppError('unavailable', `no ${String(key)} now`);
+        return Reflect.apply(value, target, call);
+      };
+    },
+  });
 }
 
 const deleteRequest = (job: string) => ({
@@ -301,6 +317,41 @@ describe.skipIf(!hasS3Gateway())('with a bucket', { timeout: 120_000 }, () => {
     await second.store.stop();
     const third = await startAlone(gateway);
     await eventually(() => jobs(third)).toEqual(['a', 'b']);
+  });
+
+  test('what a store holds merged and hides in part does not come back from the parts (simulation, seed 1426 with deletes)', async () => {
+    const gateway = await startS3Gateway();
+    const cluster = await startStores(gateway, [], { deleteDelayMs: 1e9 });
+    let isThere = true;
+    cluster.objects = limited(objectStoreOf(gateway), () => isThere);
+    const x = await cluster.start('x', { compactionRangesMs: [2 * HOUR_MS, 12 * HOUR_MS] });
+    const blocks = [await blockOf(3840), await blockOf(3842)] as const;
+    for (const block of blocks) await putBuilt(x, block);
+    await eventually(() => blocksIn(gateway).length).toBe(2);
+    // There it stays as it is: two blocks without deletes.
+    isThere = false;
+    cluster.clock.wallMs += 24 * HOUR_MS;
+    await eventually(async () => (await listedBlocks(x)).length).toBe(1);
+
+    // The other one has the second block and does the delete. It sees what is in the bucket, and can copy from nowhere before.
+    let isCopying = false;
+    const looks = ['list', 'get', 'statOf', 'digestOf'];
+    const isAnswered = (method: string) => looks.includes(method) || (isCopying && method === 'read');
+    cluster.objects = limited(objectStoreOf(gateway), isAnswered);
+    const pullBlock: StoreNode['replication']['pullBlock'] = () => {
+      throw new AppError('unavailable', 'not yet');
+    };
+    cluster.meddle = (client) => (isCopying ? client : { ...client, pullBlock });
+    const y = await cluster.start('y');
+    await putBuilt(y, blocks[1]);
+    for (const { client } of [x, y]) await client.deleteSeries(deleteRequest('a'), { signal });
+    isCopying = true;
+    const content = async () =>
+      [...(await storedContent(y, everything))].map(([series, { size }]) => [
+        /job="(.)"/.exec(series)![1],
+        size,
+      ]);
+    await eventually(content).toEqual([['b', 200]]);
   });
 
   test('deletes that a store writes late, by what it knew when it was stopped, are put right', async () => {

@@ -43,8 +43,6 @@ export interface PullBlockDeps {
 export interface WithoutChunks {
   /** As object storage has it, from where it comes. */
   readonly meta: BlockMeta;
-  /** Stores that have the block, whole or not: they know its newest deletes. */
-  readonly holders: readonly StorePeer[];
   /** It takes the place of blocks that are here, so that its samples are here already. */
   readonly isReplacement: boolean;
 }
@@ -55,6 +53,8 @@ export interface PullOptions {
   readonly onProgress: (doneBytes: number) => void;
   /** Default: it is copied whole. */
   readonly withoutChunks?: WithoutChunks | undefined;
+  /** Where it comes from object storage, stores that have the block, whole or not: they know its newest deletes. */
+  readonly holders: readonly StorePeer[];
 }
 
 /** Files in the order in which they travel. */
@@ -94,7 +94,7 @@ export async function pullBlock(
     }
     if (outcome === undefined) throw new AppError('internal', `block ${block.blockId} differs from itself`);
     received = outcome.received;
-    await finish(block, peer, folder, outcome.header, options.withoutChunks, deps, signal);
+    await finish(block, peer, folder, outcome.header, options, deps, signal);
     return received;
   } catch (caught) {
     if (caught instanceof AppError && caught.code === 'bad_data') await disk.remove(folder);
@@ -236,7 +236,7 @@ async function finish(
   { client, instance: from }: StorePeer,
   folder: string,
   header: BlockHeader,
-  withoutChunks: WithoutChunks | undefined,
+  { holders, withoutChunks }: PullOptions,
   deps: PullBlockDeps,
   signal: AbortSignal,
 ): Promise<void> {
@@ -253,7 +253,7 @@ async function finish(
   if (isEvicted) await writeMarker(disk, folder, from);
   await disk.syncFolder(folder);
   const name = { tenant, blockId };
-  const clients = [client, ...(withoutChunks?.holders ?? []).map((holder) => holder.client)];
+  const clients = [client, ...holders.map((holder) => holder.client)];
   const ask = (each: StorePeer['client']) => each.blockDeletes(name, { signal });
   const deletes = unitedDeletes(await Promise.all(clients.map(ask)), blockId);
   const isNeeded = () => withoutChunks?.isReplacement === true || !deps.isSettled(block);

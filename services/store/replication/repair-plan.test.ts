@@ -77,7 +77,7 @@ class PlayedStores {
       peers.set(name, { blocks: byKey, erased: new Set(), session: '', version: 0, isFresh: true });
     }
     return planRepair({
-      ...{ instance, own, peers, placement: this.placement, erased },
+      ...{ instance, own, peers, placement: this.placement, erased, bucket: 'bucket' },
       isSettled: (key) => leaves.has(key),
       isExpired: () => false,
     });
@@ -172,6 +172,25 @@ test('one merged block is copied rather than its parts, and the rarest first', (
     [third.blockId, ['a'], 1],
     [hex(1_000_001), ['b'], 2],
   ]);
+});
+
+test('what a store holds merged is not taken as it was before from object storage, and what only that has comes after it', () => {
+  const stores = new PlayedStores([], 0, 2);
+  const [first, second, third] = [leaf(0), leaf(1), leaf(2)];
+  const both = merged([first, second], 1);
+  const other = merged([first, third], 2);
+  stores.held.set('a', [both]);
+  stores.held.set('bucket', [first, second, other]);
+  stores.held.set('b', [second]);
+  stores.place(['a', 'b'], 2);
+  const planned = () =>
+    stores.plan('b').wanted.map(({ block, from, waits }) => [block.blockId, from, waits] as const);
+  expect(planned()).toEqual([
+    [other.blockId, ['bucket'], true],
+    [both.blockId, ['a'], false],
+  ]);
+  stores.held.set('b', [both]);
+  expect(planned()).toEqual([[other.blockId, ['bucket'], false]]);
 });
 
 test('what deletes erased is neither copied nor waited for', () => {

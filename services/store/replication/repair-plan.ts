@@ -15,6 +15,8 @@ export interface RepairInput {
   readonly erased: ReadonlySet<string>;
   /** Of the live peers only; the others cannot be copied from. */
   readonly peers: ReadonlyMap<string, PeerInventory>;
+  /** Object storage among the peers, by its name. */
+  readonly bucket?: string | undefined;
   readonly placement: GroupPlacement;
   /** Retention would take it away again. */
   readonly isExpired: (block: InventoryBlock) => boolean;
@@ -27,6 +29,8 @@ export interface WantedBlock {
   readonly from: readonly string[];
   /** Live stores that hold the rarest of its sealed blocks that are missing here. */
   readonly copies: number;
+  /** Not to be copied yet: a store holds something of it in another block, which comes first. */
+  readonly waits: boolean;
 }
 
 /** A block that others should hold in this store's place. */
@@ -104,27 +108,55 @@ function collectOffers(input: RepairInput): Map<string, Map<string, Offer>> {
   return byGroup;
 }
 
-/** Blocks that together bring all that is missing: again and again the one with the most of it, of equals the smallest. */
+/**
+ * Blocks that together bring all that is missing. What only object storage has comes last where a store holds something of it in another block: of
+ * a delete that concerned that one nothing is said beside the blocks that it was merged from (simulation, seed 1426 with deletes).
+ */
 function chooseCover(offers: ReadonlyMap<string, Offer>, input: RepairInput): WantedBlock[] {
   const copies = new Map<string, number>();
-  for (const { block, from } of offers.values()) {
-    for (const leaf of block.leaves) {
-      if (!input.isSettled(leaf)) copies.set(leaf, (copies.get(leaf) ?? 0) + from.length);
+  const atStores = new Set<string>();
+  const isAtStore = ({ from }: Offer) => from.some((instance) => instance !== input.bucket);
+  for (const offer of offers.values()) {
+    for (const leaf of offer.block.leaves) {
+      if (input.isSettled(leaf)) continue;
+      copies.set(leaf, (copies.get(leaf) ?? 0) + offer.from.length);
+      if (isAtStore(offer)) atStores.add(leaf);
     }
   }
-  const chosen: WantedBlock[] = [];
+  const isLast = (offer: Offer) => !isAtStore(offer) && offer.block.leaves.some((leaf) => atStores.has(leaf));
+  const all = [...offers.values()];
   const missing = new Set(copies.keys());
-  let rest = [...offers.values()];
+  const now = chooseGreedily(
+    all.filter((offer) => !isLast(offer)),
+    missing,
+  );
+  const later = chooseGreedily(all.filter(isLast), missing);
+  return [...now, ...later].map(({ offer, brings }) => ({
+    block: offer.block,
+    from: offer.from.toSorted(),
+    copies: Math.min(...brings.map((leaf) => copies.get(leaf)!)),
+    waits: isLast(offer),
+  }));
+}
+
+interface Choice {
+  readonly offer: Offer;
+  /** Keys of sealed blocks that it brings and those before it do not. */
+  readonly brings: readonly string[];
+}
+
+/** Again and again the one with the most of what is missing, of equals the smallest. Takes what they bring out of `missing`. */
+function chooseGreedily(offers: readonly Offer[], missing: Set<string>): Choice[] {
+  const chosen: Choice[] = [];
+  let rest = offers;
   while (missing.size > 0 && rest.length > 0) {
     const best = rest
       .map((offer) => ({ offer, brings: offer.block.leaves.filter((leaf) => missing.has(leaf)) }))
       .reduce((a, b) => (isBetter(b.brings.length, b.offer.block, a.brings.length, a.offer.block) ? b : a));
-    const { offer, brings } = best;
-    if (brings.length === 0) break;
-    const least = Math.min(...brings.map((leaf) => copies.get(leaf)!));
-    chosen.push({ block: offer.block, from: offer.from.toSorted(), copies: least });
-    for (const leaf of brings) missing.delete(leaf);
-    rest = rest.filter((other) => other !== offer);
+    if (best.brings.length === 0) break;
+    chosen.push(best);
+    for (const leaf of best.brings) missing.delete(leaf);
+    rest = rest.filter((other) => other !== best.offer);
   }
   return chosen;
 }

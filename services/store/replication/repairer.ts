@@ -219,7 +219,7 @@ export class Repairer {
       own: catalog.list().map(fromMeta),
       isSettled: (leaf) => leaves.isSettled(leaf),
       erased: new Set(erased().map(({ tenant, blockId }) => `${tenant}/${blockId}`)),
-      peers,
+      ...{ peers, bucket: this.#options.bucket },
       placement: view.placement,
       isExpired,
     });
@@ -242,7 +242,8 @@ export class Repairer {
     this.#missingSinceMs = new Map(
       wanted.map(({ block: { blockId } }) => [blockId, seen.get(blockId) ?? nowMs]),
     );
-    const isRested = ({ block: { blockId }, from }: WantedBlock) => {
+    const isRested = ({ block: { blockId }, from, waits }: WantedBlock) => {
+      if (waits) return false;
       const failedAtMs = this.#failedAtMs.get(blockId) ?? Number.NEGATIVE_INFINITY;
       // What is new may be on its way from its ingester; what no store has is not.
       const isSettled =
@@ -274,7 +275,7 @@ export class Repairer {
       if (!isRested || !view.placement.ownersOf(block.group).includes(instance)) continue;
       // Those who hold it, too: they may know of deletes that are not beside it in the bucket yet.
       const from = [bucket, ...this.#holdersOf(block)];
-      await this.#pull({ block, from, copies: 1 }, view, signal, true);
+      await this.#pull({ block, from, copies: 1, waits: false }, view, signal, true);
     }
   }
 
@@ -304,7 +305,7 @@ export class Repairer {
         ? await eviction?.takenWithoutChunks(block, signal).catch(() => undefined)
         : undefined;
     const holders = view.peers.filter((peer) => peer.instance !== bucket && from.includes(peer.instance));
-    const withoutChunks = bare === undefined ? undefined : { meta: bare, holders, isReplacement };
+    const withoutChunks = bare === undefined ? undefined : { meta: bare, isReplacement };
     // What may leave this disk at once need not come here.
     const order =
       withoutChunks === undefined ? from.toSorted((a, b) => costOf(a) - costOf(b)) : [bucket ?? ''];
@@ -318,6 +319,7 @@ export class Repairer {
       try {
         const options = {
           withoutChunks,
+          holders: instance === bucket ? holders : [],
           blockBytesMax: this.#options.blockBytesMax,
           onProgress: (done: number) => {
             move.doneBytes = Math.min(done, block.bytes);
