@@ -5,6 +5,7 @@ import { expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../../../../test/support/blocks.ts';
 import { ManualClock } from '../../../../test/support/fake-control-plane.ts';
 import { systemDisk } from '../../core/disk.ts';
+import { renderCheckedJson } from '../block/checked-json.ts';
 import { DONE_FILE, DONE_MAX, type DoneDelete, DoneDeletes, parseDone, renderDone } from './done-deletes.ts';
 
 const DAY_MS = 86_400_000;
@@ -41,6 +42,19 @@ test('what was done is known after a restart, on a new disk nothing is', async (
   expect(again.all).toEqual([one(1, 10), one(2, 20)]);
   expect(again.has(one(2, 20))).toBe(true);
   expect(again.has(one(3, 20))).toBe(false);
+});
+
+test('a file of the version before is read, and counts as heard', async () => {
+  const { open, file } = await createWorld();
+  const { epoch: _, ...first } = one(1, 10);
+  const text = renderCheckedJson('done', JSON.stringify({ version: 1, forgottenMs: 4, done: [first] }));
+  writeFileSync(file, text);
+  const done = await open();
+  expect([done.heardEpoch, done.all]).toEqual([1, [{ ...one(1, 10), epoch: 0 }]]);
+  await done.add([one(2, 20)], 7);
+  expect((await open()).all).toEqual([{ ...one(1, 10), epoch: 0 }, one(2, 20)]);
+  writeFileSync(file, text.replace('somebody', 'somebodY'));
+  await expect(open()).rejects.toThrow(/is damaged/);
 });
 
 test('the oldest go, by number and by age, and are not taken for missed ones then', async () => {

@@ -12,7 +12,9 @@ import { fieldOf, parseCheckedJson, renderCheckedJson } from '../block/checked-j
 import type { Deletion } from './deletion.ts';
 
 export const DONE_FILE = 'done-deletes.json';
-const VERSION = 1;
+const VERSION = 2;
+/** Had neither `heardEpoch` nor epochs. */
+const FIRST_VERSION = 1;
 const FILE_BYTES_MAX = 16 << 20;
 /** The oldest go when there are more: each delete writes the file anew. */
 export const DONE_MAX = 2_000;
@@ -125,30 +127,55 @@ export class DoneDeletes {
 const keyOf = ({ tenant, id }: Pick<DoneDelete, 'tenant' | 'id'>): string => `${tenant}/${id}`;
 
 export function renderDone({ heardEpoch, forgottenMs, done }: DoneTable): string {
-  const list = done.map(
-    ({ tenant, id, createdAtMs, actor, matchers, minTimeMs, maxTimeMs, asked, epoch }) => ({
-      ...{ tenant, id, createdAtMs, actor },
-      matchers: matchers.map(({ name, operator, value }) => ({ name, operator, value })),
-      ...{ minTimeMs, maxTimeMs, asked, epoch },
-    }),
-  );
+  const list = done.map(renderable);
   return renderCheckedJson('done', JSON.stringify({ version: VERSION, heardEpoch, forgottenMs, done: list }));
 }
 
-/** @throws AppError `bad_data` when anything differs from what `renderDone` makes. */
+/** Its fields in the order in which they are written. */
+function renderable({ tenant, id, createdAtMs, actor, matchers, ...rest }: DoneDelete): DoneDelete {
+  const { minTimeMs, maxTimeMs, asked, epoch } = rest;
+  return {
+    ...{ tenant, id, createdAtMs, actor },
+    matchers: matchers.map(({ name, operator, value }) => ({ name, operator, value })),
+    ...{ minTimeMs, maxTimeMs, asked, epoch },
+  };
+}
+
+/** @throws AppError `bad_data` when anything differs from what `renderDone` makes, or what it made in the version before. */
 export function parseDone(text: string, where: string): DoneTable {
+  const isFirst = text.includes(`"done":{"version":${FIRST_VERSION},`);
+  if (isFirst) return parseFirst(text, where);
   return parseCheckedJson<DoneTable>(text, where, {
     key: 'done',
     noun: 'done deletes',
     version: VERSION,
     isWellFormed: ({ done, forgottenMs, heardEpoch }) =>
-      [forgottenMs, heardEpoch].every(Number.isSafeInteger) &&
-      Array.isArray(done) &&
-      done.length <= DONE_MAX &&
-      done.every(isDone),
+      [forgottenMs, heardEpoch].every(Number.isSafeInteger) && isList(done) && done.every(isDone),
     render: renderDone,
   });
 }
+
+/** As a node of the first version has it, which had heard of deletes: by a placement before all others. */
+function parseFirst(text: string, where: string): DoneTable {
+  const withEpochs = (done: DoneTable['done']) => done.map((one) => ({ ...one, epoch: 0 }));
+  const { forgottenMs, done } = parseCheckedJson<DoneTable>(text, where, {
+    key: 'done',
+    noun: 'done deletes',
+    version: FIRST_VERSION,
+    isWellFormed: (first) =>
+      Number.isSafeInteger(first.forgottenMs) && isList(first.done) && withEpochs(first.done).every(isDone),
+    render: (first) => {
+      const list = withEpochs(first.done).map((one) => ({ ...renderable(one), epoch: undefined }));
+      return renderCheckedJson(
+        'done',
+        JSON.stringify({ version: FIRST_VERSION, forgottenMs: first.forgottenMs, done: list }),
+      );
+    },
+  });
+  return { version: VERSION, heardEpoch: 1, forgottenMs, done: withEpochs(done) };
+}
+
+const isList = (done: unknown): boolean => Array.isArray(done) && done.length <= DONE_MAX;
 
 function isDone(value: unknown): boolean {
   const [tenant, id, actor] = ['tenant', 'id', 'actor'].map((name) => fieldOf(value, name));
