@@ -3,15 +3,8 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import {
-  eventually,
-  HOUR_MS,
-  labels,
-  listIds,
-  put,
-  select,
-  useStoreWorld,
-} from '../../test/support/store-world.ts';
+import { eventually } from '../../test/support/eventually.ts';
+import { HOUR_MS, labels, listIds, put, select, useStoreWorld } from '../../test/support/store-world.ts';
 
 const world = useStoreWorld();
 const { startStore, passTime, dataDir, twoHours } = world;

@@ -1,8 +1,8 @@
 // The store through its contract: blocks arrive whole or not at all.
 import { readdir } from 'node:fs/promises';
 import { expect, test } from 'vitest';
+import { eventually } from '../../test/support/eventually.ts';
 import {
-  eventually,
   everything,
   HOUR_MS,
   headerOf,

@@ -6,8 +6,8 @@ import path from 'node:path';
 import { Registry } from 'prom-client';
 import { expect, test } from 'vitest';
 import { CollectingSink } from '../../test/support/blocks.ts';
+import { eventually } from '../../test/support/eventually.ts';
 import {
-  eventually,
   everything,
   HOUR_MS,
   labels,

@@ -45,6 +45,7 @@ import { Downsampler } from './compaction/downsampler.ts';
 import { expiredBlocks, retentionOf } from './compaction/retention.ts';
 import { RuleRetention } from './compaction/rule-retention.ts';
 import { cleanTombstones, deleteSeries, listDeletes, undoDelete } from './deletes/delete-series.ts';
+import { LaterDeletes } from './deletes/later-deletes.ts';
 import { Tombstones } from './deletes/tombstones.ts';
 import { ChunksUnreachableError } from './eviction/chunk-fetcher.ts';
 import { createEvictedStorage } from './eviction/evicted-storage.ts';
@@ -157,7 +158,8 @@ export function createStore(storeOptions: StoreOptions, deps: StoreDeps): Store 
   });
   const done = new DoneDeletes({ folder: options.dataDir }, { disk, clock });
   const askers = { newestEpoch: 0 };
-  const deleteDeps = { catalog, folders, tombstones, compactor, transit, done, askers };
+  const later = new LaterDeletes();
+  const deleteDeps = { catalog, folders, tombstones, compactor, transit, done, askers, later };
   const replication = createReplication(options, {
     ...{
       catalog,

@@ -1,7 +1,7 @@
 // Stores whose blocks leave the disk for a real bucket, and what is left of them where.
 import { existsSync, globSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
-import { expect, onTestFinished } from 'vitest';
+import { onTestFinished } from 'vitest';
 import type { Disk } from '../../services/lib/core/disk.ts';
 import { Labels } from '../../services/lib/model/labels.ts';
 import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
@@ -24,9 +24,6 @@ export const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__',
 export const only = (job: string): WireMatcher[] => [
   { type: MatchType.MATCH_TYPE_EQUAL, name: 'job', value: job },
 ];
-/** Waits for what happens in the background; generous, for busy machines. */
-export const eventually = <T>(read: () => T | Promise<T>) =>
-  expect.poll(read, { timeout: 30_000, interval: 20 });
 /** Whatever is older than an hour leaves, and next to nothing is kept. */
 export const EVICTING: Partial<StoreOptions> = {
   ...{ bucketListIntervalMs: 100, bucketDeleteGraceMs: 200, repairIntervalMs: 20, scrubPeriodMs: 0 },

@@ -3,6 +3,7 @@
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { Labels } from '../../services/lib/model/labels.ts';
+import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
 import { GroupPlacement, groupOf } from '../../services/lib/placement/block-groups.ts';
 import type { BuiltBlock } from '../../services/lib/tsdb/block/block-writer.ts';
 import { MatchType } from '../../services/lib/wire/contracts.ts';
@@ -10,7 +11,7 @@ import type { StoreOptions } from '../../services/store/options.ts';
 import { buildBlock, temporaryFolder } from './blocks.ts';
 import { seriesOf, type TestSample } from './sample-blocks.ts';
 import { StoreCluster } from './store-cluster.ts';
-import { HandClock, storedContent } from './store-rig.ts';
+import { HandClock, type StoreRig, storedContent } from './store-rig.ts';
 
 export const HOUR_MS = 3_600_000;
 /** What the clock of the stores says first, Unix ms. */
@@ -23,9 +24,11 @@ export const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__',
 export async function startStores(
   instances: readonly string[],
   options: Partial<StoreOptions> = {},
+  objects?: ObjectStore,
 ): Promise<StoreCluster> {
   const folder = await temporaryFolder();
   const cluster = new StoreCluster(folder.path, new HandClock(NOW_MS), 2, options);
+  cluster.objects = objects;
   onTestFinished(async () => {
     await cluster.stopAll();
     await folder[Symbol.asyncDispose]();
@@ -72,10 +75,15 @@ export async function fill(
   return blocks;
 }
 
-/** All samples of all stores, together: series → time → bits. */
-export async function unitedContent(cluster: StoreCluster): Promise<Map<string, Map<number, string>>> {
+/** All samples of all stores of a cluster, together: series → time → bits. */
+export function unitedContent(cluster: StoreCluster): Promise<Map<string, Map<number, string>>> {
+  return unitedContentOf(cluster.nodes.values());
+}
+
+/** As unitedContent, of some stores. */
+export async function unitedContentOf(nodes: Iterable<StoreRig>): Promise<Map<string, Map<number, string>>> {
   const united = new Map<string, Map<number, string>>();
-  for (const node of cluster.nodes.values()) {
+  for (const node of nodes) {
     for (const [series, samples] of await storedContent(node, everything)) {
       const known = united.get(series) ?? new Map<number, string>();
       for (const [timeMs, bits] of samples) known.set(timeMs, bits);

@@ -24,6 +24,7 @@ import { readSeriesFrame } from '../../services/lib/wire/frames/series-frame.ts'
 import type { StoreOptions } from '../../services/store/options.ts';
 import { createStore, type Store } from '../../services/store/service.ts';
 import { buildBlock, CollectingSink, type TestSeries, temporaryFolder } from './blocks.ts';
+import { eventually } from './eventually.ts';
 
 export const HOUR_MS = 3_600_000;
 /** Never aborted. */
@@ -62,10 +63,6 @@ interface Running {
   readonly client: Client<typeof StoreDefinition>;
   readonly registry: Registry;
 }
-
-/** Waits for what happens in the background; generous, for busy machines. */
-export const eventually = <T>(read: () => T | Promise<T>) =>
-  expect.poll(read, { timeout: 15_000, interval: 10 });
 
 /** Stores on one folder and one clock, new for each test of the file, and stopped with it. */
 export function useStoreWorld() {

@@ -4,6 +4,8 @@ import { toAppError } from '../../lib/core/errors.ts';
 import type { BlockBucket, BlockKey, ListedBlock } from '../../lib/objstore/block-bucket.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import { BLOCK_FILE_NAMES, type BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import type { DoneDelete } from '../../lib/tsdb/tombstones/done-deletes.ts';
+import type { LaterDeletes } from '../deletes/later-deletes.ts';
 import { OwnInventory } from '../replication/own-inventory.ts';
 
 interface Entry {
@@ -11,6 +13,8 @@ interface Entry {
   /** Empty: written here since the last listing. */
   readonly metaTag: string;
   readonly deletesTag: string | undefined;
+  /** Deletes that had come when it was first seen here. */
+  readonly deletesBefore: number;
 }
 
 /** Blocks that are believed, at most: a bucket cannot make this process run out of memory. */
@@ -21,15 +25,21 @@ const READS_AT_ONCE = 8;
 export class BucketContents {
   readonly #bucket: BlockBucket;
   readonly #logger: Logger;
+  readonly #later: LaterDeletes;
   readonly #entries = new Map<string, Entry>();
   readonly #inventory: OwnInventory;
   #leftovers: readonly ListedBlock[] = [];
   #listedAtMs: number | undefined;
   #version = 0;
 
-  constructor(deps: { readonly bucket: BlockBucket; readonly logger: Logger }) {
+  constructor(deps: {
+    readonly bucket: BlockBucket;
+    readonly logger: Logger;
+    readonly later: LaterDeletes;
+  }) {
     this.#bucket = deps.bucket;
     this.#logger = deps.logger;
+    this.#later = deps.later;
     this.#inventory = new OwnInventory({
       list: () => this.list(),
       find: (tenant, blockId) => this.find({ tenant, blockId }),
@@ -74,10 +84,18 @@ export class BucketContents {
     return this.#entries.get(nameOf(key))?.deletesTag;
   }
 
+  /** Deletes that came after the block was seen there: they concern all of its samples, and may not stand beside it yet. */
+  laterDeletes(key: BlockKey): DoneDelete[] {
+    const entry = this.#entries.get(nameOf(key));
+    return entry === undefined ? [] : this.#later.after(entry.deletesBefore, entry.meta);
+  }
+
   /** Notes what this store wrote. */
   add(meta: BlockMeta): void {
     this.#version++;
-    this.#entries.set(nameOf(meta), { meta, metaTag: '', deletesTag: this.deletesTag(meta) });
+    const known = this.#entries.get(nameOf(meta));
+    const deletesBefore = known?.deletesBefore ?? this.#later.count;
+    this.#entries.set(nameOf(meta), { meta, metaTag: '', deletesTag: known?.deletesTag, deletesBefore });
     this.#inventory.changed(meta);
   }
 
@@ -131,7 +149,9 @@ export class BucketContents {
         broken.push(block);
         continue;
       }
-      this.#entries.set(name, { meta, metaTag: block.metaTag!, deletesTag: block.deletesTag });
+      const { metaTag = '', deletesTag } = block;
+      const deletesBefore = known?.deletesBefore ?? this.#later.count;
+      this.#entries.set(name, { meta, metaTag, deletesTag, deletesBefore });
       if (known?.meta !== meta) this.#inventory.changed(meta);
     }
     for (const [name, { meta }] of before) if (!this.#entries.has(name)) this.#inventory.changed(meta);

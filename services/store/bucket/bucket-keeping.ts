@@ -3,6 +3,7 @@ import type { Registry } from 'prom-client';
 import { BlockBucket, type BlockKey } from '../../lib/objstore/block-bucket.ts';
 import type { ObjectStore } from '../../lib/objstore/object-store.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
+import type { LaterDeletes } from '../deletes/later-deletes.ts';
 import type { StorePeer } from '../replication/peer-inventories.ts';
 import { BucketContents } from './bucket-contents.ts';
 import { BucketKeeper, type BucketKeeperDeps, type BucketKeeperOptions } from './bucket-keeper.ts';
@@ -26,10 +27,11 @@ export function createBucketKeeping(
   deps: Omit<BucketKeeperDeps, 'bucket' | 'contents' | 'metrics'> & {
     readonly objects: ObjectStore;
     readonly registry: Registry;
+    readonly later: LaterDeletes;
   },
 ): BucketKeeping {
   const bucket = new BlockBucket({ store: deps.objects });
-  const contents = new BucketContents({ bucket, logger: deps.logger });
+  const contents = new BucketContents({ bucket, logger: deps.logger, later: deps.later });
   const metrics = createBucketMetrics(deps.registry, {
     blocks: () => contents.size,
     pendingBlocks: () => keeper.state.pendingBlocks,

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
 import { CrashDisk } from '../../../test/support/crash-disk.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.ts';
 import {
   HandClock,
@@ -20,7 +21,6 @@ import { MatchType } from '../../lib/wire/contracts.ts';
 const HOUR_MS = 3_600_000;
 const RANGES = { compactionRangesMs: [2 * HOUR_MS, 12 * HOUR_MS] };
 const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__', value: '.+' }];
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 20_000, interval: 10 });
 
 const labelsOf = (job: string) =>
   Labels.from([

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
 import { CrashDisk } from '../../../test/support/crash-disk.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.ts';
 import {
   HandClock,
@@ -28,7 +29,6 @@ const FIVE_MINUTES = 300_000;
 const BASE_MS = 96 * HOUR_MS;
 const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__', value: '.+' }];
 const signal = new AbortController().signal;
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 20_000, interval: 10 });
 
 const level = (resolutionMs: number, afterMs: number, retentionMs: number) => ({
   resolutionMs,

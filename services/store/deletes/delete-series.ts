@@ -19,6 +19,7 @@ import type { BlockFolders } from '../blocks/block-folders.ts';
 import { leaseOverlapping } from '../blocks/select-blocks.ts';
 import type { Compactor } from '../compaction/compactor.ts';
 import type { BlocksInTransit } from '../replication/blocks-in-transit.ts';
+import type { LaterDeletes } from './later-deletes.ts';
 import type { Tombstones } from './tombstones.ts';
 
 export interface DeleteDeps {
@@ -30,6 +31,7 @@ export interface DeleteDeps {
   /** What was done, for those that were away. */
   readonly done: DoneDeletes;
   readonly askers: Askers;
+  readonly later: LaterDeletes;
 }
 
 /** Nodes that came, and asked which deletes were done. */
@@ -56,6 +58,7 @@ export async function deleteSeries(
   const one = deleteOfRequest(request);
   const concerned = await hide(one, deps.transit, deps, signal);
   await deps.folders.exclusively(() => deps.done.add([one]));
+  deps.later.note(one);
   // Who asks from now on is told of it.
   const { newestEpoch } = deps.askers;
   if (one.asked.length > 0 && one.epoch < newestEpoch)

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
 import { CrashDisk } from '../../../test/support/crash-disk.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.ts';
 import {
   HandClock,
@@ -25,7 +26,6 @@ const TENANT = 'anonymous';
 const signal = new AbortController().signal;
 const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__', value: '.+' }];
 const jobA = [{ type: MatchType.MATCH_TYPE_EQUAL, name: 'job', value: 'a' }];
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 20_000, interval: 10 });
 
 const labelsOf = (job: string) =>
   Labels.from([

@@ -2,6 +2,7 @@
 // whoever asked says in its answer that it lacks them.
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError, throwIfAborted, toAppError } from '../../lib/core/errors.ts';
+import { withinTime } from '../../lib/core/time-limit.ts';
 import type { BlockBucket } from '../../lib/objstore/block-bucket.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { EvictionMetrics } from './eviction-metrics.ts';
@@ -60,14 +61,10 @@ export class ChunkFetcher {
       throw new ChunksUnreachableError(meta, this.#downWhy);
     }
     const startedMs = clock.monotonicMs();
-    const over = new AbortController();
-    const waited = new AbortController();
-    const limit = clock.sleep(FETCH_TIMEOUT_MS, waited.signal).then(
-      () => over.abort(new AppError('timeout', `no answer within ${FETCH_TIMEOUT_MS / 1000} s`)),
-      () => undefined,
-    );
+    const limit = { ms: FETCH_TIMEOUT_MS, what: 'answer' };
+    const read = (own: AbortSignal) => bucket.readChunks(meta, start, end, own);
     try {
-      const bytes = await bucket.readChunks(meta, start, end, AbortSignal.any([signal, over.signal]));
+      const bytes = await withinTime(clock, limit, signal, read);
       metrics.fetchSeconds.observe((clock.monotonicMs() - startedMs) / 1000);
       metrics.fetchedBytes.inc(bytes.length);
       return bytes;
@@ -80,9 +77,6 @@ export class ChunkFetcher {
         this.#downWhy = error.message;
       }
       throw new ChunksUnreachableError(meta, error.message, { cause: caught });
-    } finally {
-      waited.abort(new AppError('canceled', 'it is over'));
-      await limit;
     }
   }
 }

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../../../test/support/blocks.ts';
 import { CrashDisk } from '../../../test/support/crash-disk.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import {
   blockOf,
   blocksIn,
@@ -11,7 +12,6 @@ import {
   coverageOf,
   EVICTED,
   EVICTING,
-  eventually,
   everything,
   filesOf,
   freshDir,

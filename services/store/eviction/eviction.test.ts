@@ -4,6 +4,7 @@ import { globSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs
 import path from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../../../test/support/blocks.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import {
   blockOf,
   blocksIn,
@@ -11,7 +12,6 @@ import {
   coverageOf,
   EVICTED,
   EVICTING,
-  eventually,
   everything,
   filesOf,
   freshDir,

@@ -4,6 +4,7 @@ import type { BlockBucket } from '../../lib/objstore/block-bucket.ts';
 import { createSilentLogger } from '../../lib/runtime/logger.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import { BucketContents } from '../bucket/bucket-contents.ts';
+import { LaterDeletes } from '../deletes/later-deletes.ts';
 import { Evictor, type EvictorDeps } from './evictor.ts';
 
 const metaOf = (blockId: string, level: number, sources: readonly string[]): BlockMeta =>
@@ -14,7 +15,11 @@ const metaOf = (blockId: string, level: number, sources: readonly string[]): Blo
   }) as Partial<BlockMeta> as BlockMeta;
 
 test('what this store changes in the bucket between two listings is seen at once, also one for one', () => {
-  const contents = new BucketContents({ bucket: {} as BlockBucket, logger: createSilentLogger() });
+  const contents = new BucketContents({
+    bucket: {} as BlockBucket,
+    logger: createSilentLogger(),
+    later: new LaterDeletes(),
+  });
   const evicted = metaOf('a', 1, ['a']);
   const deps: Partial<EvictorDeps> = {
     contents,

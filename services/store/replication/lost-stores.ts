@@ -2,7 +2,8 @@
 // says that nothing is missing without it, it is taken out of the placement record, and queries do not wait for it any more. A store
 // that left in order holds nothing and goes as soon as it is stopped.
 import type { Clock } from '../../lib/core/clock.ts';
-import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { toAppError } from '../../lib/core/errors.ts';
+import { withinTime } from '../../lib/core/time-limit.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { ControlPlane } from '../../lib/transport/control-plane.ts';
 import { forgetStore } from '../../lib/transport/members/forget-store.ts';
@@ -67,22 +68,15 @@ export class LostStores {
       if (instance === this.#instance) continue;
       const peer = view.peers.find((each) => each.instance === instance);
       if (peer === undefined) return `store ${instance} is not there`;
-      const over = new AbortController();
-      const limit = this.#deps.clock.sleep(ANSWER_TIMEOUT_MS, over.signal).then(
-        () => over.abort(new AppError('timeout', `no answer within ${ANSWER_TIMEOUT_MS} ms`)),
-        () => undefined,
-      );
       try {
-        const context = { signal: AbortSignal.any([signal, over.signal]) };
-        const status = await peer.client.replicationStatus({}, context);
+        const limit = { ms: ANSWER_TIMEOUT_MS, what: 'answer' };
+        const ask = (own: AbortSignal) => peer.client.replicationStatus({}, { signal: own });
+        const status = await withinTime(this.#deps.clock, limit, signal, ask);
         const isSettled = lost.every((each) => status.settledWithout.includes(each));
         if (!isSettled || status.missingBlocks > 0)
           return `store ${instance} does not have all that it should have yet`;
       } catch (caught) {
         return `store ${instance} does not answer: ${toAppError(caught).message}`;
-      } finally {
-        over.abort();
-        await limit;
       }
     }
     return undefined;

@@ -1,6 +1,7 @@
 // What the other stores hold, as they last said. Kept by following their changes; a peer that does not answer is known as it was.
 import type { Clock } from '../../lib/core/clock.ts';
 import { AppError } from '../../lib/core/errors.ts';
+import { withinTime } from '../../lib/core/time-limit.ts';
 import type { Peer } from '../../lib/transport/cluster.ts';
 import type { Client } from '../../lib/transport/rpc.ts';
 import type { InventoryResponse, StoreReplicationDefinition } from '../../lib/wire/contracts.ts';
@@ -69,28 +70,19 @@ export class PeerInventories {
 
   async #refreshOne({ instance, client }: StorePeer, signal: AbortSignal): Promise<void> {
     const known = this.#peers.get(instance);
-    const over = new AbortController();
-    const limit = this.#clock.sleep(ANSWER_TIMEOUT_MS, over.signal).then(
-      () => over.abort(new AppError('timeout', `no inventory within ${ANSWER_TIMEOUT_MS} ms`)),
-      () => undefined,
-    );
-    try {
-      const request = { session: known?.session ?? '', version: known?.version ?? 0 };
+    const request = { session: known?.session ?? '', version: known?.version ?? 0 };
+    const limit = { ms: ANSWER_TIMEOUT_MS, what: 'inventory' };
+    await withinTime(this.#clock, limit, signal, async (own) => {
       const parts: InventoryResponse[] = [];
       let blocks = 0;
-      for await (const part of client.inventory(request, {
-        signal: AbortSignal.any([signal, over.signal]),
-      })) {
+      for await (const part of client.inventory(request, { signal: own })) {
         parts.push(part);
         blocks += part.held.length;
         if (blocks > BLOCKS_MAX)
           throw new AppError('resource_exhausted', `store ${instance} names over ${BLOCKS_MAX} blocks`);
       }
       this.#take(instance, parts);
-    } finally {
-      over.abort();
-      await limit;
-    }
+    });
   }
 
   #take(instance: string, parts: readonly InventoryResponse[]): void {

@@ -21,6 +21,7 @@ import { checkBlock, checkHeader, MessageReader, readHeader } from '../blocks/pu
 import type { Tombstones } from '../deletes/tombstones.ts';
 import { writeMarker } from '../eviction/eviction-marker.ts';
 import type { ByteRate } from './byte-rate.ts';
+import type { DeleteWitness } from './delete-witnesses.ts';
 import type { InventoryBlock } from './inventory-block.ts';
 import type { StorePeer } from './peer-inventories.ts';
 
@@ -53,8 +54,8 @@ export interface PullOptions {
   readonly onProgress: (doneBytes: number) => void;
   /** Default: it is copied whole. */
   readonly withoutChunks?: WithoutChunks | undefined;
-  /** Where it comes from object storage, stores that have the block, whole or not: they know its newest deletes. */
-  readonly holders: readonly StorePeer[];
+  /** Where it comes from object storage: who may know of deletes that are not said there yet. */
+  readonly witnesses: readonly DeleteWitness[];
 }
 
 /** Files in the order in which they travel. */
@@ -236,7 +237,7 @@ async function finish(
   { client, instance: from }: StorePeer,
   folder: string,
   header: BlockHeader,
-  { holders, withoutChunks }: PullOptions,
+  { witnesses, withoutChunks }: PullOptions,
   deps: PullBlockDeps,
   signal: AbortSignal,
 ): Promise<void> {
@@ -253,9 +254,9 @@ async function finish(
   if (isEvicted) await writeMarker(disk, folder, from);
   await disk.syncFolder(folder);
   const name = { tenant, blockId };
-  const clients = [client, ...holders.map((holder) => holder.client)];
-  const ask = (each: StorePeer['client']) => each.blockDeletes(name, { signal });
-  const deletes = unitedDeletes(await Promise.all(clients.map(ask)), blockId);
+  const source: DeleteWitness = (each, own) => client.blockDeletes(each, { signal: own });
+  const all = [source, ...witnesses];
+  const deletes = unitedDeletes(await Promise.all(all.map((ask) => ask(name, signal))), blockId);
   const isNeeded = () => withoutChunks?.isReplacement === true || !deps.isSettled(block);
   const isAdded = await folders.exclusively(async () => {
     if (catalog.has(tenant, blockId) || tombstones.isErased(tenant, blockId) || !isNeeded()) return false;
@@ -272,7 +273,7 @@ async function finish(
   }
   // A delete that reached this store before the block was seen here, and the other store after it was asked.
   const late = unitedDeletes(
-    await Promise.all(clients.map((each) => ask(each).catch(() => undefined))),
+    await Promise.all(all.map((ask) => ask(name, signal).catch(() => undefined))),
     blockId,
   );
   const known = new Set(deletes.map(({ id }) => id));

@@ -2,14 +2,16 @@
 // gives away what belongs elsewhere once it is there. Nothing is remembered but what is on the disk: a look finds it all again.
 import type { Clock } from '../../lib/core/clock.ts';
 import type { Disk } from '../../lib/core/disk.ts';
-import { AppError, toAppError } from '../../lib/core/errors.ts';
+import { toAppError } from '../../lib/core/errors.ts';
+import { withinTime } from '../../lib/core/time-limit.ts';
 import type { Logger } from '../../lib/runtime/logger.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
-import type { BlockMove, BlockName } from '../../lib/wire/contracts.ts';
+import type { BlockMove, BlockName, PendingDelete } from '../../lib/wire/contracts.ts';
 import type { BlockCatalog } from '../blocks/block-catalog.ts';
 import type { BlockFolders } from '../blocks/block-folders.ts';
 import { packIds } from '../blocks/block-ids.ts';
 import type { BlocksInTransit } from './blocks-in-transit.ts';
+import { type DeleteWitness, witnessOf } from './delete-witnesses.ts';
 import type { HeldLeaves } from './held-leaves.ts';
 import { fromMeta, type InventoryBlock, leafIdOf } from './inventory-block.ts';
 import { lookForever } from './look-forever.ts';
@@ -46,6 +48,8 @@ export interface RepairerDeps extends PullBlockDeps {
   readonly isExpired: (block: InventoryBlock) => boolean;
   /** Whether no delete can have been missed here: else nothing is copied. */
   readonly isInOrder: () => boolean;
+  /** What this store knows of the deletes of a block, which need not be here. */
+  readonly deletesOf: (block: BlockName) => PendingDelete[];
   /** Blocks of which deletes left nothing here. */
   readonly erased: () => readonly BlockName[];
   /** Told when all is here that this store is to have. */
@@ -304,7 +308,6 @@ export class Repairer {
       bucket !== undefined && from.includes(bucket)
         ? await eviction?.takenWithoutChunks(block, signal).catch(() => undefined)
         : undefined;
-    const holders = view.peers.filter((peer) => peer.instance !== bucket && from.includes(peer.instance));
     const withoutChunks = bare === undefined ? undefined : { meta: bare, isReplacement };
     // What may leave this disk at once need not come here.
     const order =
@@ -319,7 +322,7 @@ export class Repairer {
       try {
         const options = {
           withoutChunks,
-          holders: instance === bucket ? holders : [],
+          witnesses: instance === bucket ? this.#witnessesOf(from, view) : [],
           blockBytesMax: this.#options.blockBytesMax,
           onProgress: (done: number) => {
             move.doneBytes = Math.min(done, block.bytes);
@@ -353,6 +356,16 @@ export class Repairer {
     if (this.#failedAtMs.size > 10_000) this.#failedAtMs.clear();
     this.#failedAtMs.set(blockId, clock.monotonicMs());
     return false;
+  }
+
+  /** This store, and all others that are there. */
+  #witnessesOf(holders: readonly string[], { peers }: StoreView): DeleteWitness[] {
+    const { clock, deletesOf } = this.#deps;
+    const others = peers.filter(({ instance }) => instance !== this.#options.bucket);
+    return [
+      (block) => Promise.resolve({ deletes: deletesOf(block) }),
+      ...others.map((peer) => witnessOf(peer, holders.includes(peer.instance), clock)),
+    ];
   }
 
   /** Surplus blocks go once their owners have held them for the grace, and promise now to keep them. */
@@ -393,25 +406,19 @@ export class Repairer {
       blockIds: packIds(block.leaves.map(leafIdOf)),
       ...(block.resolutionMs === 0 ? {} : { resolutionMs: block.resolutionMs }),
     };
-    const over = new AbortController();
-    const limit = this.#deps.clock.sleep(CONFIRM_TIMEOUT_MS, over.signal).then(
-      () => over.abort(new AppError('timeout', 'no confirmation in time')),
-      () => undefined,
-    );
-    try {
-      const context = { signal: AbortSignal.any([signal, over.signal]) };
-      const answers = await Promise.all(
+    const ask = (own: AbortSignal) =>
+      Promise.all(
         owners.map((owner) => {
           const peer = view.peers.find(({ instance }) => instance === owner);
-          return peer?.client.confirmBlocks(request, context) ?? Promise.resolve({ holdsAll: false });
+          return peer?.client.confirmBlocks(request, { signal: own }) ?? Promise.resolve({ holdsAll: false });
         }),
       );
+    try {
+      const limit = { ms: CONFIRM_TIMEOUT_MS, what: 'confirmation' };
+      const answers = await withinTime(this.#deps.clock, limit, signal, ask);
       return answers.every(({ holdsAll }) => holdsAll);
     } catch {
       return false;
-    } finally {
-      over.abort();
-      await limit;
     }
   }
 }

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { buildBlock, temporaryFolder } from '../../../test/support/blocks.ts';
 import { CrashDisk } from '../../../test/support/crash-disk.ts';
+import { eventually } from '../../../test/support/eventually.ts';
 import { seriesOf, type TestSample } from '../../../test/support/sample-blocks.ts';
 import { type Meddle, StoreCluster } from '../../../test/support/store-cluster.ts';
 import { HandClock, listedBlocks, storedContent } from '../../../test/support/store-rig.ts';
@@ -15,7 +16,6 @@ import { MatchType } from '../../lib/wire/contracts.ts';
 const HOUR_MS = 3_600_000;
 const signal = new AbortController().signal;
 const everything = [{ type: MatchType.MATCH_TYPE_REGEX, name: '__name__', value: '.+' }];
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 60_000, interval: 5 });
 
 /** Nobody answers: what a store shows is what it has. */
 const cutOff: Meddle = (client) => ({

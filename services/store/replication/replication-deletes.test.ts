@@ -1,5 +1,6 @@
 // Deletes and stores that replicate: who was away does what it missed, nobody does what failed, and a block's deletes come along with it.
 import { expect, test } from 'vitest';
+import { eventually } from '../../../test/support/eventually.ts';
 import {
   blockOf,
   everything,
@@ -14,7 +15,6 @@ import { listedBlocks, storedContent } from '../../../test/support/store-rig.ts'
 import { type DeleteSeriesRequest, MatchType } from '../../lib/wire/contracts.ts';
 
 const signal = new AbortController().signal;
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 30_000, interval: 20 });
 
 /** Deletes what one of eight series has in all time, under an id of 32 times the digit. */
 const remove = ({ client }: StoreNode, digit: string, i: string, asked?: DeleteSeriesRequest['asked']) =>

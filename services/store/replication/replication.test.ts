@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { eventually } from '../../../test/support/eventually.ts';
 import {
   blockOf,
   everything,
@@ -22,7 +23,6 @@ import type { BuiltBlock } from '../../lib/tsdb/block/block-writer.ts';
 import type { PutBlockRequest } from '../../lib/wire/contracts.ts';
 
 const signal = new AbortController().signal;
-const eventually = <T>(read: () => T | Promise<T>) => expect.poll(read, { timeout: 30_000, interval: 20 });
 
 const statusOf = (node: StoreNode) => node.replication.replicationStatus({}, { signal });
 const counter = async (node: StoreNode, line: string): Promise<number> => {

@@ -10,10 +10,12 @@ import { MissedDeletes } from '../../lib/transport/members/missed-deletes.ts';
 import type { CallContext, Handlers } from '../../lib/transport/rpc.ts';
 import type { BlockMeta } from '../../lib/tsdb/block/block-meta.ts';
 import type { PageCache } from '../../lib/tsdb/block/page-cache.ts';
+import type { DoneDelete } from '../../lib/tsdb/tombstones/done-deletes.ts';
 import type {
   BlockName,
   BucketStatus,
   ConfirmBlocksRequest,
+  PendingDelete,
   ReplicationStatusResponse,
   StoreReplicationDefinition,
 } from '../../lib/wire/contracts.ts';
@@ -144,6 +146,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
             look: () => (isInOrder() ? look() : undefined),
             uploadRate: new ByteRate(options.moveBytesPerSecond, { clock }),
             isHeldByAnother: (block) => repairer?.isHeldByAnother(block) === true,
+            later: deps.deleting.later,
             turns: peers === undefined ? everyTurn() : new LeasedTurns({ control: peers.control, clock }),
           },
         );
@@ -163,6 +166,17 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
             obstacle: () => bucket.keeper.obstacleToReading(),
           },
         );
+  /** What is known of the deletes of a block, which need not be here. */
+  const deletesOf = (block: BlockName): PendingDelete[] => {
+    const { tenant, blockId } = block;
+    const known = toPendingDeletes(tombstones.of(tenant, blockId));
+    if (bucket === undefined || catalog.has(tenant, blockId)) return known;
+    const isUndone = ({ id }: DoneDelete) =>
+      tombstones.undone().some((one) => one.tenant === tenant && one.id === id);
+    const later = bucket.contents.laterDeletes(block).filter((one) => !isUndone(one));
+    return [...known, ...toPendingDeletes(later.map((one) => ({ ...one, blocks: [blockId] })))];
+  };
+
   // Alone and without a bucket there is nobody to copy from.
   const repairer: Repairer | undefined =
     peers === undefined && bucket === undefined ? undefined : createRepairer();
@@ -180,6 +194,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       {
         ...deps,
         ...{ metrics, rate, promises, erased, isExpired, isInOrder, onSettled, lostDisk, eviction: evictor },
+        deletesOf,
         chunksOf: (meta) => deps.evicted.chunks.open(meta),
         look: () => {
           const view = look();
@@ -290,8 +305,7 @@ export function createReplication(options: Required<StoreOptions>, deps: Replica
       },
       pullBlock: (request, { signal }: CallContext) =>
         fetchBlock(request, catalog, signal, request.skipBytes),
-      blockDeletes: ({ tenant, blockId }) =>
-        Promise.resolve({ deletes: toPendingDeletes(tombstones.of(tenant, blockId)) }),
+      blockDeletes: (block) => Promise.resolve({ deletes: deletesOf(block) }),
       async *doneDeletes({ epoch }) {
         yield* doneDeletes({ epoch, isComplete: missed?.isComplete() !== false }, deps.deleting);
       },

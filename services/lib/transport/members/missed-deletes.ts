@@ -4,6 +4,7 @@
 // given up.
 import type { Clock } from '../../core/clock.ts';
 import { AppError, toAppError } from '../../core/errors.ts';
+import { withinTime } from '../../core/time-limit.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { DoneDelete, StoreReplicationDefinition } from '../../wire/contracts.ts';
 import type { Peer } from '../cluster.ts';
@@ -171,42 +172,39 @@ export class MissedDeletes {
     const listing = this.#deps.listing();
     const epoch = listing?.epoch ?? 0;
     const hides = done.heardEpoch > 0;
-    const over = new AbortController();
-    const limit = clock.sleep(ANSWER_MS, over.signal).then(
-      () => over.abort(new AppError('timeout', `no answer within ${ANSWER_MS} ms`)),
-      () => undefined,
-    );
-    const either = AbortSignal.any([signal, over.signal]);
     const peers = stores();
     let isWhole = peers !== undefined;
     const heard = new Set<string>();
     let hasComplete = false;
-    const answers = await Promise.all(
-      (peers ?? []).map(async ({ instance: store, client }) => {
-        const deletes: DoneDelete[] = [];
-        try {
-          for await (const one of client.doneDeletes({ epoch }, { signal: either })) {
-            if (one.complete) {
-              hasComplete = true;
-              continue;
+    const askAll = (own: AbortSignal) =>
+      Promise.all(
+        (peers ?? []).map(async ({ instance: store, client }) => {
+          const deletes: DoneDelete[] = [];
+          try {
+            for await (const one of client.doneDeletes({ epoch }, { signal: own })) {
+              if (one.complete) {
+                hasComplete = true;
+                continue;
+              }
+              if (deletes.length === this.#toldMax)
+                throw new AppError(
+                  'resource_exhausted',
+                  `store ${store} names over ${this.#toldMax} deletes`,
+                );
+              deletes.push(one);
             }
-            if (deletes.length === this.#toldMax)
-              throw new AppError('resource_exhausted', `store ${store} names over ${this.#toldMax} deletes`);
-            deletes.push(one);
+            heard.add(store);
+          } catch (caught) {
+            // A store of an earlier version knows of none.
+            if (UNKNOWN_CALL.test(String(caught))) return deletes;
+            isWhole = false;
+            logger.debug({ store, err: toAppError(caught) }, 'a store did not say which deletes were done');
           }
-          heard.add(store);
-        } catch (caught) {
-          // A store of an earlier version knows of none.
-          if (UNKNOWN_CALL.test(String(caught))) return deletes;
-          isWhole = false;
-          logger.debug({ store, err: toAppError(caught) }, 'a store did not say which deletes were done');
-        }
-        // What was heard before is true.
-        return deletes;
-      }),
-    );
-    over.abort();
-    await limit;
+          // What was heard before is true.
+          return deletes;
+        }),
+      );
+    const answers = await withinTime(clock, { ms: ANSWER_MS, what: 'answer' }, signal, askAll);
     try {
       const isComplete =
         hasComplete || (isWhole && listing?.stores.every((store) => heard.has(store)) === true);
