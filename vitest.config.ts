@@ -15,6 +15,7 @@ export default defineConfig({
     // They end what hangs, and judge no speed: a busy machine takes four times as long as a quiet one.
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    globalSetup: 'test/support/run-folder.ts',
     pool: 'forks',
     maxWorkers: 2,
   },

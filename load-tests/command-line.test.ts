@@ -2,8 +2,8 @@ import { spawnSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { COMPILE_CACHE } from '../test/support/process.ts';
 import { repositoryRoot } from '../test/support/programs.ts';
+import { COMPILE_CACHE } from '../test/support/run-folder.ts';
 
 const folder = path.join(repositoryRoot, 'load-tests');
 /** Those that take flags by name. */

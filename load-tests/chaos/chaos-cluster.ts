@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { answers, findProgram, repositoryRoot, waitFor } from '../../test/support/programs.ts';
+import { COMPILE_CACHE } from '../../test/support/run-folder.ts';
 import type { Fabric, Place, Wires } from './fabric.ts';
 
 /** How many of each. One querier or gateway more than needed: one of them may be gone. */
@@ -14,8 +15,6 @@ export type Service = keyof typeof COUNTS;
 
 const SMALL_DISK_BYTES = 192 << 20;
 const READY_TIMEOUT_MS = 180_000;
-/** Node compiles modules once for all processes. */
-const COMPILE_CACHE = path.join(tmpdir(), 'tidemark-chaos-compile-cache');
 
 /** A process that is ended and started again. */
 export class Program {
@@ -35,7 +34,7 @@ export class Program {
     const [program, ...args] = this.#command;
     const child = spawn(program!, args, {
       stdio: ['ignore', 'ignore', 'pipe'],
-      env: { ...process.env, NODE_COMPILE_CACHE: COMPILE_CACHE },
+      env: { ...process.env, ...COMPILE_CACHE },
     });
     child.stderr.on('data', (piece: Buffer) => {
       this.#errors = (this.#errors + piece.toString()).slice(-16_384);

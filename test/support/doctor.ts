@@ -1,8 +1,8 @@
 // What `tidemark doctor` says of a cluster, as a person asks it.
 import { spawn } from 'node:child_process';
 import { text } from 'node:stream/consumers';
-import { COMPILE_CACHE } from './process.ts';
 import { repositoryRoot } from './programs.ts';
+import { COMPILE_CACHE } from './run-folder.ts';
 
 /** @param url  Of a gateway. */
 export async function askDoctor(url: string): Promise<string> {

@@ -1,9 +1,8 @@
 // Real processes for tests: started on loopback, waited for, ended by pid. Their output is kept for the failure message.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { findProgram, repositoryRoot } from './programs.ts';
+import { COMPILE_CACHE } from './run-folder.ts';
 
 /**
  * Whether all programs are there; says which is not. For `test.skipIf(!hasPrograms(…))`.
@@ -17,9 +16,6 @@ export function hasPrograms(...names: readonly string[]): boolean {
   console.warn(`skipped: ${missing.join(', ')} not found on the PATH`);
   return false;
 }
-
-/** Variables with which Node compiles modules once for all processes of all tests: a service starts with 0.6 s of CPU instead of 1.2. */
-export const COMPILE_CACHE = { NODE_COMPILE_CACHE: path.join(tmpdir(), 'tidemark-test-compile-cache') };
 
 export interface RunningProcess {
   readonly pid: number;

@@ -1,9 +1,10 @@
 // Where programs and ports are, and waiting for something to come true: for tests and load tests, free of the test runner.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { availableParallelism, loadavg } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { machineFolder } from './run-folder.ts';
 
 export const repositoryRoot = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -29,7 +30,7 @@ const [PORT_MIN, PORT_MAX] = (process.env.TIDEMARK_TEST_PORTS ?? '20000..32000')
 ];
 
 /** A file per port that was given away, with the process id of who has it: workers of a run, and runs side by side, keep apart. */
-const CLAIMS = path.join(tmpdir(), `tidemark-test-ports-${process.getuid?.() ?? ''}`);
+const CLAIMS = path.join(machineFolder(), `tidemark-test-ports-${process.getuid?.() ?? ''}`);
 const claimed = new Set<string>();
 
 /** A loopback port that is free, and that nobody else on this machine is given as long as this process lives. */

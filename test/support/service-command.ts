@@ -1,8 +1,8 @@
 // Whether a service's real main.ts takes a command line and an environment, without starting it: for the tests of what deploys it.
 import { spawnSync } from 'node:child_process';
 import { environmentNameOf } from '../../services/lib/runtime/flags.ts';
-import { COMPILE_CACHE } from './process.ts';
 import { repositoryRoot } from './programs.ts';
+import { COMPILE_CACHE } from './run-folder.ts';
 
 export const SERVICES = ['scraper', 'ingester', 'store', 'querier', 'alert-evaluator', 'gateway'] as const;
 
