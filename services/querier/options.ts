@@ -18,8 +18,9 @@ export interface QuerierOptions {
   readonly chunksPerThread: number;
   /**
    * Milliseconds that evaluating a query will take, as far as can be told (query-work.ts): with no more it is evaluated on the main thread. Waking
-   * a thread up, and being woken up by it, costs up to a millisecond: a quantile over 100 series, 0.7 ms, took 3.6 ms of CPU in all instead of
-   * 4.2 to 5.7. At 3 ms a join over 200 series took a fifth more than in a thread, whose code is the better trained one. 0: never.
+   * a thread up, and being woken up by it, costs up to a millisecond, and what it reads is in this one's caches: with 7 instead of 2 a subquery
+   * over 200 series took 4.6 ms and 4.1 ms of CPU in all (5.6, 5.2), topk over 400 8.9 and 7.7 (10.3, 10.2), a join of two over 200 each 9.1 and
+   * 7.9 (10.1, 9.4). The thread is held for 4 ms on end at most. 0: never.
    */
   readonly mainThreadMsMax: number;
   /** Queries that may wait for their turn; one more is refused. */
@@ -60,7 +61,7 @@ export const DEFAULT_QUERIER_OPTIONS: QuerierOptions = {
   concurrencyMax: 20,
   threads: availableParallelism(),
   chunksPerThread: 8000,
-  mainThreadMsMax: 2,
+  mainThreadMsMax: 7,
   // A dashboard sends about 300 queries at once: two of them may queue up behind 20 that run.
   queueMax: 640,
   lookbackMs: 300_000,

@@ -10,6 +10,7 @@ import { createInProcessClient } from '../../services/lib/transport/in-process.t
 import type { CallContext, Client } from '../../services/lib/transport/rpc.ts';
 import { type IngesterDefinition, QuerierDefinition } from '../../services/lib/wire/contracts.ts';
 import { readResultFrame } from '../../services/lib/wire/frames/result-frame.ts';
+import type { QuerierOptions } from '../../services/querier/options.ts';
 import { createQuerier } from '../../services/querier/service.ts';
 import { createFakeCluster } from '../support/fake-cluster.ts';
 import { START_MS, signal, TestWriter, useIngesterRig } from '../support/ingester-rig.ts';
@@ -52,14 +53,18 @@ function watched(client: Client<typeof IngesterDefinition>, traffic: Traffic | u
   };
 }
 
-function querierOf(client: Client<typeof IngesterDefinition>, chunksPerThread: number) {
+function querierOf(
+  client: Client<typeof IngesterDefinition>,
+  options: Partial<QuerierOptions>,
+  registry = new Registry(),
+) {
   return createQuerier(
-    { threads: 2, chunksPerThread },
+    { threads: 2, ...options },
     {
       cluster: { ...createFakeCluster({ ingesters: [] }), ingesters: () => [{ instance: 'i', client }] },
       clock: systemClock,
       logger: createSilentLogger(),
-      registry: new Registry(),
+      registry,
     },
   );
 }
@@ -90,7 +95,7 @@ const QUERIES = [
   '{__name__=~"m_.*|late"}',
 ];
 
-test('answers are those that frames give, of one thread and of several', async () => {
+test('answers are those that frames give, of one thread, of several, and of the main thread', async () => {
   const { client } = await rig.start();
   const writer = new TestWriter(client);
   for (let s = 0; s < SCRAPES; s++) {
@@ -100,15 +105,20 @@ test('answers are those that frames give, of one thread and of several', async (
     );
   }
   for (let s = 20; s > 0; s--) await writer.send([['late', START_MS + s * STEP_MS, s]]);
-  const plain = querierOf(watched(client, undefined), 1e9);
+  const plain = querierOf(watched(client, undefined), { mainThreadMsMax: 0, chunksPerThread: 1e9 });
   await plain.start();
   const plainClient = createInProcessClient(QuerierDefinition, plain.handlers);
   const expected = new Map<string, string>();
   for (const query of QUERIES) expected.set(query, await answer(plainClient, query));
   await plain.stop();
-  for (const chunksPerThread of [1e9, 1000]) {
+  for (const options of [
+    { mainThreadMsMax: 0, chunksPerThread: 1e9 },
+    { mainThreadMsMax: 0, chunksPerThread: 1000 },
+    { mainThreadMsMax: 1e9 },
+  ]) {
     const traffic: Traffic = { runs: [], held: 0 };
-    const sharing = querierOf(watched(client, traffic), chunksPerThread);
+    const registry = new Registry();
+    const sharing = querierOf(watched(client, traffic), options, registry);
     await sharing.start();
     const sharingClient = createInProcessClient(QuerierDefinition, sharing.handlers);
     for (const query of QUERIES) {
@@ -119,6 +129,8 @@ test('answers are those that frames give, of one thread and of several', async (
       expect(traffic.held).toBe(0);
     }
     expect(traffic.runs.reduce((sum, run) => sum + run.seriesCount, 0)).toBeGreaterThan(SERIES * 5);
+    const here = await registry.getSingleMetric('tidemark_querier_main_thread_queries_total')!.get();
+    expect(here.values[0]!.value).toBe(options.mainThreadMsMax > 0 ? QUERIES.length : 0);
     await sharing.stop();
   }
 }, 60_000);

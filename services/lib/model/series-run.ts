@@ -13,6 +13,10 @@ export interface RunRange {
   readonly range: number;
   /** Unix ms: times in the pages are counted from it. */
   readonly startMs: number;
+  /** Exclusive. */
+  readonly endMs: number;
+  /** The mean of all series that have closed chunks there. */
+  readonly chunksPerSeries: number;
   readonly known: NewPages<Uint32Array<SharedArrayBuffer>>;
   readonly bytes: NewPages<Uint8Array<SharedArrayBuffer>>;
 }

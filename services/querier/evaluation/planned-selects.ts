@@ -73,15 +73,14 @@ function unreachableSeries(): never {
 /**
  * Whether evaluating what was fetched for a query takes no longer than so many milliseconds, as far as that can be told.
  *
- * Cost: 10 to 20 ns per chunk.
+ * Cost: 10 to 20 ns per chunk; of runs next to nothing.
  */
 export function isSmall(frames: readonly SentFrame[], shape: QueryShape, msMax: number): boolean {
   const weight = new FrameWeight();
   try {
     for (const { frame, run } of frames) {
-      // What is in a run is not known before it is read, and much.
-      if (run !== undefined) return false;
-      readSeriesFrame(frame, weight);
+      if (run === undefined) readSeriesFrame(frame, weight);
+      else weight.addRun(run);
       if (estimateMs(weight, shape) > msMax) return false;
     }
   } catch (caught) {

@@ -1,6 +1,7 @@
 // How long the evaluation of a query will take, as far as its expression and what nodes sent for it tell. A guess within a factor of two
 // or so: it decides who evaluates.
 import { CHUNK_COLUMNS, type ChunkSink } from '../../lib/model/chunk-sink.ts';
+import type { SeriesRun } from '../../lib/model/series-run.ts';
 import type { Call, Expr, MatrixSelector, Subquery } from '../../lib/promql/ast.ts';
 import { evaluateDuration } from '../../lib/promql/engine/durations.ts';
 import { visitExpr } from '../../lib/promql/engine/expressions.ts';
@@ -13,7 +14,7 @@ const SERIES_NS = 1500;
 /** Decoding a sample and passing over it. */
 const SAMPLE_NS = 8;
 /** A step of a series in a node of the expression. */
-const STEP_NS = 8;
+const STEP_NS = 5;
 /** What functions that look at their whole window at each step take for each of its samples. */
 const WINDOW_NS: ReadonlyMap<string, number> = new Map([
   ['changes', 1],
@@ -93,11 +94,14 @@ function scopeOf(spanMs: number, stepMs: number): StepScope {
   return { spanMs, steps: Math.floor(spanMs / stepMs) + 2 };
 }
 
-/** Counts what is in series frames. */
+/** Samples of a chunk that a run refers to, or has: most have as many, or are still filled. */
+const RUN_CHUNK_SAMPLES = 120;
+
+/** Counts what nodes sent. */
 export class FrameWeight implements ChunkSink {
   series = 0;
   samples = 0;
-  /** Samples of the longest series of a frame. */
+  /** Samples of the longest series of a frame, or of the mean one of a run. */
   longest = 0;
   /** Something else than floats is there. */
   isStrange = false;
@@ -117,6 +121,22 @@ export class FrameWeight implements ChunkSink {
     this.samples += count;
     this.#own += count;
     if (this.#own > this.longest) this.longest = this.#own;
+  }
+
+  /** Counts a run as if each of its series had as many chunks as they have on average: how many those are shows when they are read. */
+  addRun({ seriesCount, minTimeMs, maxTimeMs, openTimesMs, ranges }: SeriesRun): void {
+    const [, newestMs = Number.POSITIVE_INFINITY] = openTimesMs;
+    let chunks = openTimesMs.length > 0 ? 1 : 0;
+    for (const { startMs, endMs, chunksPerSeries } of ranges) {
+      const filledMs = Math.min(endMs, newestMs) - startMs;
+      const askedMs = Math.min(endMs, maxTimeMs) - Math.max(startMs, minTimeMs);
+      const share = Math.min(1, Math.max(0, askedMs) / Math.max(1, filledMs));
+      chunks += Math.min(chunksPerSeries, chunksPerSeries * share + 1);
+    }
+    const samples = Math.ceil(chunks * RUN_CHUNK_SAMPLES);
+    this.series += seriesCount;
+    this.samples += seriesCount * samples;
+    this.longest = Math.max(this.longest, samples);
   }
 }
 

@@ -79,6 +79,11 @@ export class ChunkChains {
     return this.#chunkCount;
   }
 
+  /** The mean of all series that have chunks here; 0 without any. */
+  get chunksPerSeries(): number {
+    return this.#chunkCount / Math.max(1, this.#newest.size);
+  }
+
   /** Takes a copy of a whole chunk of this range. */
   addChunk(
     series: number,

@@ -184,8 +184,9 @@ export class SeriesRunWriter implements RunHold {
     for (const [range, told] of this.#ranges.entries()) {
       if (!told.isNamed) continue;
       told.isNamed = false;
-      const { startMs, knownPages, bytePages } = told.chains;
-      ranges.push({ range, startMs, known: told.known.next(knownPages), bytes: told.bytes.next(bytePages) });
+      const { startMs, endMs, chunksPerSeries, knownPages, bytePages } = told.chains;
+      const pages = { known: told.known.next(knownPages), bytes: told.bytes.next(bytePages) };
+      ranges.push({ range, startMs, endMs, chunksPerSeries, ...pages });
     }
     return ranges;
   }
