@@ -35,7 +35,8 @@ export class RecordColumns {
   timestampsMs: Float64Array = new Float64Array(1024);
   values: Float64Array = new Float64Array(1024);
   count = 0;
-  /** Times and values as putDeltas, from 0 on, and putValueCodes write them, where they came so: they are written as they are. */
+  /** As putDeltas, from 0 on, and putValueCodes write them, where they were packed before: they are written as they are. */
+  packedIds: Uint8Array | undefined;
   packedTimes: Uint8Array | undefined;
   packedValues: Uint8Array | undefined;
 
@@ -79,7 +80,8 @@ export function encodeSamples(
   dst.raw(definitions, 0, definitionBytes);
   dst.varint(count);
   dst.reserve(count * SAMPLE_BYTES_MAX);
-  dst.length = putDeltas(dst.bytes, dst.length, columns.ids, 0, count, 0);
+  if (columns.packedIds !== undefined) dst.raw(columns.packedIds);
+  else dst.length = putDeltas(dst.bytes, dst.length, columns.ids, 0, count, 0);
   if (columns.packedTimes !== undefined) dst.raw(columns.packedTimes);
   else dst.length = putDeltas(dst.bytes, dst.length, columns.timestampsMs, 0, count, 0);
   if (columns.packedValues !== undefined) dst.raw(columns.packedValues);

@@ -20,11 +20,11 @@ import {
   RECORD_EXTRAS,
   RECORD_METADATA,
   RECORD_SAMPLES,
-  RecordColumns,
 } from '../log/log-records.ts';
 import { checkStep, putSamplesPayload, putWriteHead, RECORD_WRITES } from '../log/write-records.ts';
 import { type Tenant, type Tenants, TIME_MS_MAX } from '../tenants.ts';
 import type { HeldTable, WriteSections } from './held-table.ts';
+import { PackingColumns } from './packing-columns.ts';
 import type { WriterTable } from './writer-table.ts';
 
 /** What became of a request that was applied. */
@@ -52,7 +52,7 @@ const REQUESTS_PER_BUDGET_LOOK = 64;
 
 export class Writes {
   readonly #deps: WritesDeps;
-  readonly #columns = new RecordColumns();
+  readonly #columns = new PackingColumns();
   readonly #unpacked = new BatchScratch();
   readonly #definitions = new ByteWriter(64 * 1024);
   readonly #labels = new ByteWriter(1024);
@@ -268,6 +268,7 @@ export class Writes {
 
   #writeSamples(tenant: Tenant, writer: number, sequence: number): Promise<void> {
     const columns = this.#columns;
+    columns.pack();
     this.#deps.held.untrackedSegment = this.#deps.log.segment + 1;
     return this.#writeRecord(
       tenant,
