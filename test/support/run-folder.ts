@@ -1,5 +1,5 @@
 // One folder for all files that a run of the tests writes, and that its processes write: it goes when the run is over, whoever forgot what in it.
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -15,7 +15,10 @@ export const COMPILE_CACHE = {
 export function setup(): void {
   const machine = machineFolder();
   process.env.TIDEMARK_TEST_MACHINE_FOLDER = machine;
-  process.env.TMPDIR = realpathSync(mkdtempSync(path.join(machine, 'tidemark-run-')));
+  const run = realpathSync(mkdtempSync(path.join(machine, 'tidemark-run-')));
+  // Some processes run as another user, in folders of their own below it.
+  chmodSync(run, 0o711);
+  process.env.TMPDIR = run;
 }
 
 /** Called by the test runner when they are over. */

@@ -1,6 +1,7 @@
 // What nodes answer to the planned selects of a query before it is decided where that is evaluated.
 import type { Transferable } from 'node:worker_threads';
 import { sentBytes, type ToEvaluation } from './evaluation-messages.ts';
+import type { MainThreadLimits } from './main-thread.ts';
 import { isSmall, type QueryPlan } from './planned-selects.ts';
 
 /** What nodes answered to a select, or a part of it. */
@@ -48,9 +49,9 @@ export class EarlyAnswers {
   }
 
   /** Whether evaluation has all that it is known to need, and little to do: see isSmall(). */
-  isSmall(msMax: number): boolean {
-    if (msMax <= 0 || this.#plan === undefined || !this.isWhole || this.#hasFailed) return false;
+  isSmall(limits: MainThreadLimits): boolean {
+    if (limits.msMax <= 0 || this.#plan === undefined || !this.isWhole || this.#hasFailed) return false;
     const frames = this.messages.flatMap((message) => (message.kind === 'frames' ? message.frames : []));
-    return isSmall(frames, this.#plan.shape, msMax);
+    return isSmall(frames, this.#plan.shape, limits);
   }
 }

@@ -16,22 +16,33 @@ test('one query at a time', () => {
 
 test('a query that was large is taken for large a hundred times', () => {
   const mainThread = new MainThread(1000);
-  expect(mainThread.isKnownLarge('a')).toBe(false);
-  mainThread.noteLarge('a');
-  for (let i = 0; i < 100; i++) expect(mainThread.isKnownLarge('a')).toBe(true);
-  expect(mainThread.isKnownLarge('a')).toBe(false);
+  expect(mainThread.isKnownLarge('a', true)).toBe(false);
+  mainThread.noteLarge('a', true);
+  for (let i = 0; i < 100; i++) expect(mainThread.isKnownLarge('a', true)).toBe(true);
+  expect(mainThread.isKnownLarge('a', true)).toBe(false);
 });
 
 test('of large queries the last 512 are remembered', () => {
   const mainThread = new MainThread(1000);
-  for (let i = 0; i < 513; i++) mainThread.noteLarge(String(i));
+  for (let i = 0; i < 513; i++) mainThread.noteLarge(String(i), true);
   expect([
-    mainThread.isKnownLarge('0'),
-    mainThread.isKnownLarge('1'),
-    mainThread.isKnownLarge('512'),
+    mainThread.isKnownLarge('0', true),
+    mainThread.isKnownLarge('1', true),
+    mainThread.isKnownLarge('512', true),
   ]).toEqual([false, true, true]);
 });
 
 test('where nothing is evaluated on the main thread, all is large', () => {
-  expect(new MainThread(0).isKnownLarge('a')).toBe(true);
+  expect(new MainThread(0).isKnownLarge('a', true)).toBe(true);
+});
+
+test('while others are under way less is taken, and what is large only then is not when it is alone', () => {
+  const mainThread = new MainThread(7);
+  expect(mainThread.limits(true)).toEqual({ msMax: 7, takesRuns: true });
+  expect(mainThread.limits(false)).toEqual({ msMax: 2, takesRuns: false });
+  expect(new MainThread(1).limits(false).msMax).toBe(1);
+  mainThread.noteLarge('a', false);
+  expect([mainThread.isKnownLarge('a', false), mainThread.isKnownLarge('a', true)]).toEqual([true, false]);
+  mainThread.noteLarge('a', true);
+  expect([mainThread.isKnownLarge('a', false), mainThread.isKnownLarge('a', true)]).toEqual([true, true]);
 });

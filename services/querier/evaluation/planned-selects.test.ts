@@ -145,17 +145,18 @@ function framesOf(series: number, samples: number, encoding = CHUNK_XOR) {
 }
 
 test('what is small', () => {
+  const limits = (msMax: number) => ({ msMax, takesRuns: true });
   const shape = { steps: 50, seriesNs: 800, sampleNs: 0 };
   // 10 series of 1.5 µs and 50 steps each, and 1,000 samples of 8 ns.
-  expect(isSmall(framesOf(10, 100), shape, 0.0311)).toBe(true);
-  expect(isSmall(framesOf(10, 100), shape, 0.0309)).toBe(false);
+  expect(isSmall(framesOf(10, 100), shape, limits(0.0311))).toBe(true);
+  expect(isSmall(framesOf(10, 100), shape, limits(0.0309))).toBe(false);
   // Windows of 1,000 samples at 50 steps.
-  expect(isSmall(framesOf(10, 100), { ...shape, sampleNs: 20 }, 0.0511)).toBe(true);
-  expect(isSmall(framesOf(10, 100), { ...shape, sampleNs: 20 }, 0.0509)).toBe(false);
+  expect(isSmall(framesOf(10, 100), { ...shape, sampleNs: 20 }, limits(0.0511))).toBe(true);
+  expect(isSmall(framesOf(10, 100), { ...shape, sampleNs: 20 }, limits(0.0509))).toBe(false);
   // One series whose windows take long.
-  expect(isSmall(framesOf(1, 1000), { ...shape, steps: 500 }, 10)).toBe(true);
-  expect(isSmall(framesOf(1, 1000), { ...shape, steps: 501 }, 10)).toBe(false);
-  expect(isSmall(framesOf(1, 100, CHUNK_HISTOGRAMS), { ...shape, steps: 1 }, 10)).toBe(false);
+  expect(isSmall(framesOf(1, 1000), { ...shape, steps: 500 }, limits(10))).toBe(true);
+  expect(isSmall(framesOf(1, 1000), { ...shape, steps: 501 }, limits(10))).toBe(false);
+  expect(isSmall(framesOf(1, 100, CHUNK_HISTOGRAMS), { ...shape, steps: 1 }, limits(10))).toBe(false);
   const [whole] = framesOf(1, 100);
-  expect(isSmall([{ from: 'n', frame: whole!.frame.subarray(0, 20) }], shape, 10)).toBe(false);
+  expect(isSmall([{ from: 'n', frame: whole!.frame.subarray(0, 20) }], shape, limits(10))).toBe(false);
 });

@@ -8,6 +8,7 @@ import type { ParsedQueries } from '../../lib/query/parsed-queries.ts';
 import { readSeriesFrame } from '../../lib/wire/frames/series-frame.ts';
 import { type FrameRequest, requestOf, selectKey } from '../selection/uniting-queryable.ts';
 import type { EvaluationOrder, SentFrame } from './evaluation-messages.ts';
+import type { MainThreadLimits } from './main-thread.ts';
 import { parseOrder, timesOf } from './order.ts';
 import { estimateMs, FrameWeight, type QueryShape, shapeOf } from './query-work.ts';
 
@@ -71,16 +72,21 @@ function unreachableSeries(): never {
 }
 
 /**
- * Whether evaluating what was fetched for a query takes no longer than so many milliseconds, as far as that can be told.
+ * Whether evaluating what was fetched for a query is within the limits, as far as that can be told.
  *
  * Cost: 10 to 20 ns per chunk; of runs next to nothing.
  */
-export function isSmall(frames: readonly SentFrame[], shape: QueryShape, msMax: number): boolean {
+export function isSmall(
+  frames: readonly SentFrame[],
+  shape: QueryShape,
+  { msMax, takesRuns }: MainThreadLimits,
+): boolean {
   const weight = new FrameWeight();
   try {
     for (const { frame, run } of frames) {
       if (run === undefined) readSeriesFrame(frame, weight);
-      else weight.addRun(run);
+      else if (takesRuns) weight.addRun(run);
+      else return false;
       if (estimateMs(weight, shape) > msMax) return false;
     }
   } catch (caught) {

@@ -237,7 +237,7 @@ class RemoteEvaluation {
    * others it is decided by what the nodes answer. Where nodes evaluate parts of it, what is left to select shows later.
    */
   async begin(): Promise<void> {
-    const isLarge = this.#deps.mainThread.isKnownLarge(this.#identity);
+    const isLarge = this.#deps.mainThread.isKnownLarge(this.#identity, this.#isAlone);
     const plan =
       this.#horizons === undefined
         ? await planSelects(this.#order, this.#deps.parsed, this.#signal)
@@ -264,8 +264,8 @@ class RemoteEvaluation {
   #decide(): void {
     if (this.#isClosed || this.#signal.aborted) return;
     const { mainThread, onMainThread, parsed, pool } = this.#deps;
-    if (this.#early.isSmall(mainThread.msMax)) this.#leaveMainThread = mainThread.tryEnter();
-    else mainThread.noteLarge(this.#identity);
+    if (this.#early.isSmall(mainThread.limits(this.#isAlone))) this.#leaveMainThread = mainThread.tryEnter();
+    else mainThread.noteLarge(this.#identity, !this.#early.isSmall(mainThread.limits(true)));
     if (this.#leaveMainThread === undefined) {
       this.#openInThread();
       return;
@@ -300,6 +300,11 @@ class RemoteEvaluation {
       this.#leaveMainThread?.();
       this.#wake?.();
     });
+  }
+
+  /** No other query is under way. */
+  get #isAlone(): boolean {
+    return this.#deps.gate.running <= 1;
   }
 
   /** What is equal for a query that is asked again, a little later. */
