@@ -19,8 +19,8 @@ export interface QuerierOptions {
   /**
    * Milliseconds that evaluating a query will take, as far as can be told (query-work.ts): with no more it is evaluated on the main thread. Waking
    * a thread up, and being woken up by it, costs up to a millisecond, and what it reads is in this one's caches: with 7 instead of 2 a subquery
-   * over 200 series took 4.6 ms and 4.1 ms of CPU in all (5.6, 5.2), topk over 400 8.9 and 7.7 (10.3, 10.2), a join of two over 200 each 9.1 and
-   * 7.9 (10.1, 9.4). The thread is held for 4 ms on end at most.
+   * over 200 series took 5.6 ms and 4.6 ms of CPU in all (6.4, 5.7), topk over 400 9.0 and 7.2 (9.2, 8.3), a join of two over 200 each 9.6 and
+   * 8.6 (10.0, 9.1). The thread is held for 4 ms on end at most.
    * While other queries are under way it takes less (main-thread.ts). 0: never.
    */
   readonly mainThreadMsMax: number;
