@@ -25,5 +25,10 @@ export function setup(): void {
 export function teardown(): void {
   const run = tmpdir();
   process.env.TMPDIR = machineFolder();
-  rmSync(run, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  try {
+    rmSync(run, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+  } catch (caught) {
+    // A process that outlives its test writes on. What the tests found is none the worse for it.
+    console.warn(`${run} could not be removed: ${String(caught)}`);
+  }
 }
