@@ -3,15 +3,14 @@ import { globSync } from 'node:fs';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { AppError } from '../../services/lib/core/errors.ts';
-import { Labels } from '../../services/lib/model/labels.ts';
 import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
 import type { BuiltBlock } from '../../services/lib/tsdb/block/block-writer.ts';
 import { type Coverage, MatchType, type WireSelectRequest } from '../../services/lib/wire/contracts.ts';
 import type { StoreOptions } from '../../services/store/options.ts';
-import { buildBlock, temporaryFolder } from './blocks.ts';
+import { temporaryFolder } from './blocks.ts';
 import { everything, HOUR_MS, NOW_MS, startStores } from './replicated-stores.ts';
 import { objectStoreOf, type S3Gateway } from './s3-gateway.ts';
-import { seriesOf, type TestSample } from './sample-blocks.ts';
+import { blockOfJobs, type TestSample } from './sample-blocks.ts';
 import type { StoreCluster } from './store-cluster.ts';
 import { HandClock, type StoreRig, startStoreRig } from './store-rig.ts';
 
@@ -48,23 +47,14 @@ export async function startAlone(
 }
 
 /** A block of two series of one partition, `samples` of each, half a minute apart. */
-export async function blockOf(hour: number, partition = 0, samples = 100): Promise<BuiltBlock> {
-  const folder = await temporaryFolder();
-  onTestFinished(() => folder[Symbol.asyncDispose]());
+export function blockOf(hour: number, partition = 0, samples = 100): Promise<BuiltBlock> {
   const words = new Uint32Array(Float64Array.of(hour * 100 + partition + 0.1).buffer);
-  const series = ['a', 'b'].map((job) => {
-    const labels = Labels.from([
-      ['__name__', 'up'],
-      ['job', job],
-      ['partition', `${partition}`],
-    ]);
-    const points = Array.from(
+  return blockOfJobs(['a', 'b'], partition, 40, () =>
+    Array.from(
       { length: samples },
       (_, i): TestSample => [hour * HOUR_MS + i * 30_000, Math.imul(i + 1, 0x9e3779b1) >>> 0, words[1]!],
-    );
-    return { ...seriesOf(labels, points, 40), partition };
-  });
-  return buildBlock(path.join(folder.path, 'built'), series);
+    ),
+  );
 }
 
 /** Files in the bucket below the prefix. */

@@ -3,14 +3,14 @@ import { existsSync, globSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { Disk } from '../../services/lib/core/disk.ts';
-import { Labels } from '../../services/lib/model/labels.ts';
 import type { ObjectStore } from '../../services/lib/objstore/object-store.ts';
 import type { BuiltBlock } from '../../services/lib/tsdb/block/block-writer.ts';
 import { type Coverage, MatchType, type WireMatcher } from '../../services/lib/wire/contracts.ts';
 import type { StoreOptions } from '../../services/store/options.ts';
-import { buildBlock, temporaryFolder } from './blocks.ts';
+import { temporaryFolder } from './blocks.ts';
+import { QUICK } from './bucket-stores.ts';
 import type { S3Gateway } from './s3-gateway.ts';
-import { seriesOf, type TestSample } from './sample-blocks.ts';
+import { blockOfJobs, type TestSample } from './sample-blocks.ts';
 import { HandClock, type StoreRig, startStoreRig } from './store-rig.ts';
 
 export const HOUR_MS = 3_600_000;
@@ -26,7 +26,7 @@ export const only = (job: string): WireMatcher[] => [
 ];
 /** Whatever is older than an hour leaves, and next to nothing is kept. */
 export const EVICTING: Partial<StoreOptions> = {
-  ...{ bucketListIntervalMs: 100, bucketDeleteGraceMs: 200, repairIntervalMs: 20, scrubPeriodMs: 0 },
+  ...QUICK,
   ...{ localAgeMs: HOUR_MS, cacheBytesMax: 0 },
 };
 
@@ -60,27 +60,18 @@ export async function freshDir(): Promise<string> {
 export const jobs = ['a', 'b', 'c', 'd'];
 
 /** Samples that do not compress: 12 bytes and more of each are in the block. */
-export async function blockOf(hour: number, samples = 100, partition = 0): Promise<BuiltBlock> {
-  const folder = await temporaryFolder();
-  onTestFinished(() => folder[Symbol.asyncDispose]());
+export function blockOf(hour: number, samples = 100, partition = 0): Promise<BuiltBlock> {
   let state = hour * 64 + partition + 1;
   const next = (): number => {
     state = Math.imul(state ^ (state >>> 15), 0x2c1b3c6d) + 0x9e3779b9;
     return (state ^ (state >>> 12)) >>> 0;
   };
-  const series = jobs.map((job) => {
-    const labels = Labels.from([
-      ['__name__', 'up'],
-      ['job', job],
-      ['partition', `${partition}`],
-    ]);
-    const points = Array.from(
+  return blockOfJobs(jobs, partition, 120, () =>
+    Array.from(
       { length: samples },
       (_, i): TestSample => [hour * HOUR_MS + i * 100 + (next() % 90), next(), 0x40000000 + (next() >>> 8)],
-    );
-    return { ...seriesOf(labels, points, 120), partition };
-  });
-  return buildBlock(path.join(folder.path, 'built'), series);
+    ),
+  );
 }
 
 /** Ids of the blocks that a bucket has. */

@@ -1,16 +1,18 @@
 // Blocks of real samples for tests, and all that a block holds as plain text that can be compared: bits, not numbers.
 import path from 'node:path';
 import fc from 'fast-check';
+import { onTestFinished } from 'vitest';
 import { ByteWriter } from '../../services/lib/core/bytes.ts';
 import { CHUNK_XOR } from '../../services/lib/model/chunk-sink.ts';
-import { decodeLabels, type Labels } from '../../services/lib/model/labels.ts';
+import { decodeLabels, Labels } from '../../services/lib/model/labels.ts';
 import { SampleColumns, wordsOf } from '../../services/lib/model/sample-columns.ts';
 import { BlockReader } from '../../services/lib/tsdb/block/block-reader.ts';
+import type { BuiltBlock } from '../../services/lib/tsdb/block/block-writer.ts';
 import { PageCache } from '../../services/lib/tsdb/block/page-cache.ts';
 import { ChunkEncoder } from '../../services/lib/tsdb/chunk/chunk-encoder.ts';
 import { decodeChunk } from '../../services/lib/tsdb/chunk/decode-chunk.ts';
 import { encodeXorChunk } from '../../services/lib/tsdb/chunk/xor-encoder.ts';
-import { buildBlock, type TestChunk, type TestSeries } from './blocks.ts';
+import { buildBlock, type TestChunk, type TestSeries, temporaryFolder } from './blocks.ts';
 
 /** A sample: time in Unix ms, low and high word of the value. */
 export type TestSample = readonly [timeMs: number, low: number, high: number];
@@ -118,4 +120,24 @@ export function addSample(into: Map<number, string>, timeMs: number, low: number
   const text = sampleText(low, high);
   const known = into.get(timeMs);
   if (known === undefined || text > known) into.set(timeMs, text);
+}
+
+/** A block of a series `up` for each job, all of one partition; it goes with the test. */
+export async function blockOfJobs(
+  jobs: readonly string[],
+  partition: number,
+  chunkSamples: number,
+  pointsOf: (job: string) => readonly TestSample[],
+): Promise<BuiltBlock> {
+  const folder = await temporaryFolder();
+  onTestFinished(() => folder[Symbol.asyncDispose]());
+  const series = jobs.map((job) => {
+    const labels = Labels.from([
+      ['__name__', 'up'],
+      ['job', job],
+      ['partition', `${partition}`],
+    ]);
+    return { ...seriesOf(labels, pointsOf(job), chunkSamples), partition };
+  });
+  return buildBlock(path.join(folder.path, 'built'), series);
 }
