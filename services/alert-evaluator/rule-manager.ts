@@ -104,7 +104,8 @@ export class RuleManager {
         await former.stop();
         group.copyStateFrom(former.group);
       }
-      const fromMs = this.#deps.clock.nowMs() - handOverMs;
+      // One more: what the last evaluation ended has an end only if it was seen before, and that evaluation may not have got to writing it.
+      const fromMs = this.#deps.clock.nowMs() - handOverMs - intervalMs;
       next.set(key, new GroupRunner(group, this.#deps, origin, fromMs));
     }
     this.#runners = next;

@@ -317,11 +317,10 @@ test('after a restart alerts get their clock back', async () => {
   const alert = (await groups())[0]!.rules[0]!.alerting!.alerts[0]!;
   // 15 of 30 minutes had passed; the outage does not count.
   expect(Math.abs(restoreMs - alert.activeAtMs - 900_000)).toBeLessThanOrEqual(INTERVAL_MS);
+  const series = ['ALERTS{alertname="A", alertstate="pending"}', 'ALERTS_FOR_STATE{alertname="A"}'];
+  expect(world.written.map((written) => written.series)).toEqual(series);
   await clock.advance(INTERVAL_MS);
-  expect(world.written.map(({ series }) => series)).toEqual([
-    'ALERTS{alertname="A", alertstate="pending"}',
-    'ALERTS_FOR_STATE{alertname="A"}',
-  ]);
+  expect(world.written.map((written) => written.series)).toEqual([...series, ...series]);
 });
 
 describe('a group that is taken over from another evaluator', () => {
@@ -346,13 +345,14 @@ describe('a group that is taken over from another evaluator', () => {
   test('has no hole, as far back as its former evaluator may have stopped', async () => {
     const { world, clock, takenOverMs, metric } = await takeOver('record: r, expr: up');
     const madeUp = world.written.map(({ timeMs }) => timeMs);
-    expect(madeUp).toHaveLength(4);
-    expect(takenOverMs - madeUp[0]!).toBeGreaterThanOrEqual(HAND_OVER_MS);
+    expect(madeUp).toHaveLength(5);
+    // The last evaluation there was may not have written all that it should have: the one before it did.
+    expect(takenOverMs - madeUp[1]!).toBeGreaterThanOrEqual(HAND_OVER_MS);
     await clock.advance(2 * INTERVAL_MS);
     const times = world.written.map(({ timeMs }) => timeMs);
-    expect(times).toHaveLength(6);
+    expect(times).toHaveLength(7);
     expect(new Set(times.slice(1).map((timeMs, i) => timeMs - times[i]!))).toEqual(new Set([INTERVAL_MS]));
-    expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(4);
+    expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(5);
     expect(await metric('tidemark_rule_group_iterations_missed_total')).toBe(0);
   });
 
@@ -369,7 +369,7 @@ describe('a group that is taken over from another evaluator', () => {
     isOurs = true;
     await evaluator.rebalance();
     await clock.settle();
-    expect(world.written).toHaveLength(4);
+    expect(world.written).toHaveLength(5);
   });
 
   test('keeps the clock of an alert, though its `for` is shorter than the grace period', async () => {
@@ -442,12 +442,12 @@ describe('an evaluator that starts, and may have been there moments ago under it
 
   test('makes up for the slots that it missed', async () => {
     const { world, clock, startMs, metric } = await start('record: r, expr: up', 0);
-    expect(world.written).toHaveLength(4);
-    expect(startMs - world.written[0]!.timeMs).toBeGreaterThanOrEqual(HAND_OVER_MS);
+    expect(world.written).toHaveLength(5);
+    expect(startMs - world.written[1]!.timeMs).toBeGreaterThanOrEqual(HAND_OVER_MS);
     await clock.advance(2 * INTERVAL_MS);
     const times = world.written.map(({ timeMs }) => timeMs);
     expect(new Set(times.slice(1).map((timeMs, i) => timeMs - times[i]!))).toEqual(new Set([INTERVAL_MS]));
-    expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(4);
+    expect(await metric('tidemark_rule_group_iterations_made_up_total')).toBe(5);
   });
 
   test('goes on with the clocks of alerts at once, when it was away for a moment', async () => {

@@ -1,11 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { Labels } from '../model/labels.ts';
 import { AlertingState } from './alerting-state.ts';
-import { restoreAlerts, restoredActiveAt } from './restore.ts';
+import { restoreAlerts, restoredActiveAt, samplesOf } from './restore.ts';
 
 const MINUTE = 60_000;
-const times = (nowMs: number, forMs: number, handOverMs = 0) => ({
+const times = (nowMs: number, forMs: number, handOverMs = 0, firstMs = nowMs) => ({
   nowMs,
+  firstMs,
   forMs,
   gracePeriodMs: 10 * MINUTE,
   handOverMs,
@@ -64,7 +65,7 @@ test('alerts are found by their labels, others stay', () => {
     timeMs: 600_000,
     activeAtSeconds: 0,
   };
-  expect(restoreAlerts(state.active(), [sample], times(3_000_000, 30 * MINUTE))).toBe(1);
+  expect(restoreAlerts(samplesOf(state.active(), [sample]), times(3_000_000, 30 * MINUTE))).toBe(1);
   expect(state.active().map(({ activeAtMs }) => activeAtMs)).toEqual([2_400_000, 3_000_000]);
 });
 
@@ -83,7 +84,7 @@ test.each([
   const candidates = [{ labels, annotations: [], value: 1 }];
   state.step(slot(foundMinute), candidates, rule, 0);
   const sample = { labels, timeMs: slot(lastMinute), activeAtSeconds: 67 };
-  restoreAlerts(state.active(), [sample], times(slot(foundMinute) + 500, rule.forMs, 5 * MINUTE));
+  restoreAlerts(samplesOf(state.active(), [sample]), times(slot(foundMinute) + 500, rule.forMs, 5 * MINUTE));
   expect(state.active()).toMatchObject([{ activeAtMs: slot(1), ...expected }]);
   if (expected.state === 'pending') return;
   // It is over: whoever was told of it hears of that.
@@ -91,4 +92,19 @@ test.each([
   expect(state.takeDue(slot(foundMinute + 1), 0, MINUTE, MINUTE)).toMatchObject([
     { firedAtMs: expected.firedAtMs, resolvedAtMs: slot(foundMinute + 1) },
   ]);
+});
+
+test.each([
+  ['that was not there at an earlier evaluation here', 3, 4],
+  ['whose `for` is shorter than the grace period, written too long ago', 9, 9],
+])('an alert %s begins anew', (_name, firstMinute, foundMinute) => {
+  const state = new AlertingState();
+  const labels = Labels.from([['alertname', 'A']]);
+  const rule = { forMs: MINUTE, keepFiringForMs: 0 };
+  state.step(foundMinute * MINUTE, [{ labels, annotations: [], value: 1 }], rule, 0);
+  // Nobody ended the series of one that is over.
+  const samples = samplesOf(state.active(), [{ labels, timeMs: 2 * MINUTE, activeAtSeconds: 0 }]);
+  const given = times(foundMinute * MINUTE, rule.forMs, 5 * MINUTE, firstMinute * MINUTE);
+  expect(restoreAlerts(samples, given)).toBe(0);
+  expect(state.active()).toMatchObject([{ activeAtMs: foundMinute * MINUTE, state: 'pending' }]);
 });

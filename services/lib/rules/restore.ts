@@ -13,6 +13,8 @@ export interface RestoreTimes {
   readonly handOverMs: number;
   /** Between two evaluations of the group. */
   readonly intervalMs: number;
+  /** The first evaluation of the rule here: an alert that was found later is none that was handed over. */
+  readonly firstMs: number;
 }
 
 /** The last ALERTS_FOR_STATE sample of an alert that was active when the evaluator went down. */
@@ -24,24 +26,46 @@ export interface ForStateSample {
   readonly activeAtSeconds: number;
 }
 
+/** Whether a sample was written by an evaluator that handed the group over, moments before the restoration. */
+export function isHandedOver(
+  { timeMs }: Pick<ForStateSample, 'timeMs'>,
+  { nowMs, handOverMs }: Pick<RestoreTimes, 'nowMs' | 'handOverMs'>,
+): boolean {
+  return nowMs - timeMs <= handOverMs;
+}
+
+/** The samples of a rule's own alerts, by their labels: rules of one name share the series' name and that label. */
+export function samplesOf(
+  alerts: readonly AlertInstance[],
+  samples: readonly ForStateSample[],
+): ReadonlyMap<AlertInstance, ForStateSample> {
+  const byLabels = new Map<string, ForStateSample>();
+  for (const sample of samples) byLabels.set(sample.labels.without(METRIC_NAME).key, sample);
+  const own = new Map<AlertInstance, ForStateSample>();
+  for (const alert of alerts) {
+    const sample = byLabels.get(alert.labels.key);
+    if (sample !== undefined) own.set(alert, sample);
+  }
+  return own;
+}
+
 /**
  * Gives alerts their old `activeAt`, moved by the time in which nobody evaluated. Where there was no outage, one that fired goes on firing
  * since when it did: it may be over at the next evaluation, and whoever was told of it has to be told of its end.
+ *
+ * @returns  Alerts that got it.
  */
 export function restoreAlerts(
-  alerts: Iterable<AlertInstance>,
-  samples: readonly ForStateSample[],
+  samples: ReadonlyMap<AlertInstance, ForStateSample>,
   times: RestoreTimes,
 ): number {
-  const byLabels = new Map<string, ForStateSample>();
-  for (const sample of samples) byLabels.set(sample.labels.without(METRIC_NAME).key, sample);
   let restored = 0;
-  for (const alert of alerts) {
-    const sample = byLabels.get(alert.labels.key);
-    if (sample === undefined) continue;
+  for (const [alert, sample] of samples) {
     const foundMs = alert.activeAtMs;
+    const isContinued = isHandedOver(sample, times);
+    if (isContinued ? foundMs > times.firstMs : times.forMs < times.gracePeriodMs) continue;
     alert.activeAtMs = restoredActiveAt(sample, times);
-    if (times.nowMs - sample.timeMs <= times.handOverMs) goOn(alert, foundMs, sample, times);
+    if (isContinued) goOn(alert, foundMs, sample, times);
     restored++;
   }
   return restored;
@@ -67,11 +91,11 @@ function goOn(
 /** When a restored alert counts as active since, Unix milliseconds. */
 export function restoredActiveAt(
   sample: Pick<ForStateSample, 'timeMs' | 'activeAtSeconds'>,
-  { nowMs, gracePeriodMs, forMs, handOverMs }: RestoreTimes,
+  { nowMs, gracePeriodMs, forMs, handOverMs }: Omit<RestoreTimes, 'firstMs'>,
 ): number {
   const downAtMs = Math.floor(sample.timeMs / 1000) * 1000;
   const activeAtMs = Math.trunc(sample.activeAtSeconds) * 1000;
-  if (nowMs - sample.timeMs <= handOverMs) return activeAtMs;
+  if (isHandedOver(sample, { nowMs, handOverMs })) return activeAtMs;
   const remainingMs = forMs - (downAtMs - activeAtMs);
   // It fired when the evaluator went down, and fires again at the next evaluation.
   if (remainingMs <= 0) return activeAtMs;

@@ -58,7 +58,7 @@ function createWorld() {
 
 function createGroup(
   rules: string,
-  options: { restored?: boolean; queryOffsetMs?: number; head?: string } = {},
+  options: { restored?: boolean; queryOffsetMs?: number; head?: string; handOverMs?: number } = {},
 ): RuleGroup {
   const text = `groups:\n  - name: g\n${options.head ?? ''}    rules:\n${rules}`;
   const [spec] = parseRuleFile(text, { file: 'r.yml', features: DEFAULT_FEATURES, nameValidation: 'utf8' });
@@ -67,6 +67,7 @@ function createGroup(
     intervalMs: MINUTE,
     queryOffsetMs: options.queryOffsetMs ?? 0,
     restored: options.restored ?? true,
+    handOverMs: options.handOverMs ?? 0,
   });
 }
 
@@ -268,6 +269,66 @@ describe('restoring for', () => {
     expect(group.needsRestore).toBe(true);
     setting.world.found = found;
     expect(await group.restore(51 * MINUTE, SETTINGS, setting.io)).toBe(1);
+  });
+});
+
+describe('a group that is handed over', () => {
+  const RULE = '      - { alert: A, expr: up == 0, for: 1m }\n';
+
+  /** ALERTS_FOR_STATE of the alert of job `a`: active since minute 5, written last at minute 9. Job `b`'s is of another group. */
+  const forState = (query: string, lastOfB: number): Found | undefined => {
+    const isTimestamp = query.startsWith('timestamp(');
+    if (!isTimestamp && !query.startsWith('ALERTS_FOR_STATE')) return undefined;
+    return [
+      [{ alertname: 'A', job: 'a' }, 60 * (isTimestamp ? 9 : 5)],
+      [{ alertname: 'A', job: 'b' }, 60 * (isTimestamp ? lastOfB : 5)],
+    ];
+  };
+
+  test('ends the series of an alert that is over right after its restoration', async () => {
+    const setting = createWorld();
+    const group = createGroup(RULE, { restored: false, handOverMs: 3 * MINUTE });
+    setting.world.found = (query) => forState(query, 9) ?? [[{ job: 'a' }, 0]];
+    await evaluate(group, 10, setting);
+    expect(setting.world.take()).toEqual([]);
+    expect(await group.restore(10 * MINUTE, SETTINGS, setting.io)).toBe(1);
+    expect(setting.world.take()).toEqual([
+      'ALERTS_FOR_STATE{alertname="A", job="a"} 300 @600000',
+      'ALERTS{alertname="A", alertstate="firing", job="a"} 1 @600000',
+    ]);
+    setting.world.found = () => [];
+    await evaluate(group, 11, setting);
+    expect(setting.world.take()).toEqual([
+      'ALERTS_FOR_STATE{alertname="A", job="a"} stale @660000',
+      'ALERTS{alertname="A", alertstate="firing", job="a"} stale @660000',
+    ]);
+    expect(setting.world.notified).toMatchObject([{ firedAtMs: 6 * MINUTE, resolvedAtMs: 11 * MINUTE }]);
+  });
+
+  test("does not take another group's alert of that name for its own", async () => {
+    const setting = createWorld();
+    const group = createGroup(RULE, { restored: false, handOverMs: 3 * MINUTE });
+    setting.world.found = (query) => forState(query, 20) ?? [[{ job: 'a' }, 0]];
+    await evaluate(group, 20, setting);
+    expect(await group.restore(20 * MINUTE, SETTINGS, setting.io, 'recent')).toBe(0);
+    await evaluate(group, 21, setting);
+    expect(group.rules[0]!.alerting.active()).toMatchObject([
+      { activeAtMs: 20 * MINUTE, firedAtMs: 21 * MINUTE },
+    ]);
+  });
+
+  test('says so when what was restored cannot be written, and tries again', async () => {
+    const setting = createWorld();
+    const group = createGroup(RULE, { restored: false, handOverMs: 3 * MINUTE });
+    setting.world.found = (query) => forState(query, 9) ?? [[{ job: 'a' }, 0]];
+    await evaluate(group, 10, setting);
+    setting.world.writeError = new AppError('unavailable', 'no ingester');
+    expect(await group.restore(10 * MINUTE, SETTINGS, setting.io)).toBe(1);
+    expect(group.rules[0]).toMatchObject({ health: 'err', lastError: 'no ingester' });
+    setting.world.writeError = undefined;
+    setting.world.found = () => [];
+    await evaluate(group, 11, setting);
+    expect(setting.world.take()).toContain('ALERTS_FOR_STATE{alertname="A", job="a"} stale @660000');
   });
 });
 

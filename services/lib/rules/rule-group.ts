@@ -11,7 +11,7 @@ import {
   AlertingState,
 } from './alerting-state.ts';
 import { recordVector } from './recording.ts';
-import { type ForStateSample, restoreAlerts } from './restore.ts';
+import { type ForStateSample, isHandedOver, restoreAlerts, samplesOf } from './restore.ts';
 import type { AlertingRuleSpec, RuleGroupSpec, RuleSpec, TemplatedText } from './rule-file.ts';
 import { type QueryVector, RuleSamples } from './rule-samples.ts';
 import { alertRoot, expandOrExplain, type TemplateContext, TemplateQueries } from './template/expand.ts';
@@ -69,6 +69,9 @@ export interface RuleState {
   /** Unix milliseconds; 0 before the first evaluation. */
   lastEvaluationMs: number;
   evaluationSeconds: number;
+  /** Slots of the first evaluation that found out what is on, and of the last one, Unix milliseconds; 0 before. */
+  firstSlotMs: number;
+  lastSlotMs: number;
   /** Series of the last evaluation by key: those that vanish get a staleness marker. */
   previous: ReadonlyMap<string, Labels>;
 }
@@ -166,6 +169,8 @@ export class RuleGroup {
           io,
         );
         rule.alerting.step(timeMs, candidates, rule.spec, this.spec.limit);
+        if (rule.firstSlotMs === 0) rule.firstSlotMs = timeMs;
+        rule.lastSlotMs = timeMs;
         io.notify(rule, rule.alerting.takeDue(timeMs, io.nowMs(), settings.resendDelayMs, this.intervalMs));
         if (rule.restored) rule.alerting.writeSamples(sampleTimeMs, samples);
       }
@@ -232,6 +237,8 @@ export class RuleGroup {
       const former = byIdentity.get(identityOf(rule.spec))?.shift();
       if (former === undefined) continue;
       rule.previous = former.previous;
+      rule.firstSlotMs = former.firstSlotMs;
+      rule.lastSlotMs = former.lastSlotMs;
       rule.restored = rule.restored && former.restored;
       for (const [key, alert] of former.alerting.alerts) rule.alerting.alerts.set(key, alert);
     }
@@ -259,34 +266,53 @@ export class RuleGroup {
     let restored = 0;
     for (const rule of this.rules) {
       if (rule.restored || rule.spec.kind !== 'alerting') continue;
-      if (rule.alerting.alerts.size === 0) {
-        rule.restored = which === 'all';
-        continue;
-      }
       try {
-        const samples = await forStateSamples(rule.spec.name, nowMs, settings.outageToleranceMs, io);
-        const isRecent = samples.some(({ timeMs }) => nowMs - timeMs <= this.#handOverMs);
-        if (!isRecent && rule.spec.forMs < settings.gracePeriodMs) {
-          rule.restored = true;
-          continue;
-        }
-        if (!isRecent && which === 'recent') continue;
-        restored += restoreAlerts(rule.alerting.active(), samples, {
-          nowMs,
-          gracePeriodMs: settings.gracePeriodMs,
-          forMs: rule.spec.forMs,
-          handOverMs: this.#handOverMs,
-          intervalMs: this.intervalMs,
-        });
-        rule.restored = true;
+        restored += await this.#restoreRule(rule, rule.spec, nowMs, settings, io, which);
       } catch (caught) {
         const error = toAppError(caught);
         // Tried again after the next evaluation, unless that cannot help.
         rule.restored = error.code !== 'unavailable' && error.code !== 'timeout';
         io.restoreFailed(rule, error);
       }
+      if (rule.restored) await this.#writeRestored(rule, io);
     }
     return restored;
+  }
+
+  async #restoreRule(
+    rule: RuleState,
+    { name, forMs }: AlertingRuleSpec,
+    nowMs: number,
+    { outageToleranceMs, gracePeriodMs }: RuleSettings,
+    io: RuleIo,
+    which: 'all' | 'recent',
+  ): Promise<number> {
+    // What is not found now, and was not written within `handOverMs`, is not restored later either.
+    const isLast = which === 'all' || forMs < gracePeriodMs;
+    const alerts = rule.alerting.active();
+    if (alerts.length === 0) {
+      rule.restored = isLast;
+      return 0;
+    }
+    const samples = samplesOf(alerts, await forStateSamples(name, nowMs, outageToleranceMs, io));
+    const { intervalMs } = this;
+    const handOverMs = this.#handOverMs;
+    const times = { nowMs, gracePeriodMs, forMs, handOverMs, intervalMs, firstMs: rule.firstSlotMs };
+    const isRecent = samples.values().some((sample) => isHandedOver(sample, times));
+    if (!isRecent && !isLast) return 0;
+    rule.restored = true;
+    return restoreAlerts(samples, times);
+  }
+
+  /** Writes what the evaluation before the restoration did not: an alert that has ended at the next one has series to end. */
+  async #writeRestored(rule: RuleState, io: RuleIo): Promise<void> {
+    const timeMs = rule.lastSlotMs - this.queryOffsetMs;
+    const samples = new RuleSamples();
+    rule.alerting.writeSamples(timeMs, samples);
+    const error = await this.#write(rule, timeMs, samples, io);
+    if (error === undefined) return;
+    rule.health = 'err';
+    rule.lastError = error.message;
   }
 }
 
@@ -300,6 +326,8 @@ function createRuleState(spec: RuleSpec, restored: boolean): RuleState {
     lastError: '',
     lastEvaluationMs: 0,
     evaluationSeconds: 0,
+    firstSlotMs: 0,
+    lastSlotMs: 0,
     previous: new Map(),
   };
 }
