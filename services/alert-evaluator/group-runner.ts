@@ -2,7 +2,8 @@
 // that is taken over, or resumed after a restart, begins with the slots that nobody may have come to.
 import type { Clock } from '../lib/core/clock.ts';
 import { toAppError } from '../lib/core/errors.ts';
-import type { RuleGroup, RuleIo, RuleSettings } from '../lib/rules/rule-group.ts';
+import type { AlertInstance } from '../lib/rules/alerting-state.ts';
+import type { RuleGroup, RuleIo, RuleSettings, RuleState } from '../lib/rules/rule-group.ts';
 import { groupOffsetMs, slotAfter, slotBefore } from '../lib/rules/schedule.ts';
 import type { Logger } from '../lib/runtime/logger.ts';
 import type { EvaluatorMetrics } from './evaluator-metrics.ts';
@@ -93,13 +94,16 @@ export class GroupRunner {
   async #makeUp(firstMs: number, io: RuleIo): Promise<number> {
     const { clock, metrics } = this.#deps;
     const untilMs = clock.nowMs();
+    const notices = new LastNotices();
+    const quietIo: RuleIo = { ...io, notify: (rule, alerts) => notices.add(rule, alerts) };
     let slotMs = firstMs;
     for (; slotMs <= untilMs && !this.#stop.signal.aborted; slotMs += this.group.intervalMs) {
       // Clocks as they were then: an alert of that time may have ended since, and who ended it may have been killed before it told of it.
-      await this.#evaluate(slotMs, io, () => slotMs);
+      await this.#evaluate(slotMs, quietIo, () => slotMs);
       metrics.iterations.inc(this.#labels);
       metrics.iterationsMadeUp.inc(this.#labels);
     }
+    if (!this.#stop.signal.aborted) notices.tell(io);
     return slotMs;
   }
 
@@ -134,5 +138,32 @@ export class GroupRunner {
       if (dueMs - nowMs > 2 * intervalMs) dueMs = slotBefore(nowMs, intervalMs, offsetMs) + intervalMs;
       await clock.sleep(Math.min(dueMs - nowMs, intervalMs), this.#stop.signal);
     }
+  }
+}
+
+/**
+ * The last that is to be told of each alert of slots that are made up for. That one which has ended was firing before is not told: an
+ * Alertmanager that has told of its end would tell of it anew.
+ */
+class LastNotices {
+  /** By rule, then by label set and beginning. */
+  readonly #byRule = new Map<RuleState, Map<string, AlertInstance>>();
+
+  add(rule: RuleState, alerts: readonly AlertInstance[]): void {
+    let last = this.#byRule.get(rule);
+    if (last === undefined) {
+      last = new Map();
+      this.#byRule.set(rule, last);
+    }
+    for (const alert of alerts) {
+      const key = `${alert.firedAtMs} ${alert.labels.key}`;
+      // In the order in which they were told last.
+      last.delete(key);
+      last.set(key, alert);
+    }
+  }
+
+  tell(io: RuleIo): void {
+    for (const [rule, last] of this.#byRule) io.notify(rule, [...last.values()]);
   }
 }

@@ -159,6 +159,18 @@ function episodesOf(seen: readonly MatrixSeries[], fromMs: number, untilMs: numb
   return episodes;
 }
 
+/** What was said from one period before an episode to one after it, in seconds from its start. */
+function historyOf(said: readonly Said[], { activeMs }: Episode): string {
+  const since = (timeMs: number): string => ((timeMs - activeMs) / 1000).toFixed(1);
+  return said
+    .filter(({ atMs }) => Math.abs(atMs - activeMs) <= 2 * PERIOD_MS)
+    .map(
+      ({ atMs, startsAtMs, isResolved }) =>
+        `${since(atMs)} s: ${isResolved ? 'resolved' : 'firing'} since ${since(startsAtMs)} s`,
+    )
+    .join(', ');
+}
+
 /** What is wrong with what was said of an episode: by evaluators, who repeat themselves, or by Alertmanager, which must not (`isOnce`). */
 function judge(episode: Episode, all: readonly Said[], isOnce: boolean, limitMs: number): string[] {
   const { group, activeMs, firesMs, endsMs } = episode;
@@ -176,15 +188,7 @@ function judge(episode: Episode, all: readonly Said[], isOnce: boolean, limitMs:
   for (const { startsAtMs } of said)
     if (startsAtMs !== firesMs && startsAtMs >= activeMs && startsAtMs <= endsMs)
       problems.push(`g${group} starts at ${startsAtMs}, not at ${firesMs}`);
-  if (problems.length > 0) {
-    const starts = Map.groupBy(
-      said,
-      ({ startsAtMs, isResolved }) => `${startsAtMs}${isResolved ? ' resolved' : ''}`,
-    );
-    problems.push(
-      `g${group} was told: ${Array.from(starts, ([start, each]) => `${start} × ${each.length}`).join(', ')}`,
-    );
-  }
+  if (problems.length > 0) problems.push(`g${group} ${historyOf(said, episode)}`);
   return [...new Set(problems)];
 }
 
