@@ -4,7 +4,7 @@ import { systemClock } from '../../services/lib/core/clock.ts';
 import { CHUNK_COLUMNS, type ChunkSink } from '../../services/lib/model/chunk-sink.ts';
 import { decodeLabels, encodeLabels, Labels } from '../../services/lib/model/labels.ts';
 import { SampleColumns, wordsOf } from '../../services/lib/model/sample-columns.ts';
-import type { SeriesRun } from '../../services/lib/model/series-run.ts';
+import type { RunHold, SeriesRun } from '../../services/lib/model/series-run.ts';
 import { decodeChunk } from '../../services/lib/tsdb/chunk/decode-chunk.ts';
 import { sortAndDedupeSamples } from '../../services/lib/tsdb/chunk/merge-samples.ts';
 import { Head } from '../../services/lib/tsdb/head/head.ts';
@@ -111,6 +111,25 @@ export function contentOfRuns(
   between?: () => void,
   afterwards?: () => void,
 ): { readonly content: Map<string, Sample[]>; readonly seriesInRuns: number } {
+  let seriesInRuns = 0;
+  const content = contentOfSink((sink) => {
+    const { runs, hold } = runsOf(head, sink, selection, between);
+    afterwards?.();
+    const reader = new SeriesRunReader(runSinkOf(sink));
+    for (const run of runs) reader.read(run);
+    hold.release();
+    seriesInRuns = runs.reduce((sum, { seriesCount }) => sum + seriesCount, 0);
+  });
+  return { content, seriesInRuns };
+}
+
+/** Runs of a selection, as they come to another thread. @param sink  Takes what runs are not for. */
+export function runsOf(
+  head: Head,
+  sink: ChunkSink,
+  selection: Partial<HeadSelection> = {},
+  between?: () => void,
+): { readonly runs: readonly SeriesRun[]; readonly hold: RunHold } {
   const { minTimeMs, maxTimeMs } = { ...ALL, ...selection };
   const writer = new SeriesRunWriter(minTimeMs, maxTimeMs, 0);
   const runs: SeriesRun[] = [];
@@ -118,19 +137,12 @@ export function contentOfRuns(
     const run = writer.take(true);
     if (run !== undefined) runs.push(structuredClone(run));
   };
-  const content = contentOfSink((sink) => {
-    const steps = selectHead(head, { ...ALL, ...selection }, systemClock, sink, writer);
-    drain(steps, () => {
-      take();
-      between?.();
-    });
+  drain(selectHead(head, { ...ALL, ...selection }, systemClock, sink, writer), () => {
     take();
-    afterwards?.();
-    const reader = new SeriesRunReader(runSinkOf(sink));
-    for (const run of runs) reader.read(run);
+    between?.();
   });
-  writer.release();
-  return { content, seriesInRuns: runs.reduce((sum, { seriesCount }) => sum + seriesCount, 0) };
+  take();
+  return { runs, hold: writer };
 }
 
 /** Hands on what runs say. */

@@ -8,6 +8,8 @@ const LABEL_PAGE_BYTES = 256 * 1024;
 
 /** A union as its intake sees it: `beginSeries` and `chunk` are about the frame that `turnTo` named. */
 export interface RunUnion extends ChunkSink {
+  /** @param isNext  The node said none of these labels before, and all that it said are before them, in label order. */
+  beginSeries(bytes: Uint8Array, start: number, end: number, isNext?: boolean): void;
   /** Takes a frame, charged when it is not `isShared`, and answers its number. */
   pushFrame(frame: Uint8Array, isShared: boolean): number;
   /** @param view  Over its bytes. */
@@ -57,10 +59,10 @@ export class RunIntake implements RunSink {
     return this.#used;
   }
 
-  beginSeries(labelBytes: number): void {
+  beginSeries(labelBytes: number, isNext: boolean): void {
     const start = this.#used;
     this.#union.turnTo(this.#labelFrame, this.labelView);
-    this.#union.beginSeries(this.#labels, start, start + labelBytes);
+    this.#union.beginSeries(this.#labels, start, start + labelBytes, isNext);
     // What another node said already is written over.
     if (this.#union.hasLabelsBehind(this.#labelFrame, start)) this.#used = start + labelBytes;
   }

@@ -38,8 +38,10 @@ export class SeriesTable {
   readonly #hashSeed: number;
   readonly #words = new Uint32Array(4);
   #hashes: Uint32Array = new Uint32Array(64);
-  /** Open addressing; a series number or NONE. Law: at most half full. */
+  /** Open addressing over series [0, #hashed); a series number or NONE. Law: at most half full. */
   #slots = new Int32Array(128).fill(NONE);
+  #hashed = 0;
+  #expected = 0;
   /** What find() did not find: its hash, and where it belongs. */
   #hash = 0;
   #slot = 0;
@@ -64,11 +66,13 @@ export class SeriesTable {
   /** Makes room for so many series in all, which are expected. */
   reserve(count: number): void {
     while (this.frame.length < count) this.#growSeries();
-    while (this.#slots.length < 2 * count) this.#growSlots();
+    this.#expected = Math.max(this.#expected, count);
   }
 
   /** The series with the labels bytes[start, end), or NONE. @param view  Over the same bytes. */
   find(bytes: Uint8Array, view: DataView, start: number, end: number): number {
+    if (this.#hashed < this.count) this.#hashRest();
+    if (this.#slots.length < 2 * this.#expected) this.#growSlots(this.#expected);
     hash128View(bytes, view, start, end, this.#hashSeed, this.#words);
     const hash = this.#words[0]!;
     const mask = this.#slots.length - 1;
@@ -85,17 +89,24 @@ export class SeriesTable {
 
   /** Adds what find() did not find just now, whose labels are in frame[start, end), and answers its number. */
   addLast(frame: number, start: number, end: number): number {
+    const series = this.addOther(frame, start, end);
+    this.#hashes[series] = this.#hash;
+    this.#slots[this.#slot] = series;
+    this.#hashed = this.count;
+    if (this.count * 2 > this.#slots.length) this.#growSlots(this.count);
+    return series;
+  }
+
+  /** Adds a series whose labels no other one has, as is known without find(), and answers its number. */
+  addOther(frame: number, start: number, end: number): number {
     const series = this.count;
     if (series === this.frame.length) this.#growSeries();
     this.count++;
     this.frame[series] = frame;
     this.labelStart[series] = start;
     this.labelEnd[series] = end;
-    this.#hashes[series] = this.#hash;
     this.firstChunk[series] = NONE;
     this.lastChunk[series] = NONE;
-    this.#slots[this.#slot] = series;
-    if (this.count * 2 > this.#slots.length) this.#growSlots();
     return series;
   }
 
@@ -104,14 +115,14 @@ export class SeriesTable {
     return use(this.#frames.list[this.frame[series]!]!, this.labelStart[series]!, this.labelEnd[series]!);
   }
 
-  /** Makes `order`. */
-  async sort(pacer: WorkPacer): Promise<void> {
+  /** Makes `order`. @param isKnownSorted  The series were added in it. */
+  async sort(pacer: WorkPacer, isKnownSorted: boolean): Promise<void> {
     this.order = new Uint32Array(this.count);
     // One node that answers from a block is in order already.
     let isSorted = true;
     for (let i = 0; i < this.count; i++) {
       this.order[i] = i;
-      if (isSorted && i > 0 && this.#compare(i - 1, i) > 0) isSorted = false;
+      if (!isKnownSorted && isSorted && i > 0 && this.#compare(i - 1, i) > 0) isSorted = false;
     }
     if (!isSorted) await sortPaced(this.order, (a, b) => this.#compare(a, b), pacer);
   }
@@ -119,6 +130,7 @@ export class SeriesTable {
   /** Forgets all series. */
   clear(): void {
     this.count = 0;
+    this.#hashed = 0;
     this.order = new Uint32Array(0);
   }
 
@@ -141,10 +153,29 @@ export class SeriesTable {
     );
   }
 
-  #growSlots(): void {
-    const slots = new Int32Array(this.#slots.length * 2).fill(NONE);
+  /** Puts series into the hash table that were added without. */
+  #hashRest(): void {
+    let view: DataView | undefined;
+    for (let series = this.#hashed; series < this.count; series++) {
+      const frame = this.frame[series]!;
+      const bytes = this.#frames.list[frame]!;
+      if (view === undefined || frame !== this.frame[series - 1])
+        view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+      const [start, end] = [this.labelStart[series]!, this.labelEnd[series]!];
+      hash128View(bytes, view, start, end, this.#hashSeed, this.#words);
+      this.#hashes[series] = this.#words[0]!;
+    }
+    this.#hashed = this.count;
+    this.#growSlots(this.count);
+  }
+
+  /** Makes room in the hash table for `count` series, and puts in those that have a hash. */
+  #growSlots(count: number): void {
+    let { length } = this.#slots;
+    while (length < 2 * count) length *= 2;
+    const slots = new Int32Array(length).fill(NONE);
     const mask = slots.length - 1;
-    for (let series = 0; series < this.count; series++) {
+    for (let series = 0; series < this.#hashed; series++) {
       let slot = this.#hashes[series]! & mask;
       while (slots[slot] !== NONE) slot = (slot + 1) & mask;
       slots[slot] = series;

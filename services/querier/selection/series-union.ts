@@ -83,6 +83,12 @@ export class SeriesUnion implements RunUnion {
   /** Who sent what is taken in. */
   #node = NONE;
 
+  /**
+   * The node that said all series so far, one behind the other in label order: each is another one, and they are sorted. NONE: there are
+   * none; undefined: several nodes did, or in another order.
+   */
+  #onlyNode: number | undefined = NONE;
+
   #current = NONE;
   #hasExtras = false;
   #coarsestMs = 0;
@@ -195,12 +201,20 @@ export class SeriesUnion implements RunUnion {
     return node;
   }
 
-  beginSeries(bytes: Uint8Array, start: number, end: number): void {
-    if (this.#replicaLabels?.isIn(bytes, start, end)) {
-      this.#beginReplica(this.#replicaLabels, bytes, start, end);
+  beginSeries(bytes: Uint8Array, start: number, end: number, isNext = false): void {
+    const isReplica = this.#replicaLabels?.isIn(bytes, start, end) === true;
+    if (!isNext || isReplica || (this.#onlyNode !== this.#node && this.#onlyNode !== NONE))
+      this.#onlyNode = undefined;
+    if (isReplica) {
+      this.#beginReplica(this.#replicaLabels!, bytes, start, end);
       return;
     }
     this.#replica = 0;
+    if (this.#onlyNode !== undefined) {
+      this.#onlyNode = this.#node;
+      this.#current = this.#addSeries(this.#frame, start, end);
+      return;
+    }
     this.#current = this.#series.find(bytes, this.#view, start, end);
     if (this.#current !== NONE) return;
     checkLabelBytes(bytes, start, end);
@@ -302,7 +316,7 @@ export class SeriesUnion implements RunUnion {
   async sort(pacer: WorkPacer): Promise<void> {
     this.#rankReplicas();
     this.#charge(this.#series.count * 4);
-    await this.#series.sort(pacer);
+    await this.#series.sort(pacer, this.#onlyNode !== undefined);
   }
 
   /** Numbers become ranks: which replica is followed must not depend on who answered first. */
@@ -548,7 +562,9 @@ export class SeriesUnion implements RunUnion {
       );
     }
     this.#charge(SERIES_BYTES + (end - start) * LABEL_STRING_FACTOR);
-    return this.#series.addLast(frame, start, end);
+    return this.#onlyNode === undefined
+      ? this.#series.addLast(frame, start, end)
+      : this.#series.addOther(frame, start, end);
   }
 
   /** Takes back the chunks from number `from` on. Series that came with them stay, without samples. */

@@ -2,6 +2,7 @@
 // together, as a selection of the head does itself (head-select.ts).
 import { copyWords } from '../../core/bytes.ts';
 import { CHUNK_XOR } from '../../model/chunk-sink.ts';
+import { compareLabelBytes } from '../../model/label-bytes.ts';
 import type { NewPages, RunRange, SeriesRun } from '../../model/series-run.ts';
 import {
   ADDRESS,
@@ -34,8 +35,12 @@ export interface RunSink {
   /** Room for label bytes, which `beginSeries` takes: where they begin in `view`. */
   labelRoom(bytes: number): number;
   readonly labelView: DataView;
-  /** Begins a series whose canonical label bytes are in the room. */
-  beginSeries(labelBytes: number): void;
+  /**
+   * Begins a series whose canonical label bytes are in the room.
+   *
+   * @param isNext  Behind all series before it, in label order: there is no other of its labels among them.
+   */
+  beginSeries(labelBytes: number, isNext: boolean): void;
   /** One chunk of it, in bytes[start, end) of a page. */
   chunk(
     page: number,
@@ -60,7 +65,14 @@ export class SeriesRunReader {
   readonly #sink: RunSink;
   readonly #places: Uint32Array[] = [];
   readonly #pairs: DataView[] = [];
+  readonly #pairBytes: Uint8Array[] = [];
   readonly #ranges: KnownRange[] = [];
+
+  /** Pairs of the series before; none before the first. */
+  #lastPairs: Uint32Array = new Uint32Array(64);
+  #lastCount = -1;
+  /** So far each series was behind the one before. */
+  #isRising = true;
 
   // Chunks of the current series, newest first, mostly.
   #count = 0;
@@ -82,6 +94,7 @@ export class SeriesRunReader {
     const sink = this.#sink;
     renew(this.#places, run.pairPlaces);
     renew(this.#pairs, { ...run.pairBytes, pages: run.pairBytes.pages.map(viewOf) });
+    renew(this.#pairBytes, run.pairBytes);
     for (const range of run.ranges) this.#learn(range);
     const openPage = run.open.length > 0 ? sink.addPages([run.open]) : 0;
     const { words, openTimesMs } = run;
@@ -136,8 +149,43 @@ export class SeriesRunReader {
       copyWords(view, room, this.#pairs[address >>> PAIR_PAGE_SHIFT]!, start, start + length);
       room += length;
     }
-    this.#sink.beginSeries(bytes);
+    if (this.#isRising) this.#isRising = this.#isBehindLast(words, at + 1, count);
+    this.#sink.beginSeries(bytes, this.#isRising);
     return end;
+  }
+
+  /** Whether the pairs words[from, from + count) are behind those of the series before, in label order; takes their place. */
+  #isBehindLast(words: Uint32Array, from: number, count: number): boolean {
+    if (count > this.#lastPairs.length) this.#lastPairs = grownU32(this.#lastPairs, count);
+    const last = this.#lastPairs;
+    const lastCount = this.#lastCount;
+    let at = 0;
+    // Pairs are interned: equal ones have one number.
+    while (at < count && at < lastCount && words[from + at] === last[at]) at++;
+    const isBehind = at >= lastCount || (at < count && this.#comparePairs(words[from + at]!, last[at]!) > 0);
+    const isOther = lastCount < 0 || at < count;
+    for (let i = at; i < count; i++) last[i] = words[from + i]!;
+    this.#lastCount = count;
+    return isBehind && isOther;
+  }
+
+  #comparePairs(a: number, b: number): number {
+    const aPage = this.#places[a >>> PLACES_SHIFT]!;
+    const bPage = this.#places[b >>> PLACES_SHIFT]!;
+    const aPlace = (a & PLACES_MASK) * PAIR_WORDS;
+    const bPlace = (b & PLACES_MASK) * PAIR_WORDS;
+    const aAddress = aPage[aPlace + PAIR_PAGE]!;
+    const bAddress = bPage[bPlace + PAIR_PAGE]!;
+    const aStart = aAddress & PAIR_OFFSET_MASK;
+    const bStart = bAddress & PAIR_OFFSET_MASK;
+    return compareLabelBytes(
+      this.#pairBytes[aAddress >>> PAIR_PAGE_SHIFT]!,
+      aStart,
+      aStart + aPage[aPlace + PAIR_BYTES]!,
+      this.#pairBytes[bAddress >>> PAIR_PAGE_SHIFT]!,
+      bStart,
+      bStart + bPage[bPlace + PAIR_BYTES]!,
+    );
   }
 
   /** Adds the chunks of a chain that overlap. */
