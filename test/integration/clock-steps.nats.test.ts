@@ -11,7 +11,7 @@ import { membersOf, type Node, seesMembers, startCluster, startNode } from '../s
 import { ClusterLoad, LOAD_SERIES, missingAt } from '../support/cluster-load.ts';
 import { askDoctor } from '../support/doctor.ts';
 import { createFakeClock, type FakeClock, hasFakeClock } from '../support/fake-clock.ts';
-import { rulesBy, watchLeases } from '../support/lease-watch.ts';
+import { rulesBy, sharedRulesFile, watchLeases } from '../support/lease-watch.ts';
 import { hasPrograms } from '../support/process.ts';
 import { waitFor } from '../support/programs.ts';
 import { pick, type Random, randomOf } from '../support/random.ts';
@@ -129,7 +129,7 @@ test.skipIf(!hasPrograms('nats-server') || !hasFakeClock())(
     });
     const gateway = cluster.of('gateway')[0]!.url;
     const folder = freshFolder();
-    const rulesFile = path.join(folder, 'rules.yml');
+    const rulesFile = sharedRulesFile(folder, GROUPS, EVALUATORS);
     const configFile = path.join(folder, 'prometheus.yml');
     writeFileSync(configFile, `rule_files: [${rulesFile}]\n`);
     const evaluators: Node[] = [];

@@ -9,7 +9,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test } from 'vitest';
 import { MEMBER_EXPIRY_MS, type Node, startCluster, startNode } from '../support/cluster.ts';
-import { rulesBy, watchLeases } from '../support/lease-watch.ts';
+import { rulesBy, sharedRulesFile, watchLeases } from '../support/lease-watch.ts';
 import { hasPrograms } from '../support/process.ts';
 import { loadFactor, waitFor } from '../support/programs.ts';
 import { pick, randomOf } from '../support/random.ts';
@@ -17,6 +17,7 @@ import { callApi, freshFolder, type MatrixSeries } from '../support/tidemark.ts'
 
 const ROUNDS = Number(process.env.TIDEMARK_FENCING_ROUNDS ?? 8);
 const SEED = Number(process.env.TIDEMARK_FENCING_SEED ?? 23);
+const EVALUATORS = ['e0', 'e1'];
 const GROUPS = Array.from({ length: Number(process.env.TIDEMARK_FENCING_GROUPS ?? 16) }, (_, i) => `g${i}`);
 /** How long who wakes up may do what it can at most; it is ended when the other one gives the leases back to it, which it may use. */
 const AWAKE_MS = 3_000;
@@ -65,7 +66,7 @@ test.skipIf(!hasPrograms('nats-server'))(
   async () => {
     const random = randomOf(SEED);
     const receiver = await startReceiver();
-    const rulesFile = path.join(freshFolder(), 'rules.yml');
+    const rulesFile = sharedRulesFile(freshFolder(), GROUPS, EVALUATORS);
     const config = `rule_files: [${rulesFile}]\nalerting: { alertmanagers: [{ static_configs: [{ targets: [${receiver.address}] }] }] }\n`;
     const cluster = await startCluster({
       counts: { ingester: 3, store: 1, querier: 1, gateway: 1 },
@@ -74,7 +75,7 @@ test.skipIf(!hasPrograms('nats-server'))(
     const configFile = path.join(freshFolder(), 'prometheus.yml');
     writeFileSync(configFile, config);
     const evaluators: Node[] = [];
-    for (const instance of ['e0', 'e1']) {
+    for (const instance of EVALUATORS) {
       writeFileSync(rulesFile, rulesBy(instance, GROUPS));
       const flags = ['--rules.alert.resend-delay=1s'];
       const natsUrl = cluster.nats.url;

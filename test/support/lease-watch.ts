@@ -1,8 +1,10 @@
 // Rule groups that say who evaluates them, and who holds their leases as NATS has it: for tests of two evaluators of which one has effect.
+import path from 'node:path';
 import { onTestFinished } from 'vitest';
 import { groupKey } from '../../services/alert-evaluator/group-runner.ts';
 import { ruleLeaseOf } from '../../services/alert-evaluator/rule-leases.ts';
 import { systemClock } from '../../services/lib/core/clock.ts';
+import { isOwner } from '../../services/lib/placement/shares.ts';
 import { createSilentLogger } from '../../services/lib/runtime/logger.ts';
 import { NatsControlPlane } from '../../services/lib/transport/nats/nats-control-plane.ts';
 import { MEMBER_EXPIRY_MS } from './cluster.ts';
@@ -16,6 +18,21 @@ export function rulesBy(instance: string, groups: readonly string[]): string {
       - { record: held, expr: vector(1), labels: { group: ${name}, by: ${instance} } }
       - { alert: Held, expr: vector(1), labels: { group: ${name}, by: ${instance} } }`;
   return `groups:${groups.map(group).join('')}\n`;
+}
+
+/** A path in a folder for a rule file of groups of which each instance gets some: leases fall to holders by a hash of the path, too. */
+export function sharedRulesFile(
+  folder: string,
+  groups: readonly string[],
+  instances: readonly string[],
+): string {
+  for (let n = 0; ; n++) {
+    const file = path.join(folder, `rules-${n}.yml`);
+    const isShared = instances.every((instance) =>
+      groups.some((group) => isOwner(instance, instances, ruleLeaseOf(groupKey(file, group)))),
+    );
+    if (isShared) return file;
+  }
 }
 
 export interface LeaseWatch {
