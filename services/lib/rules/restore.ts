@@ -13,7 +13,7 @@ export interface RestoreTimes {
   readonly handOverMs: number;
   /** Between two evaluations of the group. */
   readonly intervalMs: number;
-  /** The first evaluation of the rule here: an alert that was found later is none that was handed over. */
+  /** Slot of the first evaluation of the rule here, Unix milliseconds: an alert that was found later is none that was handed over. */
   readonly firstMs: number;
 }
 

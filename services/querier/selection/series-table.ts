@@ -40,7 +40,9 @@ export class SeriesTable {
   #hashes: Uint32Array = new Uint32Array(64);
   /** Open addressing over series [0, #hashed); a series number or NONE. Law: at most half full. */
   #slots = new Int32Array(128).fill(NONE);
+  /** Series that are in the hash table: all, once find() was asked. */
   #hashed = 0;
+  /** Series that there is to be room for in it. */
   #expected = 0;
   /** What find() did not find: its hash, and where it belongs. */
   #hash = 0;
@@ -161,7 +163,8 @@ export class SeriesTable {
       const bytes = this.#frames.list[frame]!;
       if (view === undefined || frame !== this.frame[series - 1])
         view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      const [start, end] = [this.labelStart[series]!, this.labelEnd[series]!];
+      const start = this.labelStart[series]!;
+      const end = this.labelEnd[series]!;
       hash128View(bytes, view, start, end, this.#hashSeed, this.#words);
       this.#hashes[series] = this.#words[0]!;
     }
